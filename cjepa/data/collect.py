@@ -1,0 +1,118 @@
+"""Run a policy in an environment and store the episodes; any number of workers gives the same bytes."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import cjepa.envs  # noqa: F401  (registers the environments)
+from cjepa.data.store import Episode, EpisodeFile, EpisodeWriter
+from cjepa.envs.policies import Policy
+from cjepa.errors import UserError
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What to collect; one value says everything that decides the bytes."""
+
+    env_id: str
+    policy: Policy
+    episodes: int
+    episode_env_steps: int
+    seed: int
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    with_masks: bool = True
+    episodes_per_part: int = 32
+
+
+def collect(
+    job: Collection,
+    out: Path,
+    attributes: dict[str, Any],
+    workers: int,
+    on_progress: Callable[[int, int, int], None],
+) -> EpisodeFile:
+    """Collect episodes into ``out``; parts that an interrupted run finished are used again.
+
+    Args:
+        job: what to collect.
+        out: the episode file to make.
+        attributes: provenance to store besides the job's own.
+        workers: processes; 1 stays in this one.
+        on_progress: called with (new episodes, new env steps, new env steps with a contact).
+
+    Raises:
+        UserError: ``out`` exists already.
+    """
+    if out.exists():
+        raise UserError(f"{out} exists; choose another --out or delete it first")
+    parts = out.with_name(out.name + ".parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    starts = range(0, job.episodes, job.episodes_per_part)
+    tasks = [(job, start, parts / f"{start:07d}.h5") for start in starts]
+    todo = [task for task in tasks if not task[2].exists()]
+    if workers <= 1:
+        for task in todo:
+            on_progress(*_collect_part(task))
+    else:
+        # spawn: a forked child would inherit torch's and HDF5's locks
+        with multiprocessing.get_context("spawn").Pool(min(workers, max(len(todo), 1))) as pool:
+            for done in pool.imap_unordered(_collect_part, todo):
+                on_progress(*done)
+    _merge([task[2] for task in tasks], out, attributes)
+    for _, _, part in tasks:
+        part.unlink()
+    parts.rmdir()
+    return EpisodeFile(out)
+
+
+def run_episode(env: gym.Env, policy: Policy, seed: int, env_steps: int, with_masks: bool) -> Episode:
+    """One episode of exactly ``env_steps`` rows: row t holds the frame and the action taken from it."""
+    policy.reset(np.random.default_rng(seed))
+    simulator = env.unwrapped
+    state = policy.start_state(simulator)
+    observation, _ = env.reset(seed=seed, options=None if state is None else {"state": state})
+    rows: dict[str, list] = {}
+    touched = simulator.contacts()
+    for _ in range(env_steps):
+        action = policy.act(simulator)
+        row = {**observation, "action": action, "contacts": touched}
+        if with_masks:
+            row["masks"] = simulator.render_labels()
+        for name, value in row.items():
+            rows.setdefault(name, []).append(value)
+        observation, _, _, _, _ = env.step(action)
+        touched = simulator.contacts()
+    return {name: np.stack(values) for name, values in rows.items()}
+
+
+def _collect_part(task: tuple[Collection, int, Path]) -> tuple[int, int, int]:
+    job, start, path = task
+    env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs).unwrapped
+    stop = min(start + job.episodes_per_part, job.episodes)
+    contacts = 0
+    with EpisodeWriter(path, "cjepa-episodes", {}) as writer:
+        for index in range(start, stop):
+            # SeedSequence keeps neighbouring (seed, episode) pairs apart
+            seed = int(np.random.SeedSequence([job.seed, index]).generate_state(1)[0])
+            episode = run_episode(env, job.policy, seed, job.episode_env_steps, job.with_masks)
+            contacts += int(episode["contacts"].any(axis=(1, 2)).sum())
+            writer.append(episode)
+    return stop - start, (stop - start) * job.episode_env_steps, contacts
+
+
+def _merge(parts: list[Path], out: Path, attributes: dict[str, Any]) -> None:
+    with EpisodeWriter(out, "cjepa-episodes", attributes) as writer:
+        for part in parts:
+            for episode in EpisodeFile(part).episodes():
+                writer.append(episode)
+
+
+def default_workers() -> int:
+    """All cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

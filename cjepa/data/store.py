@@ -1,0 +1,200 @@
+"""Episode and token files: the HDF5 layout of stable-worldmodel, with checksums and provenance.
+
+One flat dataset per column over all steps of all episodes, plus ``ep_len`` and ``ep_offset``. Attributes carry the
+format, where the data come from, a CRC32 for each episode and column, and a fingerprint of it all.
+"""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+from cjepa import __version__
+from cjepa.errors import UserError
+
+FORMATS = ("cjepa-episodes", "cjepa-tokens")
+VERSION = 1
+_ROWS_PER_SMALL_CHUNK = 4096
+_SMALL_ROW_BYTES = 512
+_INDEX = ("ep_len", "ep_offset")
+
+Episode = dict[str, np.ndarray]
+"""Column name -> array (env steps, ...)."""
+
+
+class EpisodeWriter:
+    """Writes episodes to ``path.partial`` and moves it to ``path`` when closed without an error.
+
+    Args:
+        path: the file to make.
+        format: ``cjepa-episodes`` or ``cjepa-tokens``.
+        attributes: provenance; plain values, dicts are stored as JSON.
+    """
+
+    def __init__(self, path: str | Path, format: str, attributes: dict[str, Any]):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._partial = self.path.with_name(self.path.name + ".partial")
+        self._file = h5py.File(self._partial, "w", libver="latest")
+        self._attributes = {"format": format, "version": VERSION, "cjepa": __version__, **attributes}
+        self._lengths: list[int] = []
+        self._checksums: list[list[int]] = []
+        self._columns: list[str] = []
+
+    def __enter__(self) -> "EpisodeWriter":
+        return self
+
+    def __exit__(self, error_type, error, traceback) -> None:
+        if error_type is None:
+            self.close()
+        else:
+            self._file.close()
+            self._partial.unlink(missing_ok=True)
+
+    def append(self, episode: Episode) -> None:
+        """Add one episode; every column has the same number of rows, and the same columns every time."""
+        lengths = {len(values) for values in episode.values()}
+        if len(lengths) != 1:
+            raise ValueError(f"columns of one episode differ in length: { {k: len(v) for k, v in episode.items()} }")
+        if not self._columns:
+            self._columns = sorted(episode)
+            for name in self._columns:
+                self._create_column(name, episode[name])
+        if sorted(episode) != self._columns:
+            raise ValueError(f"episode has columns {sorted(episode)}, the file {self._columns}")
+        rows = lengths.pop()
+        start = sum(self._lengths)
+        for name in self._columns:
+            column = self._file[name]
+            column.resize(start + rows, axis=0)
+            column[start:] = episode[name]
+        self._lengths.append(rows)
+        self._checksums.append([crc32(episode[name]) for name in self._columns])
+
+    def close(self) -> None:
+        """Write the index, checksums and fingerprint, then move the file to its name."""
+        lengths = np.array(self._lengths, np.int32)
+        self._file["ep_len"] = lengths
+        self._file["ep_offset"] = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+        attributes = self._file.attrs
+        for key, value in self._attributes.items():
+            attributes[key] = json.dumps(value) if isinstance(value, dict | list) else value
+        attributes["columns"] = json.dumps(self._columns)
+        attributes["crc32"] = np.array(self._checksums, np.uint32).reshape(len(lengths), len(self._columns))
+        attributes["fingerprint"] = _fingerprint(self._columns, lengths, attributes["crc32"])
+        self._file.flush()
+        os.fsync(self._file.id.get_vfd_handle())
+        self._file.close()
+        os.replace(self._partial, self.path)
+
+    def _create_column(self, name: str, values: np.ndarray) -> None:
+        # A frame is a chunk of its own: random clips then decompress nothing that they do not need.
+        row = values.shape[1:]
+        row_bytes = int(np.prod(row)) * values.dtype.itemsize
+        rows_per_chunk = 1 if row_bytes > _SMALL_ROW_BYTES else _ROWS_PER_SMALL_CHUNK
+        self._file.create_dataset(
+            name, (0, *row), values.dtype, maxshape=(None, *row), chunks=(rows_per_chunk, *row), **hdf5plugin.LZ4()
+        )
+
+
+class EpisodeFile:
+    """Read access to one episode or token file; opened on first use, so that it can cross process borders.
+
+    Args:
+        path: an ``.h5`` file written by this project.
+
+    Raises:
+        UserError: the file is missing, is not HDF5, or is of another format or version.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._handle: h5py.File | None = None
+        with self._open() as file:
+            self.attributes = {key: _plain(value) for key, value in file.attrs.items()}
+            if self.attributes.get("format") not in FORMATS:
+                raise UserError(f"{self.path}: format is {self.attributes.get('format')!r}, expected one of {FORMATS}")
+            if self.attributes.get("version") != VERSION:
+                raise UserError(f"{self.path}: version {self.attributes.get('version')}, this cjepa reads {VERSION}")
+            self.lengths = file["ep_len"][:]
+            self.offsets = file["ep_offset"][:]
+            self.columns = {k: (v.shape, v.dtype) for k, v in file.items() if k not in _INDEX}
+        self.fingerprint: str = self.attributes["fingerprint"]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_handle": None}
+
+    @property
+    def env_steps(self) -> int:
+        """Rows over all episodes."""
+        return int(self.lengths.sum())
+
+    def read(self, column: str, start: int, stop: int) -> np.ndarray:
+        """Rows ``start:stop`` of a column, counted over the whole file."""
+        if column not in self.columns:
+            raise UserError(f"{self.path}: no column {column!r}, it has {sorted(self.columns)}")
+        if self._handle is None:
+            self._handle = self._open()
+        return self._handle[column][start:stop]
+
+    def episode(self, index: int, columns: Iterable[str] | None = None) -> Episode:
+        """All rows of one episode for the named columns (default: all)."""
+        start = int(self.offsets[index])
+        stop = start + int(self.lengths[index])
+        return {name: self.read(name, start, stop) for name in (columns or self.columns)}
+
+    def episodes(self, columns: Iterable[str] | None = None) -> Iterator[Episode]:
+        """All episodes in order."""
+        return (self.episode(index, columns) for index in range(len(self)))
+
+    def _open(self) -> h5py.File:
+        if not self.path.is_file():
+            raise UserError(f"{self.path}: no such file; `cjepa collect --out {self.path}` makes one")
+        try:
+            return h5py.File(self.path, "r")
+        except OSError as error:
+            raise UserError(f"{self.path}: not a readable HDF5 file ({error})") from None
+
+
+def crc32(values: np.ndarray) -> int:
+    """CRC32 of an array's bytes in C order."""
+    return zlib.crc32(np.ascontiguousarray(values).data)
+
+
+def split_episodes(num_episodes: int, shares: tuple[float, float, float], seed: int) -> dict[str, np.ndarray]:
+    """Split episode indices into train, val and test; the same arguments give the same split everywhere.
+
+    Args:
+        num_episodes: how many there are.
+        shares: shares of train, val and test; they sum to 1.
+        seed: of the permutation.
+
+    Returns:
+        Sorted int64 indices under ``train``, ``val`` and ``test``.
+    """
+    if abs(sum(shares) - 1.0) > 1e-6:
+        raise UserError(f"split shares {shares} sum to {sum(shares)}, expected 1")
+    order = np.random.default_rng(seed).permutation(num_episodes)
+    cuts = np.round(np.cumsum(shares)[:2] * num_episodes).astype(int)
+    return {name: np.sort(part) for name, part in zip(("train", "val", "test"), np.split(order, cuts), strict=True)}
+
+
+def _fingerprint(columns: list[str], lengths: np.ndarray, checksums: np.ndarray) -> str:
+    digest = hashlib.sha256(json.dumps(columns).encode())
+    digest.update(lengths.astype("<i4").tobytes())
+    digest.update(np.asarray(checksums).astype("<u4").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

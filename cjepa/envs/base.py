@@ -1,0 +1,49 @@
+"""What every environment of this project offers beyond Gymnasium's API."""
+
+from abc import abstractmethod
+
+import gymnasium as gym
+import numpy as np
+
+
+class ObjectEnv(gym.Env):
+    """A seeded simulator that knows its objects.
+
+    Subclasses set ``body_names`` (label k + 1 in the mask image is ``body_names[k]``),
+    ``env_steps_per_second`` and observations with the keys ``pixels``, ``proprio`` and ``state``.
+    """
+
+    body_names: tuple[str, ...]
+    env_steps_per_second: int
+
+    @abstractmethod
+    def get_state(self) -> np.ndarray:
+        """Full state as float64; ``set_state(get_state())`` restores it."""
+
+    @abstractmethod
+    def set_state(self, state: np.ndarray) -> None:
+        """Restore a state vector; what follows depends on the vector and the actions only."""
+
+    @abstractmethod
+    def advance(self, action: np.ndarray) -> None:
+        """One env step of physics without rendering."""
+
+    @abstractmethod
+    def render_pixels(self) -> np.ndarray:
+        """The current frame, uint8 ``(Y, X, 3)``."""
+
+    @abstractmethod
+    def render_labels(self) -> np.ndarray:
+        """Label image uint8 ``(Y, X)``: 0 = background, k + 1 = ``body_names[k]``."""
+
+    @abstractmethod
+    def contacts(self) -> np.ndarray:
+        """Which bodies touched during the last env step, uint8 ``(bodies, bodies)``, symmetric."""
+
+    @abstractmethod
+    def state_error(self, state: np.ndarray, goal_state: np.ndarray) -> np.ndarray:
+        """Task error between states ``(..., state_dim)``: non-negative, scaled so that success is every value < 1."""
+
+    def is_success(self, state: np.ndarray, goal_state: np.ndarray) -> np.ndarray:
+        """Whether ``state`` reaches ``goal_state``; bool ``(...)``."""
+        return (self.state_error(state, goal_state) < 1.0).all(axis=-1)

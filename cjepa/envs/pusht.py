@@ -1,0 +1,204 @@
+"""Push-T: gym-pusht's physics with state, masks, goals and fast drawing for world-model work.
+
+The physics (pymunk space, PD control, T-shaped block) are those of gym-pusht, which follows Diffusion Policy
+(Chi et al., 2023). Positions are in its pixels: the table is 512 x 512 whatever the image size is.
+"""
+
+import cv2
+import numpy as np
+import pymunk
+from gym_pusht.envs.pusht import PushTEnv
+from gymnasium import spaces
+
+from cjepa.envs.base import ObjectEnv
+
+TABLE_PX = 512.0
+ACTION_PX = 100.0
+AGENT_RADIUS_PX = 15.0
+REACH_PX = (22.0, 490.0)  # targets stay inside the walls: the agent is kinematic and would pass through them
+POSITION_TOLERANCE_PX = 20.0
+ANGLE_TOLERANCE = np.pi / 9
+BLOCK_START_PX = (110.0, 400.0)
+
+_SUBPIXEL_BITS = 4  # cv2 draws antialiased at 1/16 of a pixel
+_WHITE, _WALL = (255, 255, 255), (211, 211, 211)
+_AGENT, _BLOCK, _GOAL = (65, 105, 225), (119, 136, 153), (144, 238, 144)
+
+
+class _Physics(PushTEnv):
+    """gym-pusht without what a world model does not need: its coverage reward costs most of a step."""
+
+    def _get_coverage(self) -> float:
+        return 0.0
+
+    def _get_info(self) -> dict:
+        return {}
+
+    def get_obs(self) -> None:
+        return None
+
+
+class PushT(ObjectEnv):
+    """Push a T-shaped block with a round agent; actions are displacements of the agent's target.
+
+    Observations: ``pixels`` uint8 (image_size, image_size, 3), ``proprio`` float32 (4,) agent x, y in px and
+    vx, vy in px/s, ``state`` float32 (7,) agent x, y, block x, y, angle (radians in [0, 2 pi)), agent vx, vy.
+
+    Actions: float32 (2,) in [-1, 1], times 100 px, relative to where the agent is.
+
+    Reward is 1.0 on success with respect to the goal state, else 0.0. ``reset(options=...)`` takes ``state`` and
+    ``goal_state`` (both 7 values); without a goal the agent and block of a random pose are the goal.
+
+    Args:
+        image_size: side of the square frames in pixels, 64 to 224 are meant.
+        draw_goal: draw the goal pose of the block as a marker (label 3 in the masks).
+        max_episode_env_steps: episodes are truncated after so many env steps.
+        render_mode: only ``rgb_array``.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    body_names = ("agent", "block")
+    env_steps_per_second = 10
+
+    def __init__(
+        self,
+        image_size: int = 64,
+        draw_goal: bool = False,
+        max_episode_env_steps: int = 300,
+        render_mode: str | None = "rgb_array",
+    ):
+        self.image_size = image_size
+        self.draw_goal = draw_goal
+        self.max_episode_env_steps = max_episode_env_steps
+        self.render_mode = render_mode
+        self.observation_space = spaces.Dict(
+            {
+                "pixels": spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
+                "proprio": spaces.Box(-np.inf, np.inf, (4,), np.float32),
+                "state": spaces.Box(-np.inf, np.inf, (7,), np.float32),
+            }
+        )
+        self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self._physics = _Physics()
+        self._physics._setup()
+        self._touched = False
+        self._env_steps = 0
+        self._tee = [np.array(shape.get_vertices()) for shape in self._physics.block.shapes]
+        self.goal_state = np.array([256.0, 256.0, 256.0, 256.0, np.pi / 4, 0.0, 0.0])
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        """Start at a random (or the given) state; see the class for ``options``."""
+        super().reset(seed=seed)
+        options = options or {}
+        self.goal_state = np.asarray(options.get("goal_state", self._random_state()), np.float64)
+        self.set_state(np.asarray(options.get("state", self._random_state()), np.float64))
+        self._env_steps = 0
+        return self._observe(), {"contact": False}
+
+    def step(self, action: np.ndarray):
+        """One env step: 0.1 s of physics under PD control towards agent + 100 px x action."""
+        self.advance(action)
+        self._env_steps += 1
+        success = bool(self.is_success(self.get_state(), self.goal_state))
+        truncated = self._env_steps >= self.max_episode_env_steps
+        return self._observe(), float(success), success, truncated, {"contact": self._touched}
+
+    def advance(self, action: np.ndarray) -> None:
+        """One env step of physics without rendering; actions outside [-1, 1] are clipped."""
+        x, y = self._physics.agent.position
+        target_x = x + ACTION_PX * min(max(float(action[0]), -1.0), 1.0)
+        target_y = y + ACTION_PX * min(max(float(action[1]), -1.0), 1.0)
+        low, high = REACH_PX
+        self._physics.step(pymunk.Vec2d(min(max(target_x, low), high), min(max(target_y, low), high)))
+        self._touched = self._physics.n_contact_points > 0
+
+    def get_state(self) -> np.ndarray:
+        """agent x, y (px), block x, y (px), block angle in [0, 2 pi), agent vx, vy (px/s); float64 (7,)."""
+        agent, block = self._physics.agent, self._physics.block
+        angle = block.angle % (2 * np.pi)
+        return np.array([*agent.position, *block.position, angle, *agent.velocity])
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Restore a 7-vector on a fresh pymunk space, so that the same vector and actions give the same bits.
+
+        The block's velocity and pymunk's contact cache are not in the vector; docs/environments.md says how far a
+        restored run drifts from the original.
+        """
+        self._physics._setup()
+        agent, block = self._physics.agent, self._physics.block
+        agent.position = float(state[0]), float(state[1])
+        agent.velocity = float(state[5]), float(state[6])
+        block.angle = float(state[4])
+        block.position = float(state[2]), float(state[3])
+        self._physics.space.reindex_shapes_for_body(agent)
+        self._physics.space.reindex_shapes_for_body(block)
+        self._touched = False
+
+    def contacts(self) -> np.ndarray:
+        """uint8 (2, 2): agent x block, from the last env step."""
+        touched = int(self._touched)
+        return np.array([[0, touched], [touched, 0]], np.uint8)
+
+    def state_error(self, state: np.ndarray, goal_state: np.ndarray) -> np.ndarray:
+        """Push-T protocol: joint (agent, block) position error over 20 px, block angle error over pi / 9; (..., 2)."""
+        position = np.linalg.norm(state[..., :4] - goal_state[..., :4], axis=-1)
+        turn = np.abs((state[..., 4] - goal_state[..., 4] + np.pi) % (2 * np.pi) - np.pi)
+        return np.stack([position / POSITION_TOLERANCE_PX, turn / ANGLE_TOLERANCE], axis=-1)
+
+    def render(self) -> np.ndarray:
+        """Gymnasium's name for :meth:`render_pixels`."""
+        return self.render_pixels()
+
+    def render_pixels(self) -> np.ndarray:
+        """Antialiased frame drawn straight at the wanted size, uint8 (image_size, image_size, 3)."""
+        image = np.full((self.image_size, self.image_size, 3), 255, np.uint8)
+        low, high = self._to_fixed(np.array([[5.0, 5.0], [506.0, 506.0]]))
+        width = max(1, round(4 * self.image_size / TABLE_PX))
+        cv2.rectangle(image, low, high, _WALL, width, cv2.LINE_AA, _SUBPIXEL_BITS)
+        if self.draw_goal:
+            self._draw_tee(image, self.goal_state[2:5], _GOAL, cv2.LINE_AA)
+        block = self._physics.block
+        self._draw_tee(image, (*block.position, block.angle), _BLOCK, cv2.LINE_AA)
+        self._draw_agent(image, _AGENT, cv2.LINE_AA)
+        return image
+
+    def render_labels(self) -> np.ndarray:
+        """Label image uint8: 0 background, 1 agent, 2 block, 3 goal marker where it is drawn."""
+        labels = np.zeros((self.image_size, self.image_size), np.uint8)
+        if self.draw_goal:
+            self._draw_tee(labels, self.goal_state[2:5], 3, cv2.LINE_8)
+        block = self._physics.block
+        self._draw_tee(labels, (*block.position, block.angle), 2, cv2.LINE_8)
+        self._draw_agent(labels, 1, cv2.LINE_8)
+        return labels
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        state = self.get_state().astype(np.float32)
+        return {"pixels": self.render_pixels(), "proprio": state[[0, 1, 5, 6]], "state": state}
+
+    def _random_state(self) -> np.ndarray:
+        low, high = REACH_PX
+        block = self.np_random.uniform(*BLOCK_START_PX, 2)
+        angle = self.np_random.uniform(0, 2 * np.pi)
+        while True:  # an agent inside the block would be thrown out by the solver
+            agent = self.np_random.uniform(low, high, 2)
+            if np.linalg.norm(agent - block) > 140:
+                return np.array([*agent, *block, angle, 0.0, 0.0])
+
+    def _to_fixed(self, points_px: np.ndarray) -> np.ndarray:
+        """Table px -> cv2 fixed point; a cv2 pixel centre is at integer coordinates, hence the half."""
+        scale = self.image_size / TABLE_PX
+        return np.round((points_px * scale - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+
+    def _draw_tee(self, image: np.ndarray, pose, colour, line: int) -> None:
+        x, y, angle = pose
+        cos, sin = np.cos(angle), np.sin(angle)
+        rotation = np.array([[cos, sin], [-sin, cos]])
+        for vertices in self._tee:
+            points = self._to_fixed(vertices @ rotation + (x, y))
+            cv2.fillConvexPoly(image, points, colour, line, _SUBPIXEL_BITS)
+
+    def _draw_agent(self, image: np.ndarray, colour, line: int) -> None:
+        centre = self._to_fixed(np.array(self._physics.agent.position))
+        radius = round(AGENT_RADIUS_PX * self.image_size / TABLE_PX * (1 << _SUBPIXEL_BITS))
+        cv2.circle(image, centre, radius, colour, cv2.FILLED, line, _SUBPIXEL_BITS)

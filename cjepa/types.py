@@ -1,0 +1,71 @@
+"""Shape legend and the small immutable containers that every folder shares.
+
+| letter | meaning |
+|---|---|
+| B | batch (environments or clips) |
+| T | time in blocks; one block is ``frame_stride`` env steps |
+| S | object slots (or patches: whatever stands for "objects") |
+| E | entities: the S objects, then proprio, then action |
+| D | token dimension |
+| N | action candidates of a planner, K of them elites |
+| H | planning horizon in blocks |
+| A | action values of one block: action_dim x frame_stride |
+| C, Y, X | channels, height, width of pixels |
+| P | proprio values |
+
+Pixels are uint8 ``(..., Y, X, 3)`` on disk and in environments, float ``(..., 3, Y, X)`` in [0, 1]
+inside models. A file that needs another letter adds it at its top.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Tokens(NamedTuple):
+    """What a tokenizer makes of frames: the only thing that world models and planners see."""
+
+    slots_BSD: Tensor
+    """Object tokens, float."""
+    masks_BSYX: Tensor
+    """Soft assignment of pixels to tokens in [0, 1]; sums to at most 1 over S (the rest is background)."""
+    positions_BS2: Tensor
+    """Centres (x, y) in image coordinates [-1, 1]."""
+
+
+class FrameBatch(NamedTuple):
+    """Single frames for tokenizer training."""
+
+    pixels_BYXC: Tensor
+    """uint8."""
+    labels_BYX: Tensor
+    """uint8 label image of the simulator, 0 = background; used for scores only."""
+
+
+class Clip(NamedTuple):
+    """A window of blocks: frame t, and the actions that lead from frame t to frame t + 1."""
+
+    tokens_BTSD: Tensor
+    proprio_BTP: Tensor
+    actions_BTA: Tensor
+    """Row t holds the ``frame_stride`` actions taken from frame t on, in time order."""
+
+
+class Rollout(NamedTuple):
+    """Predicted futures for blocks 1..H after the context."""
+
+    tokens_BHSD: Tensor
+    proprio_BHP: Tensor
+
+
+class Plan(NamedTuple):
+    """The outcome of one planning call."""
+
+    actions_BHA: Tensor
+    cost_B: Tensor
+
+
+def to_float_pixels(pixels_BYXC: Tensor) -> Tensor:
+    """uint8 ``(B, Y, X, 3)`` in [0, 255] -> float32 ``(B, 3, Y, X)`` in [0, 1]."""
+    return pixels_BYXC.permute(0, 3, 1, 2).to(torch.float32).div(255.0)
