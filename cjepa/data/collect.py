@@ -1,7 +1,9 @@
 """Run a policy in an environment and store the episodes; any number of workers gives the same bytes."""
 
+import json
 import multiprocessing
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +57,7 @@ def collect(
     parts.mkdir(parents=True, exist_ok=True)
     starts = range(0, job.episodes, job.episodes_per_part)
     tasks = [(job, start, parts / f"{start:07d}.h5") for start in starts]
-    todo = [task for task in tasks if not task[2].exists()]
+    todo = [task for task in tasks if not _is_done(task)]
     if workers <= 1:
         for task in todo:
             on_progress(*_collect_part(task))
@@ -65,9 +67,7 @@ def collect(
             for done in pool.imap_unordered(_collect_part, todo):
                 on_progress(*done)
     _merge([task[2] for task in tasks], out, attributes)
-    for _, _, part in tasks:
-        part.unlink()
-    parts.rmdir()
+    shutil.rmtree(parts)
     return EpisodeFile(out)
 
 
@@ -96,7 +96,7 @@ def _collect_part(task: tuple[Collection, int, Path]) -> tuple[int, int, int]:
     env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs).unwrapped
     stop = min(start + job.episodes_per_part, job.episodes)
     contacts = 0
-    with EpisodeWriter(path, "cjepa-episodes", {}) as writer:
+    with EpisodeWriter(path, "cjepa-episodes", {"part": _part_identity(job, start)}) as writer:
         for index in range(start, stop):
             # SeedSequence keeps neighbouring (seed, episode) pairs apart
             seed = int(np.random.SeedSequence([job.seed, index]).generate_state(1)[0])
@@ -104,6 +104,21 @@ def _collect_part(task: tuple[Collection, int, Path]) -> tuple[int, int, int]:
             contacts += int(episode["contacts"].any(axis=(1, 2)).sum())
             writer.append(episode)
     return stop - start, (stop - start) * job.episode_env_steps, contacts
+
+
+def _is_done(task: tuple[Collection, int, Path]) -> bool:
+    """Whether an earlier run finished this very part; a part of another job is made anew."""
+    job, start, path = task
+    return path.exists() and EpisodeFile(path).attributes.get("part") == _part_identity(job, start)
+
+
+def _part_identity(job: Collection, start: int) -> str:
+    """All that decides the bytes of a part; what a policy keeps under a private name is state, not an option."""
+    stop = min(start + job.episodes_per_part, job.episodes)
+    options = {name: value for name, value in vars(job.policy).items() if not name.startswith("_")}
+    policy = (type(job.policy).__qualname__, options)
+    values = (job.env_id, job.env_kwargs, policy, job.episode_env_steps, job.seed, job.with_masks, start, stop)
+    return json.dumps(values, sort_keys=True, default=repr)
 
 
 def _merge(parts: list[Path], out: Path, attributes: dict[str, Any]) -> None:

@@ -1,12 +1,12 @@
 """What every environment of this project offers beyond Gymnasium's API."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 import gymnasium as gym
 import numpy as np
 
 
-class ObjectEnv(gym.Env):
+class ObjectEnv(gym.Env, ABC):
     """A seeded simulator that knows its objects.
 
     Subclasses set ``body_names`` (label k + 1 in the mask image is ``body_names[k]``),
@@ -27,6 +27,10 @@ class ObjectEnv(gym.Env):
     @abstractmethod
     def advance(self, action: np.ndarray) -> None:
         """One env step of physics without rendering."""
+
+    @abstractmethod
+    def proprio(self) -> np.ndarray:
+        """What the agent knows of its own body, float32 ``(P,)``."""
 
     @abstractmethod
     def render_pixels(self) -> np.ndarray:

@@ -34,6 +34,11 @@ class _Physics(PushTEnv):
     def _get_info(self) -> dict:
         return {}
 
+    def _handle_collision(self, arbiter: pymunk.Arbiter, space: pymunk.Space, data) -> None:
+        """Count contacts of agent and block only: gym-pusht counts those of the block with a wall too."""
+        if all(shape.body.body_type != pymunk.Body.STATIC for shape in arbiter.shapes):
+            super()._handle_collision(arbiter, space, data)
+
     def get_obs(self) -> None:
         return None
 
@@ -83,7 +88,9 @@ class PushT(ObjectEnv):
         self._physics._setup()
         self._touched = False
         self._env_steps = 0
-        self._tee = [np.array(shape.get_vertices()) for shape in self._physics.block.shapes]
+        # pymunk keeps shapes in a set ordered by address: sorted, bar and stem are drawn in one order in every process
+        tee = (np.array(shape.get_vertices()) for shape in self._physics.block.shapes)
+        self._tee = sorted(tee, key=lambda vertices_V2: vertices_V2[:, 1].mean())
         self.goal_state = np.array([256.0, 256.0, 256.0, 256.0, np.pi / 4, 0.0, 0.0])
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
@@ -145,6 +152,11 @@ class PushT(ObjectEnv):
         turn = np.abs((state[..., 4] - goal_state[..., 4] + np.pi) % (2 * np.pi) - np.pi)
         return np.stack([position / POSITION_TOLERANCE_PX, turn / ANGLE_TOLERANCE], axis=-1)
 
+    def proprio(self) -> np.ndarray:
+        """agent x, y (px), vx, vy (px/s); float32 (4,)."""
+        agent = self._physics.agent
+        return np.array([*agent.position, *agent.velocity], np.float32)
+
     def render(self) -> np.ndarray:
         """Gymnasium's name for :meth:`render_pixels`."""
         return self.render_pixels()
@@ -173,8 +185,11 @@ class PushT(ObjectEnv):
         return labels
 
     def _observe(self) -> dict[str, np.ndarray]:
-        state = self.get_state().astype(np.float32)
-        return {"pixels": self.render_pixels(), "proprio": state[[0, 1, 5, 6]], "state": state}
+        return {
+            "pixels": self.render_pixels(),
+            "proprio": self.proprio(),
+            "state": self.get_state().astype(np.float32),
+        }
 
     def _random_state(self) -> np.ndarray:
         low, high = REACH_PX

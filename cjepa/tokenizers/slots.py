@@ -10,11 +10,17 @@ File letters: L grid cells (g x g), K hidden width.
 import torch
 from einops import einsum, rearrange, repeat
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, normalize
 
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Tokens
 
 _MIN_SCALE, _MAX_SCALE = 0.05, 1.0
+_FULLY_SALIENT = 0.2  # difference from the background, of 1, from which on a pixel counts fully
+_HUE_UNIT = 0.1  # unit vectors that far apart begin to look different
+_NEAR_UNIT = 0.5  # a quarter of the frame
+_GROUPED_CELLS = 48
+_EMPTY = 1e-4  # keeps slots that own nothing finite
 _SCALE_UNIT = 2.0  # relative coordinates are in units of 2 standard deviations: an object spans about [-1, 1]
 
 
@@ -62,8 +68,6 @@ class InvariantSlotAttention(nn.Module):
         super().__init__()
         self.iterations = iterations
         self.initial_content = nn.Parameter(torch.randn(num_slots, slot_dim) * 0.5)
-        self.initial_position = nn.Parameter((torch.rand(num_slots, 2) - 0.5) * 0.8)
-        self.initial_log_scale = nn.Parameter(torch.full((num_slots, 2), 0.3).log())
         self.norm_features = nn.LayerNorm(feature_dim)
         self.norm_slots = nn.LayerNorm(slot_dim)
         self.to_hidden = nn.Linear(feature_dim, feature_dim)
@@ -75,12 +79,25 @@ class InvariantSlotAttention(nn.Module):
             nn.LayerNorm(slot_dim), nn.Linear(slot_dim, 2 * slot_dim), nn.GELU(), nn.Linear(2 * slot_dim, slot_dim)
         )
 
-    def forward(self, features_BLK: Tensor, grid_L2: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """-> content (B, S, slot_dim), position (B, S, 2), scale (B, S, 2), attention (B, S, L)."""
+    def forward(
+        self, features_BLK: Tensor, salience_BL: Tensor, grid_L2: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Bind slots to what is salient.
+
+        Args:
+            features_BLK: of the grid cells.
+            salience_BL: how much of a cell is foreground, in [0, 1]; cells at 0 pull no slot.
+            grid_L2: (x, y) of the cells.
+
+        Returns:
+            content (B, S, slot_dim), position (B, S, 2), scale (B, S, 2), attention (B, S, L).
+        """
         batch = len(features_BLK)
         content = repeat(self.initial_content, "s d -> b s d", b=batch)
-        position = repeat(self.initial_position, "s c -> b s c", b=batch)
-        scale = repeat(self.initial_log_scale.exp(), "s c -> b s c", b=batch)
+        # All slots start where the foreground is: they differ in content only, so that they part by what things look
+        # like. Slots that start at places of their own cut the largest object into pieces instead.
+        salience_BSL = repeat(salience_BL, "b l -> b s l", s=content.shape[1])
+        position, scale = _moments(salience_BSL, grid_L2)
         shared = self.to_hidden(self.norm_features(features_BLK))
         for _ in range(self.iterations):
             relative = (grid_L2 - position[:, :, None]) / (_SCALE_UNIT * scale[:, :, None])
@@ -90,10 +107,9 @@ class InvariantSlotAttention(nn.Module):
             query = self.to_query(self.norm_slots(content))
             logits = einsum(hidden_BSLK, query, "b s l k, b s k -> b s l") * query.shape[-1] ** -0.5
             attention = logits.float().softmax(dim=1)
-            weights = attention / (attention.sum(dim=2, keepdim=True) + 1e-6)
-            position = einsum(weights, grid_L2, "b s l, l c -> b s c")
-            spread = (grid_L2 - position[:, :, None]).square()
-            scale = (einsum(weights, spread, "b s l, b s l c -> b s c") + 1e-6).sqrt().clamp(_MIN_SCALE, _MAX_SCALE)
+            weights = attention * salience_BL[:, None]
+            position, scale = _moments(weights, grid_L2)
+            weights = weights / (weights.sum(dim=2, keepdim=True) + _EMPTY)
             pooled = einsum(weights.to(hidden_BSLK.dtype), hidden_BSLK, "b s l, b s l k -> b s k")
             update = rearrange(self.to_value(pooled), "b s d -> (b s) d")
             before = rearrange(content, "b s d -> (b s) d").to(update.dtype)
@@ -102,34 +118,44 @@ class InvariantSlotAttention(nn.Module):
         return content, position, scale, attention
 
 
-class PatchDecoder(nn.Module):
-    """Content, seen from the slot's own frame, to patches of colour residual and opacity.
+def _moments(weights_BSL: Tensor, grid_L2: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted mean and standard deviation of the grid: position and scale, each (B, S, 2)."""
+    weights_BSL = weights_BSL / (weights_BSL.sum(dim=2, keepdim=True) + _EMPTY)
+    position = einsum(weights_BSL, grid_L2, "b s l, l c -> b s c")
+    spread = (grid_L2 - position[:, :, None]).square()
+    scale = (einsum(weights_BSL, spread, "b s l, b s l c -> b s c") + 1e-6).sqrt()
+    return position, scale.clamp(_MIN_SCALE, _MAX_SCALE)
+
+
+class SpriteDecoder(nn.Module):
+    """Content to a sprite: one colour, and opacity drawn in the slot's own frame, patch by patch.
+
+    One colour a slot is what makes a slot one object: two objects of different colours cannot share a sprite.
 
     Args:
         slot_dim: width of the slot content.
         hidden_dim: width of the per-cell MLP.
-        patch: side of the patch that a cell emits, in pixels.
+        patch: side of the patch of opacities that a cell emits, in pixels.
     """
 
     def __init__(self, slot_dim: int, hidden_dim: int, patch: int):
         super().__init__()
         self.patch = patch
+        self.to_colour = nn.Linear(slot_dim, 3)
         self.from_content = nn.Linear(slot_dim, hidden_dim)
         self.from_relative = nn.Linear(4, hidden_dim)
         self.mlp = nn.Sequential(
-            nn.GELU(), nn.Linear(hidden_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, patch * patch * 4)
+            nn.GELU(), nn.Linear(hidden_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, patch * patch)
         )
 
     def forward(self, content: Tensor, position: Tensor, scale: Tensor, grid_L2: Tensor) -> tuple[Tensor, Tensor]:
-        """-> colour residuals ``(B, S, 3, Y, X)`` and opacity logits ``(B, S, Y, X)``."""
+        """-> colour residuals ``(B, S, 3)`` and opacity logits ``(B, S, Y, X)``."""
         relative = (grid_L2 - position[:, :, None]) / (_SCALE_UNIT * scale[:, :, None])
         place = torch.cat([relative, relative.square().clamp(max=16.0)], dim=-1)
         hidden = self.from_content(content)[:, :, None] + self.from_relative(place)
         side = int(len(grid_L2) ** 0.5)
-        patches = rearrange(
-            self.mlp(hidden), "b s (y x) (p q c) -> b s c (y p) (x q)", y=side, p=self.patch, q=self.patch, c=4
-        )
-        return patches[:, :, :3], patches[:, :, 3]
+        logits = rearrange(self.mlp(hidden), "b s (y x) (p q) -> b s (y p) (x q)", y=side, p=self.patch)
+        return self.to_colour(content), logits
 
 
 class SlotTokenizer(Tokenizer):
@@ -165,7 +191,7 @@ class SlotTokenizer(Tokenizer):
         self.image_size = image_size
         self.encoder = ConvEncoder(channels, in_channels=6)
         self.attention = InvariantSlotAttention(num_slots, content_dim, channels, iterations)
-        self.decoder = PatchDecoder(content_dim, decoder_dim, self.patch)
+        self.decoder = SpriteDecoder(content_dim, decoder_dim, self.patch)
         self.register_buffer("background_3YX", torch.ones(3, image_size, image_size))
         self.register_buffer("grid_L2", cell_centres(image_size // self.patch), persistent=False)
 
@@ -177,11 +203,50 @@ class SlotTokenizer(Tokenizer):
     def slots(self, pixels_B3YX: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Content, position, scale and attention over the grid, as :class:`InvariantSlotAttention` gives them."""
         features_BLK = rearrange(self.features(pixels_B3YX), "b k y x -> b (y x) k")
-        return self.attention(features_BLK, self.grid_L2)
+        return self.attention(features_BLK, self.salience(pixels_B3YX), self.grid_L2)
+
+    def salience(self, pixels_B3YX: Tensor) -> Tensor:
+        """How much each cell differs from the background, in [0, 1]: float (B, L)."""
+        difference = (pixels_B3YX - self.background_3YX).abs().amax(dim=1)
+        cells = rearrange(difference, "b (y p) (x q) -> b (y x) (p q)", p=self.patch, q=self.patch)
+        return (cells / _FULLY_SALIENT).clamp(max=1.0).mean(dim=-1)
+
+    def cell_hues(self, pixels_B3YX: Tensor) -> Tensor:
+        """Direction, in colour space, in which each cell differs from the background: unit vectors (B, L, 3).
+
+        Unlike the colour itself it is the same where an object covers a pixel only in part.
+        """
+        difference = avg_pool2d(pixels_B3YX - self.background_3YX, self.patch)
+        return normalize(rearrange(difference, "b c y x -> b (y x) c"), dim=-1)
+
+    def grouping_loss(self, pixels_B3YX: Tensor, attention_BSL: Tensor) -> Tensor:
+        """Similarity and proximity: nearby foreground of one colour is one object, of two colours is two.
+
+        The two oldest Gestalt laws (Wertheimer, 1923) as a pairwise loss on the attention, in the spirit of normalised
+        cuts (Shi and Malik, 2000). Without it slots like to share a large object among them.
+
+        Args:
+            pixels_B3YX: frames.
+            attention_BSL: which slot owns a cell, summing to 1 over S.
+        """
+        # Foreground covers few cells; pairs of the others weigh next to nothing.
+        salience_BL, cells_BL = self.salience(pixels_B3YX).topk(min(_GROUPED_CELLS, len(self.grid_L2)), dim=1)
+        hue_BLC = self.cell_hues(pixels_B3YX).gather(1, cells_BL[:, :, None].expand(-1, -1, 3))
+        place_BL2 = self.grid_L2[cells_BL]
+        attention_BSL = attention_BSL.gather(2, cells_BL[:, None].expand(-1, attention_BSL.shape[1], -1))
+        alike_BLL = torch.exp(-torch.cdist(hue_BLC, hue_BLC).square() / (2 * _HUE_UNIT**2))
+        near_BLL = torch.exp(-torch.cdist(place_BL2, place_BL2).square() / (2 * _NEAR_UNIT**2))
+        weight_BLL = salience_BL[:, :, None] * salience_BL[:, None, :] * near_BLL
+        together_BLL = einsum(attention_BSL, attention_BSL, "b s l, b s m -> b l m")
+        # Each law has its own mean: pairs of two colours are few, and one slot that owns everything must not pay.
+        apart = _weighted_mean(1 - together_BLL, weight_BLL * alike_BLL)
+        merged = _weighted_mean(together_BLL, weight_BLL * (1 - alike_BLL))
+        return apart + merged
 
     def encode(self, pixels_B3YX: Tensor) -> Tokens:
         """See :class:`Tokenizer`; masks are the attention, upsampled to pixels."""
         content, position, scale, attention = self.slots(pixels_B3YX)
+        attention = attention * self.salience(pixels_B3YX)[:, None]
         side = self.image_size // self.patch
         masks = repeat(attention, "b s (y x) -> b s (y p) (x q)", y=side, p=self.patch, q=self.patch)
         return Tokens(torch.cat([content, position, scale.log()], dim=-1), masks, position)
@@ -193,11 +258,15 @@ class SlotTokenizer(Tokenizer):
 
     def render(self, content: Tensor, position: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Slots to frames ``(B, 3, Y, X)`` and opacities ``(B, S, Y, X)``; what no slot covers is background."""
-        residual_BS3YX, logits_BSYX = self.decoder(content, position, scale, self.grid_L2)
+        colour_BS3, logits_BSYX = self.decoder(content, position, scale, self.grid_L2)
         background_logit = torch.zeros_like(logits_BSYX[:, :1])
         opacity = torch.cat([logits_BSYX, background_logit], dim=1).float().softmax(dim=1)[:, :-1]
-        frames = self.background_3YX + (opacity[:, :, None] * residual_BS3YX).sum(dim=1)
+        frames = self.background_3YX + einsum(opacity, colour_BS3.float(), "b s y x, b s c -> b c y x")
         return frames, opacity
+
+
+def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum() / weights.sum().clamp(min=1e-6)
 
 
 def cell_centres(side: int) -> Tensor:

@@ -1,0 +1,148 @@
+"""The command line: finds the verb, loads only what it needs, prints what comes back.
+
+Nothing else in the package prints. Exit codes: 0 done, 1 a check failed, 2 the call is wrong, 130 interrupted.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """A command: where its function is, which arguments are positional, and what it does."""
+
+    function: str
+    positional: tuple[str, ...]
+    help: str
+
+
+_COMMANDS = "cjepa.studies.commands"
+VERBS = {
+    "collect": Verb("collect_command", (), "record episodes of a policy in an environment"),
+    "tokenize": Verb("tokenize_command", ("run", "episodes"), "frames of an episode file to tokens"),
+    "plan": Verb("plan_command", ("run",), "closed-loop planning on held-out pairs"),
+    "plan-baselines": Verb("plan_baselines_command", (), "random policy and CEM on the simulator, same pairs"),
+    "study": Verb("study_command", ("study",), "run a study YAML: cached stages, results table, report"),
+    "report": Verb("report_command", ("folder",), "(re)build the HTML report of a run or a study"),
+    "info": Verb("info_command", (), "versions and devices, for bug reports"),
+}
+LIGHTNING_VERBS = {
+    "fit": "train a tokenizer or a world model",
+    "validate": "its validation metrics",
+    "test": "its metrics on test episodes",
+    "predict": "its predictions",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line and return the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    from cjepa.errors import UserError
+
+    try:
+        _show(execute(argv))
+    except (UserError, argparse.ArgumentError) as error:
+        print(f"cjepa {argv[0]}: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"cjepa {argv[0]}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def execute(argv: list[str]):
+    """Run one command line without catching errors; returns :class:`cjepa.studies.commands.Done`."""
+    from cjepa.errors import UserError
+
+    verb, rest = argv[0], argv[1:]
+    if verb in LIGHTNING_VERBS:
+        return _lightning(verb, rest)
+    if verb not in VERBS:
+        raise UserError(f"no such command {verb!r}; `cjepa --help` lists them")
+    if verb == "study":
+        function = study_command
+    else:
+        function = getattr(importlib.import_module(_COMMANDS), VERBS[verb].function)
+    return _call(function, VERBS[verb], f"cjepa {verb}", rest)
+
+
+def study_command(study: str, root: str = "runs/studies"):
+    """Run a study YAML: every stage that is not done yet, then the results table and the report.
+
+    Args:
+        study: study YAML.
+        root: folder of all studies.
+    """
+    from pathlib import Path
+
+    from cjepa.studies.study import run_study
+
+    return run_study(Path(study), Path(root), execute, lambda line: print(line, flush=True))
+
+
+def _call(function: Callable, verb: Verb, prog: str, rest: list[str]):
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog=prog, description=verb.help, exit_on_error=False)
+    parser.add_argument("-c", "--config", action="config", help="YAML with any of these arguments; may be repeated")
+    for name in verb.positional:
+        parser.add_argument(name, type=str)
+    parser.add_function_arguments(function, as_group=False, skip=set(verb.positional))
+    config = parser.instantiate_classes(parser.parse_args(rest))
+    arguments = {key: value for key, value in vars(config).items() if key != "config"}
+    return function(**arguments)
+
+
+def _lightning(verb: str, rest: list[str]):
+    import logging
+    import warnings
+
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*nn.Module.*already saved during checkpointing.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    from cjepa.lightning_cli import CJEPACLI
+    from cjepa.studies.commands import Done
+
+    cli = CJEPACLI([verb, *rest])
+    following = {"fit": f"cjepa report {cli.run_dir}"}.get(verb)
+    return Done([str(cli.run_dir)], next_command=following)
+
+
+def _show(done) -> None:
+    if done.table:
+        widths = [max(map(len, column)) for column in zip(*done.table, strict=True)]
+        for row in done.table:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in done.lines:
+        print(line)
+    if done.next_command:
+        print(f"next: {done.next_command}")
+
+
+def _overview() -> str:
+    rows = {**{name: verb.help for name, verb in VERBS.items()}, **LIGHTNING_VERBS}
+    lines = [f"  {name:<16}{text}" for name, text in rows.items()]
+    return "\n".join(
+        [
+            "usage: cjepa COMMAND [-c FILE]... [--key value]...",
+            "",
+            "Object-centric world models: pixels to object tokens, latent interventions, planning.",
+            "",
+            *lines,
+            "",
+            "`cjepa COMMAND --help` explains one; start with `cjepa study experiments/studies/quickstart.yaml`.",
+        ]
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""Lightning DataModules over episode and token files; splits are by episode, always."""
+
+import json
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cjepa.data.store import EpisodeFile, split_episodes
+from cjepa.errors import UserError
+from cjepa.types import Clip, FrameBatch
+
+SPLIT_SHARES = (0.9, 0.05, 0.05)
+SPLIT_SEED = 0
+
+
+class FrameDataset(Dataset):
+    """Single frames of some episodes with their label images, read from disk on demand.
+
+    Args:
+        file: episodes with ``pixels`` and ``masks``.
+        episodes: indices of the episodes to use.
+    """
+
+    def __init__(self, file: EpisodeFile, episodes: np.ndarray):
+        if not len(episodes):
+            raise UserError(f"{file.path}: a split of its {len(file)} episodes is empty; collect at least 20")
+        self.file = file
+        self.rows = np.concatenate([file.offsets[e] + np.arange(file.lengths[e]) for e in episodes])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> FrameBatch:
+        """A whole batch at once."""
+        rows = self.rows[np.asarray(indices)]
+        pixels = np.concatenate([self.file.read("pixels", row, row + 1) for row in rows])
+        labels = np.concatenate([self.file.read("masks", row, row + 1) for row in rows])
+        return FrameBatch(torch.from_numpy(pixels), torch.from_numpy(labels))
+
+
+class FrameData(L.LightningDataModule):
+    """Shuffled single frames for tokenizer training.
+
+    Args:
+        path: the episode file.
+        batch_size: frames.
+        val_frames: how many held-out frames validation looks at, spread evenly.
+        split_seed: of the split by episode; everything that uses the same episodes must use the same.
+    """
+
+    def __init__(self, path: str, batch_size: int = 64, val_frames: int = 512, split_seed: int = SPLIT_SEED):
+        super().__init__()
+        self.path = path
+        self.batch_size = batch_size
+        self.val_frames = val_frames
+        self.split_seed = split_seed
+
+    def setup(self, stage: str) -> None:
+        """Open the file and split it."""
+        self.file = EpisodeFile(self.path)
+        for column in ("pixels", "masks"):
+            if column not in self.file.columns:
+                raise UserError(f"{self.path}: no column {column!r}, it has {sorted(self.file.columns)}")
+        self.splits = split_episodes(len(self.file), SPLIT_SHARES, self.split_seed)
+
+    def sample_frames(self, count: int, seed: int = 0) -> Tensor:
+        """Random frames of training episodes, uint8 (count, Y, X, 3)."""
+        dataset = FrameDataset(self.file, self.splits["train"])
+        picks = np.random.default_rng(seed).integers(0, len(dataset), count)
+        return dataset.__getitems__(picks.tolist()).pixels_BYXC
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled training frames."""
+        dataset = FrameDataset(self.file, self.splits["train"])
+        return DataLoader(dataset, self.batch_size, shuffle=True, drop_last=True, collate_fn=_as_is)
+
+    def val_dataloader(self) -> DataLoader:
+        """Held-out frames, the same ones every time."""
+        return self._evaluation("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Frames of the test episodes, on which planning is evaluated too."""
+        return self._evaluation("test")
+
+    def _evaluation(self, split: str) -> DataLoader:
+        dataset = FrameDataset(self.file, self.splits[split])
+        dataset.rows = dataset.rows[:: max(1, len(dataset.rows) // self.val_frames)]
+        return DataLoader(dataset, self.batch_size, collate_fn=_as_is)
+
+
+class ClipDataset(Dataset):
+    """Windows of blocks from a token file, held in memory.
+
+    Args:
+        file: tokens.
+        episodes: indices of the episodes to use.
+        blocks: frames a clip; the actions of each frame's block come with it.
+        frame_stride: env steps a block.
+    """
+
+    def __init__(self, file: EpisodeFile, episodes: np.ndarray, blocks: int, frame_stride: int):
+        self.blocks, self.frame_stride = blocks, frame_stride
+        span = blocks * frame_stride
+        starts = [file.offsets[e] + np.arange(max(0, file.lengths[e] - span + 1)) for e in episodes]
+        self.starts = torch.from_numpy(np.concatenate(starts)) if starts else torch.zeros(0, dtype=torch.long)
+        if not len(self.starts):
+            longest = int(file.lengths[episodes].max()) if len(episodes) else 0
+            raise UserError(
+                f"{file.path}: no clip of {blocks} blocks x {frame_stride} env steps = {span} env steps in "
+                f"{len(episodes)} episodes, the longest has {longest}; collect longer or more episodes"
+            )
+        rows = file.env_steps
+        self.tokens = torch.from_numpy(file.read("tokens", 0, rows))
+        self.proprio = torch.from_numpy(file.read("proprio", 0, rows))
+        self.actions = torch.from_numpy(file.read("action", 0, rows))
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitems__(self, indices: list[int]) -> Clip:
+        """A whole batch at once."""
+        start_B = self.starts[torch.as_tensor(indices)]
+        frame_BT = start_B[:, None] + torch.arange(self.blocks) * self.frame_stride
+        step_BTF = frame_BT[:, :, None] + torch.arange(self.frame_stride)
+        return Clip(self.tokens[frame_BT].float(), self.proprio[frame_BT], self.actions[step_BTF].flatten(2))
+
+
+class TokenClips(L.LightningDataModule):
+    """Clips of cached tokens for world-model training.
+
+    Args:
+        path: the token file, from ``cjepa tokenize``.
+        frame_stride: env steps a block.
+        train_blocks: frames a training clip: the model's history plus one.
+        val_blocks: frames a validation clip: history plus the rollout's horizon.
+        batch_size: clips.
+        val_clips: how many held-out clips validation looks at, spread evenly.
+        split_seed: of the split by episode; everything that uses the same episodes must use the same.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        frame_stride: int = 5,
+        train_blocks: int = 4,
+        val_blocks: int = 8,
+        batch_size: int = 256,
+        val_clips: int = 1024,
+        split_seed: int = SPLIT_SEED,
+    ):
+        super().__init__()
+        self.path = path
+        self.frame_stride = frame_stride
+        self.train_blocks = train_blocks
+        self.val_blocks = val_blocks
+        self.batch_size = batch_size
+        self.val_clips = val_clips
+        self.split_seed = split_seed
+
+    def setup(self, stage: str) -> None:
+        """Open the file and split it."""
+        self.file = EpisodeFile(self.path)
+        if "tokens" not in self.file.columns:
+            raise UserError(f"{self.path}: these are episodes, not tokens; make tokens with `cjepa tokenize`")
+        self.tokens_fingerprint: str = self.file.attributes["tokenizer_fingerprint"]
+        self.tokenizer: dict = json.loads(self.file.attributes["tokenizer"])
+        self.splits = split_episodes(len(self.file), SPLIT_SHARES, self.split_seed)
+
+    def normalisation_sample(self) -> Clip:
+        """Every clip frame that training sees, thinned to about 20,000 clips."""
+        dataset = self._dataset("train", self.train_blocks)
+        step = max(1, len(dataset) // 20_000)
+        return dataset.__getitems__(list(range(0, len(dataset), step)))
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled training clips."""
+        dataset = self._dataset("train", self.train_blocks)
+        return DataLoader(dataset, self.batch_size, shuffle=True, drop_last=True, collate_fn=_as_is)
+
+    def val_dataloader(self) -> DataLoader:
+        """Held-out clips, the same ones every time."""
+        return self._evaluation("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Clips of the test episodes, on which planning is evaluated too."""
+        return self._evaluation("test")
+
+    def _dataset(self, split: str, blocks: int) -> ClipDataset:
+        return ClipDataset(self.file, self.splits[split], blocks, self.frame_stride)
+
+    def _evaluation(self, split: str) -> DataLoader:
+        dataset = self._dataset(split, self.val_blocks)
+        dataset.starts = dataset.starts[:: max(1, len(dataset) // self.val_clips)]
+        return DataLoader(dataset, self.batch_size, collate_fn=_as_is)
+
+
+def _as_is(batch):
+    return batch

@@ -1,0 +1,34 @@
+"""Normalisation that lives inside the checkpoint, so that training and planning share one scale."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Normaliser(nn.Module):
+    """``(x - mean) / std`` with buffers that are fitted once, on training episodes.
+
+    Args:
+        dim: width of the last axis.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("std", torch.ones(dim))
+        self.register_buffer("fitted", torch.tensor(False))
+
+    def fit(self, values: Tensor) -> None:
+        """Mean and standard deviation over all but the last axis; a constant value gets a std of 1."""
+        flat = values.reshape(-1, values.shape[-1]).double()
+        std = flat.std(dim=0)
+        self.mean.copy_(flat.mean(dim=0))
+        self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+        self.fitted.fill_(True)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Physical -> normalised."""
+        return (values - self.mean) / self.std
+
+    def inverse(self, values: Tensor) -> Tensor:
+        """Normalised -> physical."""
+        return values * self.std + self.mean

@@ -1,0 +1,38 @@
+"""Open-loop prediction error of a world model, beside that of copying the last frame."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from cjepa.types import Clip
+from cjepa.world_models.module import WorldModel
+
+
+class RolloutErrors(NamedTuple):
+    """Squared errors of normalised tokens, one row a clip, one column a block ahead."""
+
+    error_NH: np.ndarray
+    copy_NH: np.ndarray
+    """Of copying the last context frame."""
+    num_slots: int
+
+
+@torch.inference_mode()
+def rollout_errors(model: WorldModel, loader: DataLoader) -> RolloutErrors:
+    """Errors on all clips of a loader, each ``history_blocks + H`` frames long; the model keeps its mode."""
+    was_training = model.training
+    model.eval()
+    errors, copies = [], []
+    for clip in loader:
+        clip = model.normalise(Clip(*(values.to(model.device) for values in clip)))
+        history = model.predictor.history_blocks
+        context = Clip(*(values[:, :history] for values in clip))
+        rollout = model.rollout(context, clip.actions_BTA[:, history - 1 : -1])
+        target_BHSD = clip.tokens_BTSD[:, history:]
+        last_B1SD = clip.tokens_BTSD[:, history - 1 : history]
+        errors.append((rollout.tokens_BHSD - target_BHSD).square().mean(dim=(2, 3)).cpu())
+        copies.append((last_B1SD - target_BHSD).square().mean(dim=(2, 3)).cpu())
+    model.train(was_training)
+    return RolloutErrors(torch.cat(errors).numpy(), torch.cat(copies).numpy(), clip.tokens_BTSD.shape[2])

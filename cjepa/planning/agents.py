@@ -1,0 +1,167 @@
+"""Who chooses actions in a closed loop: a planner on a world model, the same planner on the simulator, or chance."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cjepa.envs.base import ObjectEnv
+from cjepa.planning.objectives import Objective
+from cjepa.planning.planners import Planner
+from cjepa.tokenizers.base import Tokenizer
+from cjepa.tokenizers.cache import encode_frames
+from cjepa.types import Clip, Plan, Rollout
+from cjepa.world_models.module import WorldModel, repeat_clip
+
+_MAX_ROLLOUT_CELLS = 400_000  # sequences x entities in one forward pass: bounds memory, keeps the cores busy
+
+
+class Situation(NamedTuple):
+    """Where a batch of environments is and where it should get to."""
+
+    pixels_BYXC: np.ndarray
+    proprio_BP: np.ndarray
+    state_BF: np.ndarray
+    """Simulator states; only the simulator's own planner may look."""
+
+
+class Agent(ABC):
+    """Chooses the next actions of a batch of environments."""
+
+    @abstractmethod
+    def act(self, now: Situation, goal: Situation, generator: torch.Generator) -> np.ndarray:
+        """Actions for the next env steps, float32 ``(B, env steps, action_dim)``, in [-1, 1]."""
+
+
+class RandomAgent(Agent):
+    """Uniform actions.
+
+    Args:
+        env_steps: how many to give at a time.
+        action_dim: of the environment.
+    """
+
+    def __init__(self, env_steps: int, action_dim: int):
+        self.env_steps = env_steps
+        self.action_dim = action_dim
+
+    def act(self, now: Situation, goal: Situation, generator: torch.Generator) -> np.ndarray:
+        shape = (len(now.proprio_BP), self.env_steps, self.action_dim)
+        return (torch.rand(shape, generator=generator) * 2 - 1).numpy()
+
+
+class WorldModelAgent(Agent):
+    """Plans in token space: encode where we are and the goal image, search actions, give the whole plan.
+
+    Args:
+        world_model: in eval mode.
+        tokenizer: the one whose tokens the world model was trained on.
+        planner: of action blocks.
+        objective: of predicted futures.
+        horizon_blocks: H.
+        frame_stride: env steps a block.
+    """
+
+    def __init__(
+        self,
+        world_model: WorldModel,
+        tokenizer: Tokenizer,
+        planner: Planner,
+        objective: Objective,
+        horizon_blocks: int,
+        frame_stride: int,
+    ):
+        self.world_model = world_model
+        self.tokenizer = tokenizer
+        self.planner = planner
+        self.objective = objective
+        self.horizon_blocks = horizon_blocks
+        self.frame_stride = frame_stride
+
+    def act(self, now: Situation, goal: Situation, generator: torch.Generator) -> np.ndarray:
+        actions_BHA = self.plan(now, goal, generator).actions_BHA
+        return actions_BHA.reshape(len(actions_BHA), self.horizon_blocks * self.frame_stride, -1).numpy()
+
+    @torch.inference_mode()
+    def plan(self, now: Situation, goal: Situation, generator: torch.Generator) -> Plan:
+        """Search from one context frame; actions ``(B, H, A)`` in [-1, 1]."""
+        context, target = self._encode(now), self._encode(goal)
+        model = self.world_model
+        action_dim = model.predictor.action_dim
+        high_A = torch.ones(action_dim)
+
+        def cost_fn(actions_BNHA: Tensor) -> Tensor:
+            batch, candidates = actions_BNHA.shape[:2]
+            rollout = self._rollout(repeat_clip(context, candidates), model.action_scale(actions_BNHA.flatten(0, 1)))
+            goal_tokens = target.tokens_BTSD[:, 0].repeat_interleave(candidates, dim=0)
+            goal_proprio = target.proprio_BTP[:, 0].repeat_interleave(candidates, dim=0)
+            return self.objective.cost(rollout, goal_tokens, goal_proprio).reshape(batch, candidates)
+
+        return self.planner.plan(cost_fn, len(context.tokens_BTSD), self.horizon_blocks, -high_A, high_A, generator)
+
+    @torch.inference_mode()
+    def imagine(self, now: Situation, actions: np.ndarray) -> Tensor:
+        """Predicted tokens, in the tokenizer's scale, ``(B, H, S, D)`` for actions ``(B, env steps, action_dim)``."""
+        model = self.world_model
+        blocks = torch.from_numpy(actions).reshape(len(actions), self.horizon_blocks, -1)
+        rollout = self._rollout(self._encode(now), model.action_scale(blocks))
+        return model.token_scale.inverse(rollout.tokens_BHSD)
+
+    def _encode(self, situation: Situation) -> Clip:
+        """One normalised context frame; its action row is a placeholder that rollouts do not read."""
+        model = self.world_model
+        tokens = encode_frames(self.tokenizer, torch.from_numpy(situation.pixels_BYXC))[:, None]
+        proprio = torch.from_numpy(situation.proprio_BP)[:, None]
+        actions = torch.zeros(len(tokens), 1, model.predictor.action_dim)
+        return model.normalise(Clip(tokens, proprio, actions))
+
+    def _rollout(self, context: Clip, actions_BHA: Tensor) -> Rollout:
+        model = self.world_model
+        slots = context.tokens_BTSD.shape[2]
+        rows = max(1, _MAX_ROLLOUT_CELLS // ((slots + 2) * (model.predictor.history_blocks + 1)))
+        parts = []
+        for start in range(0, len(actions_BHA), rows):
+            part = slice(start, start + rows)
+            with torch.autocast(model.device.type, torch.bfloat16):
+                parts.append(model.rollout(Clip(*(values[part] for values in context)), actions_BHA[part]))
+        return Rollout(*(torch.cat(values).float() for values in zip(*parts, strict=True)))
+
+
+class SimulatorAgent(Agent):
+    """The ceiling: the same planner on the simulator itself, with true states for start, goal and cost.
+
+    Args:
+        env: a simulator to roll out in.
+        planner: of action blocks.
+        horizon_blocks: H.
+        frame_stride: env steps a block.
+    """
+
+    def __init__(self, env: ObjectEnv, planner: Planner, horizon_blocks: int, frame_stride: int):
+        self.env = env
+        self.planner = planner
+        self.horizon_blocks = horizon_blocks
+        self.frame_stride = frame_stride
+
+    def act(self, now: Situation, goal: Situation, generator: torch.Generator) -> np.ndarray:
+        action_dim = self.env.action_space.shape[0]
+        high_A = torch.ones(action_dim * self.frame_stride)
+        env_steps = self.horizon_blocks * self.frame_stride
+        plans = []
+        for state, goal_state in zip(now.state_BF, goal.state_BF, strict=True):
+            # the simulator runs one candidate after the other, so environments are planned one by one too
+            def cost_fn(actions_1NHA: Tensor, state=state, goal_state=goal_state) -> Tensor:
+                candidates = actions_1NHA[0].reshape(-1, env_steps, action_dim).numpy()
+                return torch.tensor([[self._cost(state, goal_state, actions) for actions in candidates]])
+
+            plan = self.planner.plan(cost_fn, 1, self.horizon_blocks, -high_A, high_A, generator)
+            plans.append(plan.actions_BHA[0].reshape(env_steps, action_dim).numpy())
+        return np.stack(plans)
+
+    def _cost(self, state: np.ndarray, goal_state: np.ndarray, actions: np.ndarray) -> float:
+        self.env.set_state(state)
+        for action in actions:
+            self.env.advance(action)
+        return float(self.env.state_error(self.env.get_state(), goal_state).sum())

@@ -1,0 +1,126 @@
+"""What a training run leaves behind besides checkpoints: its record, its results and pictures of its slots."""
+
+import time
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch.utils.data import DataLoader
+
+from cjepa.evaluation.intervals import bootstrap
+from cjepa.evaluation.rollouts import rollout_errors
+from cjepa.reporting.records import describe, interval_row, result_row, write_json, write_run_record
+from cjepa.reporting.video import contact_sheet, overlay_masks, write_png
+from cjepa.tokenizers.training import TokenizerTraining
+from cjepa.types import FrameBatch, to_float_pixels
+from cjepa.world_models.module import WorldModel
+
+_OVERLAY_FRAMES = 16
+
+
+class FitRecord(Callback):
+    """Writes ``run.json`` and ``results.json`` when training ends.
+
+    Args:
+        run_dir: the run's folder.
+        started: wall-clock time at which the command began, seconds since the epoch.
+    """
+
+    def __init__(self, run_dir: Path, started: float):
+        self.run_dir = Path(run_dir)
+        self.started = started
+
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        write_json(self.run_dir / "results.json", _result_rows(trainer, module, self.run_dir.name))
+        data = trainer.datamodule
+        write_run_record(
+            self.run_dir,
+            model={
+                "class": type(module).__name__,
+                "parameters": sum(p.numel() for p in module.parameters()),
+                "checkpoint": "checkpoints/last.ckpt",
+                "optimizer_steps": trainer.global_step,
+            },
+            objective=_objective(module),
+            data={
+                "path": data.path,
+                "fingerprint": data.file.fingerprint,
+                "split_seed": data.split_seed,
+                "episodes": {name: len(part) for name, part in data.splits.items()},
+            },
+            evaluation={"split": "val", "held_out": "by episode"},
+            actions={},
+            uncertainty=[],
+            seconds=time.time() - self.started,
+        )
+
+
+class SlotOverlays(Callback):
+    """Draws held-out frames, their reconstructions and the slots' masks into ``media/`` and TensorBoard.
+
+    Args:
+        every_n_epochs: how often, counted in validation runs.
+    """
+
+    def __init__(self, every_n_epochs: int = 1):
+        self.every_n_epochs = every_n_epochs
+
+    @torch.no_grad()
+    def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.sanity_checking or not trainer.is_global_zero or trainer.current_epoch % self.every_n_epochs:
+            return
+        image = slot_sheet(module, _spread_frames(trainer.datamodule.val_dataloader()))
+        folder = Path(trainer.default_root_dir) / "media"
+        write_png(folder / "slots.png", image)
+        for logger in trainer.loggers:
+            if hasattr(logger.experiment, "add_image"):
+                logger.experiment.add_image("val/slots", image, trainer.global_step, dataformats="HWC")
+
+
+def slot_sheet(module: TokenizerTraining, pixels_BYXC: torch.Tensor) -> np.ndarray:
+    """Rows of input | reconstruction | input with masks, as one uint8 image."""
+    tokenizer = module.tokenizer
+    pixels_B3YX = to_float_pixels(pixels_BYXC.to(module.device))
+    content, position, scale, _ = tokenizer.slots(pixels_B3YX)
+    frames, masks_BSYX = tokenizer.render(content, position, scale)
+    frames_BYXC = (frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    inputs = pixels_BYXC.numpy()
+    overlays = overlay_masks(inputs, masks_BSYX.float().cpu().numpy())
+    triples = [np.concatenate(parts, axis=1) for parts in zip(inputs, frames_BYXC, overlays, strict=True)]
+    return contact_sheet(triples, columns=2, scale=2)
+
+
+def _spread_frames(loader: DataLoader) -> torch.Tensor:
+    rows = np.linspace(0, len(loader.dataset) - 1, _OVERLAY_FRAMES).astype(int)
+    batch: FrameBatch = loader.dataset.__getitems__(rows.tolist())
+    return batch.pixels_BYXC
+
+
+def _objective(module: L.LightningModule) -> dict:
+    if isinstance(module, WorldModel):
+        return {
+            "terms": {"future": 1.0, "masked": module.masked_weight, "proprio": module.proprio_weight},
+            "mask": describe(module.mask),
+            "against_collapse": "targets are fixed tokens of a frozen tokenizer",
+        }
+    return {"terms": {"reconstruction": 1.0}, "against_collapse": "pixels are the target"}
+
+
+def _result_rows(trainer: L.Trainer, module: L.LightningModule, run: str) -> list[dict]:
+    common = {"model": run, "run": run, "split": "val"}
+    if isinstance(module, WorldModel):
+        errors = rollout_errors(module, trainer.datamodule.val_dataloader())
+        size = {"tokens": errors.num_slots, "token_dim": module.predictor.token_dim}
+        rows = []
+        for block in sorted({1, errors.error_NH.shape[1]}):
+            interval = bootstrap(errors.error_NH[:, block - 1], errors.copy_NH[:, block - 1])
+            rows.append(interval_row(f"rollout_error@{block}", interval, unit="of copying", **size, **common))
+        return rows
+    metrics = {k.split("/", 1)[1]: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+    tokenizer = module.tokenizer
+    size = {"tokens": tokenizer.num_slots, "token_dim": tokenizer.slot_dim}
+    return [result_row(name, value, **size, **common) for name, value in metrics.items()]

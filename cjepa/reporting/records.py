@@ -1,0 +1,227 @@
+"""Run records and result rows: every number can be traced to code, data and command.
+
+All files are written under a temporary name and moved into place, so a kill never leaves half a file.
+"""
+
+import functools
+import json
+import math
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cjepa
+from cjepa.errors import UserError
+from cjepa.evaluation.intervals import Interval
+
+PACKAGES = (
+    "cjepa",
+    "torch",
+    "lightning",
+    "torchmetrics",
+    "numpy",
+    "scipy",
+    "h5py",
+    "hdf5plugin",
+    "gymnasium",
+    "gym-pusht",
+    "pymunk",
+    "matplotlib",
+    "imageio-ffmpeg",
+)
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path with the same suffix; move it to ``path`` if the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write ``value`` as JSON, indent 2, atomically; NaN and infinities become null."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
+    return Path(path)
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable ({error})") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg})") from None
+
+
+@functools.lru_cache(maxsize=1)
+def _git_state() -> tuple[str | None, bool | None]:
+    # Asked once a process: the state that counts is the one the running code was loaded from.
+    package = Path(cjepa.__file__)
+    # A package installed into a virtual environment inside somebody's repository is not that repository's code.
+    if _git(package.parent, "ls-files", "--error-unmatch", package.name) is None:
+        return None, None
+    commit, changes = _git(package.parent, "rev-parse", "HEAD"), _git(package.parent, "status", "--porcelain")
+    return (commit, bool(changes)) if commit and changes is not None else (None, None)
+
+
+def git_state() -> dict[str, Any]:
+    """``commit`` (full hash) and ``dirty`` of the repository that tracks this package; None twice without one."""
+    commit, dirty = _git_state()
+    return {"commit": commit, "dirty": dirty}
+
+
+def result_row(
+    metric: str,
+    value: float,
+    *,
+    model: str,
+    n: int | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    unit: str = "",
+    tokens: int | None = None,
+    token_dim: int | None = None,
+    seed: int | None = None,
+    split: str = "test",
+    run: str = "",
+) -> dict[str, Any]:
+    """One row of ``results.json``; ``git`` is the commit, with ``-dirty`` behind it when the tree had changes."""
+    state = git_state()
+    return {
+        "metric": metric,
+        "value": value,
+        "n": n,
+        "low": low,
+        "high": high,
+        "unit": unit,
+        "model": model,
+        "tokens": tokens,
+        "token_dim": token_dim,
+        "seed": seed,
+        "split": split,
+        "run": run,
+        "git": f"{state['commit']}-dirty" if state["dirty"] else state["commit"],
+    }
+
+
+def interval_row(metric: str, interval: Interval, **rest: Any) -> dict[str, Any]:
+    """:func:`result_row` of a value with its 95 % interval."""
+    return result_row(metric, interval.value, n=interval.n, low=interval.low, high=interval.high, **rest)
+
+
+def describe(part: object) -> dict[str, Any]:
+    """Class and public attributes of a small configurable object, for ``run.json``."""
+    return {"class": type(part).__name__} | {k: v for k, v in vars(part).items() if not k.startswith("_")}
+
+
+def versions() -> dict[str, str]:
+    """Python, platform, and the installed packages that a result depends on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory so far, in MiB, of this process or of one of its finished children."""
+    # Not their sum: on Linux a child starts with its parent's peak, so `git` alone would double the number.
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def command_line() -> str:
+    """``sys.argv`` as one line, without the machine's folders: relative to here where possible, else the last name."""
+    words = [Path(sys.argv[0]).name, *(_without_machine(word) for word in sys.argv[1:])]
+    return " ".join(words)
+
+
+def write_run_record(
+    folder: str | Path,
+    *,
+    model: dict,
+    objective: dict,
+    data: dict,
+    evaluation: dict,
+    actions: dict,
+    uncertainty: list[str],
+    seconds: float,
+) -> Path:
+    """Write ``folder/run.json``, the system record of a run.
+
+    Args:
+        folder: of the run.
+        model: identity: class, parameters, checkpoint hash.
+        objective: loss terms, masks, how collapse is prevented.
+        data: lineage: files, fingerprints, split by episode.
+        evaluation: environment, horizon, budget, seeds, what was held out.
+        actions: planner, cost, constraints, fallback.
+        uncertainty: names of the signals there are.
+        seconds: wall time of the run.
+    """
+    record = {
+        "model": model,
+        "objective": objective,
+        "data": data,
+        "evaluation": evaluation,
+        "actions": actions,
+        "uncertainty": uncertainty,
+        "versions": versions(),
+        "git": git_state(),
+        "command": command_line(),
+        "seconds": seconds,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    return write_json(Path(folder) / "run.json", record)
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    try:
+        answer = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _without_machine(word: str) -> str:
+    head, equals, value = word.rpartition("=")
+    path = Path(value)
+    if not path.is_absolute():
+        return word
+    short = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.name
+    return f"{head}{equals}{short}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy scalars and arrays, tensors
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | bool | None) else str(value)

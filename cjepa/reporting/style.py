@@ -1,0 +1,105 @@
+"""The look of the figures, and figures as text that an HTML page can hold."""
+
+import io
+import re
+from collections.abc import Sequence
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#7f7f7f")
+"""Okabe and Ito's colours that read on white and on dark grey, then two more."""
+INK = "#24292f"
+FAINT = "#8b949e"
+GRID = "#d5dae0"
+
+_RC = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "none",
+}
+
+
+def style() -> matplotlib.rc_context:
+    """Context in which figures are made; the caller's own matplotlib settings stay as they are."""
+    return matplotlib.rc_context(_RC)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, inches, drawn by Agg: no window, no global state of pyplot."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure as an ``<svg>`` element without any address, its ink in the colours of the page around it."""
+    buffer = io.StringIO()
+    with style():
+        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text)
+    # Fixed sizes would overflow a phone, and ids of one figure would shadow those of the next.
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) width="([\d.]+)pt"', r'\1 style="width:\2pt"', text, count=1)
+    text = re.sub(r'<g id="(?:figure|axes|patch|line2d|text|matplotlib|xtick|ytick)[^"]*">', "<g>", text)
+    for colour, name in ((INK, "--ink"), (FAINT, "--faint"), (GRID, "--grid"), (PALETTE[0], "--blue")):
+        text = text.replace(colour, f"var({name})")
+    return text
+
+
+def spread(positions: Sequence[float], gap: float) -> list[float]:
+    """Move positions as little as a left-to-right sweep can so that neighbours are at least ``gap`` apart."""
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    moved = [float(p) for p in positions]
+    for before, after in zip(order, order[1:], strict=False):
+        moved[after] = max(moved[after], moved[before] + gap)
+    # Half of the shift goes back, so that a cluster stays centred on where it was.
+    drift = sum(moved[i] - positions[i] for i in order) / max(len(order), 1)
+    return [value - drift for value in moved]
+
+
+def label_column(
+    axes: Axes, x: float, labels: Sequence[tuple[float, str, str]], in_data: bool = False, gap: float = 0.055
+) -> None:
+    """Write labels one under the other at their heights, pushed apart where they would overlap.
+
+    Args:
+        axes: with its limits already set.
+        x: where, as a fraction of the axes, or in data coordinates with ``in_data``.
+        labels: (y in data coordinates, text, colour).
+        in_data: what ``x`` counts.
+        gap: smallest distance, as a fraction of the height.
+    """
+    inverse = axes.transAxes.inverted()
+    heights = [inverse.transform(axes.transData.transform((axes.get_xlim()[0], y)))[1] for y, _, _ in labels]
+    transform = axes.get_xaxis_transform() if in_data else axes.transAxes
+    for height, (_, text, colour) in zip(spread(heights, gap), labels, strict=True):
+        axes.text(x, height, text, color=colour, transform=transform, va="center", ha="left", fontsize=8.5)

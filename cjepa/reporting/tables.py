@@ -1,0 +1,156 @@
+"""Result rows -> tables of text, the same for the terminal and for the HTML report."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from cjepa.evaluation.intervals import wilson
+
+Row = dict[str, Any]
+"""One row of results.json."""
+
+ERROR_PREFIX = "rollout_error@"
+
+
+def results_table(rows: Iterable[Row]) -> list[list[str]]:
+    """The main table, header first: one row a model in order of appearance, only columns that have a value.
+
+    Several seeds of a model are merged as in ``by_model``.
+    """
+    rows = [row for row in rows if _is_main(row)]
+    if not rows:
+        return []
+    success, seconds = by_model(rows, "success"), by_model(rows, "seconds_per_plan")
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    columns: dict[str, list[str]] = {
+        "model": models,
+        "tokens x dim": [_budget(rows, model) for model in models],
+        "success % [95 %]": [_percent(success.get(model)) for model in models],
+        "n": [_count(success.get(model)) for model in models],
+        "s/plan": [_number(seconds[model]["value"]) if model in seconds else "" for model in models],
+    }
+    for block in error_blocks(rows):
+        errors = by_model(rows, f"{ERROR_PREFIX}{block}")
+        columns[f"error@{block}"] = [value_with_interval(errors.get(model)) for model in models]
+    filled = {name: cells for name, cells in columns.items() if any(cells)}
+    return [list(filled), *(list(cells) for cells in zip(*filled.values(), strict=True))]
+
+
+def other_table(rows: Iterable[Row]) -> list[list[str]]:
+    """Every metric that the main table leaves out, header first, one row a result; empty without any."""
+    rows = [row for row in rows if not _is_main(row)]
+    header = ["model", "metric", "value [95 %]", "unit", "n", "split", "run"]
+    body = [
+        [
+            str(row.get("model") or ""),
+            str(row.get("metric") or ""),
+            value_with_interval(row),
+            str(row.get("unit") or ""),
+            _count(row),
+            str(row.get("split") or ""),
+            str(row.get("run") or ""),
+        ]
+        for row in rows
+    ]
+    kept = [i for i in range(len(header)) if any(cells[i] for cells in body)]
+    return [[cells[i] for i in kept] for cells in [header, *body]] if body else []
+
+
+def by_model(rows: Iterable[Row], metric: str) -> dict[str, Row]:
+    """One row a model for a metric, in order of appearance; rows without a value are dropped.
+
+    Where a model has rows of the test split, only they count. The same seed and run twice: the later row. Several
+    seeds or runs: the mean of their values, with the Wilson interval of the pooled trials for rates, and from the
+    lowest ``low`` to the highest ``high`` otherwise.
+    """
+    groups: dict[str, dict[tuple, Row]] = {}
+    for row in rows:
+        if row.get("metric") == metric and row.get("value") is not None:
+            group = groups.setdefault(row["model"], {})
+            group[row.get("split"), row.get("seed"), row.get("run")] = row
+    chosen = {model: _test_split(list(group.values())) for model, group in groups.items()}
+    return {model: _merge(found) for model, found in chosen.items()}
+
+
+def error_blocks(rows: Iterable[Row]) -> list[int]:
+    """The k of every metric ``rollout_error@k``, ascending."""
+    names = {str(row.get("metric")) for row in rows}
+    return sorted(int(name.removeprefix(ERROR_PREFIX)) for name in names if name.startswith(ERROR_PREFIX))
+
+
+def features(row: Row) -> int | None:
+    """Numbers that the model holds per frame: tokens x dimension; None for models without tokens."""
+    tokens, token_dim = row.get("tokens"), row.get("token_dim")
+    return tokens * token_dim if tokens and token_dim else None
+
+
+def seconds_text(value: float) -> str:
+    """``12 ms``, ``0.85 s``, ``3 min 21 s``, ``2 h 5 min``."""
+    if value < 0.1:
+        return f"{1000 * value:.0f} ms" if value >= 0.01 else f"{1000 * value:.2g} ms"
+    if value < 59.5:
+        return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
+    minutes, seconds = divmod(round(value), 60)
+    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def value_with_interval(row: Row | None) -> str:
+    """``0.41 [0.38, 0.45]``; empty without a value."""
+    if row is None or row.get("value") is None:
+        return ""
+    value = row["value"]
+    if row.get("low") is not None:
+        return f"{_number(value)} [{_number(row['low'])}, {_number(row.get('high'))}]"
+    return f"{value:.0f}" if float(value).is_integer() else _number(value)
+
+
+def _is_main(row: Row) -> bool:
+    metric = str(row.get("metric"))
+    return metric in ("success", "seconds_per_plan") or metric.startswith(ERROR_PREFIX)
+
+
+def _test_split(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row.get("split") == "test"] or rows
+
+
+def _merge(rows: list[Row]) -> Row:
+    if len(rows) == 1:
+        return rows[0]
+    merged = rows[-1] | {"seed": None, "run": "", "low": None, "high": None}
+    counts = [row.get("n") for row in rows]
+    if None not in counts:
+        merged["n"] = sum(counts)
+    if rows[0].get("unit") == "rate" and merged.get("n"):
+        pooled = wilson(round(sum(row["value"] * row["n"] for row in rows)), merged["n"])
+        return merged | {"value": pooled.value, "low": pooled.low, "high": pooled.high}
+    merged["value"] = sum(row["value"] for row in rows) / len(rows)
+    if all(row.get("low") is not None and row.get("high") is not None for row in rows):
+        merged |= {"low": min(row["low"] for row in rows), "high": max(row["high"] for row in rows)}
+    return merged
+
+
+def _budget(rows: list[Row], model: str) -> str:
+    for row in rows:
+        if row["model"] == model and features(row):
+            return f"{row['tokens']} x {row['token_dim']} ({features(row):,})"
+    return ""
+
+
+def _percent(row: Row | None) -> str:
+    if row is None:
+        return ""
+    value = f"{100 * row['value']:.0f}"
+    return value if row.get("low") is None else f"{value} [{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
+
+
+def _count(row: Row | None) -> str:
+    return "" if row is None or row.get("n") is None else str(row["n"])
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "?"
+    if value == 0 or 0.1 <= abs(value) < 10:
+        return f"{value:.2f}"
+    if abs(value) < 0.1:
+        return f"{value:.2g}"
+    return f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"

@@ -1,0 +1,184 @@
+"""Pictures of frames and masks: overlays, panels with captions, contact sheets, PNG and MP4 files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from cjepa.reporting.records import replacing
+
+SLOT_COLOURS = np.array(
+    [
+        (230, 75, 53),
+        (0, 114, 206),
+        (0, 158, 115),
+        (245, 190, 40),
+        (170, 90, 200),
+        (60, 190, 225),
+        (240, 130, 30),
+        (225, 110, 170),
+        (110, 150, 40),
+        (120, 85, 60),
+        (70, 80, 160),
+        (125, 135, 145),
+    ],
+    np.uint8,
+)
+"""(12, 3) RGB: slot s is drawn in colour s, everywhere; further slots start over."""
+
+_GAP = 2
+_WHITE = 255
+_INK = (35, 38, 42)
+_FONT_SIZES = (15, 13, 11, 9)
+
+
+def overlay_masks(frames_TYXC: np.ndarray, masks_TSYX: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+    """Tint every slot's pixels with the slot's colour.
+
+    Args:
+        frames_TYXC: uint8.
+        masks_TSYX: float in [0, 1]; where they sum to less than 1 the frame shows through.
+        alpha: opacity of a full mask.
+
+    Returns:
+        uint8 (T, Y, X, 3).
+    """
+    frames = np.asarray(frames_TYXC, np.float32)
+    masks = np.clip(np.asarray(masks_TSYX, np.float32), 0.0, 1.0)
+    if masks.shape[0] != frames.shape[0] or masks.shape[2:] != frames.shape[1:3]:
+        raise ValueError(
+            f"masks {masks.shape} do not fit frames {frames.shape}; expected (T, S, Y, X) and (T, Y, X, 3)"
+        )
+    # Masks that overlap share the pixel instead of exceeding white.
+    masks = masks / np.maximum(masks.sum(axis=1, keepdims=True), 1.0)
+    colours = SLOT_COLOURS[np.arange(masks.shape[1]) % len(SLOT_COLOURS)].astype(np.float32)
+    tint = np.einsum("tsyx,sc->tyxc", masks, colours)
+    mixed = frames * (1.0 - alpha * masks.sum(axis=1)[..., None]) + alpha * tint
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+
+def side_by_side(panels: Sequence[np.ndarray], labels: Sequence[str], scale: int = 1) -> np.ndarray:
+    """Panels in a row, each under its caption; shorter ones hold their last frame.
+
+    Args:
+        panels: uint8 (T, Y, X, 3) each; T, Y and X may differ.
+        labels: one caption a panel.
+        scale: whole-number magnification, nearest neighbour.
+
+    Returns:
+        uint8 (T, Y', X', 3), Y' and X' even.
+    """
+    if len(panels) != len(labels) or not panels:
+        raise ValueError(f"{len(panels)} panels and {len(labels)} labels; expected one label a panel, at least one")
+    steps = max(len(panel) for panel in panels)
+    columns = []
+    for panel, label in zip(panels, labels, strict=True):
+        panel = _magnify(np.asarray(panel, np.uint8), scale)
+        held = np.concatenate([panel, np.repeat(panel[-1:], steps - len(panel), axis=0)])
+        caption = np.broadcast_to(_caption(label, panel.shape[2]), (steps, *_caption_shape(panel.shape[2])))
+        columns.append(np.concatenate([caption, held], axis=1))
+    height = max(column.shape[1] for column in columns)
+    width = sum(column.shape[2] for column in columns) + _GAP * (len(columns) - 1)
+    canvas = np.full((steps, height, width, 3), _WHITE, np.uint8)
+    left = 0
+    for column in columns:
+        canvas[:, : column.shape[1], left : left + column.shape[2]] = column
+        left += column.shape[2] + _GAP
+    return _even(canvas)
+
+
+def contact_sheet(frames: Sequence[np.ndarray], columns: int, scale: int = 1) -> np.ndarray:
+    """Frames of one size, row by row on a white sheet.
+
+    Args:
+        frames: uint8 (Y, X, 3) each.
+        columns: frames a row.
+        scale: whole-number magnification, nearest neighbour.
+
+    Returns:
+        uint8 (Y', X', 3).
+    """
+    if not len(frames):
+        raise ValueError("no frames for a contact sheet")
+    tiles = _magnify(np.stack([np.asarray(frame, np.uint8) for frame in frames]), scale)
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    height, width = tiles.shape[1] + _GAP, tiles.shape[2] + _GAP
+    sheet = np.full((rows * height - _GAP, columns * width - _GAP, 3), _WHITE, np.uint8)
+    for index, tile in enumerate(tiles):
+        top, left = index // columns * height, index % columns * width
+        sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+    return sheet
+
+
+def write_video(path: str | Path, frames_TYXC: np.ndarray, fps: float) -> Path:
+    """Write an H.264 file that browsers play (yuv420p); odd sizes get a white edge of one pixel.
+
+    Args:
+        path: ends in ``.mp4``.
+        frames_TYXC: uint8, at least one frame.
+        fps: frames a second.
+    """
+    frames = np.asarray(frames_TYXC)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
+        raise ValueError(f"video frames are {frames.dtype} {frames.shape}; expected uint8 (T, Y, X, 3), T >= 1")
+    frames = np.ascontiguousarray(_even(frames))
+    with replacing(path) as partial:
+        writer = imageio_ffmpeg.write_frames(
+            str(partial),
+            (frames.shape[2], frames.shape[1]),
+            fps=fps,
+            codec="libx264",
+            pix_fmt_out="yuv420p",
+            macro_block_size=2,
+            quality=None,
+            ffmpeg_log_level="error",
+            output_params=["-crf", "20", "-movflags", "+faststart"],
+        )
+        writer.send(None)
+        for frame in frames:
+            writer.send(frame)
+        writer.close()
+    return Path(path)
+
+
+def write_png(path: str | Path, image_YXC: np.ndarray) -> Path:
+    """Write a uint8 (Y, X, 3) image."""
+    image = Image.fromarray(np.asarray(image_YXC, np.uint8))
+    with replacing(path) as partial:
+        image.save(partial, format="PNG", optimize=True)
+    return Path(path)
+
+
+def _magnify(frames_TYXC: np.ndarray, scale: int) -> np.ndarray:
+    return frames_TYXC.repeat(scale, axis=1).repeat(scale, axis=2)
+
+
+def _even(frames_TYXC: np.ndarray) -> np.ndarray:
+    # 4:2:0 chroma has one sample for two pixels: the encoder refuses odd sizes.
+    odd_Y, odd_X = frames_TYXC.shape[1] % 2, frames_TYXC.shape[2] % 2
+    return np.pad(frames_TYXC, ((0, 0), (0, odd_Y), (0, odd_X), (0, 0)), constant_values=_WHITE)
+
+
+def _caption_shape(width: int) -> tuple[int, int, int]:
+    return _FONT_SIZES[0] + 7, width, 3
+
+
+def _caption(text: str, width: int) -> np.ndarray:
+    """uint8 (22, width, 3): the largest font that fits, else the text cut short."""
+    image = Image.new("RGB", (width, _caption_shape(width)[0]), (_WHITE,) * 3)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(_FONT_SIZES[-1])
+    for size in _FONT_SIZES:
+        candidate = ImageFont.load_default(size)
+        if draw.textlength(text, candidate) <= width - 4:
+            font = candidate
+            break
+    else:
+        while text and draw.textlength(text + "...", font) > width - 4:
+            text = text[:-1]
+        text += "..."
+    draw.text((width / 2, image.height / 2), text, fill=_INK, font=font, anchor="mm")
+    return np.asarray(image)

@@ -1,0 +1,231 @@
+"""The verbs that are not Lightning's, as plain functions: typed arguments in, what was made out.
+
+Their signatures are the command line (through jsonargparse), so arguments and docstrings are what ``--help`` shows.
+They draw progress bars and return a :class:`Done`; printing is the command line's.
+"""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from cjepa.data.collect import Collection, collect, default_workers
+from cjepa.data.store import EpisodeFile
+from cjepa.envs.policies import Policy
+from cjepa.errors import UserError
+from cjepa.planning.objectives import Objective
+from cjepa.planning.planners import Planner
+from cjepa.reporting.plan import PlanJob, plan_baselines, plan_model
+from cjepa.reporting.progress import ProgressBar
+from cjepa.reporting.records import versions
+from cjepa.reporting.report import build_report
+from cjepa.reporting.tables import results_table
+from cjepa.tokenizers.cache import TokenizerSpec, tokenize
+
+
+class Done(NamedTuple):
+    """What a command made, and what to type next."""
+
+    lines: list[str]
+    table: list[list[str]] | None = None
+    next_command: str | None = None
+
+
+def collect_command(
+    env_id: str,
+    policy: Policy,
+    out: str,
+    episodes: int = 100,
+    episode_env_steps: int = 60,
+    seed: int = 0,
+    env_kwargs: dict[str, Any] | None = None,
+    workers: int = 0,
+    masks: bool = True,
+) -> Done:
+    """Record episodes of a policy into an HDF5 file; run again after a kill and it goes on where it was.
+
+    Args:
+        env_id: Gymnasium id of the environment.
+        policy: behaviour policy, by class_path.
+        out: episode file to make.
+        episodes: how many.
+        episode_env_steps: length of each.
+        seed: decides every byte, whatever the number of workers.
+        env_kwargs: of the environment.
+        workers: processes, 0 for all cores.
+        masks: store label images too.
+    """
+    started = time.time()
+    job = Collection(env_id, policy, episodes, episode_env_steps, seed, env_kwargs or {}, masks)
+    attributes = {
+        "env_id": env_id,
+        "env_kwargs": env_kwargs or {},
+        "policy": type(policy).__name__,
+        "policy_kwargs": {k: v for k, v in vars(policy).items() if not k.startswith("_")},
+        "seed": seed,
+    }
+    totals = np.zeros(3, int)
+    with ProgressBar("collect", episodes * episode_env_steps, "frames") as bar:
+
+        def on_progress(new_episodes: int, new_env_steps: int, contacts: int) -> None:
+            totals[:] += (new_episodes, new_env_steps, contacts)
+            bar.advance(new_env_steps, f"contact in {totals[2] / max(totals[1], 1):.0%} of env steps")
+
+        file = collect(job, Path(out), attributes, workers or default_workers(), on_progress)
+    rate = totals[1] / (time.time() - started)
+    size = f"{len(file)} episodes, {file.env_steps} env steps"
+    return Done(
+        [f"{out}: {size}, fingerprint {file.fingerprint} ({rate:.0f} frames/s)"],
+        next_command=f"cjepa fit -c experiments/pusht/tokenizer.yaml --data.init_args.path {out}",
+    )
+
+
+def tokenize_command(run: str, episodes: str, out: str, patch_grid: int = 0) -> Done:
+    """Encode every frame of an episode file into a token file.
+
+    Args:
+        run: folder of a tokenizer run, or a checkpoint.
+        episodes: episode file.
+        out: token file to make.
+        patch_grid: 0 for slots; g for a g x g grid of the encoder's features instead.
+    """
+    started = time.time()
+    source = EpisodeFile(episodes)
+    spec = TokenizerSpec(str(checkpoint_of(run)), patch_grid)
+    with ProgressBar("tokenize", source.env_steps, "frames") as bar:
+        file = tokenize(spec, source, Path(out), bar.advance)
+    rate = file.env_steps / (time.time() - started)
+    slots, width = file.columns["tokens"][0][1:]
+    return Done(
+        [f"{out}: {file.env_steps} frames as {slots} tokens x {width} ({rate:.0f} frames/s)"],
+        next_command=f"cjepa fit -c experiments/pusht/cjepa.yaml --data.init_args.path {out}",
+    )
+
+
+def plan_command(
+    run: str,
+    episodes: str,
+    planner: Planner,
+    objective: Objective,
+    env_id: str = "cjepa/PushT-v0",
+    env_kwargs: dict[str, Any] | None = None,
+    pairs: int = 50,
+    goal_env_steps: int = 25,
+    budget_env_steps: int = 50,
+    horizon_blocks: int = 5,
+    frame_stride: int = 5,
+    seed: int = 0,
+    num_videos: int = 5,
+    model_name: str | None = None,
+    out: str | None = None,
+) -> Done:
+    """Closed-loop planning on held-out start/goal pairs.
+
+    Args:
+        run: folder of a world-model run, or a checkpoint.
+        episodes: episode file that the tokens come from; pairs are drawn from its test episodes.
+        planner: searches action blocks, by class_path.
+        objective: compares predicted futures with the goal, by class_path.
+        env_id: Gymnasium id of the environment.
+        env_kwargs: of the environment.
+        pairs: start/goal pairs.
+        goal_env_steps: between start and goal in their episode.
+        budget_env_steps: env steps a trial may take.
+        horizon_blocks: blocks a plan.
+        frame_stride: env steps a block.
+        seed: of pairs and planner.
+        num_videos: the first so many trials are filmed.
+        model_name: name in the results; default the run's folder.
+        out: folder for results and videos; default RUN/plan.
+    """
+    protocol = (pairs, goal_env_steps, budget_env_steps, horizon_blocks, frame_stride, seed)
+    job = PlanJob(episodes, env_id, env_kwargs or {}, *protocol, num_videos)
+    checkpoint = checkpoint_of(run)
+    run_dir = checkpoint.parent.parent
+    folder = Path(out) if out else run_dir / "plan"
+    with ProgressBar("plan", budget_env_steps, "env steps") as bar:
+        rows = plan_model(job, checkpoint, model_name or run_dir.name, planner, objective, folder, bar.advance)
+    return Done([f"{folder}/results.json"], results_table(rows), f"cjepa report {folder}")
+
+
+def plan_baselines_command(
+    episodes: str,
+    planner: Planner,
+    out: str,
+    env_id: str = "cjepa/PushT-v0",
+    env_kwargs: dict[str, Any] | None = None,
+    pairs: int = 50,
+    goal_env_steps: int = 25,
+    budget_env_steps: int = 50,
+    horizon_blocks: int = 5,
+    frame_stride: int = 5,
+    seed: int = 0,
+    workers: int = 0,
+) -> Done:
+    """The rows that stand beside every model: random actions, and the planner on the simulator itself.
+
+    Args:
+        episodes: episode file; pairs are drawn from its test episodes.
+        planner: searches action blocks on the simulator, by class_path.
+        out: folder for the results.
+        env_id: Gymnasium id of the environment.
+        env_kwargs: of the environment.
+        pairs: start/goal pairs.
+        goal_env_steps: between start and goal in their episode.
+        budget_env_steps: env steps a trial may take.
+        horizon_blocks: blocks a plan.
+        frame_stride: env steps a block.
+        seed: of pairs, random actions and planner.
+        workers: processes, 0 for all cores.
+    """
+    job = PlanJob(
+        episodes,
+        env_id,
+        env_kwargs or {},
+        pairs,
+        goal_env_steps,
+        budget_env_steps,
+        horizon_blocks,
+        frame_stride,
+        seed,
+        0,
+    )
+    with ProgressBar("plan baselines", pairs, "trials") as bar:
+        rows = plan_baselines(job, planner, Path(out), workers or default_workers(), bar.advance)
+    return Done([f"{out}/results.json"], results_table(rows), f"cjepa report {out}")
+
+
+def report_command(folder: str) -> Done:
+    """(Re)build the HTML report of a run or a study.
+
+    Args:
+        folder: of the run or study.
+    """
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: no such run or study folder")
+    return Done([str(build_report(Path(folder)))])
+
+
+def info_command() -> Done:
+    """Versions and devices: what a bug report needs."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    lines = [
+        f"device {device}, {default_workers()} cores, {torch.get_num_threads()} torch threads",
+    ]
+    return Done(lines + [f"{name} {version}" for name, version in versions().items()])
+
+
+def checkpoint_of(run: str) -> Path:
+    """A run folder's last checkpoint, or the checkpoint itself.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(run)
+    if path.is_dir():
+        path = path / "checkpoints" / "last.ckpt"
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; give a run folder of `cjepa fit`, or a .ckpt file")
+    return path

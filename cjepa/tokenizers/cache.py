@@ -1,0 +1,106 @@
+"""Tokens of all frames of an episode file into a token file, and the tokenizer back from what that file names."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from cjepa.data.store import EpisodeFile, EpisodeWriter
+from cjepa.errors import UserError
+from cjepa.tokenizers.base import Tokenizer
+from cjepa.tokenizers.patches import PatchTokenizer
+from cjepa.tokenizers.training import load_tokenizer
+from cjepa.types import to_float_pixels
+
+_FRAMES_PER_BATCH = 256
+_CARRIED_COLUMNS = ("action", "proprio", "state")
+
+
+class TokenizerSpec(NamedTuple):
+    """What it takes to build a trained tokenizer again."""
+
+    checkpoint: str
+    patch_grid: int
+    """0 for slots, g for a g x g grid of encoder features."""
+
+
+def build_tokenizer(spec: TokenizerSpec) -> Tokenizer:
+    """The frozen tokenizer in eval mode.
+
+    Raises:
+        UserError: the checkpoint is missing.
+    """
+    if not Path(spec.checkpoint).is_file():
+        raise UserError(f"{spec.checkpoint}: no such tokenizer checkpoint; train one with `cjepa fit`")
+    slots = load_tokenizer(Path(spec.checkpoint))
+    return PatchTokenizer(slots, spec.patch_grid).eval() if spec.patch_grid else slots
+
+
+def fingerprint(tokenizer: Tokenizer) -> str:
+    """16 hex digits that change with the kind of tokenizer and with any weight."""
+    digest = hashlib.sha256(f"{type(tokenizer).__name__} {tokenizer.num_slots} {tokenizer.slot_dim}".encode())
+    for name, value in sorted(tokenizer.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@torch.inference_mode()
+def encode_frames(tokenizer: Tokenizer, pixels_BYXC: torch.Tensor) -> torch.Tensor:
+    """uint8 frames -> float32 tokens ``(B, S, D)``, under bf16 autocast as the token files are made."""
+    device = next(tokenizer.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16):
+        tokens = tokenizer.encode(to_float_pixels(pixels_BYXC.to(device))).slots_BSD
+    return tokens.float().cpu()
+
+
+def tokenize(spec: TokenizerSpec, episodes: EpisodeFile, out: Path, on_progress: Callable[[int], None]) -> EpisodeFile:
+    """Write the tokens of every frame beside actions, proprioception and state.
+
+    Args:
+        spec: the tokenizer.
+        episodes: with a ``pixels`` column.
+        out: the token file to make.
+        on_progress: called with the number of frames just done.
+
+    Raises:
+        UserError: ``out`` exists, or there are no pixels.
+    """
+    if out.exists():
+        raise UserError(f"{out} exists; choose another --out or delete it first")
+    tokenizer = build_tokenizer(spec)
+    attributes = {
+        "tokenizer": spec._asdict(),
+        "tokenizer_fingerprint": fingerprint(tokenizer),
+        "episodes_fingerprint": episodes.fingerprint,
+        "episodes_path": str(episodes.path),
+        "num_slots": tokenizer.num_slots,
+        "token_dim": tokenizer.slot_dim,
+    }
+    columns = ("pixels", *(name for name in _CARRIED_COLUMNS if name in episodes.columns))
+    with EpisodeWriter(out, "cjepa-tokens", attributes) as writer:
+        for group in _groups(episodes):
+            rows = [episodes.episode(index, columns) for index in group]
+            pixels = torch.from_numpy(np.concatenate([row.pop("pixels") for row in rows]))
+            tokens = encode_frames(tokenizer, pixels).to(torch.float16).numpy()
+            lengths = episodes.lengths[group]
+            for row, part in zip(rows, np.split(tokens, np.cumsum(lengths)[:-1]), strict=True):
+                writer.append({**row, "tokens": part})
+            on_progress(len(pixels))
+    return EpisodeFile(out)
+
+
+def _groups(episodes: EpisodeFile) -> list[list[int]]:
+    """Whole episodes, about a batch of frames at a time."""
+    groups: list[list[int]] = [[]]
+    frames = 0
+    for index, length in enumerate(episodes.lengths):
+        if frames + length > _FRAMES_PER_BATCH and groups[-1]:
+            groups.append([])
+            frames = 0
+        groups[-1].append(index)
+        frames += int(length)
+    return groups

@@ -1,0 +1,86 @@
+"""Small data that many tests share; the files are made once a session and never changed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cjepa.data.collect import Collection, collect
+from cjepa.data.store import EpisodeFile, EpisodeWriter
+from cjepa.envs.policies import PushTBehaviour
+
+torch.set_num_threads(1)
+
+NUM_EPISODES = 20  # 5 % of 20 is one episode each for val and test
+EPISODE_ENV_STEPS = 45
+SLOTS, TOKEN_DIM = 3, 6
+
+
+def ignore_progress(*_) -> None:
+    """For callbacks that a test does not look at."""
+
+
+def token_attributes(**changes) -> dict:
+    """Attributes of a token file."""
+    return {
+        "tokenizer": {"checkpoint": "none.ckpt", "patch_grid": 0},
+        "tokenizer_fingerprint": "0123456789abcdef",
+        "episodes_fingerprint": "fedcba9876543210",
+        "num_slots": SLOTS,
+        "token_dim": TOKEN_DIM,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="session")
+def episodes_path(tmp_path_factory) -> Path:
+    """20 Push-T episodes of 45 env steps."""
+    path = tmp_path_factory.mktemp("episodes") / "pusht.h5"
+    job = Collection("cjepa/PushT-v0", PushTBehaviour(), NUM_EPISODES, EPISODE_ENV_STEPS, seed=0)
+    collect(job, path, {"env_id": job.env_id, "env_kwargs": {}, "seed": 0}, 1, ignore_progress)
+    return path
+
+
+@pytest.fixture(scope="session")
+def episodes(episodes_path) -> EpisodeFile:
+    """The same, opened."""
+    return EpisodeFile(episodes_path)
+
+
+@pytest.fixture(scope="session")
+def tokens_path(tmp_path_factory, episodes) -> Path:
+    """Tokens that a fixed random projection makes of the true states."""
+    path = tmp_path_factory.mktemp("tokens") / "tokens.h5"
+    projection = np.random.default_rng(0).normal(size=(7, SLOTS * TOKEN_DIM)) / 100
+    attributes = token_attributes(episodes_fingerprint=episodes.fingerprint, episodes_path=str(episodes.path))
+    with EpisodeWriter(path, "cjepa-tokens", attributes) as writer:
+        for episode in episodes.episodes(("action", "proprio", "state")):
+            tokens = (episode["state"] @ projection).reshape(-1, SLOTS, TOKEN_DIM).astype(np.float16)
+            writer.append({**episode, "tokens": tokens})
+    return path
+
+
+@pytest.fixture
+def numbered_tokens(tmp_path) -> Callable[[list[int]], Path]:
+    """Makes a token file of episodes with the given lengths whose values say which row they are from."""
+
+    def make(lengths: list[int]) -> Path:
+        path = tmp_path / "numbered.h5"
+        row = 0
+        with EpisodeWriter(path, "cjepa-tokens", token_attributes(num_slots=1, token_dim=1)) as writer:
+            for length in lengths:
+                rows = np.arange(row, row + length, dtype=np.float32)
+                writer.append(
+                    {
+                        "tokens": rows[:, None, None].astype(np.float16),
+                        "proprio": np.repeat(rows[:, None], 4, axis=1),
+                        "action": np.stack([rows, -rows], axis=1),
+                        "state": np.repeat(rows[:, None], 7, axis=1),
+                    }
+                )
+                row += length
+        return path
+
+    return make

@@ -1,0 +1,25 @@
+"""Finds the subclasses of an extension point by itself, so that a new file is held to its contract unasked."""
+
+import importlib
+import inspect
+import pkgutil
+
+
+def concrete_subclasses(package: str, base: type) -> list[type]:
+    """Every class under ``package`` that can be built as a ``base``; stubs of tests are left out."""
+    folder = importlib.import_module(package)
+    for module in pkgutil.walk_packages(folder.__path__, package + "."):
+        importlib.import_module(module.name)
+
+    def walk(cls: type) -> set[type]:
+        return {cls}.union(*(walk(child) for child in cls.__subclasses__()))
+
+    found = [c for c in walk(base) if not inspect.isabstract(c) and c.__module__.startswith(package)]
+    assert found, f"no subclass of {base.__name__} in {package}"
+    return sorted(found, key=lambda cls: cls.__qualname__)
+
+
+def build(cls: type, **candidates):
+    """``cls`` with those of the candidate arguments that it takes."""
+    taken = inspect.signature(cls).parameters
+    return cls(**{name: value for name, value in candidates.items() if name in taken})

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from cjepa.envs.policies import Policy, PushTBehaviour
+from cjepa.envs.pusht import PushT
+from tests.contracts import concrete_subclasses
+
+
+def episode(policy: Policy, seed: int, env_steps: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    env = PushT()
+    policy.reset(np.random.default_rng(seed))
+    start = policy.start_state(env)
+    env.reset(seed=seed, options=None if start is None else {"state": start})
+    states, actions = [], []
+    for _ in range(env_steps):
+        states.append(env.get_state())
+        actions.append(policy.act(env))
+        env.advance(actions[-1])
+    return np.stack(states), np.stack(actions)
+
+
+@pytest.mark.parametrize("cls", concrete_subclasses("cjepa.envs", Policy), ids=lambda cls: cls.__name__)
+def test_contract(cls):
+    policy = cls()
+    states, actions = episode(policy, seed=1)
+    assert actions.dtype == np.float32 and np.abs(actions).max() <= 1 and actions.std() > 0.05
+    episode(policy, seed=2)  # leaves nothing behind
+    again_states, again_actions = episode(policy, seed=1)
+    np.testing.assert_array_equal(actions, again_actions)
+    np.testing.assert_array_equal(states, again_states)
+    assert not np.array_equal(actions, episode(policy, seed=2)[1])
+
+
+def test_behaviour_starts_off_the_block():
+    policy, env = PushTBehaviour(), PushT()
+    starts, ends, touching = [], [], []
+    for seed in range(50):
+        policy.reset(np.random.default_rng(seed))
+        starts.append(policy.start_state(env))
+        env.set_state(starts[-1])
+        env.advance(np.zeros(2))
+        ends.append(env.get_state())
+        touching.append(env.contacts().any())
+    starts, ends = np.stack(starts), np.stack(ends)
+    assert np.mean(touching) < 0.15
+    assert np.abs(ends - starts)[:, 2:4].max() < 15  # nothing is thrown out of anything
+    assert starts[:, :2].min() > 20 and starts[:, :2].max() < 492
+    assert np.ptp(starts[:, 4]) > 5  # every angle
+
+
+def test_behaviour_moves_the_block_and_keeps_it_on_the_table(episodes):
+    contact = np.stack([e["contacts"].any(axis=(1, 2)).mean() for e in episodes.episodes(("contacts",))])
+    states = np.stack([e["state"] for e in episodes.episodes(("state",))])
+    moved = np.linalg.norm(states[:, -1, 2:4] - states[:, 0, 2:4], axis=1)
+    assert contact.mean() > 0.1
+    assert (moved > 20).mean() > 0.5
+    assert states[..., :2].min() > 0 and states[..., :2].max() < 512
+    off_table = ((states[..., 2:4] < 0) | (states[..., 2:4] > 512)).any(axis=-1)  # pressed through a wall
+    assert off_table.mean() < 0.03

@@ -1,0 +1,231 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from cjepa.envs.base import ObjectEnv
+from cjepa.envs.pusht import PushT
+from tests.contracts import build, concrete_subclasses
+
+TEE_AREA_PX2 = 120 * 30 + 90 * 30  # bar and stem
+BLOCK_AT_CENTRE = [256.0, 256.0, 0.0]
+
+
+def actions_of(env: gym.Env, steps: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    low, high = env.action_space.low, env.action_space.high
+    return rng.uniform(low, high, (steps, *low.shape)).astype(np.float32)
+
+
+def replay(env: ObjectEnv, actions: np.ndarray) -> np.ndarray:
+    states = []
+    for action in actions:
+        env.advance(action)
+        states.append(env.get_state())
+    return np.stack(states)
+
+
+def to_state(agent, block=BLOCK_AT_CENTRE, velocity=(0.0, 0.0)) -> np.ndarray:
+    return np.array([*agent, *block, *velocity])
+
+
+# ---------------------------------------------------------------- the contract of every environment
+
+
+@pytest.fixture(params=concrete_subclasses("cjepa.envs", ObjectEnv), ids=lambda cls: cls.__name__)
+def make_env(request):
+    return lambda: build(request.param, image_size=64)
+
+
+@pytest.mark.filterwarnings("ignore:.*Box observation space:UserWarning")
+def test_contract_gymnasium_checker(make_env):
+    check_env(make_env(), skip_render_check=True)
+
+
+def test_contract_seeded_reset_is_bit_equal(make_env):
+    first, _ = make_env().reset(seed=3)
+    second, _ = make_env().reset(seed=3)
+    other, _ = make_env().reset(seed=4)
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+    assert not np.array_equal(first["state"], other["state"])
+
+
+def test_contract_replay_from_a_reset_is_bit_equal(make_env):
+    env = make_env()
+    actions = actions_of(env, 30)
+    env.reset(seed=3)
+    states = replay(env, actions)
+    env.reset(seed=3)
+    np.testing.assert_array_equal(states, replay(env, actions))
+
+
+def test_contract_what_follows_a_state_depends_on_nothing_before(make_env):
+    ours, theirs = make_env(), make_env()
+    ours.reset(seed=0)
+    theirs.reset(seed=1)
+    replay(ours, actions_of(ours, 15, seed=5))
+    replay(theirs, actions_of(theirs, 4, seed=6))
+    state = ours.get_state()
+    ours.set_state(state)
+    theirs.set_state(state)
+    np.testing.assert_allclose(ours.get_state(), state, atol=1e-9)
+    actions = actions_of(ours, 30, seed=7)
+    np.testing.assert_array_equal(replay(ours, actions), replay(theirs, actions))
+    np.testing.assert_array_equal(ours.render_pixels(), theirs.render_pixels())
+
+
+def test_contract_shapes_and_symmetry(make_env):
+    env = make_env()
+    observation, _ = env.reset(seed=0)
+    bodies = len(env.body_names)
+    assert np.isfinite(env.action_space.low).all() and np.isfinite(env.action_space.high).all()
+    np.testing.assert_array_equal(observation["pixels"], env.render_pixels())
+    np.testing.assert_array_equal(observation["proprio"], env.proprio())
+    np.testing.assert_array_equal(observation["state"], env.get_state().astype(np.float32))
+    labels, contacts = env.render_labels(), env.contacts()
+    assert labels.dtype == np.uint8 and labels.shape == env.render_pixels().shape[:2]
+    assert set(np.unique(labels)) <= set(range(bodies + 1))
+    assert contacts.shape == (bodies, bodies) and not contacts.diagonal().any()
+    np.testing.assert_array_equal(contacts, contacts.T)
+    assert env.is_success(env.get_state(), env.get_state())
+    assert (env.state_error(env.get_state(), env.get_state()) == 0).all()
+
+
+# ---------------------------------------------------------------- Push-T
+
+
+def test_make_by_id_and_truncation():
+    env = gym.make("cjepa/PushT-v0", image_size=96, max_episode_env_steps=2)
+    observation, _ = env.reset(seed=0)
+    assert observation["pixels"].shape == (96, 96, 3)
+    *_, first, _ = env.step(np.zeros(2, np.float32))
+    *_, second, _ = env.step(np.zeros(2, np.float32))
+    assert (first, second) == (False, True)
+
+
+@pytest.mark.parametrize("image_size", [64, 224])
+def test_label_masks_lie_where_the_bodies_are(image_size):
+    env = PushT(image_size=image_size)
+    scale = image_size / 512
+    for seed in range(5):
+        env.reset(seed=seed, options={"state": to_state([80.0 + 3 * seed, 400.5], [330.0, 200.0, seed])})
+        labels = env.render_labels()
+        y, x = np.nonzero(labels == 1)
+        centre = np.array([x.mean(), y.mean()]) + 0.5
+        assert np.abs(centre - env.get_state()[:2] * scale).max() < 0.5
+        # a label pixel counts as a whole when the outline touches it: half a pixel along the outline is too much
+        outline = 2 * (120 + 120) * scale
+        area = (labels == 2).sum()
+        assert TEE_AREA_PX2 * scale**2 - 0.1 * outline < area < TEE_AREA_PX2 * scale**2 + 0.8 * outline
+
+
+def test_block_mask_turns_about_the_block_position():
+    env = PushT(image_size=224)
+    for angle, towards in [(0.0, (0, 1)), (np.pi / 2, (-1, 0)), (np.pi, (0, -1))]:  # the stem points there
+        env.set_state(to_state([30.0, 30.0], [256.0, 256.0, angle]))
+        y, x = np.nonzero(env.render_labels() == 2)
+        offset = np.array([x.mean() + 0.5, y.mean() + 0.5]) * 512 / 224 - 256
+        centroid_px = (3600 * 15 + 2700 * 75) / TEE_AREA_PX2
+        np.testing.assert_allclose(offset, centroid_px * np.array(towards), atol=1.5)
+
+
+@pytest.mark.parametrize("image_size", [64, 128])
+def test_masks_agree_with_pixels(image_size):
+    env = PushT(image_size=image_size)
+    for seed in range(5):
+        env.reset(seed=seed)
+        pixels, labels = env.render_pixels(), env.render_labels()
+        coloured = pixels[..., 0] < 130  # (nearly) all covered by a body; the wall is a light grey
+        assert ((labels > 0) & (pixels == 255).all(axis=2)).sum() == 0
+        assert (coloured & (labels == 0)).sum() <= 0.05 * (labels > 0).sum()
+        inner = labels == 1
+        assert (np.abs(pixels[inner].astype(int) - (65, 105, 225)).max(axis=1) < 20).mean() > 0.5
+
+
+def test_goal_marker_is_a_label_of_its_own():
+    env = PushT(draw_goal=True)
+    start = to_state([40.0, 40.0], [150.0, 150.0, 0.0])
+    goal = to_state([40.0, 40.0], [400.0, 350.0, 1.0])
+    env.reset(seed=0, options={"state": start, "goal_state": goal})
+    y, x = np.nonzero(env.render_labels() == 3)
+    assert x.mean() * 8 > 300 and y.mean() * 8 > 300
+    assert 3 not in PushT().render_labels()
+
+
+def test_contact_flag():
+    env = PushT()
+    env.set_state(to_state([256.0, 220.0]))  # 21 px above the bar
+    assert not env.contacts().any()
+    touched = []
+    for _ in range(5):
+        env.advance(np.array([0.0, 1.0]))
+        touched.append(env.contacts()[0, 1])
+    assert any(touched) and env.get_state()[3] > 260
+    env.set_state(to_state([60.0, 60.0], [350.0, 300.0, 0.0]))
+    assert not env.contacts().any()
+    for action in actions_of(env, 10) * 0.2:
+        env.advance(action)
+        assert not env.contacts().any()
+
+
+def test_a_wall_is_no_contact():
+    env = PushT()
+    env.set_state(to_state([60.0, 60.0], [400.0, 400.0, 0.0]))  # the stem is in the wall
+    env.advance(np.zeros(2))
+    assert env.get_state()[3] < 399 and not env.contacts().any()
+
+
+@pytest.mark.parametrize(
+    ("agent_x", "angle", "success"),
+    [
+        (119.9, 0.0, True),
+        (120.1, 0.0, False),
+        (100.0, np.pi / 9 - 0.01, True),
+        (100.0, np.pi / 9 + 0.01, False),
+        (100.0, 2 * np.pi - 0.1, True),
+        (100.0, 2 * np.pi - 0.4, False),
+    ],
+)
+def test_success_by_hand(agent_x, angle, success):
+    state = to_state([agent_x, 100.0], [256.0, 256.0, angle])
+    goal = to_state([100.0, 100.0], velocity=(50.0, -50.0))
+    assert bool(PushT().is_success(state, goal)) is success
+
+
+def test_position_error_is_joint_over_agent_and_block():
+    goal = to_state([100.0, 100.0])
+    state = to_state([115.0, 100.0], [271.0, 256.0, 0.0])  # 15 px each: 21.2 px together
+    error = PushT().state_error(np.stack([state, goal]), goal)
+    np.testing.assert_allclose(error, [[15 * np.sqrt(2) / 20, 0], [0, 0]], atol=1e-12)
+    assert PushT().is_success(np.stack([state, goal]), goal).tolist() == [False, True]
+
+
+def test_step_rewards_the_goal_pose():
+    env = PushT()
+    start = to_state([100.0, 100.0], [300.0, 300.0, 1.0])
+    env.reset(seed=0, options={"state": start, "goal_state": start})
+    _, reward, terminated, *_ = env.step(np.zeros(2, np.float32))
+    assert (reward, terminated) == (1.0, True)
+    env.reset(seed=0, options={"state": start, "goal_state": to_state([400.0, 100.0])})
+    _, reward, terminated, *_ = env.step(np.zeros(2, np.float32))
+    assert (reward, terminated) == (0.0, False)
+
+
+def test_actions_are_displacements_and_clipped():
+    def end(action):
+        env = PushT()
+        env.set_state(to_state([150.0, 150.0], [400.0, 400.0, 0.0]))
+        return replay(env, [np.array(action)])[-1]
+
+    np.testing.assert_array_equal(end([5.0, -7.0]), end([1.0, -1.0]))
+    right, left = end([0.5, 0.0]), end([-0.5, 0.0])
+    assert 150 < right[0] <= 200 and right[1] == 150
+    np.testing.assert_allclose(right[0] - 150, 150 - left[0])
+
+
+def test_agent_stays_within_the_walls():
+    env = PushT()
+    env.set_state(to_state([100.0, 100.0], [350.0, 350.0, 0.0]))
+    path = replay(env, np.tile([-1.0, -1.0], (20, 1)))
+    assert path[:, :2].min() > 10

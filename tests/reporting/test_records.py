@@ -1,0 +1,84 @@
+"""Files are whole or absent, rows have the agreed keys, records name no folder of the machine."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from cjepa.errors import UserError
+from cjepa.reporting import records
+
+
+def test_json_round_trip_turns_what_json_cannot_hold_into_plain_values(tmp_path):
+    path = tmp_path / "deep" / "a.json"
+    value = {
+        "nan": math.nan,
+        "inf": [-math.inf],
+        "numpy": np.float32(0.5),
+        "rows": np.arange(3),
+        "path": path,
+        "t": (1,),
+    }
+    records.write_json(path, value)
+    assert records.read_json(path) == {
+        "nan": None,
+        "inf": [None],
+        "numpy": 0.5,
+        "rows": [0, 1, 2],
+        "path": str(path),
+        "t": [1],
+    }
+    assert path.read_text().startswith('{\n  "nan": null')
+
+
+def test_an_exception_leaves_the_old_file_and_no_other(tmp_path):
+    path = records.write_json(tmp_path / "a.json", {"old": 1})
+    with pytest.raises(RuntimeError), records.replacing(path) as partial:
+        assert partial.suffix == ".json"
+        partial.write_text("half")
+        raise RuntimeError
+    assert records.read_json(path) == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("content", [None, "{", b"\xff\xfe"])
+def test_unreadable_json_is_one_clear_line(tmp_path, content):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError) as caught:
+        records.read_json(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("dirty", "expected"), [(False, "abc"), (True, "abc-dirty"), (None, None)])
+def test_result_row_has_the_agreed_keys_in_order(monkeypatch, dirty, expected):
+    commit = None if dirty is None else "abc"
+    monkeypatch.setattr(records, "_git_state", lambda: (commit, dirty))
+    row = records.result_row("success", 0.5, model="m", n=4, low=0.1, high=0.9, tokens=5, token_dim=52, seed=3)
+    keys = "metric value n low high unit model tokens token_dim seed split run git"
+    assert list(row) == keys.split()
+    assert (row["value"], row["n"], row["split"], row["git"]) == (0.5, 4, "test", expected)
+
+
+def test_git_state_without_git_is_unknown_and_not_clean(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    records._git_state.cache_clear()
+    assert records.git_state() == {"commit": None, "dirty": None}
+    records._git_state.cache_clear()
+
+
+def test_run_record_has_every_section_and_no_folder_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argv = ["/opt/bin/cjepa", "fit", "--data.path=/home/someone/pusht.h5", str(tmp_path / "runs/a"), "--seed", "1"]
+    monkeypatch.setattr(sys, "argv", argv)
+    sections = {"objective": {}, "data": {}, "evaluation": {}, "actions": {}, "uncertainty": ["none"]}
+    path = records.write_run_record(tmp_path / "run", model={"class": "Slots"}, seconds=1.5, **sections)
+    record = json.loads(path.read_text())
+    assert path == tmp_path / "run" / "run.json"
+    assert record["command"] == "cjepa fit --data.path=pusht.h5 runs/a --seed 1"
+    assert record["model"] == {"class": "Slots"} and record["uncertainty"] == ["none"] and record["seconds"] == 1.5
+    assert record["peak_memory_mb"] > 10 and {"python", "torch", "cjepa"} <= set(record["versions"])
+    assert set(record["git"]) == {"commit", "dirty"}

@@ -1,0 +1,159 @@
+"""Figures draw what the rows say; the report is one file without an address in it."""
+
+import re
+
+import numpy as np
+import pytest
+
+from cjepa.errors import UserError
+from cjepa.reporting import figures, report
+from cjepa.reporting.records import write_json, write_run_record
+from cjepa.reporting.style import spread, to_svg
+from cjepa.reporting.video import write_png, write_video
+
+METRICS = """epoch,step,train/loss,train/future,val/loss,val/rollout_error@1,val/fg_ari
+0,9,0.5,0.4,,,
+0,19,0.25,0.2,,,
+0,19,,,0.3,0.9,0.1
+1,39,,,0.2,0.8,nan
+"""
+
+
+def row(metric, value, model, **more):
+    return {"metric": metric, "value": value, "model": model, "split": "test"} | more
+
+
+ROWS = [
+    row("success", 0.32, "cjepa-1", n=50, low=0.207, high=0.458, unit="rate", tokens=5, token_dim=52),
+    row("success", 0.30, "oc-jepa <&>", n=50, low=0.19, high=0.44, unit="rate", tokens=5, token_dim=52),
+    row("success", 0.54, "patch-8x8", n=50, low=0.4, high=0.67, unit="rate", tokens=64, token_dim=64),
+    row("success", 0.92, "simulator-cem", n=50, low=0.81, high=0.97, unit="rate"),
+    row("seconds_per_plan", 0.41, "cjepa-1"),
+    row("rollout_error@1", 0.3, "cjepa-1", low=0.28, high=0.33),
+    row("rollout_error@5", 0.6, "cjepa-1", low=0.5, high=0.7),
+    row("fg_ari", 0.91, "slots"),
+]
+
+
+@pytest.fixture
+def study(tmp_path):
+    folder = tmp_path / "study"
+    stages = [
+        {"name": "slots", "command": "fit", "seconds": 201.3, "peak_memory_mb": 1200, "folder": "slots"},
+        {
+            "name": "plan-a",
+            "command": "plan",
+            "seconds": 2,
+            "folder": "plan-a",
+            "depends_on": ["slots"],
+            "cached": True,
+        },
+    ]
+    write_json(folder / "study.json", {"name": "tokens <script>", "description": "A & B", "stages": stages})
+    write_json(folder / "results.json", ROWS)
+    (folder / "slots").mkdir()
+    (folder / "slots" / "metrics.csv").write_text(METRICS)
+    (folder / "slots" / "config.yaml").write_text("seed_everything: 4711\n")
+    empty = {name: {} for name in ("model", "objective", "data", "evaluation", "actions")}
+    write_run_record(folder / "slots", uncertainty=[], seconds=201.3, **empty)
+    write_png(folder / "slots" / "media" / "slots.png", np.zeros((4, 4, 3), np.uint8))
+    write_video(folder / "plan-a" / "media" / "episode_0.mp4", np.zeros((2, 16, 16, 3), np.uint8), fps=5)
+    return folder
+
+
+def test_study_report_holds_everything_in_one_file(study):
+    text = report.build_report(study).read_text()
+    assert "<h1>tokens &lt;script&gt;</h1>" in text and "A &amp; B" in text
+    assert ">32 [21, 46]</td>" in text and ">0.30 [0.28, 0.33]</td>" in text and ">5 x 52 (260)</td>" in text
+    assert "fg_ari" in text and "3 min 21 s" in text and "2 s (cached)" in text and "1,200 MB" in text
+    assert 'src="data:image/png;base64,' in text and 'src="data:video/mp4;base64,' in text
+    assert "episode 0" in text and "seed_everything: 4711" in text and "&#34;uncertainty&#34;" in text
+    assert text.count("<svg") == 4 and "torch 2" in text
+
+
+def test_report_points_nowhere(study):
+    text = report.build_report(study).read_text()
+    assert "http://" not in text and "https://" not in text and "<script" not in text and "//cdn" not in text
+    for address in re.findall(r'(?:src|href)="([^"]*)"', text):
+        assert address.startswith(("data:", "#"))
+
+
+def test_a_run_folder_alone_and_a_study_without_results(study):
+    run = report.build_report(study / "slots").read_text()
+    assert "<h1>slots</h1>" in run and run.count("<svg") == 1 and "Results</h2>" not in run
+    (study / "results.json").unlink()
+    write_json(study / "plan-a" / "results.json", ROWS[:1])
+    assert ">32 [21, 46]</td>" in report.build_report(study).read_text()
+
+
+def test_more_media_than_fit_are_counted(study, monkeypatch):
+    monkeypatch.setattr(report, "MEDIA_A_STAGE", 1)
+    for index in range(3):
+        write_png(study / "slots" / "media" / f"z{index}.png", np.zeros((2, 2, 3), np.uint8))
+    text = report.build_report(study).read_text()
+    assert text.count("data:image/png") == 1 and "3 more in the folder" in text
+
+
+def test_a_failing_report_leaves_the_old_one(study, monkeypatch):
+    old = report.build_report(study).read_bytes()
+    (study / "results.json").write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"):
+        report.build_report(study)
+    assert (study / "report.html").read_bytes() == old
+
+
+@pytest.mark.parametrize(("name", "message"), [("empty", "no study.json"), ("missing", "no such folder")])
+def test_a_folder_without_a_run_is_refused(tmp_path, name, message):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=message):
+        report.build_report(tmp_path / name)
+
+
+def test_training_curves_group_panels_and_skip_empty_cells(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text(METRICS)
+    figure = figures.training_curves(path)
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert titles == ["training loss", "validation loss", "rollout error / copying error", "scores"]
+    future, loss = figure.axes[0].lines
+    np.testing.assert_array_equal(loss.get_xydata(), [[9, 0.5], [19, 0.25]])
+    assert figure.axes[0].get_yscale() == "log"
+    np.testing.assert_array_equal(figure.axes[3].lines[0].get_xydata(), [[19, 0.1]])
+
+
+def test_nothing_to_draw_is_none(tmp_path):
+    path = tmp_path / "metrics.csv"
+    assert figures.training_curves(path) is None
+    path.write_text("epoch,step\n0,1\n")
+    assert figures.training_curves(path) is None
+    for draw in (figures.success_by_tokens, figures.rollout_errors, figures.time_per_plan):
+        assert draw([row("fg_ari", 1.0, "a"), row("success", None, "a")]) is None
+
+
+def test_success_figure_labels_points_and_lines_at_their_heights():
+    axes = figures.success_by_tokens(ROWS).axes[0]
+    assert {text.get_text() for text in axes.texts} == {"cjepa-1", "oc-jepa <&>", "patch-8x8", "simulator-cem"}
+    places = [container.lines[0].get_xydata()[0] for container in axes.containers]
+    assert sorted(round(y) for _, y in places) == [30, 32, 54]
+    np.testing.assert_allclose(np.sqrt(places[0][0] * places[1][0]), 260)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["260", "4,096"]
+    assert 92 in [line.get_ydata()[0] for line in axes.lines]
+
+
+def test_rollout_and_time_figures_show_the_values():
+    axes = figures.rollout_errors(ROWS).axes[0]
+    assert [float(c.lines[0].get_ydata()[0]) for c in axes.containers] == [0.3, 0.6]
+    assert 1.0 in [line.get_ydata()[0] for line in axes.lines]
+    axes = figures.time_per_plan(ROWS).axes[0]
+    assert axes.get_xscale() == "log" and [text.get_text() for text in axes.texts] == ["0.41 s"]
+
+
+def test_svg_has_no_address_and_escapes_names():
+    text = to_svg(figures.success_by_tokens(ROWS))
+    assert text.startswith("<svg") and "http" not in text and "oc-jepa &lt;&amp;&gt;" in text and "var(--ink)" in text
+
+
+def test_spread_keeps_order_and_distance():
+    assert spread([0.5, 0.1], 0.1) == [0.5, 0.1]
+    moved = spread([0.5, 0.5, 0.5], 0.1)
+    assert moved == pytest.approx([0.4, 0.5, 0.6])
