@@ -4,6 +4,9 @@ import importlib
 import inspect
 import pkgutil
 
+import torch
+from torch import nn
+
 
 def concrete_subclasses(package: str, base: type) -> list[type]:
     """Every class under ``package`` that can be built as a ``base``; stubs of tests are left out."""
@@ -23,3 +26,12 @@ def build(cls: type, **candidates):
     """``cls`` with those of the candidate arguments that it takes."""
     taken = inspect.signature(cls).parameters
     return cls(**{name: value for name, value in candidates.items() if name in taken})
+
+
+@torch.no_grad()
+def stirred(module: nn.Module, seed: int = 0) -> nn.Module:
+    """``module`` with noise on every weight, as if trained: contracts hold away from special initial values too."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return module

@@ -64,14 +64,14 @@ class PushTBehaviour(Policy):
         self._steps_left = 0
 
     def start_state(self, env: ObjectEnv) -> np.ndarray:
-        """Block anywhere but at the walls, agent at 75 to 220 px from it."""
+        """Block anywhere but at the walls, agent at 105 to 240 px from its middle."""
         rng, (low, high) = self._rng, REACH_PX
         while True:
-            block, angle = rng.uniform(100, 410, 2), rng.uniform(0, 2 * np.pi)
-            bearing, distance = rng.uniform(0, 2 * np.pi), rng.uniform(75, 220)
+            block, angle = rng.uniform(130, 380, 2), rng.uniform(0, 2 * np.pi)
+            bearing, distance = rng.uniform(0, 2 * np.pi), rng.uniform(105, 240)
             centre = _block_centre(np.array([0, 0, *block, angle]))
             agent = centre + distance * np.array([np.cos(bearing), np.sin(bearing)])
-            if (agent > low).all() and (agent < high).all() and np.linalg.norm(agent - block) > 75:
+            if (agent > low).all() and (agent < high).all() and np.linalg.norm(agent - block) > 90:
                 return np.array([*agent, *block, angle, 0.0, 0.0])
 
     def act(self, env: ObjectEnv) -> np.ndarray:
@@ -107,9 +107,9 @@ class PushTBehaviour(Policy):
     def _crushes(self, state: np.ndarray) -> bool:
         """Whether the motion would press the block into a wall: the agent is kinematic and would win."""
         block = _block_centre(state)
-        outward = np.sign(block - 256.0) * (np.abs(block - 256.0) > 170.0)
+        outward = np.sign(block - 256.0) * (np.abs(block - 256.0) > 130.0)
         to_block = block - state[:2]
-        near = np.linalg.norm(to_block) < 110
+        near = np.linalg.norm(to_block) < 130
         return bool(near and ((outward * to_block > 0) & (outward * (self._target - state[:2]) > 0)).any())
 
 

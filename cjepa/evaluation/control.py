@@ -59,7 +59,7 @@ def draw_pairs(
         seed: of the draw.
 
     Raises:
-        UserError: no episode is long enough.
+        UserError: no episode is long enough, or nearly all pairs are trivial.
     """
     rng = np.random.default_rng(seed)
     usable = [e for e in episodes if file.lengths[e] > goal_env_steps]
@@ -81,6 +81,11 @@ def draw_pairs(
             trivial += 1
         else:
             trials.append(Pair(episode, start_row, start, goal))
+    if len(trials) < n:
+        raise UserError(
+            f"{file.path}: only {len(trials)} of {n} pairs that do not already satisfy the success test were found in "
+            f"{100 * n} draws; give fewer pairs or a longer goal_env_steps"
+        )
     return Pairs(trials, trivial)
 
 
@@ -98,7 +103,7 @@ def run_trials(
     Args:
         agent: chooses actions for all trials at once.
         make_env: one environment a trial.
-        pairs: the trials.
+        pairs: the trials, at least one.
         budget_env_steps: per trial.
         seed: of the agent's randomness.
         num_recorded: the first so many trials keep their frames and plans.

@@ -84,12 +84,13 @@ class SlotConsistency(SlotMetric):
 
     def __init__(self, num_labels: int = 16, max_slots: int = 16):
         super().__init__()
-        self.num_labels = num_labels
         self.add_state("owned", torch.zeros(num_labels, max_slots, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, masks_BSYX: Tensor, labels_BYX: Tensor) -> None:
         """Add frames."""
         counts_BKS = contingency(masks_BSYX, labels_BYX)[:, 1:]
+        if counts_BKS.shape[1] > self.owned.shape[0] or counts_BKS.shape[2] > self.owned.shape[1]:
+            raise ValueError(f"{counts_BKS.shape[1:]} labels x slots, but there is room for {tuple(self.owned.shape)}")
         owner_BK = counts_BKS.argmax(dim=2)
         present_BK = counts_BKS.sum(dim=2) > 0
         for label in range(counts_BKS.shape[1]):

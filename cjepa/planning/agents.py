@@ -94,10 +94,11 @@ class WorldModelAgent(Agent):
 
         def cost_fn(actions_BNHA: Tensor) -> Tensor:
             batch, candidates = actions_BNHA.shape[:2]
-            rollout = self._rollout(repeat_clip(context, candidates), model.action_scale(actions_BNHA.flatten(0, 1)))
+            actions_BHA = actions_BNHA.flatten(0, 1).to(model.device)
+            rollout = self._rollout(repeat_clip(context, candidates), model.action_scale(actions_BHA))
             goal_tokens = target.tokens_BTSD[:, 0].repeat_interleave(candidates, dim=0)
             goal_proprio = target.proprio_BTP[:, 0].repeat_interleave(candidates, dim=0)
-            return self.objective.cost(rollout, goal_tokens, goal_proprio).reshape(batch, candidates)
+            return self.objective.cost(rollout, goal_tokens, goal_proprio).reshape(batch, candidates).cpu()
 
         return self.planner.plan(cost_fn, len(context.tokens_BTSD), self.horizon_blocks, -high_A, high_A, generator)
 
@@ -105,9 +106,9 @@ class WorldModelAgent(Agent):
     def imagine(self, now: Situation, actions: np.ndarray) -> Tensor:
         """Predicted tokens, in the tokenizer's scale, ``(B, H, S, D)`` for actions ``(B, env steps, action_dim)``."""
         model = self.world_model
-        blocks = torch.from_numpy(actions).reshape(len(actions), self.horizon_blocks, -1)
+        blocks = torch.from_numpy(actions).reshape(len(actions), self.horizon_blocks, -1).to(model.device)
         rollout = self._rollout(self._encode(now), model.action_scale(blocks))
-        return model.token_scale.inverse(rollout.tokens_BHSD)
+        return model.token_scale.inverse(rollout.tokens_BHSD).cpu()
 
     def _encode(self, situation: Situation) -> Clip:
         """One normalised context frame; its action row is a placeholder that rollouts do not read."""
@@ -115,7 +116,7 @@ class WorldModelAgent(Agent):
         tokens = encode_frames(self.tokenizer, torch.from_numpy(situation.pixels_BYXC))[:, None]
         proprio = torch.from_numpy(situation.proprio_BP)[:, None]
         actions = torch.zeros(len(tokens), 1, model.predictor.action_dim)
-        return model.normalise(Clip(tokens, proprio, actions))
+        return model.normalise(Clip(*(values.to(model.device) for values in (tokens, proprio, actions))))
 
     def _rollout(self, context: Clip, actions_BHA: Tensor) -> Rollout:
         model = self.world_model

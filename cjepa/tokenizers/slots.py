@@ -21,6 +21,8 @@ _HUE_UNIT = 0.1  # unit vectors that far apart begin to look different
 _NEAR_UNIT = 0.5  # a quarter of the frame
 _GROUPED_CELLS = 48
 _EMPTY = 1e-4  # keeps slots that own nothing finite
+_WAVELENGTHS = (4.0, 2.0, 1.0)  # of position embeddings, in image coordinates
+_POSITION_DIM = 4 * len(_WAVELENGTHS)
 _SCALE_UNIT = 2.0  # relative coordinates are in units of 2 standard deviations: an object spans about [-1, 1]
 
 
@@ -142,8 +144,9 @@ class SpriteDecoder(nn.Module):
         super().__init__()
         self.patch = patch
         self.to_colour = nn.Linear(slot_dim, 3)
-        self.from_content = nn.Linear(slot_dim, hidden_dim)
-        self.from_relative = nn.Linear(4, hidden_dim)
+        # The content chooses the linear map of coordinates: rotating a shape is then one layer's work, which adding
+        # content to coordinates is not.
+        self.to_frame = nn.Linear(slot_dim, hidden_dim * 5)
         self.mlp = nn.Sequential(
             nn.GELU(), nn.Linear(hidden_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, patch * patch)
         )
@@ -152,7 +155,8 @@ class SpriteDecoder(nn.Module):
         """-> colour residuals ``(B, S, 3)`` and opacity logits ``(B, S, Y, X)``."""
         relative = (grid_L2 - position[:, :, None]) / (_SCALE_UNIT * scale[:, :, None])
         place = torch.cat([relative, relative.square().clamp(max=16.0)], dim=-1)
-        hidden = self.from_content(content)[:, :, None] + self.from_relative(place)
+        frame = rearrange(self.to_frame(content), "b s (k five) -> b s k five", five=5)
+        hidden = einsum(place.to(frame.dtype), frame[..., :4], "b s l c, b s k c -> b s l k") + frame[:, :, None, :, 4]
         side = int(len(grid_L2) ** 0.5)
         logits = rearrange(self.mlp(hidden), "b s (y x) (p q) -> b s (y p) (x q)", y=side, p=self.patch)
         return self.to_colour(content), logits
@@ -161,8 +165,9 @@ class SpriteDecoder(nn.Module):
 class SlotTokenizer(Tokenizer):
     """Frames to S tokens of content, position and scale.
 
-    A token is ``[content, position embedding, scale]``; the position (x, y) enters as sines and cosines at three
-    wavelengths, so that the squared distance between tokens grows with the distance between objects.
+    A token is ``[content, position embedding, log scale]``. The position enters as sines and cosines at three
+    wavelengths (see :func:`embed_position`), so that it weighs in the squared distance between tokens, which planners
+    use as their cost, as much as what the object looks like.
 
     Args:
         num_slots: S; one or two more than there are objects.
@@ -178,7 +183,7 @@ class SlotTokenizer(Tokenizer):
     def __init__(
         self,
         num_slots: int = 3,
-        content_dim: int = 48,
+        content_dim: int = 32,
         channels: int = 64,
         decoder_dim: int = 96,
         iterations: int = 3,
@@ -187,7 +192,7 @@ class SlotTokenizer(Tokenizer):
         super().__init__()
         self.num_slots = num_slots
         self.content_dim = content_dim
-        self.slot_dim = content_dim + 4
+        self.slot_dim = content_dim + _POSITION_DIM + 2
         self.image_size = image_size
         self.encoder = ConvEncoder(channels, in_channels=6)
         self.attention = InvariantSlotAttention(num_slots, content_dim, channels, iterations)
@@ -249,12 +254,12 @@ class SlotTokenizer(Tokenizer):
         attention = attention * self.salience(pixels_B3YX)[:, None]
         side = self.image_size // self.patch
         masks = repeat(attention, "b s (y x) -> b s (y p) (x q)", y=side, p=self.patch, q=self.patch)
-        return Tokens(torch.cat([content, position, scale.log()], dim=-1), masks, position)
+        return Tokens(torch.cat([content, embed_position(position), scale.log()], dim=-1), masks, position)
 
     def decode(self, slots_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Tokenizer`."""
-        content, position, log_scale = slots_BSD.split([self.content_dim, 2, 2], dim=-1)
-        return self.render(content, position, log_scale.exp())
+        content, embedding, log_scale = slots_BSD.split([self.content_dim, _POSITION_DIM, 2], dim=-1)
+        return self.render(content, read_position(embedding), log_scale.exp())
 
     def render(self, content: Tensor, position: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Slots to frames ``(B, 3, Y, X)`` and opacities ``(B, S, Y, X)``; what no slot covers is background."""
@@ -263,6 +268,22 @@ class SlotTokenizer(Tokenizer):
         opacity = torch.cat([logits_BSYX, background_logit], dim=1).float().softmax(dim=1)[:, :-1]
         frames = self.background_3YX + einsum(opacity, colour_BS3.float(), "b s y x, b s c -> b c y x")
         return frames, opacity
+
+
+def embed_position(position_BS2: Tensor) -> Tensor:
+    """(x, y) in [-1, 1] as sines, then cosines, at wavelengths of 4, 2 and 1: float (..., 12).
+
+    The longest is half a wave over the frame, so the position can be read back; the shorter ones make small
+    differences count.
+    """
+    phase = torch.cat([position_BS2.float() * (2 * torch.pi / length) for length in _WAVELENGTHS], dim=-1)
+    return torch.cat([phase.sin(), phase.cos()], dim=-1)
+
+
+def read_position(embedding: Tensor) -> Tensor:
+    """The inverse of :func:`embed_position`, from the longest wavelength; also of predicted embeddings."""
+    sine, cosine = embedding.split(_POSITION_DIM // 2, dim=-1)
+    return torch.atan2(sine[..., :2], cosine[..., :2]) * _WAVELENGTHS[0] / (2 * torch.pi)
 
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:

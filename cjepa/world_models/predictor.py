@@ -94,6 +94,9 @@ class EntityTransformer(Predictor):
         self.norm = nn.LayerNorm(dim)
         self.token_head = nn.Linear(dim, token_dim)
         self.proprio_head = nn.Linear(dim, proprio_dim)
+        for head in (self.token_head, self.proprio_head):  # untrained, the model says: nothing changes
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
 
     def forward(
         self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTS: Tensor

@@ -169,6 +169,18 @@ def test_contact_flag():
         assert not env.contacts().any()
 
 
+def test_a_state_restored_in_mid_push_gives_the_same_bits():
+    pushing, fresh = PushT(), PushT()
+    pushing.set_state(to_state([240.0, 225.0]))
+    down = np.tile(np.array([0.1, 1.0]), (6, 1))
+    replay(pushing, down)
+    assert pushing.contacts().any()
+    state = pushing.get_state()
+    for env in (pushing, fresh):
+        env.set_state(state)
+    np.testing.assert_array_equal(replay(pushing, down), replay(fresh, down))
+
+
 def test_a_wall_is_no_contact():
     env = PushT()
     env.set_state(to_state([60.0, 60.0], [400.0, 400.0, 0.0]))  # the stem is in the wall

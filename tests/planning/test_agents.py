@@ -10,6 +10,7 @@ from cjepa.tokenizers.slots import SlotTokenizer
 from cjepa.world_models.masks import ObjectMask
 from cjepa.world_models.module import WorldModel
 from cjepa.world_models.predictor import EntityTransformer
+from tests.contracts import stirred
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -56,7 +57,7 @@ def model_agent() -> WorldModelAgent:
     torch.manual_seed(0)
     tokenizer = SlotTokenizer(num_slots=3).eval()
     predictor = EntityTransformer(tokenizer.slot_dim, action_dim=10, dim=16, depth=1, num_heads=2, mlp_dim=32)
-    model = WorldModel(predictor, ObjectMask(1)).eval()
+    model = WorldModel(stirred(predictor), ObjectMask(1)).eval()
     model.action_scale.fit(torch.randn(100, 10))
     return WorldModelAgent(model, tokenizer, CEM(8, 2, 3), LastStepMSE(), horizon_blocks=3, frame_stride=5)
 
@@ -72,7 +73,11 @@ def test_world_model_agent_looks_at_pixels_and_proprio_only(model_agent):
     actions = model_agent.act(NOW, GOAL, seeded())
     blind = [s._replace(state_BF=np.full_like(s.state_BF, np.nan)) for s in (NOW, GOAL)]
     np.testing.assert_array_equal(actions, model_agent.act(*blind, seeded()))
-    assert not np.array_equal(actions, model_agent.act(NOW, NOW, seeded()))  # and at the goal
+    for part in ("pixels_BYXC", "proprio_BP"):  # and at both of the goal
+        other = GOAL._replace(**{part: getattr(NOW, part)})
+        assert not torch.equal(
+            model_agent.plan(NOW, GOAL, seeded()).cost_B, model_agent.plan(NOW, other, seeded()).cost_B
+        )
 
 
 def test_imagined_tokens(model_agent):

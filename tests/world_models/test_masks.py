@@ -84,4 +84,4 @@ def test_tubes_are_contiguous_and_token_masks_are_not():
     assert pieces(tubes).max() <= 2  # one, or two where the tube runs over the end
     assert (pieces(tubes) == 1).float().mean() > 0.6
     assert pieces(cells).float().mean() > 3
-    assert (tubes.any(dim=1).sum(dim=1) <= 2).all()
+    assert set(tubes.any(dim=1).sum(dim=1).tolist()) == {1, 2}  # slots: tubes begin anywhere

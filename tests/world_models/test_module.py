@@ -8,6 +8,7 @@ from cjepa.types import Clip
 from cjepa.world_models.masks import Mask, ObjectMask
 from cjepa.world_models.module import WorldModel, repeat_clip
 from cjepa.world_models.predictor import EntityTransformer, Predictor
+from tests.contracts import stirred
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SMALL = {"history_blocks": 3, "dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 32, "dropout": 0.0}
@@ -41,7 +42,8 @@ def a_clip(blocks: int, batch: int = 2, slots: int = 3, dims=(6, 4, 10), seed: i
 
 def small_model(mask: Mask | None = None, **changes) -> WorldModel:
     torch.manual_seed(0)
-    return WorldModel(EntityTransformer(token_dim=6, **SMALL), mask or ObjectMask(1), **changes).eval()
+    predictor = stirred(EntityTransformer(token_dim=6, **SMALL))
+    return WorldModel(predictor, mask or ObjectMask(1), **changes).eval()
 
 
 def test_loss_terms_by_hand():
@@ -166,7 +168,8 @@ def test_validation_by_hand():
     tokens[0, :, 0, 0] = torch.tensor([9.0, 9.0, 1.0, 2.0, 4.0])  # 3 of history, then 2 to predict
     proprio = torch.zeros(1, 5, 2)
     proprio[0, 3] = 3.0
-    model.validation_step(Clip(tokens, proprio, torch.zeros(1, 5, 1)), 0)
+    model.validation_step(Clip(tokens, proprio, torch.arange(5.0).reshape(1, 5, 1)), 0)
+    assert model.predictor.given[2].flatten().tolist() == [1, 2, 3]  # the last action leads out of the clip
     assert {name: float(value) for name, value in logged.items()} == {
         "val/loss": 2.0 + 2 * 9.0,
         "val/future": 2.0,

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cjepa.world_models.predictor import EntityTransformer, Predictor
-from tests.contracts import build, concrete_subclasses
+from tests.contracts import build, concrete_subclasses, stirred
 
 B, T, S, D, P, A = 3, 3, 4, 6, 4, 10
 SIZES = {
@@ -19,7 +19,7 @@ SIZES = {
 
 def make(cls=EntityTransformer, **changes) -> Predictor:
     torch.manual_seed(0)
-    return build(cls, **SIZES, **changes).eval()
+    return stirred(build(cls, **SIZES | changes)).eval()
 
 
 def inputs(blocks: int = T, seed: int = 0):
@@ -115,6 +115,14 @@ def test_contract_everything_is_trained(predictor):
     assert unused == []
 
 
+def test_untrained_it_says_that_nothing_changes():
+    tokens, proprio, actions, mask = inputs()
+    mask[:, 1:, 0] = True
+    predicted, next_proprio = EntityTransformer(**SIZES).eval()(tokens, proprio, actions, mask)
+    assert torch.equal(predicted[:, -1, 1:], tokens[:, -1, 1:]) and torch.equal(next_proprio, proprio[:, -1])
+    assert torch.equal(predicted[:, :, 0], tokens[:, :1, 0].expand(-1, T + 1, -1))  # hidden: from the anchor
+
+
 def test_object_order_does_not_matter():
     predictor = make(num_positions=0)
     tokens, proprio, actions, mask = inputs()
@@ -135,11 +143,12 @@ def test_patches_know_their_place():
 
 
 def test_time_order_matters():
-    predictor = make()
-    tokens, proprio, actions, mask = inputs()
-    swapped = tokens[:, [1, 0, 2]]
-    expected, found = (predictor(t, proprio, actions, mask)[0][:, -1] for t in (tokens, swapped))
-    assert (found - expected).abs().max() > 1e-4
+    predictor = make(history_blocks=4)
+    given = inputs(4)
+    expected = predictor(*given)[0][:, -1]
+    for kind in range(3):  # blocks 1 and 2: neither the anchor nor the last
+        swapped = [values[:, [0, 2, 1, 3]] if index == kind else values for index, values in enumerate(given)]
+        assert (predictor(*swapped)[0][:, -1] - expected).abs().max() > 1e-5
 
 
 @pytest.mark.parametrize(
