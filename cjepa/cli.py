@@ -5,6 +5,7 @@ Nothing else in the package prints. Exit codes: 0 done, 1 a check failed, 2 the 
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,6 +29,7 @@ VERBS = {
     "report": Verb("report_command", ("folder",), "(re)build the HTML report of a run or a study"),
     "info": Verb("info_command", (), "versions and devices, for bug reports"),
 }
+RESUMABLE = ("collect", "study")
 LIGHTNING_VERBS = {
     "fit": "train a tokenizer or a world model",
     "validate": "its validation metrics",
@@ -38,6 +40,8 @@ LIGHTNING_VERBS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line and return the exit code."""
+    # Threads that spin while they wait make two-core machines crawl as soon as anything else runs on them.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(_overview())
@@ -46,11 +50,12 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         _show(execute(argv))
-    except (UserError, argparse.ArgumentError) as error:
+    except (UserError, argparse.ArgumentError, OSError) as error:
         print(f"cjepa {argv[0]}: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"cjepa {argv[0]}: interrupted; the same command goes on from here", file=sys.stderr)
+        resumable = "; the same command goes on from here" if argv[0] in RESUMABLE else ""
+        print(f"cjepa {argv[0]}: interrupted{resumable}", file=sys.stderr)
         return 130
     return 0
 
@@ -61,12 +66,14 @@ def execute(argv: list[str]):
 
     verb, rest = argv[0], argv[1:]
     if verb in LIGHTNING_VERBS:
+        _silence_lightning()
         return _lightning(verb, rest)
     if verb not in VERBS:
         raise UserError(f"no such command {verb!r}; `cjepa --help` lists them")
     if verb == "study":
         function = study_command
     else:
+        _silence_lightning()
         function = getattr(importlib.import_module(_COMMANDS), VERBS[verb].function)
     return _call(function, VERBS[verb], f"cjepa {verb}", rest)
 
@@ -88,29 +95,49 @@ def study_command(study: str, root: str = "runs/studies"):
 def _call(function: Callable, verb: Verb, prog: str, rest: list[str]):
     from jsonargparse import ArgumentParser
 
+    from cjepa.errors import UserError
+
     parser = ArgumentParser(prog=prog, description=verb.help, exit_on_error=False)
     parser.add_argument("-c", "--config", action="config", help="YAML with any of these arguments; may be repeated")
     for name in verb.positional:
         parser.add_argument(name, type=str)
     parser.add_function_arguments(function, as_group=False, skip=set(verb.positional))
-    config = parser.instantiate_classes(parser.parse_args(rest))
+    config = parser.parse_args(rest)
+    try:
+        config = parser.instantiate_classes(config)
+    except ValueError as error:  # what a constructor refuses
+        raise UserError(str(error)) from error
     arguments = {key: value for key, value in vars(config).items() if key != "config"}
     return function(**arguments)
 
 
 def _lightning(verb: str, rest: list[str]):
-    import logging
-    import warnings
-
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*nn.Module.*already saved during checkpointing.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     from cjepa.lightning_cli import CJEPACLI
     from cjepa.studies.commands import Done
 
     cli = CJEPACLI([verb, *rest])
     following = {"fit": f"cjepa report {cli.run_dir}"}.get(verb)
     return Done([str(cli.run_dir)], next_command=following)
+
+
+def _silence_lightning() -> None:
+    """Hide what Lightning and its libraries say about choices that are made on purpose, or about themselves."""
+    import logging
+    import warnings
+
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*args parameter is intended to run from within Python",
+        ".*nn.Module.*already saved during checkpointing",
+        ".*does not have many workers",
+        ".*is smaller than the logging interval",
+        ".*exists and is not empty",
+        ".*The dirpath has changed",
+        ".*not supported by the model summary",
+        ".*isinstance.treespec, LeafSpec",
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def _show(done) -> None:

@@ -6,10 +6,32 @@ from pathlib import Path
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cjepa.reporting.fit import FitRecord
+from cjepa.errors import UserError
+from cjepa.reporting.fit import FitRecord, MetricsFile
+from cjepa.tokenizers.training import read_checkpoint
+
+
+class SaveFitConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` when training begins: not before everything is checked, and not for a mere test."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Too early."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().setup(trainer, pl_module, "fit")
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """``last.ckpt`` at every validation and at the end; ``save_last=True`` would copy the best one."""
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.fast_dev_run:
+            trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt", weights_only=False)  # with the optimiser
 
 
 class CJEPACLI(LightningCLI):
@@ -20,6 +42,7 @@ class CJEPACLI(LightningCLI):
     """
 
     def __init__(self, args: list[str], run: bool = True):
+        errors = {"exit_on_error": False}  # raise: the command line turns errors into one line
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -29,8 +52,9 @@ class CJEPACLI(LightningCLI):
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             seed_everything_default=0,
+            save_config_callback=SaveFitConfig,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": "cjepa"},
+            parser_kwargs={"prog": "cjepa", **errors, **{verb: dict(errors) for verb in self.subcommands()}},
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -38,31 +62,79 @@ class CJEPACLI(LightningCLI):
         parser.add_argument("--experiment", type=str, default="unnamed", help="names the folder under runs/")
         parser.add_argument("--run_dir", type=str | None, default=None, help="the run's folder, instead of a new one")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
+        """Parse, then look at the checkpoint: Lightning would take the model from it, whatever the config says.
+
+        Raises:
+            UserError: the checkpoint is missing, unreadable or another model's.
+        """
+        super().parse_arguments(parser, args)
+        config = self.config.get(self.config.get("subcommand") or "", self.config)
+        if config.get("weights_only") is None:
+            config["weights_only"] = True  # Lightning's own default would unpickle anything
+        path = config.get("ckpt_path")
+        if path is None:
+            return
+        found = read_checkpoint(Path(path)).get("hyper_parameters", {}).get("_class_path")
+        if found != config.model.class_path:
+            raise UserError(f"{path} is a checkpoint of {found}, the config asks for {config.model.class_path}")
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer; what their constructors refuse is the user's to mend."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, MisconfigurationException) as error:
+            raise UserError(str(error)) from error
+
+    def before_fit(self) -> None:
+        """Refuse to train over another run.
+
+        Raises:
+            UserError: ``--run_dir`` holds checkpoints and this is not the continuation of one of them.
+        """
+        folder = self.run_dir / "checkpoints"
+        ckpt_path = self.config["fit"]["ckpt_path"]
+        continued = ckpt_path is not None and Path(ckpt_path).resolve().parent == folder.resolve()
+        if folder.is_dir() and any(folder.iterdir()) and not continued:
+            raise UserError(
+                f"{self.run_dir} holds a run already; choose another --run_dir, delete it first, or continue it "
+                f"with --ckpt_path {folder / 'last.ckpt'}"
+            )
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run the verb; Lightning turns an interrupt into exit code 1, here it is an interrupt again."""
+        try:
+            super()._run_subcommand(subcommand)
+        except SystemExit:
+            if self.trainer.state.status == TrainerStatus.INTERRUPTED:
+                raise KeyboardInterrupt from None
+            raise
+        except MisconfigurationException as error:
+            raise UserError(str(error)) from error
+
     def instantiate_trainer(self, **kwargs) -> Trainer:
         """The trainer with our loggers, checkpoints and record; the config's callbacks come on top."""
         config = self.config[self.subcommand] if self.subcommand else self.config
         self.run_dir = Path(config["run_dir"] or _new_run_dir(config["experiment"], config["seed_everything"]))
         trainer_config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
+        if trainer_config.get("enable_model_summary") is None:
+            trainer_config["enable_model_summary"] = False  # run.json counts the parameters
         trainer_config["logger"] = [
-            CSVLogger(self.run_dir, name="", version=""),
+            MetricsFile(self.run_dir, name="", version=""),
             TensorBoardLogger(self.run_dir, name="", version="", default_hp_metric=False),
         ]
         trainer_config["default_root_dir"] = str(self.run_dir)
         return self._instantiate_trainer(trainer_config, self._standard_callbacks())
 
     def _standard_callbacks(self) -> list[Callback]:
-        checkpoint = ModelCheckpoint(
-            dirpath=self.run_dir / "checkpoints",
-            filename="best",
-            monitor="val/loss",
-            save_last=True,
-            enable_version_counter=False,
-        )
+        hidden = self._get(self.config, "trainer").get("enable_progress_bar") is False
+        files = {"dirpath": self.run_dir / "checkpoints", "enable_version_counter": False}
         return [
-            checkpoint,
+            ModelCheckpoint(filename="best", monitor="val/loss", **files),
+            LastCheckpoint(filename="last", **files),
             LearningRateMonitor(logging_interval="step"),
-            TQDMProgressBar(refresh_rate=20),
             FitRecord(self.run_dir, started=time.time()),
+            *([] if hidden else [TQDMProgressBar(refresh_rate=20)]),
         ]
 
 

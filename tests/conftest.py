@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cjepa.cli import main
 from cjepa.data.collect import Collection, collect
 from cjepa.data.store import EpisodeFile, EpisodeWriter
 from cjepa.envs.policies import PushTBehaviour
@@ -16,6 +17,7 @@ torch.set_num_threads(1)
 NUM_EPISODES = 20  # 5 % of 20 is one episode each for val and test
 EPISODE_ENV_STEPS = 45
 SLOTS, TOKEN_DIM = 3, 6
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
 def ignore_progress(*_) -> None:
@@ -84,3 +86,46 @@ def numbered_tokens(tmp_path) -> Callable[[list[int]], Path]:
         return path
 
     return make
+
+
+def fit(run_dir: Path, data: Path, *more: str) -> Path:
+    """Two steps of `cjepa fit` in small; ``more`` begins with the configs."""
+    words = ["fit", *more, "--data.init_args.path", str(data), "--run_dir", str(run_dir)]
+    words += ["--data.init_args.batch_size", "8", "--trainer.max_steps", "2", "--trainer.val_check_interval", "1"]
+    assert main([*words, "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]) == 0
+    return run_dir
+
+
+def configs(*names: str) -> list[str]:
+    """``-c`` words for YAMLs under experiments/."""
+    return [word for name in names for word in ("-c", str(EXPERIMENTS / name))]
+
+
+@pytest.fixture(scope="session")
+def slots_run(tmp_path_factory, episodes_path) -> Path:
+    """A run folder of the slot tokenizer, two steps old."""
+    words = configs("pusht/tokenizer.yaml", "smoke/tokenizer.yaml")
+    return fit(tmp_path_factory.mktemp("runs") / "slots", episodes_path, *words)
+
+
+@pytest.fixture(scope="session")
+def slot_tokens(tmp_path_factory, slots_run, episodes_path) -> Path:
+    """The tokens that it makes of the episodes."""
+    out = tmp_path_factory.mktemp("tokens") / "slots.h5"
+    assert main(["tokenize", str(slots_run), str(episodes_path), "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def patch_tokens(tmp_path_factory, slots_run, episodes_path) -> Path:
+    """A 4 x 4 grid of its encoder's features."""
+    out = tmp_path_factory.mktemp("tokens") / "patches.h5"
+    assert main(["tokenize", str(slots_run), str(episodes_path), "--out", str(out), "--patch_grid", "4"]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def world_model_run(tmp_path_factory, slot_tokens) -> Path:
+    """A run folder of a tiny world model on those tokens, two steps old."""
+    words = configs("pusht/cjepa.yaml", "smoke/world_model.yaml")
+    return fit(tmp_path_factory.mktemp("runs") / "world-model", slot_tokens, *words)

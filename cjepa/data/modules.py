@@ -92,17 +92,18 @@ class FrameData(L.LightningDataModule):
 
 
 class ClipDataset(Dataset):
-    """Windows of blocks from a token file, held in memory.
+    """Windows of blocks over rows that are held in memory.
 
     Args:
-        file: tokens.
+        file: where the rows come from, for its episode lengths.
+        rows: all of them, as one long clip: tokens ``(rows, S, D)``, proprio ``(rows, P)``, actions of one env step.
         episodes: indices of the episodes to use.
         blocks: frames a clip; the actions of each frame's block come with it.
         frame_stride: env steps a block.
     """
 
-    def __init__(self, file: EpisodeFile, episodes: np.ndarray, blocks: int, frame_stride: int):
-        self.blocks, self.frame_stride = blocks, frame_stride
+    def __init__(self, file: EpisodeFile, rows: Clip, episodes: np.ndarray, blocks: int, frame_stride: int):
+        self.rows, self.blocks, self.frame_stride = rows, blocks, frame_stride
         span = blocks * frame_stride
         starts = [file.offsets[e] + np.arange(max(0, file.lengths[e] - span + 1)) for e in episodes]
         self.starts = torch.from_numpy(np.concatenate(starts)) if starts else torch.zeros(0, dtype=torch.long)
@@ -112,10 +113,6 @@ class ClipDataset(Dataset):
                 f"{file.path}: no clip of {blocks} blocks x {frame_stride} env steps = {span} env steps in "
                 f"{len(episodes)} episodes, the longest has {longest}; collect longer or more episodes"
             )
-        rows = file.env_steps
-        self.tokens = torch.from_numpy(file.read("tokens", 0, rows))
-        self.proprio = torch.from_numpy(file.read("proprio", 0, rows))
-        self.actions = torch.from_numpy(file.read("action", 0, rows))
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -125,7 +122,8 @@ class ClipDataset(Dataset):
         start_B = self.starts[torch.as_tensor(indices)]
         frame_BT = start_B[:, None] + torch.arange(self.blocks) * self.frame_stride
         step_BTF = frame_BT[:, :, None] + torch.arange(self.frame_stride)
-        return Clip(self.tokens[frame_BT].float(), self.proprio[frame_BT], self.actions[step_BTF].flatten(2))
+        tokens, proprio, actions = self.rows
+        return Clip(tokens[frame_BT].float(), proprio[frame_BT], actions[step_BTF].flatten(2))
 
 
 class TokenClips(L.LightningDataModule):
@@ -168,11 +166,13 @@ class TokenClips(L.LightningDataModule):
         self.tokens_fingerprint: str = self.file.attributes["tokenizer_fingerprint"]
         self.tokenizer: dict = json.loads(self.file.attributes["tokenizer"])
         self.splits = split_episodes(len(self.file), SPLIT_SHARES, self.split_seed)
+        columns = ("tokens", "proprio", "action")
+        self.rows = Clip(*(torch.from_numpy(self.file.read(name, 0, self.file.env_steps)) for name in columns))
 
     def normalisation_sample(self) -> Clip:
-        """Every clip frame that training sees, thinned to about 20,000 clips."""
+        """Clips of training episodes, thinned to about 4,000."""
         dataset = self._dataset("train", self.train_blocks)
-        step = max(1, len(dataset) // 20_000)
+        step = max(1, len(dataset) // 4_000)
         return dataset.__getitems__(list(range(0, len(dataset), step)))
 
     def train_dataloader(self) -> DataLoader:
@@ -189,7 +189,7 @@ class TokenClips(L.LightningDataModule):
         return self._evaluation("test")
 
     def _dataset(self, split: str, blocks: int) -> ClipDataset:
-        return ClipDataset(self.file, self.splits[split], blocks, self.frame_stride)
+        return ClipDataset(self.file, self.rows, self.splits[split], blocks, self.frame_stride)
 
     def _evaluation(self, split: str) -> DataLoader:
         dataset = self._dataset(split, self.val_blocks)

@@ -128,7 +128,7 @@ class PushT(ObjectEnv):
     def set_state(self, state: np.ndarray) -> None:
         """Restore a 7-vector on a fresh pymunk space, so that the same vector and actions give the same bits.
 
-        The block's velocity and pymunk's contact cache are not in the vector; docs/environments.md says how far a
+        The block's velocity and pymunk's contact cache are not in the vector; docs/push-t.md says how far a
         restored run drifts from the original.
         """
         self._physics._setup()

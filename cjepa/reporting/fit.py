@@ -1,12 +1,16 @@
 """What a training run leaves behind besides checkpoints: its record, its results and pictures of its slots."""
 
+import csv
 import time
 from pathlib import Path
 
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from torch.utils.data import DataLoader
 
 from cjepa.evaluation.intervals import bootstrap
@@ -18,6 +22,26 @@ from cjepa.types import FrameBatch, to_float_pixels
 from cjepa.world_models.module import WorldModel
 
 _OVERLAY_FRAMES = 16
+
+
+class MetricsFile(CSVLogger):
+    """``metrics.csv`` that a continued run, or a later test of it, adds to; Lightning's own would delete it."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """The writer behind it."""
+        if self._experiment is None:
+            self._experiment = _AppendingWriter(log_dir=self.log_dir)
+        return self._experiment
+
+
+class _AppendingWriter(ExperimentWriter):
+    def _check_log_dir_exists(self) -> None:
+        path = Path(self.metrics_file_path)
+        if path.is_file():
+            with path.open(newline="") as file:
+                self.metrics_keys = next(csv.reader(file), [])
 
 
 class FitRecord(Callback):

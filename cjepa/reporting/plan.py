@@ -23,6 +23,7 @@ from cjepa.planning.planners import Planner
 from cjepa.reporting.records import describe, interval_row, result_row, write_json, write_run_record
 from cjepa.reporting.video import overlay_masks, side_by_side, write_video
 from cjepa.tokenizers.cache import TokenizerSpec, build_tokenizer, encode_frames, fingerprint
+from cjepa.tokenizers.training import read_checkpoint
 from cjepa.world_models.module import WorldModel
 
 _LATENCY_CALLS = 3
@@ -66,10 +67,16 @@ def plan_model(
     """Evaluate a world model; writes ``results.json``, ``run.json`` and ``media/*.mp4`` into ``folder``.
 
     Raises:
-        UserError: the tokenizer is not the one that the world model was trained with.
+        UserError: the tokenizer is not the one that the world model was trained with, or the blocks differ.
     """
     started = time.time()
     model, tokenizer = load_world_model(checkpoint)
+    values = job.frame_stride * job.make_env().action_space.shape[0]
+    if values != model.predictor.action_dim:
+        raise UserError(
+            f"frame_stride {job.frame_stride} gives {values} action values a block, {checkpoint} was trained with "
+            f"{model.predictor.action_dim}"
+        )
     agent = WorldModelAgent(model, tokenizer, planner, objective, job.horizon_blocks, job.frame_stride)
     pairs = job.draw()
     timed = _Timed(agent)
@@ -142,7 +149,7 @@ def load_world_model(checkpoint: Path):
     Raises:
         UserError: not a world model's checkpoint, or its tokenizer has changed.
     """
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    content = read_checkpoint(checkpoint)
     if "tokenizer" not in content:
         raise UserError(f"{checkpoint}: not a world model; give a run of `cjepa fit -c experiments/pusht/cjepa.yaml`")
     model = WorldModel.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)

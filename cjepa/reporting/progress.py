@@ -39,6 +39,10 @@ class ProgressBar:
     def __exit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is not None and not self._progress.tasks[0].completed:
+            # nothing was done: the error speaks alone
+            self._progress.update(self._task, visible=False)
+            self._progress.console.quiet = not self._progress.console.is_interactive
         self._progress.stop()
 
     def advance(self, amount: float, note: str = "") -> None:

@@ -144,7 +144,7 @@ def plan_command(
     job = PlanJob(episodes, env_id, env_kwargs or {}, *protocol, num_videos)
     checkpoint = checkpoint_of(run)
     run_dir = checkpoint.parent.parent
-    folder = Path(out) if out else run_dir / "plan"
+    folder = _new_results(Path(out) if out else run_dir / "plan")
     with ProgressBar("plan", budget_env_steps, "env steps") as bar:
         rows = plan_model(job, checkpoint, model_name or run_dir.name, planner, objective, folder, bar.advance)
     return Done([f"{folder}/results.json"], results_table(rows), f"cjepa report {folder}")
@@ -192,8 +192,9 @@ def plan_baselines_command(
         seed,
         0,
     )
+    folder = _new_results(Path(out))
     with ProgressBar("plan baselines", pairs, "trials") as bar:
-        rows = plan_baselines(job, planner, Path(out), workers or default_workers(), bar.advance)
+        rows = plan_baselines(job, planner, folder, workers or default_workers(), bar.advance)
     return Done([f"{out}/results.json"], results_table(rows), f"cjepa report {out}")
 
 
@@ -215,6 +216,12 @@ def info_command() -> Done:
         f"device {device}, {default_workers()} cores, {torch.get_num_threads()} torch threads",
     ]
     return Done(lines + [f"{name} {version}" for name, version in versions().items()])
+
+
+def _new_results(folder: Path) -> Path:
+    if (folder / "results.json").exists():
+        raise UserError(f"{folder} holds results already; choose another --out or delete it first")
+    return folder
 
 
 def checkpoint_of(run: str) -> Path:

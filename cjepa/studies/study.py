@@ -1,10 +1,12 @@
 """A study: a YAML of stages, each one ``cjepa`` command, cached by everything that decides its outcome."""
 
+import argparse
 import hashlib
 import json
 import re
 import shutil
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,15 +65,17 @@ def load_study(path: Path) -> Study:
     """Read and check a study YAML.
 
     Raises:
-        UserError: missing file, unknown keys, missing configs, references to stages that do not stand above.
+        UserError: missing file, not YAML, unknown or missing keys, missing configs, references to stages that do
+            not stand above.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such study; the repository's are in experiments/studies/")
-    content = yaml.safe_load(path.read_text())
-    _check_keys(path, "study", content, {"name", "description", "stages"})
+    content = _read_yaml(path)
+    _check_keys(path, "study", content, {"name", "description", "stages"}, {"name", "stages"})
+    _check_keys(path, "stages", content["stages"])
     stages: list[Stage] = []
     for name, entry in content["stages"].items():
-        _check_keys(path, f"stage {name}", entry, _STAGE_KEYS)
+        _check_keys(path, f"stage {name}", entry, _STAGE_KEYS, {"command"})
         configs = [path.parent / config for config in entry.get("configs", [])]
         for config in configs:
             if not config.is_file():
@@ -133,8 +137,12 @@ def _run_stage(stage: Stage, folder: Path, key: str, argv: list[str], execute: C
     started = time.time()
     try:
         execute(argv)
-    except UserError as error:
+    except (UserError, argparse.ArgumentError) as error:
         raise UserError(f"stage {stage.name} failed: {error}") from error
+    except Exception as error:  # a bug, or a machine that gave up: the study's user gets one line, the rest a file
+        (folder / "traceback.txt").write_text(traceback.format_exc())
+        what = f"{type(error).__name__}: {error}; see {folder / 'traceback.txt'}"
+        raise UserError(f"stage {stage.name} failed: {what}") from error
     record = {
         "name": stage.name,
         "command": stage.command,
@@ -160,7 +168,10 @@ def _prepare(folder: Path, key: str) -> None:
     path = folder / "stage.json"
     before = read_json(path) if path.is_file() else {}
     if "seconds" in before:
-        folder.rename(folder.with_name(f"{folder.name}.{before['key'][:8]}"))
+        aside = folder.with_name(f"{folder.name}.{before['key'][:8]}")
+        if aside.exists():  # the same configuration, set aside before
+            shutil.rmtree(aside)
+        folder.rename(aside)
     elif folder.exists() and before.get("key") != key:
         shutil.rmtree(folder)
     elif folder.exists():
@@ -172,7 +183,7 @@ def _prepare(folder: Path, key: str) -> None:
 
 
 def _stage_key(stage: Stage, keys: dict[str, str]) -> str:
-    configs = [yaml.safe_load(config.read_text()) for config in stage.configs]
+    configs = [_read_yaml(config) for config in stage.configs]
     upstream = [keys[name] for name in stage.depends_on()]
     parts = [__version__, stage.command, stage.positional, configs, stage.args, upstream]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
@@ -183,8 +194,19 @@ def _rows(folder: Path) -> list[dict]:
     return read_json(path) if path.is_file() else []
 
 
-def _check_keys(path: Path, where: str, content: Any, allowed: set[str]) -> None:
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({error})") from None
+
+
+def _check_keys(
+    path: Path, where: str, content: Any, allowed: set[str] | None = None, required: set[str] = frozenset()
+) -> None:
     if not isinstance(content, dict):
-        raise UserError(f"{path}: {where} is not a mapping, expected the keys {sorted(allowed)}")
-    if unknown := sorted(set(content) - allowed):
+        raise UserError(f"{path}: {where} is not a mapping" + (f" of {sorted(allowed)}" if allowed else ""))
+    if allowed and (unknown := sorted(set(content) - allowed)):
         raise UserError(f"{path}: {where}: unknown key {unknown[0]!r}, expected some of {sorted(allowed)}")
+    if missing := sorted(required - set(content)):
+        raise UserError(f"{path}: {where}: the key {missing[0]!r} is missing")

@@ -31,12 +31,17 @@ def build_tokenizer(spec: TokenizerSpec) -> Tokenizer:
     """The frozen tokenizer in eval mode.
 
     Raises:
-        UserError: the checkpoint is missing.
+        UserError: the checkpoint is missing or not a tokenizer's, or the grid does not fit it.
     """
     if not Path(spec.checkpoint).is_file():
         raise UserError(f"{spec.checkpoint}: no such tokenizer checkpoint; train one with `cjepa fit`")
     slots = load_tokenizer(Path(spec.checkpoint))
-    return PatchTokenizer(slots, spec.patch_grid).eval() if spec.patch_grid else slots
+    if not spec.patch_grid:
+        return slots
+    try:
+        return PatchTokenizer(slots, spec.patch_grid).eval()
+    except ValueError as error:
+        raise UserError(f"patch_grid: {error}") from None
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:

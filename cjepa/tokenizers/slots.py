@@ -1,16 +1,17 @@
 """Slots that carry a position and a scale and see the image in their own frame.
 
-Invariant Slot Attention (Biza et al., 2023) on top of Slot Attention (Locatello et al., 2020), with three choices that
-make it bind in minutes on a CPU: the per-pixel median of the data is the background, slots explain only what differs
-from it, and the decoder emits small patches of colour and opacity instead of single pixels.
+Slot attention (Locatello et al., 2020) in frames of its own (Invariant Slot Attention, Biza et al., 2023) finds where
+the objects are; a glimpse at each of them says what it looks like, and a sprite is drawn from that alone, as in
+Attend-Infer-Repeat (Eslami et al., 2016) and SPACE (Lin et al., 2020). The per-pixel median of the data is the
+background, and slots explain only what differs from it. That binds in minutes on a CPU.
 
-File letters: L grid cells (g x g), K hidden width.
+File letters: L grid cells (g x g), K hidden width, G side of a glimpse or sprite.
 """
 
 import torch
 from einops import einsum, rearrange, repeat
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, normalize
+from torch.nn.functional import avg_pool2d, grid_sample, normalize
 
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Tokens
@@ -21,9 +22,12 @@ _HUE_UNIT = 0.1  # unit vectors that far apart begin to look different
 _NEAR_UNIT = 0.5  # a quarter of the frame
 _GROUPED_CELLS = 48
 _EMPTY = 1e-4  # keeps slots that own nothing finite
-_WAVELENGTHS = (4.0, 2.0, 1.0)  # of position embeddings, in image coordinates
+_WAVELENGTHS = (4.0, 2.0, 1.0, 0.5)  # of position embeddings, in image coordinates
 _POSITION_DIM = 4 * len(_WAVELENGTHS)
 _SCALE_UNIT = 2.0  # relative coordinates are in units of 2 standard deviations: an object spans about [-1, 1]
+_WINDOW = 2.5  # half the side of a glimpse or sprite, in standard deviations: the corners of a T fit
+_SPRITE_SIDE = 16
+_TRANSPARENT = -6.0  # opacity logit
 
 
 class ConvEncoder(nn.Module):
@@ -61,7 +65,7 @@ class InvariantSlotAttention(nn.Module):
 
     Args:
         num_slots: S.
-        slot_dim: width of the slot content.
+        slot_dim: width of the slots' state.
         feature_dim: width of the features.
         iterations: of the attention.
     """
@@ -81,9 +85,7 @@ class InvariantSlotAttention(nn.Module):
             nn.LayerNorm(slot_dim), nn.Linear(slot_dim, 2 * slot_dim), nn.GELU(), nn.Linear(2 * slot_dim, slot_dim)
         )
 
-    def forward(
-        self, features_BLK: Tensor, salience_BL: Tensor, grid_L2: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, features_BLK: Tensor, salience_BL: Tensor, grid_L2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Bind slots to what is salient.
 
         Args:
@@ -92,7 +94,7 @@ class InvariantSlotAttention(nn.Module):
             grid_L2: (x, y) of the cells.
 
         Returns:
-            content (B, S, slot_dim), position (B, S, 2), scale (B, S, 2), attention (B, S, L).
+            position (B, S, 2), scale (B, S, 1), attention (B, S, L).
         """
         batch = len(features_BLK)
         content = repeat(self.initial_content, "s d -> b s d", b=batch)
@@ -117,63 +119,102 @@ class InvariantSlotAttention(nn.Module):
             before = rearrange(content, "b s d -> (b s) d").to(update.dtype)
             content = rearrange(self.gru(update, before), "(b s) d -> b s d", b=batch)
             content = content + self.mlp(content)
-        return content, position, scale, attention
+        return position, scale, attention
 
 
 def _moments(weights_BSL: Tensor, grid_L2: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted mean and standard deviation of the grid: position and scale, each (B, S, 2)."""
+    """Weighted mean and standard deviation of the grid: position (B, S, 2) and scale (B, S, 1)."""
     weights_BSL = weights_BSL / (weights_BSL.sum(dim=2, keepdim=True) + _EMPTY)
     position = einsum(weights_BSL, grid_L2, "b s l, l c -> b s c")
-    spread = (grid_L2 - position[:, :, None]).square()
-    scale = (einsum(weights_BSL, spread, "b s l, b s l c -> b s c") + 1e-6).sqrt()
-    return position, scale.clamp(_MIN_SCALE, _MAX_SCALE)
+    spread_BSL = (grid_L2 - position[:, :, None]).square().mean(dim=-1)
+    scale = (einsum(weights_BSL, spread_BSL, "b s l, b s l -> b s") + 1e-6).sqrt()
+    return position, scale.clamp(_MIN_SCALE, _MAX_SCALE)[..., None]
+
+
+class GlimpseEncoder(nn.Module):
+    """What is at a slot's place, seen in the slot's own frame, to content.
+
+    Args:
+        content_dim: width of the content.
+        hidden_dim: width of the MLP.
+    """
+
+    def __init__(self, content_dim: int, hidden_dim: int):
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(4 * _SPRITE_SIDE**2, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, content_dim),
+        )
+
+    def forward(self, difference_B3YX: Tensor, owned_BSYX: Tensor, position: Tensor, scale: Tensor) -> Tensor:
+        """Content of every slot.
+
+        Args:
+            difference_B3YX: frames minus background.
+            owned_BSYX: how much of each place a slot owns, in [0, 1], at any resolution.
+            position: of the slots, (B, S, 2).
+            scale: of the slots, (B, S, 1).
+        """
+        slots = owned_BSYX.shape[1]
+        unit = cell_centres(_SPRITE_SIDE).to(position).reshape(_SPRITE_SIDE, _SPRITE_SIDE, 2)
+        places = position[:, :, None, None] + _WINDOW * scale[:, :, None, None] * unit
+        places = rearrange(places, "b s y x c -> (b s) y x c")
+        seen = repeat(difference_B3YX, "b c y x -> (b s) c y x", s=slots)
+        owned = rearrange(owned_BSYX, "b s y x -> (b s) 1 y x")
+        glimpse = torch.cat([_look(seen, places), _look(owned, places)], dim=1)
+        return rearrange(self.mlp(glimpse.flatten(1)), "(b s) d -> b s d", s=slots)
 
 
 class SpriteDecoder(nn.Module):
-    """Content to a sprite: one colour, and opacity drawn in the slot's own frame, patch by patch.
-
-    One colour a slot is what makes a slot one object: two objects of different colours cannot share a sprite.
+    """Content to a sprite, one colour and a shape, drawn at the slot's place in the slot's size.
 
     Args:
-        slot_dim: width of the slot content.
-        hidden_dim: width of the per-cell MLP.
-        patch: side of the patch of opacities that a cell emits, in pixels.
+        content_dim: width of the content.
+        hidden_dim: width of the MLP.
     """
 
-    def __init__(self, slot_dim: int, hidden_dim: int, patch: int):
+    def __init__(self, content_dim: int, hidden_dim: int):
         super().__init__()
-        self.patch = patch
-        self.to_colour = nn.Linear(slot_dim, 3)
-        # The content chooses the linear map of coordinates: rotating a shape is then one layer's work, which adding
-        # content to coordinates is not.
-        self.to_frame = nn.Linear(slot_dim, hidden_dim * 5)
-        self.mlp = nn.Sequential(
-            nn.GELU(), nn.Linear(hidden_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, patch * patch)
+        self.to_colour = nn.Linear(content_dim, 3)
+        self.to_shape = nn.Sequential(
+            nn.Linear(content_dim, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, _SPRITE_SIDE**2),
         )
 
-    def forward(self, content: Tensor, position: Tensor, scale: Tensor, grid_L2: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, content: Tensor, position: Tensor, scale: Tensor, image_size: int) -> tuple[Tensor, Tensor]:
         """-> colour residuals ``(B, S, 3)`` and opacity logits ``(B, S, Y, X)``."""
-        relative = (grid_L2 - position[:, :, None]) / (_SCALE_UNIT * scale[:, :, None])
-        place = torch.cat([relative, relative.square().clamp(max=16.0)], dim=-1)
-        frame = rearrange(self.to_frame(content), "b s (k five) -> b s k five", five=5)
-        hidden = einsum(place.to(frame.dtype), frame[..., :4], "b s l c, b s k c -> b s l k") + frame[:, :, None, :, 4]
-        side = int(len(grid_L2) ** 0.5)
-        logits = rearrange(self.mlp(hidden), "b s (y x) (p q) -> b s (y p) (x q)", y=side, p=self.patch)
-        return self.to_colour(content), logits
+        slots = content.shape[1]
+        unit = cell_centres(image_size).to(position).reshape(image_size, image_size, 2)
+        places = (unit - position[:, :, None, None]) / (_WINDOW * scale[:, :, None, None])
+        shape = rearrange(self.to_shape(content).float(), "b s (y x) -> (b s) 1 y x", y=_SPRITE_SIDE)
+        # outside its window a sprite is transparent: grid_sample pads with 0, which stands for that logit
+        drawn = _look(shape - _TRANSPARENT, rearrange(places, "b s y x c -> (b s) y x c")) + _TRANSPARENT
+        return self.to_colour(content), rearrange(drawn, "(b s) 1 y x -> b s y x", s=slots)
+
+
+def _look(images_BCYX: Tensor, places_BYX2: Tensor) -> Tensor:
+    """Bilinear values at places (x, y) in [-1, 1]; 0 outside the image."""
+    return grid_sample(images_BCYX.float(), places_BYX2.float(), align_corners=False)
 
 
 class SlotTokenizer(Tokenizer):
     """Frames to S tokens of content, position and scale.
 
-    A token is ``[content, position embedding, log scale]``. The position enters as sines and cosines at three
+    A token is ``[content, position embedding, log scale]``. The position enters as sines and cosines at four
     wavelengths (see :func:`embed_position`), so that it weighs in the squared distance between tokens, which planners
     use as their cost, as much as what the object looks like.
 
     Args:
-        num_slots: S; one or two more than there are objects.
+        num_slots: S; as many as there are objects. A spare one takes the cells where objects touch.
         content_dim: width of the learned part of a token.
         channels: of the encoder.
-        decoder_dim: width of the decoder's MLP.
+        hidden_dim: width of the MLPs from glimpses and to sprites.
         iterations: of slot attention.
         image_size: side of the square frames in pixels, a multiple of 4.
     """
@@ -182,21 +223,22 @@ class SlotTokenizer(Tokenizer):
 
     def __init__(
         self,
-        num_slots: int = 3,
-        content_dim: int = 32,
+        num_slots: int = 2,
+        content_dim: int = 16,
         channels: int = 64,
-        decoder_dim: int = 96,
+        hidden_dim: int = 128,
         iterations: int = 3,
         image_size: int = 64,
     ):
         super().__init__()
         self.num_slots = num_slots
         self.content_dim = content_dim
-        self.slot_dim = content_dim + _POSITION_DIM + 2
+        self.slot_dim = content_dim + _POSITION_DIM + 1
         self.image_size = image_size
         self.encoder = ConvEncoder(channels, in_channels=6)
-        self.attention = InvariantSlotAttention(num_slots, content_dim, channels, iterations)
-        self.decoder = SpriteDecoder(content_dim, decoder_dim, self.patch)
+        self.attention = InvariantSlotAttention(num_slots, channels, channels, iterations)
+        self.glimpse = GlimpseEncoder(content_dim, hidden_dim)
+        self.decoder = SpriteDecoder(content_dim, hidden_dim)
         self.register_buffer("background_3YX", torch.ones(3, image_size, image_size))
         self.register_buffer("grid_L2", cell_centres(image_size // self.patch), persistent=False)
 
@@ -206,9 +248,13 @@ class SlotTokenizer(Tokenizer):
         return self.encoder(torch.cat([pixels_B3YX, 3 * difference], dim=1))
 
     def slots(self, pixels_B3YX: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Content, position, scale and attention over the grid, as :class:`InvariantSlotAttention` gives them."""
+        """Content (B, S, content_dim), position (B, S, 2), scale (B, S, 1) and attention over the grid (B, S, L)."""
         features_BLK = rearrange(self.features(pixels_B3YX), "b k y x -> b (y x) k")
-        return self.attention(features_BLK, self.salience(pixels_B3YX), self.grid_L2)
+        salience_BL = self.salience(pixels_B3YX)
+        position, scale, attention = self.attention(features_BLK, salience_BL, self.grid_L2)
+        owned = rearrange(attention * salience_BL[:, None], "b s (y x) -> b s y x", y=self.image_size // self.patch)
+        content = self.glimpse(pixels_B3YX - self.background_3YX, owned, position, scale)
+        return content, position, scale, attention
 
     def salience(self, pixels_B3YX: Tensor) -> Tensor:
         """How much each cell differs from the background, in [0, 1]: float (B, L)."""
@@ -258,12 +304,12 @@ class SlotTokenizer(Tokenizer):
 
     def decode(self, slots_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Tokenizer`."""
-        content, embedding, log_scale = slots_BSD.split([self.content_dim, _POSITION_DIM, 2], dim=-1)
+        content, embedding, log_scale = slots_BSD.split([self.content_dim, _POSITION_DIM, 1], dim=-1)
         return self.render(content, read_position(embedding), log_scale.exp())
 
     def render(self, content: Tensor, position: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Slots to frames ``(B, 3, Y, X)`` and opacities ``(B, S, Y, X)``; what no slot covers is background."""
-        colour_BS3, logits_BSYX = self.decoder(content, position, scale, self.grid_L2)
+        colour_BS3, logits_BSYX = self.decoder(content, position, scale, self.image_size)
         background_logit = torch.zeros_like(logits_BSYX[:, :1])
         opacity = torch.cat([logits_BSYX, background_logit], dim=1).float().softmax(dim=1)[:, :-1]
         frames = self.background_3YX + einsum(opacity, colour_BS3.float(), "b s y x, b s c -> b c y x")
@@ -271,7 +317,7 @@ class SlotTokenizer(Tokenizer):
 
 
 def embed_position(position_BS2: Tensor) -> Tensor:
-    """(x, y) in [-1, 1] as sines, then cosines, at wavelengths of 4, 2 and 1: float (..., 12).
+    """(x, y) in [-1, 1] as sines, then cosines, at wavelengths of 4, 2, 1 and 1/2: float (..., 16).
 
     The longest is half a wave over the frame, so the position can be read back; the shorter ones make small
     differences count.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from cjepa.errors import UserError
 from cjepa.optim import adamw_with_warmup_cosine
 from cjepa.tokenizers.slots import SlotTokenizer
 from cjepa.types import FrameBatch, to_float_pixels
@@ -35,11 +36,11 @@ class TokenizerTraining(L.LightningModule):
         self,
         tokenizer: SlotTokenizer,
         metrics: list[Metric],
-        lr: float = 1e-3,
+        lr: float = 2e-3,
         weight_decay: float = 0.0,
         warmup_steps: int = 200,
-        foreground_weight: float = 20.0,
-        grouping_weight: float = 0.2,
+        foreground_weight: float = 8.0,
+        grouping_weight: float = 0.1,
     ):
         super().__init__()
         self.save_hyperparameters()
@@ -108,6 +109,30 @@ class TokenizerTraining(L.LightningModule):
 
 
 def load_tokenizer(checkpoint: Path) -> SlotTokenizer:
-    """The frozen tokenizer of a training checkpoint, in eval mode."""
+    """The frozen tokenizer of a training checkpoint, in eval mode.
+
+    Raises:
+        UserError: the file is missing, unreadable or another model's.
+    """
+    content = read_checkpoint(checkpoint)
+    if not any(name.startswith("tokenizer.") for name in content["state_dict"]):
+        raise UserError(f"{checkpoint}: not a tokenizer; give a run of `cjepa fit -c experiments/pusht/tokenizer.yaml`")
     module = TokenizerTraining.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     return module.tokenizer.requires_grad_(False).eval()
+
+
+def read_checkpoint(path: Path) -> dict:
+    """What a Lightning checkpoint holds, on the CPU.
+
+    Raises:
+        UserError: the file is missing or is not a checkpoint.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; give a run folder of `cjepa fit`, or a .ckpt file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # damage has many faces, and some of torch's texts advise to load the file unsafely
+        raise UserError(f"{path}: not a checkpoint, or a damaged one") from None
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise UserError(f"{path}: not a checkpoint of `cjepa fit`")
+    return content

@@ -47,8 +47,8 @@ class EntityTransformer(Predictor):
     action    token    token         token    -
     ```
     Objects carry no slot embedding, so the predictor is equivariant to their order (C-JEPA, section 3). Unlike the
-    paper's, the head predicts the change from the last visible token of the same object, which starts training from
-    persistence instead of from zero.
+    paper's, the head predicts a change: of hidden history from the anchor, of the next block from the last token of the
+    same object (the anchor where that is hidden). Training then starts from persistence instead of from zero.
 
     Args:
         token_dim: D.

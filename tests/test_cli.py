@@ -1,0 +1,269 @@
+"""The command line: what it answers, and that every wrong call is one clear line, exit code 2, nothing lost."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import pytest
+
+from cjepa import cli
+from cjepa.cli import LIGHTNING_VERBS, VERBS, main
+from cjepa.planning.planners import CEM
+from tests.conftest import configs, fit
+
+TOKENIZER = configs("pusht/tokenizer.yaml")
+WORLD_MODEL = configs("pusht/cjepa.yaml", "smoke/world_model.yaml")
+PLAN = configs("pusht/plan.yaml", "smoke/plan.yaml")
+TINY_CEM = [
+    *("--planner.class_path", f"{CEM.__module__}.CEM", "--planner.init_args.num_samples", "4"),
+    *("--planner.init_args.iterations", "1", "--planner.init_args.num_elites", "2"),
+]
+
+
+@pytest.fixture
+def refused(capfd, tmp_path, monkeypatch):
+    """Runs a wrong call in an empty folder and returns its one line."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str | Path, code: int = 2) -> str:
+        capfd.readouterr()
+        assert main([str(word) for word in words]) == code
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1 and err.endswith("\n"), err
+        assert "Traceback" not in err
+        return err
+
+    return run
+
+
+def state_of(folder: Path) -> dict[str, tuple]:
+    """Every file with its size and time."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+def test_help_loads_nothing_heavy():
+    heavy = ("torch", "lightning", "jsonargparse", "numpy", "h5py")
+    code = f"""
+import sys, time
+started = time.time()
+from cjepa.cli import main
+assert main(["--help"]) == 0
+assert not [name for name in {heavy} if name in sys.modules]
+assert time.time() - started < 1
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(f"\n  {verb} " in done.stdout for verb in {**VERBS, **LIGHTNING_VERBS})
+
+
+def test_no_words_are_a_call_for_help(capsys):
+    assert main([]) == 0
+    assert "usage: cjepa" in capsys.readouterr().out
+
+
+def test_exit_codes_of_the_program(tmp_path):
+    program = [sys.executable, "-m", "cjepa.cli"]
+    wrong = subprocess.run([*program, "dance"], capture_output=True, text=True, cwd=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "cjepa dance: error: no such command 'dance'; `cjepa --help` lists them\n"
+    wrong = subprocess.run([*program, "fit", *TOKENIZER, "--sped", "3"], capture_output=True, text=True, cwd=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.count("\n") == 1 and "--sped" in wrong.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", [*VERBS, *LIGHTNING_VERBS])
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as done:
+        main([verb, "--help"])
+    assert done.value.code == 0
+    assert re.match(rf"usage: cjepa .*{verb}", capsys.readouterr().out)
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert "torch " in out and "cores" in out
+
+
+def test_an_interrupt_is_130(monkeypatch, refused):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "execute", interrupted)
+    assert "the same command goes on" in refused("study", "any.yaml", code=130)
+    assert "goes on" not in refused("tokenize", "any", code=130)
+
+
+@pytest.mark.parametrize("verb", ["collect", "plan", "plan-baselines", "fit", "test"])
+def test_a_missing_config_is_named(verb, refused):
+    assert "nowhere.yaml" in refused(verb, "-c", "nowhere.yaml")
+
+
+@pytest.mark.parametrize("verb", ["collect", "tokenize", "plan", "plan-baselines", "study", "report", "fit", "test"])
+def test_missing_arguments_are_named(verb, refused):
+    assert "required" in refused(verb)
+
+
+@pytest.mark.parametrize(
+    ("verb", "key", "text"),
+    [
+        ("collect", "episods", "episods: 3"),
+        ("plan", "iteration", "planner: {class_path: cjepa.planning.planners.CEM, init_args: {iteration: 3}}"),
+        ("fit", "max_step", "trainer: {max_step: 3}"),
+        ("fit", "modell", "modell: {lr: 3}"),
+        ("fit", "rate", "model: {class_path: cjepa.world_models.module.WorldModel, init_args: {rate: 3}}"),
+    ],
+)
+def test_an_unknown_key_is_named(verb, key, text, refused, tmp_path):
+    (tmp_path / "wrong.yaml").write_text(text)
+    assert key in refused(verb, *(WORLD_MODEL if verb == "fit" else []), "-c", "wrong.yaml")
+
+
+def test_values_of_the_wrong_type_are_named(refused):
+    assert "episodes" in refused("collect", *configs("pusht/collect.yaml"), "--episodes", "many", "--out", "x.h5")
+    assert "max_steps" in refused("fit", *TOKENIZER, "--trainer.max_steps", "many")
+    assert "Brain" in refused("fit", *TOKENIZER, "--model", "cjepa.Brain")
+
+
+def test_what_a_constructor_refuses_is_one_line(refused):
+    words = ["plan", "any", *PLAN, "--episodes", "any.h5"]
+    assert "num_elites is 50" in refused(*words, "--planner.init_args.num_elites", "50")
+    assert "abacus" in refused("fit", *TOKENIZER, "--trainer.accelerator", "abacus")
+
+
+def test_missing_files_are_named(refused, episodes_path):
+    assert "nowhere.h5" in refused("fit", *TOKENIZER, "--data.init_args.path", "nowhere.h5")
+    assert "nowhere.ckpt" in refused("fit", *TOKENIZER, "--ckpt_path", "nowhere.ckpt")
+    assert "nowhere" in refused("plan", "nowhere", *PLAN, "--episodes", episodes_path)
+    assert "nowhere" in refused("tokenize", "nowhere", episodes_path, "--out", "tokens.h5")
+    assert "nowhere.yaml" in refused("study", "nowhere.yaml")
+    assert "nowhere" in refused("report", "nowhere")
+
+
+def test_existing_files_stay(refused, tmp_path, slots_run, episodes_path):
+    kept = tmp_path / "kept.h5"
+    kept.write_text("mine")
+    before = state_of(tmp_path)
+    assert "kept.h5 exists" in refused("collect", *configs("pusht/collect.yaml"), "--out", kept)
+    assert "kept.h5 exists" in refused("tokenize", slots_run, episodes_path, "--out", kept)
+    assert state_of(tmp_path) == before
+
+
+def test_results_of_another_evaluation_stay(refused, tmp_path, world_model_run, episodes_path):
+    (tmp_path / "results.json").write_text("[]")
+    before = state_of(tmp_path)
+    assert "results already" in refused("plan", world_model_run, *PLAN, "--episodes", episodes_path, "--out", tmp_path)
+    baselines = configs("pusht/plan_baselines.yaml", "smoke/plan_baselines.yaml")
+    assert "results already" in refused("plan-baselines", *baselines, "--episodes", episodes_path, "--out", tmp_path)
+    assert state_of(tmp_path) == before
+
+
+def test_a_run_is_not_trained_over(refused, world_model_run, slot_tokens):
+    before = state_of(world_model_run)
+    words = ["--data.init_args.path", slot_tokens, "--run_dir", world_model_run]
+    line = refused("fit", *WORLD_MODEL, *words)
+    assert "holds a run already" in line and "--ckpt_path" in line
+    assert state_of(world_model_run) == before
+
+
+def test_tokens_of_another_tokenizer(refused, tmp_path, episodes_path, world_model_run, slot_tokens):
+    other = fit(tmp_path / "other", episodes_path, *TOKENIZER, *configs("smoke/tokenizer.yaml"), "--seed_everything=7")
+    tokens = tmp_path / "other.h5"
+    assert main(["tokenize", str(other), str(episodes_path), "--out", str(tokens)]) == 0
+    found, expected = (h5py.File(path).attrs["tokenizer_fingerprint"] for path in (tokens, slot_tokens))
+    before = state_of(world_model_run)
+    words = ["--data.init_args.path", tokens, "--run_dir", world_model_run, "--trainer.accelerator", "cpu"]
+    line = refused("fit", *WORLD_MODEL, *words, "--ckpt_path", world_model_run / "checkpoints" / "last.ckpt")
+    assert found in line and expected in line
+    after = state_of(world_model_run)
+    assert {path for path in before if after[path] != before[path]} <= {str(world_model_run / "hparams.yaml")}
+
+
+def test_a_tokenizer_that_changed_is_refused_by_plan(
+    refused, tmp_path, monkeypatch, slots_run, slot_tokens, episodes_path
+):
+    """The world model names the tokenizer's checkpoint; that file is then trained anew with another seed."""
+    short = ["-c", *configs("smoke/tokenizer.yaml")[1:]]
+    slots, tokens, model = tmp_path / "slots", tmp_path / "tokens.h5", tmp_path / "model"
+    fit(slots, episodes_path, *TOKENIZER, *short)
+    assert main(["tokenize", str(slots), str(episodes_path), "--out", str(tokens)]) == 0
+    fit(model, tokens, *WORLD_MODEL)
+    (slots / "checkpoints" / "last.ckpt").write_bytes((slots / "checkpoints" / "best.ckpt").read_bytes())
+    (slots / "checkpoints").rename(tmp_path / "gone")
+    assert "no such tokenizer" in refused("plan", model, *PLAN, "--episodes", episodes_path)
+    fit(tmp_path / "again", episodes_path, *TOKENIZER, *short, "--seed_everything=7")
+    (tmp_path / "again" / "checkpoints").rename(slots / "checkpoints")
+    assert "tokenize again" in refused("plan", model, *PLAN, "--episodes", episodes_path)
+
+
+def test_checkpoints_of_another_model(refused, tmp_path, slots_run, world_model_run, slot_tokens, episodes_path):
+    assert "not a world model" in refused("plan", slots_run, *PLAN, "--episodes", episodes_path)
+    assert "not a tokenizer" in refused("tokenize", world_model_run, episodes_path, "--out", "tokens.h5")
+    line = refused("fit", *WORLD_MODEL, "--ckpt_path", slots_run / "checkpoints" / "last.ckpt")
+    assert "TokenizerTraining" in line and "WorldModel" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x02cos\nsystem\n."])
+def test_damaged_checkpoints(content, refused, tmp_path, episodes_path):
+    (tmp_path / "bad.ckpt").write_bytes(content)
+    for words in (
+        ["plan", "bad.ckpt", *PLAN, "--episodes", episodes_path],
+        ["tokenize", "bad.ckpt", episodes_path, "--out", "tokens.h5"],
+        ["fit", *TOKENIZER, "--ckpt_path", "bad.ckpt"],
+    ):
+        line = refused(*words)
+        assert "bad.ckpt" in line and "weights_only" not in line
+
+
+def test_the_wrong_token_dim(refused, slot_tokens):
+    words = ["--data.init_args.path", slot_tokens, "--trainer.accelerator", "cpu"]
+    line = refused("fit", *WORLD_MODEL, *words, "--model.init_args.predictor.init_args.token_dim", "7")
+    assert "token_dim is 7" in line and "set it to" in line
+
+
+def test_the_wrong_frame_stride(refused, world_model_run, episodes_path):
+    words = ["--episodes", episodes_path, "--out", "plan", *TINY_CEM]
+    assert "frame_stride 4" in refused("plan", world_model_run, *PLAN, *words, "--frame_stride", "4")
+
+
+def test_a_grid_that_does_not_fit(refused, slots_run, episodes_path):
+    assert "grid of 5" in refused("tokenize", slots_run, episodes_path, "--out", "tokens.h5", "--patch_grid", "5")
+
+
+def test_files_of_the_wrong_kind(refused, slots_run, world_model_run, slot_tokens, episodes_path):
+    assert "cjepa tokenize" in refused("fit", *WORLD_MODEL, "--data.init_args.path", episodes_path)
+    assert "pixels" in refused("fit", *TOKENIZER, "--data.init_args.path", slot_tokens)
+    assert "pixels" in refused("tokenize", slots_run, slot_tokens, "--out", "tokens.h5")
+
+
+@pytest.mark.parametrize("damage", ["text", "cut"])
+def test_damaged_episodes(damage, refused, tmp_path, slots_run, world_model_run, episodes_path):
+    content = {"text": b"hello", "cut": episodes_path.read_bytes()[:-5000]}[damage]
+    (tmp_path / "bad.h5").write_bytes(content)
+    for words in (
+        ["fit", *TOKENIZER, "--data.init_args.path", "bad.h5"],
+        ["fit", *WORLD_MODEL, "--data.init_args.path", "bad.h5"],
+        ["tokenize", slots_run, "bad.h5", "--out", "tokens.h5"],
+        ["plan", world_model_run, *PLAN, "--episodes", "bad.h5", "--out", "plan"],
+    ):
+        assert "bad.h5" in refused(*words)
+    assert not (tmp_path / "tokens.h5").exists()
+
+
+def test_bytes_that_flipped(capfd, monkeypatch, tmp_path, slots_run, episodes_path):
+    monkeypatch.chdir(tmp_path)
+    content = bytearray(episodes_path.read_bytes())
+    with h5py.File(episodes_path) as file:
+        at = file["pixels"].id.get_chunk_info(100).byte_offset
+    content[at : at + 64] = b"\xff" * 64
+    (tmp_path / "bad.h5").write_bytes(content)
+    assert main(["tokenize", str(slots_run), "bad.h5", "--out", "tokens.h5"]) == 2
+    err = capfd.readouterr().err
+    assert "tokenize: error: " in err and "Traceback" not in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.h5"]

@@ -1,0 +1,213 @@
+"""The documentation does what it says: every command is run in small, every example is a subclass that can be built."""
+
+import importlib
+import inspect
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+from cjepa.cli import main
+from cjepa.data.store import EpisodeFile
+from cjepa.envs.base import ObjectEnv
+from cjepa.evaluation.metrics import SlotMetric
+from cjepa.planning.planners import Planner
+from cjepa.tokenizers.base import Tokenizer
+from cjepa.world_models.masks import Mask
+from cjepa.world_models.predictor import Predictor
+from tests.conftest import EXPERIMENTS
+from tests.test_experiments import ONE_PAIR, TWO_STEPS, data_of
+
+ROOT = EXPERIMENTS.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ADD_PAGES = [page for page in PAGES if page.name.startswith("add-")]
+EXTENSION_POINTS = {
+    "add-a-mask": Mask,
+    "add-a-metric": SlotMetric,
+    "add-a-planner": Planner,
+    "add-a-predictor": Predictor,
+    "add-a-tokenizer": Tokenizer,
+    "add-an-environment": ObjectEnv,
+}
+NOT_RUN = ("tensorboard", "git", "python -m venv", "python3 -m venv", "python -m pytest", "cd", "source", ".")
+SMALL = {
+    "collect": ["--episodes=24", "--episode_env_steps=45", "--workers=1"],
+    "fit": TWO_STEPS,
+    "plan": [*ONE_PAIR, "--num_videos=1"],
+    "plan-baselines": [*ONE_PAIR, "--workers=1"],
+}
+by_name = {"ids": lambda page: page.name}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Every line of the page's bash blocks as words; backslashes join lines, comments go."""
+    text = "\n".join(blocks(page, "bash")).replace("\\\n", " ")
+    return [words for line in text.splitlines() if (words := shlex.split(line, comments=True))]
+
+
+class Scratch:
+    """A folder like a clone's, in which the commands of one page are run in order."""
+
+    def __init__(self, home: Path, get):
+        self.home, self.get = home, get
+        (home / "experiments").symlink_to(EXPERIMENTS)
+        (home / "docs").symlink_to(ROOT / "docs")
+        (home / "data").mkdir()
+
+    def run(self, words: list[str]) -> None:
+        line = " ".join(words)
+        words = words[1:] if "=" in words[0] else words  # VARIABLE=value in front
+        program = Path(words[0]).name
+        if any(f"{line} ".startswith(f"{skipped} ") for skipped in NOT_RUN):
+            return
+        if program == "make":
+            done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+            assert done.returncode == 0, f"{line}: {done.stderr}"
+        elif program == "python" and words[1].startswith("docs/"):
+            command = [sys.executable, *words[1:], "--episodes", "3"]
+            done = subprocess.run(command, cwd=self.home, capture_output=True, text=True)
+            assert done.returncode == 0, f"{line}: {done.stderr}"
+        else:
+            assert program == "cjepa", f"no rule for {line!r}: run it here, or name it in NOT_RUN"
+            self.cjepa(words[1:])
+
+    def cjepa(self, words: list[str]) -> None:
+        verb = words[0] if words else ""
+        if words[1:2] == ["--help"] or "--print_config" in words or any(".help" in word for word in words):
+            with pytest.raises(SystemExit) as done:
+                main(words)
+            assert done.value.code in (None, 0)
+            return
+        words = [word.replace("studies/quickstart.yaml", "smoke/study.yaml") for word in words]
+        words = [word.replace("runs/studies/quickstart", "runs/studies/smoke") for word in words]
+        small = list(SMALL.get(verb, []))
+        if verb == "fit" and "--ckpt_path" in words:
+            small = ["--trainer.max_steps=4" if "max_steps" in word else word for word in small]
+        self.provide(words)
+        assert main([*words, *small]) == 0, f"cjepa {' '.join(words)}"
+
+    def provide(self, words: list[str]) -> None:
+        """Files that a page takes for granted because another page makes them."""
+        outputs = [
+            following for word, following in zip(words, words[1:], strict=False) if word in ("--out", "--run_dir")
+        ]
+        for word in words[1:]:
+            path = self.home / word
+            if word in outputs or path.exists() or not word.startswith(("data/", "runs/")):
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if word.endswith(".h5"):
+                configs = [b for a, b in zip(words, words[1:], strict=False) if a == "-c"]
+                source = data_of(configs, self.get) if words[0] == "fit" else self.get("episodes_path")
+                shutil.copy(source, path)
+            elif "/" not in word.removeprefix("runs/"):
+                shutil.copytree(self.get("slots_run" if words[0] == "tokenize" else "world_model_run"), path)
+
+
+@pytest.mark.parametrize("page", PAGES, **by_name)
+def test_commands(page, tmp_path, monkeypatch, request):
+    if page.name == "README.md" or any(words[0].endswith("cjepa") for words in commands(page)):
+        monkeypatch.chdir(tmp_path)
+    scratch = Scratch(tmp_path, request.getfixturevalue)
+    for words in commands(page):
+        scratch.run(words)
+
+
+@pytest.mark.parametrize("page", PAGES, **by_name)
+def test_links_and_named_files_exist(page):
+    text = page.read_text()
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text)
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    named = re.findall(r"`((?:experiments|cjepa|tests|docs)/[\w./-]+\.(?:py|yaml|md))`", text)
+    own = re.findall(r"`(\S+\.py)`:?\n\n```python", text) + re.findall(r"^# (\S+\.yaml)", text, re.MULTILINE)
+    assert [name for name in named if name not in own and not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, **by_name)
+def test_test_files_named_in_commands_exist(page):
+    for words in commands(page):
+        if words[:3] == ["python", "-m", "pytest"]:
+            assert all((ROOT / word).exists() for word in words[3:] if word.startswith("tests"))
+
+
+def test_every_extension_point_has_its_page():
+    assert {page.stem for page in ADD_PAGES} == set(EXTENSION_POINTS)
+
+
+@pytest.mark.parametrize("page", ADD_PAGES, **by_name)
+def test_examples_subclass_what_they_document(page):
+    base = EXTENSION_POINTS[page.stem]
+    examples = blocks(page, "python")
+    assert examples
+    for code in examples:
+        assert [cls for cls in classes_of(code, "docs_example") if issubclass(cls, base)], code
+
+
+@pytest.mark.parametrize("page", ADD_PAGES, **by_name)
+def test_examples_run_through_their_yaml(page, tmp_path, monkeypatch, request, environments):
+    """The files are put where the page says, and the command in the YAML's comment is run."""
+    paths = re.findall(r"`cjepa/(\S+)\.py`:\n\n```python", page.read_text())
+    for path, code in zip(paths, blocks(page, "python"), strict=True):
+        package, _, module = f"cjepa.{path.replace('/', '.')}".rpartition(".")
+        monkeypatch.setitem(sys.modules, f"{package}.{module}", None)  # so that it is taken out again
+        example = module_of(code, f"{package}.{module}")
+        monkeypatch.setattr(importlib.import_module(package), module, example, raising=False)
+    monkeypatch.chdir(tmp_path)
+    scratch = Scratch(tmp_path, request.getfixturevalue)
+    (tmp_path / "experiments").unlink()
+    shutil.copytree(EXPERIMENTS, tmp_path / "experiments")
+    for text in blocks(page, "yaml"):
+        name = re.match(r"# (experiments/\S+\.yaml)", text)[1]
+        command = re.search(r"^# cjepa (.*)$", text, re.MULTILINE)[1].replace("RUN", "runs/model")
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        run_example(scratch, shlex.split(command))
+
+
+def run_example(scratch: Scratch, words: list[str]) -> None:
+    if words[0] == "plan":  # the example's own planner, not CEM
+        options = ["--pairs=1", "--budget_env_steps=25", "--num_videos=0", "--planner.init_args.num_samples=4"]
+        scratch.provide(words)
+        assert main([*words, *options, "--planner.init_args.iterations=2"]) == 0
+        return
+    scratch.cjepa([*words, *(["--data.init_args.path", "data/some.h5"] if words[0] == "fit" else [])])
+    if words[0] == "collect":
+        assert len(EpisodeFile(words[words.index("--out") + 1])) == 24
+
+
+@pytest.fixture
+def environments():
+    """Gymnasium's registry, restored afterwards."""
+    before = dict(gym.registry)
+    yield
+    gym.registry.clear()
+    gym.registry.update(before)
+
+
+def module_of(code: str, name: str) -> types.ModuleType:
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    exec(compile(code, name, "exec"), vars(module))
+    return module
+
+
+def classes_of(code: str, name: str) -> list[type]:
+    before = dict(gym.registry)
+    try:
+        module = module_of(code, name)
+    finally:
+        sys.modules.pop(name, None)
+        gym.registry.clear()
+        gym.registry.update(before)
+    found = [cls for cls in vars(module).values() if inspect.isclass(cls) and cls.__module__ == name]
+    return [cls for cls in found if not inspect.isabstract(cls)]

@@ -1,0 +1,112 @@
+"""Every YAML of experiments/ runs: two steps, two episodes or one pair, as the command in its header says."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cjepa.cli import VERBS, main
+from cjepa.data.store import EpisodeFile
+from cjepa.studies.study import load_study
+from tests.conftest import EXPERIMENTS
+
+ROOT = EXPERIMENTS.parent
+FILES = sorted(EXPERIMENTS.rglob("*.yaml"))
+TINY_CEM = ["--planner.class_path=cjepa.planning.planners.CEM", "--planner.init_args.num_samples=4"]
+TINY_CEM += ["--planner.init_args.iterations=1", "--planner.init_args.num_elites=2"]
+ONE_PAIR = ["--pairs=1", "--budget_env_steps=25", *TINY_CEM]
+TWO_STEPS = ["--trainer.max_steps=2", "--trainer.val_check_interval=1", "--trainer.enable_progress_bar=false"]
+TWO_STEPS += ["--trainer.accelerator=cpu", "--data.init_args.batch_size=4"]
+EVERY_FILE = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(EXPERIMENTS)))
+
+
+def command_of(path: Path) -> list[str]:
+    """The words of the ``# cjepa VERB ...`` line in the comment at a file's head."""
+    head = re.match(r"(#.*\n)+", path.read_text())
+    lines = re.findall(r"^# (cjepa .+)$", head[0] if head else "", re.MULTILINE)
+    assert len(lines) == 1, f"{path}: one line of its header says how to run it, as in `# cjepa fit -c ...`"
+    return shlex.split(lines[0])[1:]
+
+
+def configs_of(words: list[str]) -> list[str]:
+    return [following for word, following in zip(words, words[1:], strict=False) if word in ("-c", "--config")]
+
+
+def value_of(paths: list[str], *keys: str):
+    """A value of the last file that states it; paths are relative to the current folder."""
+    found = None
+    for path in paths:
+        content = yaml.safe_load(Path(path).read_text())
+        for key in keys:
+            content = content.get(key, {}) if isinstance(content, dict) else {}
+        found = content or found
+    return found
+
+
+@EVERY_FILE
+def test_the_header_says_how_to_run_it(path):
+    words = command_of(path)
+    name = str(path.relative_to(ROOT))
+    assert words[0] in (*VERBS, "fit")
+    if words[0] == "study":
+        assert words == ["study", name]
+        return
+    names = configs_of(words)
+    assert names[-1] == name
+    assert [other for other in names if not (ROOT / other).is_file()] == []
+
+
+@EVERY_FILE
+def test_it_runs(path, request, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = command_of(path)
+    configs = [word for name in configs_of(words) for word in ("-c", name)]
+    get = request.getfixturevalue
+    out = tmp_path / "out"
+    if words[0] == "study":
+        assert load_study(path).stages
+    elif words[0] == "collect":
+        assert main(["collect", *configs, "--episodes=2", "--workers=1", f"--out={out}.h5"]) == 0
+        assert len(EpisodeFile(f"{out}.h5")) == 2
+    elif words[0] == "plan":
+        run, episodes = get("world_model_run"), get("episodes_path")
+        more = [f"--episodes={episodes}", f"--out={out}", "--num_videos=0", *ONE_PAIR]
+        assert main(["plan", str(run), *configs, *more]) == 0
+        assert (out / "results.json").is_file()
+    elif words[0] == "plan-baselines":
+        more = [f"--episodes={get('episodes_path')}", f"--out={out}", "--workers=1", *ONE_PAIR]
+        assert main(["plan-baselines", *configs, *more]) == 0
+        assert (out / "results.json").is_file()
+    else:
+        data = [f"--data.init_args.path={data_of(configs_of(words), get)}", f"--run_dir={out}"]
+        limit = "val_frames" if value_of(configs_of(words), "data", "class_path").endswith("FrameData") else "val_clips"
+        assert main(["fit", *configs, *data, *TWO_STEPS, f"--data.init_args.{limit}=8"]) == 0
+        assert json.loads((out / "run.json").read_text())["model"]["optimizer_steps"] == 2
+
+
+def data_of(configs: list[str], get) -> Path:
+    """The fixture that a chain of configs trains on: episodes, or the tokens that are as wide as it says."""
+    if value_of(configs, "data", "class_path").endswith("FrameData"):
+        return get("episodes_path")
+    width = value_of(configs, "model", "init_args", "predictor", "init_args", "token_dim")
+    files = [get("slot_tokens"), get("patch_tokens")]
+    widths = {EpisodeFile(path).attributes["token_dim"]: path for path in files}
+    assert width in widths, f"token_dim {width}, but the tokenizers give {sorted(widths)}"
+    return widths[width]
+
+
+def test_the_files_are_found():
+    assert len(FILES) >= 12
+    assert {path.name for path in FILES} >= {"cjepa_paper.yaml", "quickstart.yaml", "study.yaml", "tokenizer.yaml"}
+
+
+def test_a_file_without_a_command_is_noticed(tmp_path):
+    path = tmp_path / "silent.yaml"
+    path.write_text("# What it is for.\ntrainer: {}\n# cjepa fit -c silent.yaml\n")
+    with pytest.raises(AssertionError, match="silent.yaml"):
+        command_of(path)
+    path.write_text("# What it is for.\n# cjepa fit -c a.yaml -c silent.yaml\ntrainer: {}\n")
+    assert configs_of(command_of(path)) == ["a.yaml", "silent.yaml"]
