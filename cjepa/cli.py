@@ -136,6 +136,7 @@ def _silence_lightning() -> None:
         ".*The dirpath has changed",
         ".*not supported by the model summary",
         ".*isinstance.treespec, LeafSpec",
+        ".*your dataloader is not resumable",  # its sampler is: see data/sampling.py
     ):
         warnings.filterwarnings("ignore", message=message)
 

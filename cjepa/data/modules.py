@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from cjepa.data.sampling import ResumableShuffle
 from cjepa.data.store import EpisodeFile, split_episodes
 from cjepa.errors import UserError
 from cjepa.types import Clip, FrameBatch
@@ -49,14 +50,23 @@ class FrameData(L.LightningDataModule):
         batch_size: frames.
         val_frames: how many held-out frames validation looks at, spread evenly.
         split_seed: of the split by episode; everything that uses the same episodes must use the same.
+        shuffle_seed: of the order of training batches.
     """
 
-    def __init__(self, path: str, batch_size: int = 64, val_frames: int = 512, split_seed: int = SPLIT_SEED):
+    def __init__(
+        self,
+        path: str,
+        batch_size: int = 64,
+        val_frames: int = 512,
+        split_seed: int = SPLIT_SEED,
+        shuffle_seed: int = 0,
+    ):
         super().__init__()
         self.path = path
         self.batch_size = batch_size
         self.val_frames = val_frames
         self.split_seed = split_seed
+        self.shuffle_seed = shuffle_seed
 
     def setup(self, stage: str) -> None:
         """Open the file and split it."""
@@ -74,8 +84,7 @@ class FrameData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled training frames."""
-        dataset = FrameDataset(self.file, self.splits["train"])
-        return DataLoader(dataset, self.batch_size, shuffle=True, drop_last=True, collate_fn=_as_is)
+        return _training_loader(self, FrameDataset(self.file, self.splits["train"]))
 
     def val_dataloader(self) -> DataLoader:
         """Held-out frames, the same ones every time."""
@@ -137,6 +146,7 @@ class TokenClips(L.LightningDataModule):
         batch_size: clips.
         val_clips: how many held-out clips validation looks at, spread evenly.
         split_seed: of the split by episode; everything that uses the same episodes must use the same.
+        shuffle_seed: of the order of training batches.
     """
 
     def __init__(
@@ -148,6 +158,7 @@ class TokenClips(L.LightningDataModule):
         batch_size: int = 256,
         val_clips: int = 1024,
         split_seed: int = SPLIT_SEED,
+        shuffle_seed: int = 0,
     ):
         super().__init__()
         self.path = path
@@ -157,6 +168,7 @@ class TokenClips(L.LightningDataModule):
         self.batch_size = batch_size
         self.val_clips = val_clips
         self.split_seed = split_seed
+        self.shuffle_seed = shuffle_seed
 
     def setup(self, stage: str) -> None:
         """Open the file and split it."""
@@ -177,8 +189,7 @@ class TokenClips(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled training clips."""
-        dataset = self._dataset("train", self.train_blocks)
-        return DataLoader(dataset, self.batch_size, shuffle=True, drop_last=True, collate_fn=_as_is)
+        return _training_loader(self, self._dataset("train", self.train_blocks))
 
     def val_dataloader(self) -> DataLoader:
         """Held-out clips, the same ones every time."""
@@ -195,6 +206,12 @@ class TokenClips(L.LightningDataModule):
         dataset = self._dataset(split, self.val_blocks)
         dataset.starts = dataset.starts[:: max(1, len(dataset) // self.val_clips)]
         return DataLoader(dataset, self.batch_size, collate_fn=_as_is)
+
+
+def _training_loader(data: FrameData | TokenClips, dataset: Dataset) -> DataLoader:
+    steps_done = data.trainer.global_step if data.trainer else 0
+    sampler = ResumableShuffle(len(dataset), data.batch_size, data.shuffle_seed, steps_done)
+    return DataLoader(dataset, data.batch_size, sampler=sampler, drop_last=True, collate_fn=_as_is)
 
 
 def _as_is(batch):

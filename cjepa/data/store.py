@@ -145,7 +145,12 @@ class EpisodeFile:
             raise UserError(f"{self.path}: no column {column!r}, it has {sorted(self.columns)}")
         if self._handle is None:
             self._handle = self._open()
-        return self._handle[column][start:stop]
+        try:
+            return self._handle[column][start:stop]
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: column {column!r}, rows {start} to {stop} cannot be read ({error})"
+            ) from None
 
     def episode(self, index: int, columns: Iterable[str] | None = None) -> Episode:
         """All rows of one episode for the named columns (default: all)."""
@@ -159,7 +164,7 @@ class EpisodeFile:
 
     def _open(self) -> h5py.File:
         if not self.path.is_file():
-            raise UserError(f"{self.path}: no such file; `cjepa collect --out {self.path}` makes one")
+            raise UserError(f"{self.path}: no such file; `cjepa collect` makes episodes, `cjepa tokenize` tokens")
         try:
             return h5py.File(self.path, "r")
         except OSError as error:

@@ -15,7 +15,7 @@ from cjepa.tokenizers.cache import encode_frames
 from cjepa.types import Clip, Plan, Rollout
 from cjepa.world_models.module import WorldModel, repeat_clip
 
-_MAX_ROLLOUT_CELLS = 400_000  # sequences x entities in one forward pass: bounds memory, keeps the cores busy
+_ROLLOUT_CELLS = 16_000  # sequences x entities in one forward pass: activations then stay near the caches
 
 
 class Situation(NamedTuple):
@@ -100,14 +100,18 @@ class WorldModelAgent(Agent):
             goal_proprio = target.proprio_BTP[:, 0].repeat_interleave(candidates, dim=0)
             return self.objective.cost(rollout, goal_tokens, goal_proprio).reshape(batch, candidates).cpu()
 
-        return self.planner.plan(cost_fn, len(context.tokens_BTSD), self.horizon_blocks, -high_A, high_A, generator)
+        # one context for all rollouts of a plan: autocast then converts each weight once
+        with torch.autocast(model.device.type, torch.bfloat16):
+            batch = len(context.tokens_BTSD)
+            return self.planner.plan(cost_fn, batch, self.horizon_blocks, -high_A, high_A, generator)
 
     @torch.inference_mode()
     def imagine(self, now: Situation, actions: np.ndarray) -> Tensor:
         """Predicted tokens, in the tokenizer's scale, ``(B, H, S, D)`` for actions ``(B, env steps, action_dim)``."""
         model = self.world_model
         blocks = torch.from_numpy(actions).reshape(len(actions), self.horizon_blocks, -1).to(model.device)
-        rollout = self._rollout(self._encode(now), model.action_scale(blocks))
+        with torch.autocast(model.device.type, torch.bfloat16):
+            rollout = self._rollout(self._encode(now), model.action_scale(blocks))
         return model.token_scale.inverse(rollout.tokens_BHSD).cpu()
 
     def _encode(self, situation: Situation) -> Clip:
@@ -121,12 +125,11 @@ class WorldModelAgent(Agent):
     def _rollout(self, context: Clip, actions_BHA: Tensor) -> Rollout:
         model = self.world_model
         slots = context.tokens_BTSD.shape[2]
-        rows = max(1, _MAX_ROLLOUT_CELLS // ((slots + 2) * (model.predictor.history_blocks + 1)))
+        rows = max(1, _ROLLOUT_CELLS // ((slots + 2) * (model.predictor.history_blocks + 1)))
         parts = []
         for start in range(0, len(actions_BHA), rows):
             part = slice(start, start + rows)
-            with torch.autocast(model.device.type, torch.bfloat16):
-                parts.append(model.rollout(Clip(*(values[part] for values in context)), actions_BHA[part]))
+            parts.append(model.rollout(Clip(*(values[part] for values in context)), actions_BHA[part]))
         return Rollout(*(torch.cat(values).float() for values in zip(*parts, strict=True)))
 
 

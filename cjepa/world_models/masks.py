@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from cjepa.errors import UserError
+
 
 class Mask(ABC):
     """Draws masks; subclasses keep the budget ``num_masked x (T - 1)`` cells a sample, so that they compare."""
@@ -95,4 +97,4 @@ def _keep_anchor(mask_BTS: Tensor) -> Tensor:
 
 def _check_budget(num_masked: int, slots: int) -> None:
     if not 0 <= num_masked <= slots:
-        raise ValueError(f"num_masked is {num_masked}, but there are {slots} slots")
+        raise UserError(f"the mask's num_masked is {num_masked}, expected 0 to {slots}, the number of object tokens")

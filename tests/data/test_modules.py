@@ -5,6 +5,7 @@ import torch
 from cjepa.data.modules import ClipDataset, FrameData, FrameDataset, TokenClips
 from cjepa.data.store import EpisodeFile
 from cjepa.errors import UserError
+from cjepa.types import Clip
 from tests.conftest import NUM_EPISODES
 
 
@@ -13,12 +14,18 @@ def opened(module):
     return module
 
 
+def clips_of(path, episodes, **windows) -> ClipDataset:
+    file = EpisodeFile(path)
+    columns = (torch.from_numpy(file.read(name, 0, file.env_steps)) for name in ("tokens", "proprio", "action"))
+    return ClipDataset(file, Clip(*columns), np.array(episodes, dtype=int), **windows)
+
+
 def all_clips(dataset: ClipDataset):
     return dataset.__getitems__(list(range(len(dataset))))
 
 
 def test_a_clip_by_hand(numbered_tokens):
-    dataset = ClipDataset(EpisodeFile(numbered_tokens([7, 12])), np.array([1]), blocks=3, frame_stride=2)
+    dataset = clips_of(numbered_tokens([7, 12]), [1], blocks=3, frame_stride=2)
     clip = dataset.__getitems__([0, 6])
     assert clip.tokens_BTSD.dtype == torch.float32
     assert clip.tokens_BTSD.flatten(1).tolist() == [[7, 9, 11], [13, 15, 17]]
@@ -30,7 +37,7 @@ def test_a_clip_by_hand(numbered_tokens):
 
 def test_windows_never_cross_episodes_and_none_is_missed(numbered_tokens):
     lengths = [7, 12, 3, 6]
-    dataset = ClipDataset(EpisodeFile(numbered_tokens(lengths)), np.arange(4), blocks=3, frame_stride=2)
+    dataset = clips_of(numbered_tokens(lengths), range(4), blocks=3, frame_stride=2)
     assert len(dataset) == sum(max(0, length - 5) for length in lengths)
     episode_of_row = np.repeat(np.arange(4), lengths)
     rows = all_clips(dataset).actions_BTA[..., ::2].flatten(1).long().numpy()
@@ -42,7 +49,7 @@ def test_windows_never_cross_episodes_and_none_is_missed(numbered_tokens):
 def test_no_clip_at_all_is_the_users_error(numbered_tokens, episodes):
     path = numbered_tokens([7, 9, 40])
     with pytest.raises(UserError, match="numbered.h5.*10 env steps"):
-        ClipDataset(EpisodeFile(path), np.array(episodes, dtype=int), blocks=5, frame_stride=2)
+        clips_of(path, episodes, blocks=5, frame_stride=2)
 
 
 def test_splits_share_no_episode(numbered_tokens):
@@ -66,8 +73,18 @@ def test_validation_is_the_same_every_time_and_thinned(numbered_tokens):
     first, second = (torch.cat([clip.tokens_BTSD for clip in data.val_dataloader()]) for _ in range(2))
     assert torch.equal(first, second)
     assert 10 <= len(first) <= 12
-    train = data.train_dataloader()
-    assert not torch.equal(next(iter(train)).tokens_BTSD, next(iter(train)).tokens_BTSD)
+
+
+def test_training_order_is_new_in_every_epoch_and_the_same_in_every_run(numbered_tokens):
+    def orders():
+        train = opened(TokenClips(str(numbered_tokens([60] * 20)), frame_stride=1, batch_size=64)).train_dataloader()
+        for epoch in (0, 1):
+            train.sampler.set_epoch(epoch)  # as Lightning does
+            yield torch.cat([clip.tokens_BTSD for clip in train])
+
+    first, second = orders()
+    assert not torch.equal(first, second)
+    assert torch.equal(first, next(orders()))
 
 
 def test_frames_and_clips_split_the_same_episodes(episodes_path, tokens_path):

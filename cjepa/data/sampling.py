@@ -1,0 +1,36 @@
+"""Shuffling that a resumed run continues exactly where the interrupted one was."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class ResumableShuffle(Sampler[int]):
+    """A permutation of the rows for each epoch, drawn from (seed, epoch) and from nothing else.
+
+    Args:
+        num_rows: of the dataset.
+        batch_size: of the loader, which drops the last, incomplete batch.
+        seed: of all permutations.
+        steps_done: optimiser steps that the run has taken already; the first epoch starts behind its batches.
+    """
+
+    def __init__(self, num_rows: int, batch_size: int, seed: int, steps_done: int = 0):
+        self.num_rows = num_rows
+        self.seed = seed
+        self.epoch = 0
+        batches = max(num_rows // batch_size, 1)
+        self._rows_to_skip = steps_done % batches * batch_size
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before every epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        rows = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_rows)
+        skipped, self._rows_to_skip = self._rows_to_skip, 0
+        return iter(rows[skipped:].tolist())
