@@ -34,7 +34,7 @@ LIGHTNING_VERBS = {
     "fit": "train a tokenizer or a world model",
     "validate": "its validation metrics",
     "test": "its metrics on test episodes",
-    "predict": "its predictions",
+    "predict": "its predictions on test episodes, into predictions.pt",
 }
 
 

@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cjepa.errors import UserError
-from cjepa.reporting.fit import FitRecord, MetricsFile
+from cjepa.reporting.fit import FitRecord, MetricsFile, PredictionsFile
 from cjepa.tokenizers.training import read_checkpoint
 
 
@@ -134,6 +134,7 @@ class CJEPACLI(LightningCLI):
             LastCheckpoint(filename="last", **files),
             LearningRateMonitor(logging_interval="step"),
             FitRecord(self.run_dir, started=time.time()),
+            PredictionsFile(self.run_dir),
             *([] if hidden else [TQDMProgressBar(refresh_rate=20)]),
         ]
 

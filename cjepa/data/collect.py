@@ -14,6 +14,7 @@ import numpy as np
 
 import cjepa.envs  # noqa: F401  (registers the environments)
 from cjepa.data.store import Episode, EpisodeFile, EpisodeWriter
+from cjepa.envs.base import ObjectEnv
 from cjepa.envs.policies import Policy
 from cjepa.errors import UserError
 
@@ -30,6 +31,10 @@ class Collection:
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     with_masks: bool = True
     episodes_per_part: int = 32
+
+    def make_env(self) -> ObjectEnv:
+        """A fresh simulator."""
+        return gym.make(self.env_id, disable_env_checker=True, **self.env_kwargs).unwrapped
 
 
 def collect(
@@ -93,7 +98,7 @@ def run_episode(env: gym.Env, policy: Policy, seed: int, env_steps: int, with_ma
 
 def _collect_part(task: tuple[Collection, int, Path]) -> tuple[int, int, int]:
     job, start, path = task
-    env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs).unwrapped
+    env = job.make_env()
     stop = min(start + job.episodes_per_part, job.episodes)
     contacts = 0
     with EpisodeWriter(path, "cjepa-episodes", {"part": _part_identity(job, start)}) as writer:

@@ -94,10 +94,14 @@ class FrameData(L.LightningDataModule):
         """Frames of the test episodes, on which planning is evaluated too."""
         return self._evaluation("test")
 
+    def predict_dataloader(self) -> DataLoader:
+        """As for testing."""
+        return self.test_dataloader()
+
     def _evaluation(self, split: str) -> DataLoader:
         dataset = FrameDataset(self.file, self.splits[split])
         dataset.rows = dataset.rows[:: max(1, len(dataset.rows) // self.val_frames)]
-        return DataLoader(dataset, self.batch_size, collate_fn=_as_is)
+        return DataLoader(dataset, batch_size=self.batch_size, collate_fn=_as_is)
 
 
 class ClipDataset(Dataset):
@@ -199,19 +203,23 @@ class TokenClips(L.LightningDataModule):
         """Clips of the test episodes, on which planning is evaluated too."""
         return self._evaluation("test")
 
+    def predict_dataloader(self) -> DataLoader:
+        """As for testing."""
+        return self.test_dataloader()
+
     def _dataset(self, split: str, blocks: int) -> ClipDataset:
         return ClipDataset(self.file, self.rows, self.splits[split], blocks, self.frame_stride)
 
     def _evaluation(self, split: str) -> DataLoader:
         dataset = self._dataset(split, self.val_blocks)
         dataset.starts = dataset.starts[:: max(1, len(dataset) // self.val_clips)]
-        return DataLoader(dataset, self.batch_size, collate_fn=_as_is)
+        return DataLoader(dataset, batch_size=self.batch_size, collate_fn=_as_is)
 
 
 def _training_loader(data: FrameData | TokenClips, dataset: Dataset) -> DataLoader:
     steps_done = data.trainer.global_step if data.trainer else 0
     sampler = ResumableShuffle(len(dataset), data.batch_size, data.shuffle_seed, steps_done)
-    return DataLoader(dataset, data.batch_size, sampler=sampler, drop_last=True, collate_fn=_as_is)
+    return DataLoader(dataset, batch_size=data.batch_size, sampler=sampler, drop_last=True, collate_fn=_as_is)
 
 
 def _as_is(batch):

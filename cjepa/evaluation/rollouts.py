@@ -28,8 +28,7 @@ def rollout_errors(model: WorldModel, loader: DataLoader) -> RolloutErrors:
     for clip in loader:
         clip = model.normalise(Clip(*(values.to(model.device) for values in clip)))
         history = model.predictor.history_blocks
-        context = Clip(*(values[:, :history] for values in clip))
-        rollout = model.rollout(context, clip.actions_BTA[:, history - 1 : -1])
+        rollout = model.rollout_clip(clip)
         target_BHSD = clip.tokens_BTSD[:, history:]
         last_B1SD = clip.tokens_BTSD[:, history - 1 : history]
         errors.append((rollout.tokens_BHSD - target_BHSD).square().mean(dim=(2, 3)).cpu())

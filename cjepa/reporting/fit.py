@@ -8,14 +8,14 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from torch.utils.data import DataLoader
 
 from cjepa.evaluation.intervals import bootstrap
 from cjepa.evaluation.rollouts import rollout_errors
-from cjepa.reporting.records import describe, interval_row, result_row, write_json, write_run_record
+from cjepa.reporting.records import describe, interval_row, replacing, result_row, write_json, write_run_record
 from cjepa.reporting.video import contact_sheet, overlay_masks, write_png
 from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import FrameBatch, to_float_pixels
@@ -81,6 +81,24 @@ class FitRecord(Callback):
             uncertainty=[],
             seconds=time.time() - self.started,
         )
+
+
+class PredictionsFile(BasePredictionWriter):
+    """``predictions.pt`` of ``cjepa predict``: a dict of tensors over all test rows, loadable with ``weights_only``.
+
+    Args:
+        run_dir: the run's folder.
+    """
+
+    def __init__(self, run_dir: Path):
+        super().__init__(write_interval="epoch")
+        self.run_dir = Path(run_dir)
+
+    def write_on_epoch_end(self, trainer, pl_module, predictions, batch_indices) -> None:
+        kind = type(predictions[0])
+        joined = kind(*(torch.cat(values).cpu() for values in zip(*predictions, strict=True)))._asdict()
+        with replacing(self.run_dir / "predictions.pt") as path:
+            torch.save(joined, path)
 
 
 class SlotOverlays(Callback):

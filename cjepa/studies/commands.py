@@ -62,6 +62,7 @@ def collect_command(
     attributes = {
         "env_id": env_id,
         "env_kwargs": env_kwargs or {},
+        "env_steps_per_second": job.make_env().env_steps_per_second,
         "policy": type(policy).__name__,
         "policy_kwargs": {k: v for k, v in vars(policy).items() if not k.startswith("_")},
         "seed": seed,

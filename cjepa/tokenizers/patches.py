@@ -5,7 +5,8 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from cjepa.tokenizers.base import Tokenizer
-from cjepa.tokenizers.slots import SlotTokenizer, cell_centres
+from cjepa.tokenizers.slots import SlotTokenizer
+from cjepa.tokenizers.sprites import cell_centres
 from cjepa.types import Tokens
 
 

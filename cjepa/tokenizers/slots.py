@@ -5,15 +5,23 @@ the objects are; a glimpse at each of them says what it looks like, and a sprite
 Attend-Infer-Repeat (Eslami et al., 2016) and SPACE (Lin et al., 2020). The per-pixel median of the data is the
 background, and slots explain only what differs from it. That binds in minutes on a CPU.
 
-File letters: L grid cells (g x g), K hidden width, G side of a glimpse or sprite.
+File letters: L grid cells (g x g), K hidden width.
 """
 
 import torch
 from einops import einsum, rearrange, repeat
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, grid_sample, normalize
+from torch.nn.functional import avg_pool2d, normalize
 
 from cjepa.tokenizers.base import Tokenizer
+from cjepa.tokenizers.sprites import (
+    POSITION_DIM,
+    GlimpseEncoder,
+    SpriteDecoder,
+    cell_centres,
+    embed_position,
+    read_position,
+)
 from cjepa.types import Tokens
 
 _MIN_SCALE, _MAX_SCALE = 0.05, 1.0
@@ -22,12 +30,7 @@ _HUE_UNIT = 0.1  # unit vectors that far apart begin to look different
 _NEAR_UNIT = 0.5  # a quarter of the frame
 _GROUPED_CELLS = 48
 _EMPTY = 1e-4  # keeps slots that own nothing finite
-_WAVELENGTHS = (4.0, 2.0, 1.0, 0.5)  # of position embeddings, in image coordinates
-_POSITION_DIM = 4 * len(_WAVELENGTHS)
 _SCALE_UNIT = 2.0  # relative coordinates are in units of 2 standard deviations: an object spans about [-1, 1]
-_WINDOW = 2.5  # half the side of a glimpse or sprite, in standard deviations: the corners of a T fit
-_SPRITE_SIDE = 16
-_TRANSPARENT = -6.0  # opacity logit
 
 
 class ConvEncoder(nn.Module):
@@ -131,78 +134,6 @@ def _moments(weights_BSL: Tensor, grid_L2: Tensor) -> tuple[Tensor, Tensor]:
     return position, scale.clamp(_MIN_SCALE, _MAX_SCALE)[..., None]
 
 
-class GlimpseEncoder(nn.Module):
-    """What is at a slot's place, seen in the slot's own frame, to content.
-
-    Args:
-        content_dim: width of the content.
-        hidden_dim: width of the MLP.
-    """
-
-    def __init__(self, content_dim: int, hidden_dim: int):
-        super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(4 * _SPRITE_SIDE**2, hidden_dim),
-            nn.GELU(),
-            nn.Linear(hidden_dim, hidden_dim),
-            nn.GELU(),
-            nn.Linear(hidden_dim, content_dim),
-        )
-
-    def forward(self, difference_B3YX: Tensor, owned_BSYX: Tensor, position: Tensor, scale: Tensor) -> Tensor:
-        """Content of every slot.
-
-        Args:
-            difference_B3YX: frames minus background.
-            owned_BSYX: how much of each place a slot owns, in [0, 1], at any resolution.
-            position: of the slots, (B, S, 2).
-            scale: of the slots, (B, S, 1).
-        """
-        slots = owned_BSYX.shape[1]
-        unit = cell_centres(_SPRITE_SIDE).to(position).reshape(_SPRITE_SIDE, _SPRITE_SIDE, 2)
-        places = position[:, :, None, None] + _WINDOW * scale[:, :, None, None] * unit
-        places = rearrange(places, "b s y x c -> (b s) y x c")
-        seen = repeat(difference_B3YX, "b c y x -> (b s) c y x", s=slots)
-        owned = rearrange(owned_BSYX, "b s y x -> (b s) 1 y x")
-        glimpse = torch.cat([_look(seen, places), _look(owned, places)], dim=1)
-        return rearrange(self.mlp(glimpse.flatten(1)), "(b s) d -> b s d", s=slots)
-
-
-class SpriteDecoder(nn.Module):
-    """Content to a sprite, one colour and a shape, drawn at the slot's place in the slot's size.
-
-    Args:
-        content_dim: width of the content.
-        hidden_dim: width of the MLP.
-    """
-
-    def __init__(self, content_dim: int, hidden_dim: int):
-        super().__init__()
-        self.to_colour = nn.Linear(content_dim, 3)
-        self.to_shape = nn.Sequential(
-            nn.Linear(content_dim, hidden_dim),
-            nn.GELU(),
-            nn.Linear(hidden_dim, hidden_dim),
-            nn.GELU(),
-            nn.Linear(hidden_dim, _SPRITE_SIDE**2),
-        )
-
-    def forward(self, content: Tensor, position: Tensor, scale: Tensor, image_size: int) -> tuple[Tensor, Tensor]:
-        """-> colour residuals ``(B, S, 3)`` and opacity logits ``(B, S, Y, X)``."""
-        slots = content.shape[1]
-        unit = cell_centres(image_size).to(position).reshape(image_size, image_size, 2)
-        places = (unit - position[:, :, None, None]) / (_WINDOW * scale[:, :, None, None])
-        shape = rearrange(self.to_shape(content).float(), "b s (y x) -> (b s) 1 y x", y=_SPRITE_SIDE)
-        # outside its window a sprite is transparent: grid_sample pads with 0, which stands for that logit
-        drawn = _look(shape - _TRANSPARENT, rearrange(places, "b s y x c -> (b s) y x c")) + _TRANSPARENT
-        return self.to_colour(content), rearrange(drawn, "(b s) 1 y x -> b s y x", s=slots)
-
-
-def _look(images_BCYX: Tensor, places_BYX2: Tensor) -> Tensor:
-    """Bilinear values at places (x, y) in [-1, 1]; 0 outside the image."""
-    return grid_sample(images_BCYX.float(), places_BYX2.float(), align_corners=False)
-
-
 class SlotTokenizer(Tokenizer):
     """Frames to S tokens of content, position and scale.
 
@@ -233,7 +164,7 @@ class SlotTokenizer(Tokenizer):
         super().__init__()
         self.num_slots = num_slots
         self.content_dim = content_dim
-        self.slot_dim = content_dim + _POSITION_DIM + 1
+        self.slot_dim = content_dim + POSITION_DIM + 1
         self.image_size = image_size
         self.encoder = ConvEncoder(channels, in_channels=6)
         self.attention = InvariantSlotAttention(num_slots, channels, channels, iterations)
@@ -304,7 +235,7 @@ class SlotTokenizer(Tokenizer):
 
     def decode(self, slots_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Tokenizer`."""
-        content, embedding, log_scale = slots_BSD.split([self.content_dim, _POSITION_DIM, 1], dim=-1)
+        content, embedding, log_scale = slots_BSD.split([self.content_dim, POSITION_DIM, 1], dim=-1)
         return self.render(content, read_position(embedding), log_scale.exp())
 
     def render(self, content: Tensor, position: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -316,28 +247,5 @@ class SlotTokenizer(Tokenizer):
         return frames, opacity
 
 
-def embed_position(position_BS2: Tensor) -> Tensor:
-    """(x, y) in [-1, 1] as sines, then cosines, at wavelengths of 4, 2, 1 and 1/2: float (..., 16).
-
-    The longest is half a wave over the frame, so the position can be read back; the shorter ones make small
-    differences count.
-    """
-    phase = torch.cat([position_BS2.float() * (2 * torch.pi / length) for length in _WAVELENGTHS], dim=-1)
-    return torch.cat([phase.sin(), phase.cos()], dim=-1)
-
-
-def read_position(embedding: Tensor) -> Tensor:
-    """The inverse of :func:`embed_position`, from the longest wavelength; also of predicted embeddings."""
-    sine, cosine = embedding.split(_POSITION_DIM // 2, dim=-1)
-    return torch.atan2(sine[..., :2], cosine[..., :2]) * _WAVELENGTHS[0] / (2 * torch.pi)
-
-
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / weights.sum().clamp(min=1e-6)
-
-
-def cell_centres(side: int) -> Tensor:
-    """(x, y) of the cells of a ``side`` x ``side`` grid in [-1, 1], row by row: float (side * side, 2)."""
-    centres = (torch.arange(side) + 0.5) / side * 2 - 1
-    y, x = torch.meshgrid(centres, centres, indexing="ij")
-    return torch.stack([x, y], dim=-1).flatten(0, 1)

@@ -10,7 +10,7 @@ from torchmetrics import Metric, MetricCollection
 from cjepa.errors import UserError
 from cjepa.optim import adamw_with_warmup_cosine
 from cjepa.tokenizers.slots import SlotTokenizer
-from cjepa.types import FrameBatch, to_float_pixels
+from cjepa.types import FrameBatch, Tokens, to_float_pixels
 
 _FOREGROUND_DIFFERENCE = 0.08
 _BACKGROUND_FRAMES = 512
@@ -82,6 +82,10 @@ class TokenizerTraining(L.LightningModule):
     def test_step(self, batch: FrameBatch, batch_idx: int) -> None:
         """As validation, on the test episodes."""
         self._evaluate(batch, "test")
+
+    def predict_step(self, batch: FrameBatch, batch_idx: int) -> Tokens:
+        """The tokens of frames."""
+        return self.tokenizer.encode(to_float_pixels(batch.pixels_BYXC))
 
     def configure_optimizers(self) -> dict:
         """AdamW with warm-up and cosine."""

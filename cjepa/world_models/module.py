@@ -142,8 +142,7 @@ class WorldModel(L.LightningModule):
         """Rollout errors, beside those of copying the last frame, on clips of ``history_blocks + horizon`` blocks."""
         clip = self.normalise(clip)
         history = self.predictor.history_blocks
-        context = Clip(*(values[:, :history] for values in clip))
-        rollout = self.rollout(context, clip.actions_BTA[:, history - 1 : -1])
+        rollout = self.rollout_clip(clip)
         target_BHSD = clip.tokens_BTSD[:, history:]
         error_H = (rollout.tokens_BHSD - target_BHSD).square().mean(dim=(0, 2, 3))
         copy_H = (clip.tokens_BTSD[:, history - 1 : history] - target_BHSD).square().mean(dim=(0, 2, 3))
@@ -168,6 +167,17 @@ class WorldModel(L.LightningModule):
     def test_step(self, clip: Clip, batch_idx: int) -> None:
         """As validation, under the same names."""
         self.validation_step(clip, batch_idx)
+
+    def predict_step(self, clip: Clip, batch_idx: int) -> Rollout:
+        """The blocks after the history, in the tokenizer's and the environment's units."""
+        rollout = self.rollout_clip(self.normalise(clip))
+        return Rollout(self.token_scale.inverse(rollout.tokens_BHSD), self.proprio_scale.inverse(rollout.proprio_BHP))
+
+    def rollout_clip(self, clip: Clip) -> Rollout:
+        """Roll out all blocks of a normalised clip after its first ``history_blocks``."""
+        history = self.predictor.history_blocks
+        context = Clip(*(values[:, :history] for values in clip))
+        return self.rollout(context, clip.actions_BTA[:, history - 1 : -1])
 
     def configure_optimizers(self) -> dict:
         """AdamW with warm-up and cosine."""

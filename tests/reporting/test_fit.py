@@ -15,8 +15,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cjepa.cli import main
+from cjepa.data.modules import TokenClips
 from cjepa.data.store import EpisodeFile
 from cjepa.tokenizers.training import TokenizerTraining
+from cjepa.types import Clip
 from cjepa.world_models.module import WorldModel
 from tests.conftest import configs, fit
 
@@ -212,3 +214,16 @@ def test_nothing_but_the_progress_is_said(tmp_path, slot_tokens, capfd):
 
 def test_the_best_checkpoint_follows_the_loss():
     assert ModelCheckpoint(monitor="val/loss").mode == "min"
+
+
+def test_predictions_are_plain_tensors(tmp_path, world_model_run, slot_tokens):
+    last = world_model_run / "checkpoints" / "last.ckpt"
+    words = ["--data.init_args.path", str(slot_tokens), "--run_dir", str(tmp_path), "--ckpt_path", str(last)]
+    assert main(["predict", *WORLD_MODEL, *words, "--trainer.enable_progress_bar", "false"]) == 0
+    predictions = torch.load(tmp_path / "predictions.pt", weights_only=True)
+    data = TokenClips(str(slot_tokens), val_clips=64)
+    data.setup("predict")
+    clip = Clip(*(torch.cat(parts) for parts in zip(*data.predict_dataloader(), strict=True)))
+    assert predictions["tokens_BHSD"].shape == clip.tokens_BTSD[:, 3:].shape
+    # two steps old, the model still says that nearly nothing changes: in px, not in its own scale
+    assert (predictions["proprio_BHP"][:, 0, :2] - clip.proprio_BTP[:, 2, :2]).abs().max() < 100

@@ -10,7 +10,8 @@ from cjepa.tokenizers import cache
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.cache import TokenizerSpec, build_tokenizer, encode_frames, fingerprint, tokenize
 from cjepa.tokenizers.patches import PatchTokenizer
-from cjepa.tokenizers.slots import SlotTokenizer, cell_centres
+from cjepa.tokenizers.slots import SlotTokenizer
+from cjepa.tokenizers.sprites import cell_centres
 from cjepa.types import to_float_pixels
 from tests.conftest import ignore_progress
 from tests.contracts import build, concrete_subclasses
