@@ -22,6 +22,8 @@ class Verb(NamedTuple):
 _COMMANDS = "cjepa.studies.commands"
 VERBS = {
     "collect": Verb("collect_command", (), "record episodes of a policy in an environment"),
+    "inspect": Verb("inspect_command", ("path",), "what an episode file, token file, checkpoint or run is"),
+    "verify": Verb("verify_command", ("path",), "check an episode or token file against its checksums"),
     "tokenize": Verb("tokenize_command", ("run", "episodes"), "frames of an episode file to tokens"),
     "plan": Verb("plan_command", ("run",), "closed-loop planning on held-out pairs"),
     "plan-baselines": Verb("plan_baselines_command", (), "random policy and CEM on the simulator, same pairs"),
@@ -49,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     from cjepa.errors import UserError
 
     try:
-        _show(execute(argv))
+        done = execute(argv)
+        _show(done)
     except (UserError, argparse.ArgumentError, OSError) as error:
         print(f"cjepa {argv[0]}: error: {_one_line(error)}", file=sys.stderr)
         return 2
@@ -57,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         resumable = "; the same command goes on from here" if argv[0] in RESUMABLE else ""
         print(f"cjepa {argv[0]}: interrupted{resumable}", file=sys.stderr)
         return 130
-    return 0
+    return int(done.failed)
 
 
 def execute(argv: list[str]):
@@ -93,14 +96,16 @@ def study_command(study: str, root: str = "runs/studies"):
 
 
 def _call(function: Callable, verb: Verb, prog: str, rest: list[str]):
+    from docstring_parser import parse  # what jsonargparse reads the other arguments' help with
     from jsonargparse import ArgumentParser
 
     from cjepa.errors import UserError
 
     parser = ArgumentParser(prog=prog, description=verb.help, exit_on_error=False)
     parser.add_argument("-c", "--config", action="config", help="YAML with any of these arguments; may be repeated")
+    documented = {entry.arg_name: entry.description for entry in parse(function.__doc__).params}
     for name in verb.positional:
-        parser.add_argument(name, type=str)
+        parser.add_argument(name, type=str, help=documented[name])
     parser.add_function_arguments(function, as_group=False, skip=set(verb.positional))
     config = parser.parse_args(rest)
     try:

@@ -127,6 +127,9 @@ class EpisodeFile:
             self.offsets = file["ep_offset"][:]
             self.columns = {k: (v.shape, v.dtype) for k, v in file.items() if k not in _INDEX}
         self.fingerprint: str = self.attributes["fingerprint"]
+        self.checksums: np.ndarray = self.attributes.pop("crc32")
+        """uint32 (episodes, columns)."""
+        self.checksummed_columns: list[str] = json.loads(self.attributes.pop("columns"))
 
     def __len__(self) -> int:
         return len(self.lengths)

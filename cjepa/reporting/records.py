@@ -51,10 +51,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def json_text(value: Any) -> str:
+    """``value`` as JSON, indent 2; NaN and infinities become null."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False)
+
+
 def write_json(path: str | Path, value: Any) -> Path:
-    """Write ``value`` as JSON, indent 2, atomically; NaN and infinities become null."""
+    """Write :func:`json_text` atomically."""
     with replacing(path) as partial:
-        partial.write_text(json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
+        partial.write_text(json_text(value) + "\n", "utf-8")
     return Path(path)
 
 

@@ -13,13 +13,15 @@ import torch
 
 from cjepa.data.collect import Collection, collect, default_workers
 from cjepa.data.store import EpisodeFile
+from cjepa.data.verify import verify_file
 from cjepa.envs.policies import Policy
 from cjepa.errors import UserError
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners import Planner
+from cjepa.reporting.inspect import inspect_path
 from cjepa.reporting.plan import PlanJob, plan_baselines, plan_model
 from cjepa.reporting.progress import ProgressBar
-from cjepa.reporting.records import versions
+from cjepa.reporting.records import json_text, versions
 from cjepa.reporting.report import build_report
 from cjepa.reporting.tables import results_table
 from cjepa.tokenizers.cache import TokenizerSpec, tokenize
@@ -31,6 +33,8 @@ class Done(NamedTuple):
     lines: list[str]
     table: list[list[str]] | None = None
     next_command: str | None = None
+    failed: bool = False
+    """A check found a fault: exit code 1."""
 
 
 def collect_command(
@@ -197,6 +201,31 @@ def plan_baselines_command(
     with ProgressBar("plan baselines", pairs, "trials") as bar:
         rows = plan_baselines(job, planner, folder, workers or default_workers(), bar.advance)
     return Done([f"{out}/results.json"], results_table(rows), f"cjepa report {out}")
+
+
+def inspect_command(path: str, json: bool = False) -> Done:
+    """Say what a file or folder is: episodes, tokens, a checkpoint, a run.
+
+    Args:
+        path: episode or token file, checkpoint, or run folder.
+        json: print one JSON object, for programs.
+    """
+    facts, table = inspect_path(Path(path))
+    if json:
+        rows = [dict(zip(table[0], row, strict=True)) for row in table[1:]]
+        return Done([json_text({**facts, "columns": rows})])
+    return Done([f"{key}: {value}" for key, value in facts.items()], table or None)
+
+
+def verify_command(path: str) -> Done:
+    """Check every checksum, length, dtype and finite value of an episode or token file; exit code 1 on a fault.
+
+    Args:
+        path: the file.
+    """
+    with ProgressBar("verify", 1.0, "files") as bar:
+        fault = verify_file(Path(path), bar.advance)
+    return Done([fault or f"{path}: every episode is as it was written"], failed=fault is not None)
 
 
 def report_command(folder: str) -> Done:
