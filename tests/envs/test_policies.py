@@ -55,5 +55,7 @@ def test_behaviour_moves_the_block_and_keeps_it_on_the_table(episodes):
     assert contact.mean() > 0.1
     assert (moved > 20).mean() > 0.5
     assert states[..., :2].min() > 0 and states[..., :2].max() < 512
-    off_table = ((states[..., 2:4] < 0) | (states[..., 2:4] > 512)).any(axis=-1)  # pressed through a wall
+    # Pressed through a wall: rare (0.7 % of rows over 2,000 episodes), and whole episodes at a time, so it takes many.
+    states = np.stack([episode(PushTBehaviour(), seed)[0] for seed in range(100)])
+    off_table = ((states[..., 2:4] < 0) | (states[..., 2:4] > 512)).any(axis=-1)
     assert off_table.mean() < 0.03
