@@ -100,7 +100,6 @@ class WorldModelAgent(Agent):
             goal_proprio = target.proprio_BTP[:, 0].repeat_interleave(candidates, dim=0)
             return self.objective.cost(rollout, goal_tokens, goal_proprio).reshape(batch, candidates).cpu()
 
-        # one context for all rollouts of a plan: autocast then converts each weight once
         with torch.autocast(model.device.type, torch.bfloat16):
             batch = len(context.tokens_BTSD)
             return self.planner.plan(cost_fn, batch, self.horizon_blocks, -high_A, high_A, generator)

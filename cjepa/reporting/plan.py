@@ -160,8 +160,7 @@ def load_world_model(checkpoint: Path):
             f"{checkpoint} was trained on tokens of tokenizer {model.tokens_fingerprint}, but "
             f"{content['tokenizer']['checkpoint']} is {found}; tokenize again and train again, or restore that file"
         )
-    # parameters keep requires_grad, also here: autocast caches converted weights of such parameters only
-    return model.eval(), tokenizer
+    return model.requires_grad_(False).eval(), tokenizer
 
 
 class _Timed(Agent):

@@ -79,8 +79,8 @@ def test_trivial_pairs_are_left_out_and_counted(static_file):
     drawn = draw_pairs(static_file, np.arange(2), PushT(), 4, 3, seed=0)
     assert [pair.episode for pair in drawn.trials] == [1] * 4
     assert 3 <= drawn.num_trivial <= 4  # the episodes take turns
-    nothing = draw_pairs(static_file, np.array([0]), PushT(), 2, 3, seed=0)
-    assert nothing.trials == [] and nothing.num_trivial == 200
+    with pytest.raises(UserError, match="static.h5: only 0 of 2 pairs"):
+        draw_pairs(static_file, np.array([0]), PushT(), 2, 3, seed=0)
 
 
 def test_episodes_may_be_too_short(static_file):
