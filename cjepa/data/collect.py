@@ -12,8 +12,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-import cjepa.envs  # noqa: F401  (registers the environments)
 from cjepa.data.store import Episode, EpisodeFile, EpisodeWriter
+from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv
 from cjepa.envs.policies import Policy
 from cjepa.errors import UserError
@@ -34,7 +34,7 @@ class Collection:
 
     def make_env(self) -> ObjectEnv:
         """A fresh simulator."""
-        return gym.make(self.env_id, disable_env_checker=True, **self.env_kwargs).unwrapped
+        return make_env(self.env_id, self.env_kwargs)
 
 
 def collect(

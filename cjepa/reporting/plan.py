@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 import torch
 
-import cjepa.envs  # noqa: F401  (registers the environments)
 from cjepa.data.modules import SPLIT_SEED, SPLIT_SHARES
 from cjepa.data.store import EpisodeFile, split_episodes
+from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.control import Pair, Pairs, Trials, draw_pairs, run_trials
@@ -46,7 +45,7 @@ class PlanJob(NamedTuple):
 
     def make_env(self) -> ObjectEnv:
         """A fresh simulator."""
-        return gym.make(self.env_id, disable_env_checker=True, **self.env_kwargs).unwrapped
+        return make_env(self.env_id, self.env_kwargs)
 
     def draw(self) -> Pairs:
         """The trials, from test episodes."""

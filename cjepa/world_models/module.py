@@ -189,14 +189,14 @@ class WorldModel(L.LightningModule):
     def on_fit_start(self) -> None:
         """Fit the scales on training episodes, once; refuse to go on with other tokens."""
         source: ClipSource = self.trainer.datamodule
-        self._check_shapes(source)
+        sample = source.normalisation_sample()
+        self._check_shapes(sample)
         if self.tokens_fingerprint and self.tokens_fingerprint != source.tokens_fingerprint:
             raise UserError(
                 f"this checkpoint was trained on tokens {self.tokens_fingerprint}, the data are "
                 f"{source.tokens_fingerprint}; give --data.init_args.path the file it was trained on"
             )
         if not bool(self.token_scale.fitted):
-            sample = source.normalisation_sample()
             self.token_scale.fit(sample.tokens_BTSD)
             self.proprio_scale.fit(sample.proprio_BTP)
             self.action_scale.fit(sample.actions_BTA)
@@ -211,8 +211,7 @@ class WorldModel(L.LightningModule):
         self.tokens_fingerprint = checkpoint["tokens_fingerprint"]
         self.tokenizer_spec = checkpoint["tokenizer"]
 
-    def _check_shapes(self, source: ClipSource) -> None:
-        sample = source.normalisation_sample()
+    def _check_shapes(self, sample: Clip) -> None:
         found = tuple(values.shape[-1] for values in sample)
         expected = (self.predictor.token_dim, self.predictor.proprio_dim, self.predictor.action_dim)
         for name, got, want in zip(("token_dim", "proprio_dim", "action_dim"), found, expected, strict=True):
