@@ -26,8 +26,8 @@ _ALIKE_AFTER = {"agent": 0, "disc": 0, "square": 4, "triangle": 3, "hexagon": 6,
 """How many turns of a shape look alike; 0 for all of them, 1 (a full turn only) for what is not listed."""
 _FEWEST_SAMPLES = 50
 _RIDGE = 1.0
-_HIDDEN, _BATCH, _LR, _WEIGHT_DECAY = 128, 256, 2e-3, 0.1
-_STEPS, _CHECK_EVERY = 1000, 50
+_HIDDEN, _BATCH, _LR, _WEIGHT_DECAY = 128, 256, 4e-3, 0.1
+_STEPS, _CHECK_EVERY = 2000, 100
 
 Probe = Callable[[Tensor], Tensor]
 """Inputs (N, D) -> answers (N, R); for classes a score of each."""

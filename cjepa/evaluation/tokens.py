@@ -16,7 +16,8 @@ from cjepa.evaluation.probes import ObjectSamples, object_samples, read_bodies
 from cjepa.tokenizers.training import Encoded, TokenizerTraining, update_metric
 from cjepa.types import Tokens, VideoBatch, to_float_pixels
 
-_PROBE_CLIPS_A_TEST_CLIP = 4
+_PROBE_FRAMES_A_TEST_FRAME = 8
+_PROBE_BLOCKS = 4  # short clips, so that they are of many episodes: within one an object hardly turns
 
 
 class EncodedClips(NamedTuple):
@@ -30,10 +31,10 @@ class EncodedClips(NamedTuple):
 
 
 def clips_to_encode(data: VideoClips) -> dict[str, VideoDataset]:
-    """Training clips to fit probes on, and all test clips."""
+    """Short training clips to fit probes on, and all test clips."""
     test = data.test_dataloader().dataset
-    train = VideoDataset(data.file, data.splits["train"], data.val_blocks, data.frame_stride)
-    train.starts = spread(train.starts, _PROBE_CLIPS_A_TEST_CLIP * len(test))
+    train = VideoDataset(data.file, data.splits["train"], min(_PROBE_BLOCKS, test.blocks), data.frame_stride)
+    train.starts = spread(train.starts, _PROBE_FRAMES_A_TEST_FRAME * len(test) * test.blocks // train.blocks)
     return {"train": train, "test": test}
 
 

@@ -1,6 +1,6 @@
 """What stands out from a still background: where, in which hue, and how its cells group into objects.
 
-File letters: L grid cells, row by row.
+File letters: G cells of the grid, row by row; L the most salient of them.
 """
 
 import torch
@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, normalize
 
 from cjepa.tokenizers.base import cell_centres
+from cjepa.tokenizers.slot_attention import Frame
 
 _FULLY_SALIENT = 0.2  # difference from the background, of 1, from which on a pixel counts fully
 _HUE_UNIT = 0.1  # unit vectors that far apart begin to look different
 _NEAR_UNIT = 0.5  # a quarter of the frame
+_LOOKED_AT = 0.375  # of all cells
 _GROUPED_CELLS = 48
 
 
@@ -28,7 +30,7 @@ class Foreground(nn.Module):
         super().__init__()
         self.patch = patch
         self.register_buffer("background_3YX", torch.ones(3, image_size, image_size))
-        self.register_buffer("grid_L2", cell_centres(image_size // patch), persistent=False)
+        self.register_buffer("grid_G2", cell_centres(image_size // patch), persistent=False)
 
     def fit(self, pixels_B3YX: Tensor) -> None:
         """Take the median of frames as the background."""
@@ -39,35 +41,47 @@ class Foreground(nn.Module):
         return pixels_B3YX - self.background_3YX
 
     def salience(self, difference_B3YX: Tensor) -> Tensor:
-        """How much each cell differs from the background, in [0, 1]: float (B, L)."""
+        """How much each cell differs from the background, in [0, 1]: float (B, G)."""
         strongest = difference_B3YX.abs().amax(dim=1, keepdim=True)
         return avg_pool2d((strongest / _FULLY_SALIENT).clamp(max=1.0), self.patch).flatten(1)
 
     def hues(self, difference_B3YX: Tensor) -> Tensor:
-        """Direction, in colour space, in which each cell differs from the background: unit vectors (B, L, 3).
+        """Direction, in colour space, in which each cell differs from the background: unit vectors (B, G, 3).
 
         Unlike the colour itself it is the same where an object covers a pixel only in part.
         """
         cells = avg_pool2d(difference_B3YX, self.patch)
         return normalize(rearrange(cells, "b c y x -> b (y x) c"), dim=-1)
 
-    def grouping_loss(self, difference_B3YX: Tensor, attention_BSL: Tensor) -> Tensor:
+    def look(self, difference_B3YX: Tensor, features_BGK: Tensor) -> tuple[Frame, Tensor]:
+        """The cells that slots look at, most salient first, and their indices (B, L).
+
+        Foreground covers a small part of a frame and slots own nothing else, so the rest need not be attended to.
+        """
+        cells = len(self.grid_G2)
+        looked_at = min(cells, max(_GROUPED_CELLS, int(_LOOKED_AT * cells)))
+        salience_BG, cells_BG = self.salience(difference_B3YX).sort(dim=1, descending=True, stable=True)
+        salience_BL, cells_BL = salience_BG[:, :looked_at], cells_BG[:, :looked_at]
+        features, hues = (
+            values.take_along_dim(cells_BL[..., None], dim=1) for values in (features_BGK, self.hues(difference_B3YX))
+        )
+        return Frame(features, hues, salience_BL, self.grid_G2[cells_BL]), cells_BL
+
+    def grouping_loss(self, frame: Frame, attention_BSL: Tensor) -> Tensor:
         """Similarity and proximity: nearby foreground of one colour is one object, of two colours is two.
 
         The two oldest Gestalt laws (Wertheimer, 1923) as a pairwise loss on the attention, in the spirit of normalised
         cuts (Shi and Malik, 2000). Without it slots like to share a large object among them.
 
         Args:
-            difference_B3YX: of frames.
+            frame: from :meth:`look`.
             attention_BSL: which slot owns a cell, summing to 1 over S.
         """
-        # Foreground covers few cells; pairs of the others weigh next to nothing.
-        salience_BL, cells_BL = self.salience(difference_B3YX).topk(min(_GROUPED_CELLS, len(self.grid_L2)), dim=1)
-        hue_BLC = self.hues(difference_B3YX).gather(1, cells_BL[:, :, None].expand(-1, -1, 3))
-        place_BL2 = self.grid_L2[cells_BL]
-        attention_BSL = attention_BSL.gather(2, cells_BL[:, None].expand(-1, attention_BSL.shape[1], -1))
-        alike_BLL = likeness(hue_BLC, hue_BLC)
-        near_BLL = nearness(place_BL2, place_BL2)
+        # pairs of the least salient cells weigh next to nothing
+        _, hues_BL3, salience_BL, places_BL2 = (values[:, :_GROUPED_CELLS] for values in frame)
+        attention_BSL = attention_BSL[:, :, :_GROUPED_CELLS]
+        alike_BLL = likeness(hues_BL3, hues_BL3)
+        near_BLL = nearness(places_BL2, places_BL2)
         weight_BLL = salience_BL[:, :, None] * salience_BL[:, None, :] * near_BLL
         together_BLL = einsum(attention_BSL, attention_BSL, "b s l, b s m -> b l m")
         # Each law has its own mean: pairs of two colours are few, and one slot that owns everything must not pay.

@@ -1,6 +1,6 @@
 """Learned queries that do not compete: what slot attention would be without its softmax over slots.
 
-File letters: L grid cells, K hidden width.
+File letters: L cells that queries look at, K hidden width.
 """
 
 import torch
@@ -8,7 +8,7 @@ from einops import einsum
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cjepa.tokenizers.slot_attention import InvariantSlotAttention, SlotState, moments
+from cjepa.tokenizers.slot_attention import Frame, InvariantSlotAttention, SlotState, moments
 from cjepa.tokenizers.slots import SlotTokenizer
 from cjepa.tokenizers.starts import Start
 from cjepa.types import Tokens
@@ -27,25 +27,23 @@ class QueryAttention(InvariantSlotAttention):
     def forward(
         self,
         hidden_BLK: Tensor,
-        hues_BL3: Tensor,
-        salience_BL: Tensor,
-        grid_L2: Tensor,
+        frame: Frame,
         guess: SlotState,
         iterations: int,
     ) -> tuple[SlotState, Tensor]:
         """As :class:`InvariantSlotAttention`, but the attention ``(B, S, L)`` has a maximum of 1 over L."""
         content, position, scale = guess.content_BSK, guess.position_BS2, guess.scale_BS1
-        log_salience_B1L = (salience_BL + _NO_SALIENCE).log()[:, None]
+        log_salience_B1L = (frame.salience_BL + _NO_SALIENCE).log()[:, None]
         for _ in range(iterations):
-            relative = (grid_L2 - position[:, :, None]) / scale[:, :, None]
+            relative = (frame.places_BL2[:, None] - position[:, :, None]) / scale[:, :, None]
             hidden_BSLK = torch.relu(hidden_BLK[:, None] + self.relative_to_hidden(relative))
             query = self.to_query(self.norm_slots(content))
             logits = einsum(hidden_BSLK, query, "b s l k, b s k -> b s l").float() * query.shape[-1] ** -0.5
             weights = (logits + log_salience_B1L).softmax(dim=2)
-            position, scale = moments(weights, grid_L2)
+            position, scale = moments(weights, frame.places_BL2)
             pooled = einsum(weights.to(hidden_BSLK.dtype), hidden_BSLK, "b s l, b s l k -> b s k")
             content = self._update(pooled, content).float()
-        hue = normalize(einsum(weights, hues_BL3.float(), "b s l, b l c -> b s c"), dim=-1)
+        hue = normalize(einsum(weights, frame.hues_BL3.float(), "b s l, b l c -> b s c"), dim=-1)
         in_view = torch.ones_like(scale)
         state = SlotState(content, position, scale, guess.motion_BS2, hue, in_view, in_view)
         return state, (logits - logits.amax(dim=2, keepdim=True)).exp()
@@ -65,7 +63,7 @@ class QueryTokenizer(SlotTokenizer):
         self,
         start: Start,
         content_dim: int = 16,
-        channels: int = 64,
+        channels: int = 32,
         hidden_dim: int = 128,
         iterations: int = 3,
         later_iterations: int = 1,

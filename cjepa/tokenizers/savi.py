@@ -78,7 +78,7 @@ class SAVi(TrainableTokenizer):
             hints_BSH: at the objects of the first frame, as the initialiser wants them.
         """
         slots_BTSD, attention_BTSL = self.slots(pixels_BT3YX, hints_BSH)
-        positions, scales = moments(attention_BTSL.flatten(0, 1), self.grid_L2)
+        positions, scales = moments(attention_BTSL.flatten(0, 1), self.grid_L2[None])
         side = self.feature_shape[1]
         patch = self.image_size // side
         masks = repeat(attention_BTSL, "b t s (y x) -> b t s (y p) (x q)", y=side, p=patch, q=patch)

@@ -3,7 +3,7 @@
 Slot attention (Locatello et al., 2020) with positions and scales (Invariant Slot Attention, Biza et al., 2023),
 recurrent over time as a corrector (SAVi, Kipf et al., 2022).
 
-File letters: L grid cells, K hidden width.
+File letters: L cells that slots look at, K hidden width.
 """
 
 from typing import NamedTuple
@@ -18,6 +18,18 @@ _EMPTY = 1e-4  # keeps slots that own nothing finite
 _SCALE_UNIT = 2.0  # relative coordinates are in units of 2 standard deviations: an object spans about [-1, 1]
 _NEVER = -1e4  # logit of a slot without an object
 _SEEN_CELLS = 0.5  # a slot that owns less than so many cells' worth of foreground does not see its object
+
+
+class Frame(NamedTuple):
+    """What slots look at: the cells of a frame that stand out most."""
+
+    features_BLK: Tensor
+    hues_BL3: Tensor
+    """Direction of each cell's difference from the background."""
+    salience_BL: Tensor
+    """How much of a cell is foreground, in [0, 1]; cells at 0 pull no slot."""
+    places_BL2: Tensor
+    """(x, y) of the cells in [-1, 1]."""
 
 
 class SlotState(NamedTuple):
@@ -77,9 +89,7 @@ class InvariantSlotAttention(nn.Module):
     def forward(
         self,
         hidden_BLK: Tensor,
-        hues_BL3: Tensor,
-        salience_BL: Tensor,
-        grid_L2: Tensor,
+        frame: Frame,
         guess: SlotState,
         iterations: int,
     ) -> tuple[SlotState, Tensor]:
@@ -87,9 +97,7 @@ class InvariantSlotAttention(nn.Module):
 
         Args:
             hidden_BLK: of the frame, from :meth:`hidden`.
-            hues_BL3: direction of each cell's difference from the background.
-            salience_BL: how much of a cell is foreground, in [0, 1]; cells at 0 pull no slot.
-            grid_L2: (x, y) of the cells.
+            frame: itself.
             guess: of the slots at this frame.
             iterations: of the attention.
 
@@ -98,23 +106,24 @@ class InvariantSlotAttention(nn.Module):
         """
         content, position, scale = guess.content_BSK, guess.position_BS2, guess.scale_BS1
         unused_BS1 = torch.where(guess.memory_BS1 > 0, 0.0, _NEVER)
+        places_B1L2 = frame.places_BL2[:, None]
         for _ in range(iterations):
-            relative = (grid_L2 - position[:, :, None]) / (_SCALE_UNIT * scale[:, :, None])
+            relative = (places_B1L2 - position[:, :, None]) / (_SCALE_UNIT * scale[:, :, None])
             # Keys and values share one hidden layer, and their second, linear layers act on the query and on the
             # pooled values instead of on every cell: the same function at a fraction of the cost.
             hidden_BSLK = torch.relu(hidden_BLK[:, None] + self.relative_to_hidden(relative))
             query = self.to_query(self.norm_slots(content))
             logits = einsum(hidden_BSLK, query, "b s l k, b s k -> b s l") * query.shape[-1] ** -0.5
             attention = (logits.float() + unused_BS1).softmax(dim=1)
-            owned = attention * salience_BL[:, None]
+            owned = attention * frame.salience_BL[:, None]
             mass = owned.sum(dim=2, keepdim=True)
             seen = (mass / _SEEN_CELLS).clamp(max=1.0)
-            found_position, found_scale = moments(owned, grid_L2)
+            found_position, found_scale = moments(owned, frame.places_BL2)
             position = torch.lerp(guess.position_BS2, found_position, seen)
             scale = torch.lerp(guess.scale_BS1, found_scale, seen)
             pooled = einsum((owned / (mass + _EMPTY)).to(hidden_BSLK.dtype), hidden_BSLK, "b s l, b s l k -> b s k")
             content = torch.lerp(content.float(), self._update(pooled, content).float(), seen)
-        found_hue = einsum(owned, hues_BL3, "b s l, b l c -> b s c").float() / (mass + _EMPTY)
+        found_hue = einsum(owned, frame.hues_BL3, "b s l, b l c -> b s c").float() / (mass + _EMPTY)
         hue = normalize(torch.lerp(guess.hue_BS3, found_hue, seen), dim=-1)
         memory = torch.maximum(guess.memory_BS1, seen)
         return SlotState(content, position, scale, guess.motion_BS2, hue, seen, memory), attention
@@ -126,11 +135,11 @@ class InvariantSlotAttention(nn.Module):
         return content + self.mlp(content)
 
 
-def moments(weights_BSL: Tensor, grid_L2: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted mean and standard deviation of the grid: position (B, S, 2) and scale (B, S, 1)."""
+def moments(weights_BSL: Tensor, places_BL2: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted mean and standard deviation of places, (B or 1, L, 2): position (B, S, 2) and scale (B, S, 1)."""
     # sums of products, not einsum: autocast would round places to 8 bits
     weights_BSL1 = (weights_BSL / (weights_BSL.sum(dim=2, keepdim=True) + _EMPTY))[..., None]
-    position = (weights_BSL1 * grid_L2).sum(dim=2)
-    spread_BSL1 = (grid_L2 - position[:, :, None]).square().mean(dim=-1, keepdim=True)
+    position = (weights_BSL1 * places_BL2[:, None]).sum(dim=2)
+    spread_BSL1 = (places_BL2[:, None] - position[:, :, None]).square().mean(dim=-1, keepdim=True)
     scale = ((weights_BSL1 * spread_BSL1).sum(dim=2) + 1e-6).sqrt()
     return position, scale.clamp(_MIN_SCALE, _MAX_SCALE)

@@ -5,7 +5,7 @@ says what it looks like, and a sprite is drawn from that alone, as in Attend-Inf
 SPACE (Lin et al., 2020). The per-pixel median of the data is the background, and slots explain only what differs from
 it. That binds in minutes on a CPU.
 
-File letters: L grid cells (g x g), K width of features.
+File letters: G cells of the grid (g x g), L those that slots look at, K width of features.
 """
 
 from typing import NamedTuple
@@ -18,9 +18,9 @@ from cjepa.tokenizers.base import TrainableTokenizer
 from cjepa.tokenizers.encoders import ConvEncoder
 from cjepa.tokenizers.foreground import Foreground
 from cjepa.tokenizers.losses import slot_contrast
-from cjepa.tokenizers.slot_attention import InvariantSlotAttention
+from cjepa.tokenizers.slot_attention import Frame, InvariantSlotAttention, SlotState
 from cjepa.tokenizers.sprites import POSITION_DIM, GlimpseEncoder, SpriteDecoder, embed_position, read_position
-from cjepa.tokenizers.starts import Frame, Start, fade
+from cjepa.tokenizers.starts import Start, fade
 from cjepa.types import Tokens
 
 _FOREGROUND_DIFFERENCE = 0.08
@@ -39,6 +39,10 @@ class Slots(NamedTuple):
     """1 for a slot that has an object, in view or remembered."""
     attention_BTSL: Tensor
     """Which slot owns a cell, summing to 1 over S."""
+    owned_BTSYX: Tensor
+    """Share of each cell of the grid that is a slot's, in [0, 1]."""
+    frames_BT: Frame
+    """What was looked at; every field has T after B."""
 
 
 class SlotTokenizer(TrainableTokenizer):
@@ -65,7 +69,7 @@ class SlotTokenizer(TrainableTokenizer):
         self,
         start: Start,
         content_dim: int = 16,
-        channels: int = 64,
+        channels: int = 32,
         hidden_dim: int = 128,
         iterations: int = 3,
         later_iterations: int = 2,
@@ -105,30 +109,38 @@ class SlotTokenizer(TrainableTokenizer):
         batch = len(pixels_BT3YX)
         difference = self.foreground.difference(pixels_BT3YX.flatten(0, 1))
         features = rearrange(self.encoder(_GAIN * difference), "n k y x -> n (y x) k")
-        frames = (features, self.foreground.hues(difference), self.foreground.salience(difference))
-        frames_BT = Frame(*(rearrange(values, "(b t) ... -> b t ...", b=batch) for values in frames))
+        looked, cells = self.foreground.look(difference, features)
+        frames_BT = Frame(*(rearrange(values, "(b t) ... -> b t ...", b=batch) for values in looked))
         hidden_BTLK = self.attention.hidden(frames_BT.features_BLK)
         states, attention = [], []
         for t in range(pixels_BT3YX.shape[1]):
             frame = Frame(*(values[:, t] for values in frames_BT))
-            guess = self.start(fade(states[-1]) if states else None, frame, self.foreground.grid_L2)
+            guess = self.start(fade(states[-1]) if states else None, frame)
             iterations = self.later_iterations if states else self.iterations
-            found, owner_BSL = self.attention(
-                hidden_BTLK[:, t], frame.hues_BL3, frame.salience_BL, self.foreground.grid_L2, guess, iterations
-            )
+            found, owner_BSL = self.attention(hidden_BTLK[:, t], frame, guess, iterations)
             states.append(found.moved_from(states[-1], guess) if states else found)
             attention.append(owner_BSL)
         state = type(states[0])(*(torch.stack(values, dim=1) for values in zip(*states, strict=True)))
         attention_BTSL = torch.stack(attention, dim=1)
-        content = self._contents(difference, attention_BTSL, frames_BT.salience_BL, state)
+        owned_BTSYX = self._on_grid(attention_BTSL * frames_BT.salience_BL[:, :, None], cells)
+        content = self._contents(difference, owned_BTSYX, state)
         alive = (state.memory_BS1 > 0).float()
-        return Slots(content, state.position_BS2, state.scale_BS1, state.seen_BS1, alive, attention_BTSL)
+        geometry = (state.position_BS2, state.scale_BS1, state.seen_BS1)
+        return Slots(content, *geometry, alive, attention_BTSL, owned_BTSYX, frames_BT)
 
-    def _contents(self, difference: Tensor, attention_BTSL: Tensor, salience_BTL: Tensor, state) -> Tensor:
+    def _on_grid(self, owned_BTSL: Tensor, cells_NL: Tensor) -> Tensor:
+        """Values of the cells that were looked at, in their places (B, T, S, Y, X); 0 elsewhere."""
+        batch, blocks, slots, _ = owned_BTSL.shape
+        cells_BTSL = repeat(cells_NL, "(b t) l -> b t s l", b=batch, s=slots)
+        grid_BTSG = owned_BTSL.new_zeros(batch, blocks, slots, len(self.foreground.grid_G2))
+        return rearrange(
+            grid_BTSG.scatter(3, cells_BTSL, owned_BTSL), "b t s (y x) -> b t s y x", y=self.feature_shape[1]
+        )
+
+    def _contents(self, difference: Tensor, owned_BTSYX: Tensor, state: SlotState) -> Tensor:
         """Content (B, T, S, content_dim): what a glimpse shows, or showed when the object was last in view."""
-        batch = len(attention_BTSL)
-        side = self.image_size // self.encoder.patch
-        owned = rearrange(attention_BTSL * salience_BTL[:, :, None], "b t s (y x) -> (b t) s y x", y=side)
+        batch = len(owned_BTSYX)
+        owned = owned_BTSYX.flatten(0, 1)
         position, scale = (values.flatten(0, 1) for values in (state.position_BS2, state.scale_BS1))
         glimpsed = self.glimpse(difference, owned, position, scale)
         glimpsed = rearrange(glimpsed.float(), "(b t) s c -> b t s c", b=batch)
@@ -142,10 +154,10 @@ class SlotTokenizer(TrainableTokenizer):
         slots = self.slots(pixels_BT3YX)
         frames, _ = self.decode(self.pack(slots))
         pixels = pixels_BT3YX.flatten(0, 1)
-        difference = self.foreground.difference(pixels)
+        looked = Frame(*(values.flatten(0, 1) for values in slots.frames_BT))
         return {
             "reconstruction": self.reconstruction_loss(frames.flatten(0, 1), pixels),
-            "grouping": self.foreground.grouping_loss(difference, slots.attention_BTSL.flatten(0, 1)),
+            "grouping": self.foreground.grouping_loss(looked, slots.attention_BTSL.flatten(0, 1)),
             "contrast": slot_contrast(slots.content_BTSC, slots.alive_BTS1[..., 0] > 0),
         }
 
@@ -162,12 +174,10 @@ class SlotTokenizer(TrainableTokenizer):
         return torch.cat([known, slots.seen_BTS1], dim=-1)
 
     def encode(self, pixels_BT3YX: Tensor) -> Tokens:
-        """See :class:`Tokenizer`; masks are the attention, upsampled to pixels."""
+        """See :class:`Tokenizer`; masks are what slots own, upsampled to pixels."""
         slots = self.slots(pixels_BT3YX)
-        salience = self.foreground.salience(self.foreground.difference(pixels_BT3YX.flatten(0, 1)))
-        owned = slots.attention_BTSL * rearrange(salience, "(b t) l -> b t 1 l", b=len(pixels_BT3YX))
-        patch, side = self.encoder.patch, self.image_size // self.encoder.patch
-        masks = repeat(owned, "b t s (y x) -> b t s (y p) (x q)", y=side, p=patch, q=patch)
+        patch = self.encoder.patch
+        masks = repeat(slots.owned_BTSYX, "b t s y x -> b t s (y p) (x q)", p=patch, q=patch)
         return Tokens(self.pack(slots), masks, slots.position_BTS2, slots.scale_BTS1 * slots.alive_BTS1)
 
     def decode(self, slots_BTSD: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,11 +4,8 @@ Glimpses and sprites follow Attend-Infer-Repeat (Eslami et al., 2016) and SPACE 
 """
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import grid_sample
-
-from cjepa.tokenizers.base import cell_centres
 
 _WAVELENGTHS = (4.0, 2.0, 1.0, 0.5)  # of position embeddings, in image coordinates
 POSITION_DIM = 4 * len(_WAVELENGTHS)
@@ -44,14 +41,11 @@ class GlimpseEncoder(nn.Module):
             position: of the slots, (B, S, 2).
             scale: of the slots, (B, S, 1).
         """
-        slots = owned_BSYX.shape[1]
-        unit = cell_centres(_SPRITE_SIDE).to(position).reshape(_SPRITE_SIDE, _SPRITE_SIDE, 2)
-        places = position[:, :, None, None] + _WINDOW * scale[:, :, None, None] * unit
-        places = rearrange(places, "b s y x c -> (b s) y x c")
-        seen = repeat(difference_B3YX, "b c y x -> (b s) c y x", s=slots)
-        owned = rearrange(owned_BSYX, "b s y x -> (b s) 1 y x")
-        glimpse = torch.cat([_look(seen, places), _look(owned, places)], dim=1)
-        return rearrange(self.mlp(glimpse.flatten(1)), "(b s) d -> b s d", s=slots)
+        unit = _middles(_SPRITE_SIDE).to(position)
+        places_BS2I = position[..., None] + _WINDOW * scale[..., None] * unit
+        seen = _look(difference_B3YX[:, None], places_BS2I)
+        owned = _look(owned_BSYX[:, :, None], places_BS2I)
+        return self.mlp(torch.cat([seen, owned], dim=2).flatten(2))
 
 
 class SpriteDecoder(nn.Module):
@@ -75,18 +69,42 @@ class SpriteDecoder(nn.Module):
 
     def forward(self, content: Tensor, position: Tensor, scale: Tensor, image_size: int) -> tuple[Tensor, Tensor]:
         """-> colour residuals ``(B, S, 3)`` and opacity logits ``(B, S, Y, X)``."""
-        slots = content.shape[1]
-        unit = cell_centres(image_size).to(position).reshape(image_size, image_size, 2)
-        places = (unit - position[:, :, None, None]) / (_WINDOW * scale[:, :, None, None])
-        shape = rearrange(self.to_shape(content).float(), "b s (y x) -> (b s) 1 y x", y=_SPRITE_SIDE)
-        # outside its window a sprite is transparent: grid_sample pads with 0, which stands for that logit
-        drawn = _look(shape - _TRANSPARENT, rearrange(places, "b s y x c -> (b s) y x c")) + _TRANSPARENT
-        return self.to_colour(content), rearrange(drawn, "(b s) 1 y x -> b s y x", s=slots)
+        places_BS2I = (_middles(image_size).to(position) - position[..., None]) / (_WINDOW * scale[..., None])
+        shape = rearrange(self.to_shape(content), "b s (y x) -> b s 1 y x", y=_SPRITE_SIDE)
+        # outside its window a sprite is transparent: what is outside an image counts as 0, which stands for that logit
+        drawn = _look(shape - _TRANSPARENT, places_BS2I) + _TRANSPARENT
+        return self.to_colour(content), drawn[:, :, 0]
 
 
-def _look(images_BCYX: Tensor, places_BYX2: Tensor) -> Tensor:
-    """Bilinear values at places (x, y) in [-1, 1]; 0 outside the image."""
-    return grid_sample(images_BCYX.float(), places_BYX2.float(), align_corners=False)
+def _look(images: Tensor, places_BS2I: Tensor) -> Tensor:
+    """Bilinear values at a grid of places; 0 outside the image.
+
+    An upright grid makes that two products of matrices, many times as fast on a CPU as gathering pixels.
+
+    Args:
+        images: (B, S or 1, C, Y, X).
+        places_BS2I: the x of the grid's I columns and the y of its I rows, in [-1, 1] inside the image.
+
+    Returns:
+        Values (B, S, C, I, I).
+    """
+    with torch.autocast(images.device.type, enabled=False):  # 8 bits would blur places
+        columns, rows = (
+            _interpolation(places_BSI.float(), size)[:, :, None]
+            for places_BSI, size in zip(places_BS2I.unbind(2), (images.shape[-1], images.shape[-2]), strict=True)
+        )
+        return rows @ (images.float() @ columns.mT)
+
+
+def _middles(size: int) -> Tensor:
+    """Middles of ``size`` cells that fill [-1, 1]."""
+    return (torch.arange(size) + 0.5) * (2 / size) - 1
+
+
+def _interpolation(places: Tensor, size: int) -> Tensor:
+    """Weights (..., I, size) that interpolate between the middles of ``size`` cells, at places (..., I) in [-1, 1]."""
+    index = ((places + 1) * size - 1) / 2
+    return (1 - (index[..., None] - torch.arange(size, device=places.device)).abs()).clamp(min=0)
 
 
 def embed_position(position_BS2: Tensor) -> Tensor:

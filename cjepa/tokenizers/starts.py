@@ -1,30 +1,21 @@
 """Where slots begin: the guess that slot attention corrects at the first frame, and for slots that are free later on.
 
-File letters: L grid cells, K content width.
+File letters: L cells that slots look at, K content width.
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
 
 import torch
 from einops import einsum, repeat
 from torch import Tensor, nn
 
 from cjepa.tokenizers.foreground import likeness
-from cjepa.tokenizers.slot_attention import SlotState, moments
+from cjepa.tokenizers.slot_attention import Frame, SlotState, moments
 
 _FORGETTING = 0.8  # of memory, a frame
 _FORGOTTEN = 0.25  # below it a slot is free: an object may be out of view for five frames
 _REACH = 0.25  # a seed claims cells of its hue within about an object's radius, in image coordinates
 _SEED_CELLS = 1.0  # less unexplained foreground than that many cells is no object
-
-
-class Frame(NamedTuple):
-    """What slots look at."""
-
-    features_BLK: Tensor
-    hues_BL3: Tensor
-    salience_BL: Tensor
 
 
 class Start(nn.Module, ABC):
@@ -33,13 +24,12 @@ class Start(nn.Module, ABC):
     num_slots: int
 
     @abstractmethod
-    def forward(self, carried: SlotState | None, frame: Frame, grid_L2: Tensor) -> SlotState:
+    def forward(self, carried: SlotState | None, frame: Frame) -> SlotState:
         """The guess at a frame.
 
         Args:
             carried: what the slots brought from the frame before; None at the first.
             frame: that is to be explained.
-            grid_L2: (x, y) of its cells.
         """
 
 
@@ -60,12 +50,12 @@ class LearnedStart(Start):
         self.num_slots = num_slots
         self.content = nn.Parameter(torch.randn(num_slots, slot_dim) * 0.5)
 
-    def forward(self, carried: SlotState | None, frame: Frame, grid_L2: Tensor) -> SlotState:
+    def forward(self, carried: SlotState | None, frame: Frame) -> SlotState:
         """See :class:`Start`."""
         if carried is not None:
             return carried
         content = repeat(self.content, "s k -> b s k", b=len(frame.salience_BL))
-        position, scale = moments(repeat(frame.salience_BL, "b l -> b s l", s=self.num_slots), grid_L2)
+        position, scale = moments(repeat(frame.salience_BL, "b l -> b s l", s=self.num_slots), frame.places_BL2)
         hue = torch.zeros(*scale.shape[:2], 3, device=scale.device)
         known = torch.ones_like(scale)
         return SlotState(content, position, scale, torch.zeros_like(position), hue, known, known)
@@ -89,15 +79,15 @@ class SeededStart(Start):
         self.num_slots = num_slots
         self.to_content = nn.Linear(slot_dim, slot_dim)
 
-    def forward(self, carried: SlotState | None, frame: Frame, grid_L2: Tensor) -> SlotState:
+    def forward(self, carried: SlotState | None, frame: Frame) -> SlotState:
         """See :class:`Start`."""
         if carried is None:
             carried = self._empty(frame)
         free_BS1 = carried.memory_BS1 < _FORGOTTEN
-        claims_BSL, hue_BS3 = self._claims(carried, free_BS1, frame, grid_L2)
+        claims_BSL, hue_BS3 = self._claims(carried, free_BS1, frame)
         mass_BS1 = claims_BSL.sum(dim=2, keepdim=True)
         found_BS1 = mass_BS1 > _SEED_CELLS
-        position, scale = moments(claims_BSL, grid_L2)
+        position, scale = moments(claims_BSL, frame.places_BL2)
         pooled = einsum(claims_BSL / mass_BS1.clamp(min=1e-4), frame.features_BLK.float(), "b s l, b l k -> b s k")
         taken = (free_BS1 & found_BS1).to(mass_BS1)
         seeded = SlotState(
@@ -112,25 +102,25 @@ class SeededStart(Start):
         return SlotState(*(frame.salience_BL.new_zeros(batch, self.num_slots, size) for size in sizes))
 
     @torch.no_grad()
-    def _claims(self, carried: SlotState, free_BS1: Tensor, frame: Frame, grid_L2: Tensor) -> tuple[Tensor, Tensor]:
+    def _claims(self, carried: SlotState, free_BS1: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
         """Cells that every slot begins with (B, S, L), and the hues of the seeds of free slots (B, S, 3).
 
         A slot in use claims its hue near where it is expected; if nothing is there, its object has jumped or comes back
         elsewhere and is known by its hue alone. Free slots share what is left.
         """
         alike_BSL = likeness(carried.hue_BS3, frame.hues_BL3) * ~free_BS1 * frame.salience_BL[:, None]
-        expected_BSL = alike_BSL * _reach(carried.position_BS2, grid_L2)
+        expected_BSL = alike_BSL * _reach(carried.position_BS2, frame.places_BL2)
         is_there_BS1 = expected_BSL.sum(dim=2, keepdim=True) > _SEED_CELLS
         claims_BSL = torch.where(is_there_BS1, expected_BSL, 0.0)
         left_BL = frame.salience_BL - claims_BSL.amax(dim=1)
         elsewhere_BSL = torch.minimum(alike_BSL, left_BL[:, None]) * ~is_there_BS1
-        claims_BSL = claims_BSL + elsewhere_BSL * _reach(grid_L2[elsewhere_BSL.argmax(dim=2)], grid_L2)
+        claims_BSL = claims_BSL + elsewhere_BSL * _reach(_at(elsewhere_BSL.argmax(dim=2), frame), frame.places_BL2)
         left_BL = frame.salience_BL - claims_BSL.amax(dim=1)
         seeds, hues = [], []
         for slot in range(self.num_slots):
             seed_B1 = left_BL.argmax(dim=1, keepdim=True)
-            hue_B13 = frame.hues_BL3.gather(1, seed_B1[..., None].expand(-1, -1, 3))
-            kernel_B1L = likeness(hue_B13, frame.hues_BL3) * _reach(grid_L2[seed_B1], grid_L2)
+            hue_B13 = frame.hues_BL3.take_along_dim(seed_B1[..., None], dim=1)
+            kernel_B1L = likeness(hue_B13, frame.hues_BL3) * _reach(_at(seed_B1, frame), frame.places_BL2)
             seeds.append(left_BL * kernel_B1L[:, 0] * free_BS1[:, slot])
             hues.append(hue_B13[:, 0])
             left_BL = left_BL - seeds[-1]
@@ -145,7 +135,12 @@ def fade(state: SlotState) -> SlotState:
     )
 
 
-def _reach(centre_BS2: Tensor, grid_L2: Tensor) -> Tensor:
-    """How near cells are to a centre, in [0, 1]: flat within an object's radius, then falling; float (B, S, L)."""
-    distance_BSL = torch.cdist(centre_BS2, grid_L2.expand(len(centre_BS2), -1, -1))
+def _at(cells_BS: Tensor, frame: Frame) -> Tensor:
+    """Places (B, S, 2) of cells."""
+    return frame.places_BL2.take_along_dim(cells_BS[..., None], dim=1)
+
+
+def _reach(centre_BS2: Tensor, places_BL2: Tensor) -> Tensor:
+    """How near places are to a centre, in [0, 1]: flat within an object's radius, then falling; float (B, S, L)."""
+    distance_BSL = torch.cdist(centre_BS2, places_BL2)
     return torch.exp(-((distance_BSL / _REACH) ** 4))

@@ -83,7 +83,7 @@ class VideoSAUR(TrainableTokenizer):
         weights = self.mixer.mixing_weights(slots_BTSD.flatten(0, 1))
         grid = rearrange(weights, "n s (y x) -> n s y x", y=side)
         masks = interpolate(grid, pixels_BT3YX.shape[-2:], mode="bilinear")
-        rest = (rearrange(v, "(b t) ... -> b t ...", b=batch) for v in (masks, *moments(weights, self.grid_L2)))
+        rest = (rearrange(v, "(b t) ... -> b t ...", b=batch) for v in (masks, *moments(weights, self.grid_L2[None])))
         return Tokens(slots_BTSD, *rest)
 
     def decode(self, slots_BTSD: Tensor) -> None:

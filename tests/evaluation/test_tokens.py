@@ -87,13 +87,14 @@ def test_probes_are_fitted_on_training_episodes_and_scored_on_test_episodes(qual
         objects = np.concatenate([data.file.episode(e, ["objects"])["objects"] for e in data.splits[split]])
         rows = {tuple(row) for row in objects.reshape(-1, objects.shape[-1])}
         assert {tuple(row) for row in samples.truth_NF.numpy()} <= rows
-    assert len(quality.samples["train"].episode_N) == 2 * 24 * 8  # four times six clips, two bodies in view
+    frames = 8 * 6 * 8  # eight times those of six clips of eight blocks
+    assert len(quality.samples["train"].episode_N) == 2 * frames  # two bodies in view
 
 
 def test_progress_counts_every_frame(module, data):
     frames = []
     measure(module, [], data, frames.append)
-    assert sum(frames) == num_frames(data) == (6 + 24) * 8
+    assert sum(frames) == num_frames(data) == (1 + 8) * 6 * 8
 
 
 def test_the_module_keeps_its_mode(module, data):

@@ -65,7 +65,7 @@ def agent_with(tokenizer: Tokenizer) -> WorldModelAgent:
 @pytest.fixture
 def model_agent() -> WorldModelAgent:
     torch.manual_seed(0)
-    return agent_with(SlotTokenizer(LearnedStart(num_slots=3, slot_dim=64)).eval())
+    return agent_with(SlotTokenizer(LearnedStart(num_slots=3, slot_dim=32)).eval())
 
 
 def test_world_model_agent_plans_blocks_in_time_order(model_agent):

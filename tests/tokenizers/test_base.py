@@ -37,8 +37,8 @@ def starts_of(cls: type) -> list[type | None]:
 def made(case: tuple, pixels_BT3YX: torch.Tensor) -> Tokenizer:
     cls, start = case
     torch.manual_seed(0)
-    trained = SlotTokenizer(LearnedStart(SLOTS, slot_dim=64))
-    first = start and start(SLOTS, slot_dim=64)
+    trained = SlotTokenizer(LearnedStart(SLOTS, slot_dim=32))
+    first = start and start(SLOTS, slot_dim=32)
     names = {"num_bodies": len(PushT.body_names), "attributes": PushT.attribute_names}
     sizes = {"grid": 4, "num_slots": SLOTS, "image_size": SIDE}
     parts = {"start": first, "initialiser": first, "features": ConvFeatures(image_size=SIDE)}

@@ -84,7 +84,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path, slots_run, episodes, 
 
 def slot_tokenizer(start: type[Start] = LearnedStart, seed: int = 0) -> SlotTokenizer:
     torch.manual_seed(seed)
-    return SlotTokenizer(start(3, slot_dim=64)).eval()
+    return SlotTokenizer(start(3, slot_dim=32)).eval()
 
 
 def test_the_fingerprint_changes_with_the_kind_and_is_the_same_for_a_copy():

@@ -25,8 +25,8 @@ def on_black() -> Foreground:
 
 
 def grouping(pixels: torch.Tensor, attention_BSL: torch.Tensor) -> float:
-    foreground = on_black()
-    return float(foreground.grouping_loss(foreground.difference(pixels), attention_BSL))
+    looked, cells_BL = on_black().look(pixels, torch.zeros(1, 4, 1))
+    return float(on_black().grouping_loss(looked, attention_BSL[:, :, cells_BL[0]]))
 
 
 def test_the_background_is_what_is_there_most_of_the_time():
@@ -50,6 +50,24 @@ def test_the_hue_is_the_same_where_a_cell_is_covered_in_part():
     half = 0.5**0.5
     expected = torch.tensor([[RED, GREEN, (half, half, 0.0), BLACK]])
     torch.testing.assert_close(on_black().hues(pixels), expected)
+
+
+def test_slots_look_at_the_cells_that_stand_out_most():
+    """On a grid of 16 x 16 cells, 96 of them; each with its own feature, hue and place."""
+    foreground = Foreground(64, patch=4)
+    foreground.background_3YX.zero_()
+    picked = torch.randperm(256, generator=torch.Generator().manual_seed(0))[:40]
+    salience = torch.zeros(256)
+    salience[picked] = torch.linspace(0.01, 0.2, 40)
+    cells = salience.reshape(1, 1, 16, 16).repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+    pixels = torch.cat([cells, torch.zeros(1, 2, 64, 64)], dim=1)
+    features = torch.randn(1, 256, 5, generator=torch.Generator().manual_seed(1))
+    looked, cells_BL = foreground.look(pixels, features)
+    assert cells_BL.shape == (1, 96) and cells_BL[0, :40].tolist() == picked.flip(0).tolist()
+    assert torch.equal(looked.features_BLK[0], features[0, cells_BL[0]])
+    assert torch.equal(looked.places_BL2[0], foreground.grid_G2[cells_BL[0]])
+    torch.testing.assert_close(looked.salience_BL[0, :40], torch.linspace(1, 0.05, 40))
+    assert looked.salience_BL[0, 40:].eq(0).all() and looked.hues_BL3[0, :40, 0].eq(1).all()
 
 
 def test_likeness_and_nearness_by_hand():

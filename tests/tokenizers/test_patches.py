@@ -11,7 +11,7 @@ from cjepa.tokenizers.starts import LearnedStart
 
 def patches(grid: int = 4) -> PatchTokenizer:
     torch.manual_seed(0)
-    return PatchTokenizer(SlotTokenizer(LearnedStart(3, slot_dim=64)), grid).eval()
+    return PatchTokenizer(SlotTokenizer(LearnedStart(3, slot_dim=32)), grid).eval()
 
 
 @pytest.fixture(scope="module")

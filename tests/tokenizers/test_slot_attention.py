@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cjepa.tokenizers.base import cell_centres
-from cjepa.tokenizers.slot_attention import InvariantSlotAttention, SlotState, moments
+from cjepa.tokenizers.slot_attention import Frame, InvariantSlotAttention, SlotState, moments
 from tests.contracts import stirred
 
 GRID, SLOTS, WIDTH = 8, 3, 16
@@ -32,7 +32,8 @@ def a_guess(memory: tuple[float, ...] = (1.0, 1.0, 1.0)) -> SlotState:
 @torch.no_grad()
 def looked(attention, guess, features, salience, iterations=2) -> tuple[SlotState, torch.Tensor]:
     hues = torch.nn.functional.normalize(drawn(1, GRID**2, 3, seed=3), dim=-1)
-    return attention(attention.hidden(features), hues, salience, GRID_L2, guess, iterations)
+    frame = Frame(features, hues, salience, GRID_L2[None])
+    return attention(attention.hidden(features), frame, guess, iterations)
 
 
 def test_slots_compete_and_those_without_an_object_own_nothing(attention):
@@ -92,7 +93,7 @@ def test_moments_by_hand():
     weights = torch.zeros(1, 3, 4)
     weights[0, 0] = torch.tensor([1.0, 1.0, 0.0, 0.0])  # the upper row of two by two cells
     weights[0, 1] = torch.tensor([0.0, 0.0, 0.0, 2.0])
-    position, scale = moments(weights, cell_centres(2))
+    position, scale = moments(weights, cell_centres(2)[None])
     torch.testing.assert_close(position[0], torch.tensor([[0.0, -0.5], [0.5, 0.5], [0.0, 0.0]]), atol=1e-3, rtol=0)
     # half a unit along x, none along y; a single cell has the smallest size there is, and nothing too
     torch.testing.assert_close(scale[0, :, 0], torch.tensor([(0.25 / 2) ** 0.5, 0.05, 0.05]), atol=1e-3, rtol=0)

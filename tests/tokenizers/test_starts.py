@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from cjepa.tokenizers.foreground import Foreground
-from cjepa.tokenizers.slot_attention import SlotState
-from cjepa.tokenizers.starts import Frame, LearnedStart, fade
+from cjepa.tokenizers.base import cell_centres
+from cjepa.tokenizers.slot_attention import Frame, SlotState
+from cjepa.tokenizers.starts import LearnedStart, fade
 from cjepa.types import Tokens
 from tests.tokenizers.squares import Squares, colour_tokenizer, slot_at, video
 
@@ -139,17 +139,17 @@ def a_state(slots: int, **values) -> SlotState:
 
 
 def test_a_learned_start_is_at_the_centre_of_what_is_there():
-    start, foreground = LearnedStart(2, slot_dim=4), Foreground(8, patch=4)
+    start = LearnedStart(2, slot_dim=4)
     salience = torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 3.0, 1.0]])
-    frame = Frame(torch.zeros(2, 4, 4), torch.zeros(2, 4, 3), salience)
-    state = start(None, frame, foreground.grid_L2)
+    frame = Frame(torch.zeros(2, 4, 4), torch.zeros(2, 4, 3), salience, cell_centres(2).expand(2, 4, 2))
+    state = start(None, frame)
     expected = torch.tensor([[0.0, 0.0], [-0.25, 0.5]])
     torch.testing.assert_close(state.position_BS2, expected[:, None].expand(2, 2, 2), atol=1e-3, rtol=0)
     spread = torch.tensor([0.5, (0.5 * (0.75 * 0.25**2 + 0.25 * 0.75**2)) ** 0.5])
     torch.testing.assert_close(state.scale_BS1[..., 0], spread[:, None].expand(2, 2), atol=1e-3, rtol=0)
     assert torch.equal(state.content_BSK, start.content.expand(2, -1, -1))
     assert state.memory_BS1.eq(1).all() and state.motion_BS2.eq(0).all()
-    assert start(state, frame, foreground.grid_L2) is state  # later on it has nothing to say
+    assert start(state, frame) is state  # later on it has nothing to say
 
 
 def test_fading_by_hand():

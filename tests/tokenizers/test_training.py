@@ -27,7 +27,7 @@ def batch(data) -> VideoBatch:
 
 def a_tokenizer(**changes) -> SlotTokenizer:
     torch.manual_seed(0)
-    return SlotTokenizer(LearnedStart(2, slot_dim=64), **changes)
+    return SlotTokenizer(LearnedStart(2, slot_dim=32), **changes)
 
 
 def a_module(**loss_weights: float) -> TokenizerTraining:

@@ -30,7 +30,7 @@ from cjepa.tokenizers.slots import SlotTokenizer
 from cjepa.tokenizers.starts import LearnedStart, SeededStart
 from cjepa.tokenizers.videosaur import VideoSAUR
 
-_WIDTH = 64
+_WIDTH = 32
 CONTENDERS: dict[str, Callable[[], Tokenizer]] = {
     "slots-2": lambda: SlotTokenizer(LearnedStart(2, _WIDTH)),
     "slots-6-seeded": lambda: SlotTokenizer(SeededStart(6, _WIDTH)),
