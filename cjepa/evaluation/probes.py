@@ -189,7 +189,7 @@ def fit_mlp(task: Task, is_class: bool, seed: int = 0) -> Probe:
         torch.manual_seed(seed)
         model = _mlp(inputs_ND.shape[1], width)
     loss_of = cross_entropy if is_class else mse_loss
-    optimizer = torch.optim.AdamW(model.parameters(), _LR, weight_decay=_WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(model.parameters(), _LR, weight_decay=_WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
     least, best = torch.inf, model.state_dict()
     for step in range(1, _STEPS + 1):
