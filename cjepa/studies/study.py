@@ -15,7 +15,7 @@ import yaml
 
 from cjepa import __version__
 from cjepa.errors import UserError
-from cjepa.reporting.records import peak_memory_mb, read_json, write_json
+from cjepa.reporting.records import TEST_RESULTS, peak_memory_mb, read_json, write_json
 from cjepa.reporting.report import build_report
 from cjepa.reporting.tables import results_table
 from cjepa.studies.done import Done
@@ -190,8 +190,9 @@ def _stage_key(stage: Stage, keys: dict[str, str]) -> str:
 
 
 def _rows(folder: Path) -> list[dict]:
-    path = folder / "results.json"
-    return read_json(path) if path.is_file() else []
+    return [
+        row for name in ("results.json", TEST_RESULTS) if (folder / name).is_file() for row in read_json(folder / name)
+    ]
 
 
 def _read_yaml(path: Path) -> Any:

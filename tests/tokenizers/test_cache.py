@@ -1,6 +1,7 @@
 """Token files of a trained tokenizer, and the tokenizer back from what they name."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +10,15 @@ import torch
 from cjepa.data.store import EpisodeFile, EpisodeWriter
 from cjepa.errors import UserError
 from cjepa.tokenizers import cache
-from cjepa.tokenizers.cache import TokenizerSpec, build_tokenizer, encode_clips, fingerprint, tokenize, tokenizer_spec
+from cjepa.tokenizers.cache import (
+    TokenizerSpec,
+    build_tokenizer,
+    encode_clips,
+    fingerprint,
+    in_parallel,
+    tokenize,
+    tokenizer_spec,
+)
 from cjepa.tokenizers.patches import PatchTokenizer
 from cjepa.tokenizers.slots import SlotTokenizer
 from cjepa.tokenizers.starts import LearnedStart, SeededStart, Start
@@ -118,6 +127,41 @@ def test_episodes_of_unequal_length_are_tokenized_as_if_alone(tmp_path, monkeypa
     assert partly.lengths.tolist() == [0, 4, 1, 7]
     found, expected = (file.episode(3)["tokens"] for file in (partly, tokens))
     np.testing.assert_allclose(found, expected, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_in_threads_come_back_in_order(threads):
+    tokenizer, before = slot_tokenizer(), torch.get_num_threads()
+    inside, read = set(), []
+
+    def encode(batch: int) -> int:
+        inside.add(torch.get_num_threads())
+        time.sleep(0.02 / (1 + batch))  # the later the faster
+        return batch
+
+    def batches():
+        for batch in range(9):
+            read.append(batch)
+            yield batch
+
+    torch.set_num_threads(threads)
+    try:
+        found = in_parallel(tokenizer, encode, batches())
+        assert next(found) == 0 and len(read) == 2 * threads + 1  # no more in memory than that
+        assert list(found) == list(range(1, 9))
+        assert inside == {1} and torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_error_in_a_thread_is_raised():
+    def encode(batch: int) -> int:
+        raise UserError("no")
+
+    before = torch.get_num_threads()
+    with pytest.raises(UserError, match="no"):
+        list(in_parallel(slot_tokenizer(), encode, range(3)))
+    assert torch.get_num_threads() == before
 
 
 def test_another_jobs_file_is_kept(tmp_path, slots_run, episodes):
