@@ -6,7 +6,6 @@
 """
 
 import argparse
-import itertools
 import json
 import time
 from pathlib import Path
@@ -25,7 +24,7 @@ from cjepa.reporting.tables import seconds_text
 DOCS = Path(__file__).parent
 PAGE = DOCS / "push-t.md"
 DATA = ("aimless", "purposeful")
-MODELS = ("cjepa-1", "oc-jepa")
+MODEL = "cjepa-1"
 REPLAYED_EPISODES = 100
 NEAR_PX = 160.0
 BINS = 8  # of each dimension
@@ -105,9 +104,9 @@ def page_block(result: dict) -> str:
 
     rates = {(row["model"], row["run"]): row for row in result["rows"] if row["metric"] == "success"}
     success = [["model", "trained on", *(f"{name} pairs" for name in DATA)]]
-    for model, name in itertools.product(MODELS, DATA):
-        runs = [f"{name}-{model}-on-{pairs}" for pairs in DATA]
-        success.append([model, name, *(rate_text(rates[run, run]) for run in runs)])
+    for name in DATA:
+        runs = [f"{name}-{MODEL}-on-{pairs}" for pairs in DATA]
+        success.append([MODEL, name, *(rate_text(rates[run, run]) for run in runs)])
     for model in ("random", "simulator-cem"):
         success.append([model, "", *(rate_text(rates[model, f"baselines-on-{pairs}"]) for pairs in DATA)])
     trials = sorted({row["n"] for row in rates.values()})

@@ -19,18 +19,15 @@ class ResumableShuffle(Sampler[int]):
     def __init__(self, num_rows: int, batch_size: int, seed: int, steps_done: int = 0):
         self.num_rows = num_rows
         self.seed = seed
-        self.epoch = 0
-        batches = max(num_rows // batch_size, 1)
-        self._rows_to_skip = steps_done % batches * batch_size
+        # Lightning's own count of epochs goes on by one when a run ends within an epoch, so that is not used
+        self._epoch, batch = divmod(steps_done, max(num_rows // batch_size, 1))
+        self._rows_to_skip = batch * batch_size
 
     def __len__(self) -> int:
         return self.num_rows
 
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before every epoch."""
-        self.epoch = epoch
-
     def __iter__(self) -> Iterator[int]:
-        rows = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_rows)
+        rows = np.random.default_rng([self.seed, self._epoch]).permutation(self.num_rows)
         skipped, self._rows_to_skip = self._rows_to_skip, 0
+        self._epoch += 1
         return iter(rows[skipped:].tolist())

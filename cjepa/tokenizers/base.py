@@ -6,7 +6,8 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from cjepa.types import Tokens
+from cjepa.errors import UserError
+from cjepa.types import Tokens, to_float_pixels
 
 
 class Tokenizer(nn.Module, ABC):
@@ -17,6 +18,8 @@ class Tokenizer(nn.Module, ABC):
 
     num_slots: int
     slot_dim: int
+    image_size: int | None = None
+    """Side in pixels of the square frames that it is made for; None for any."""
     column = "pixels"
     """The data column that :meth:`encode` reads; ``objects`` for those that look at the simulator's state instead."""
 
@@ -42,6 +45,22 @@ class TrainableTokenizer(Tokenizer):
     @abstractmethod
     def loss_terms(self, pixels_BT3YX: Tensor) -> dict[str, Tensor]:
         """Unweighted scalar losses of a clip by name; the same names every time."""
+
+
+def float_frames(tokenizer: Tokenizer, pixels_YXC: Tensor) -> Tensor:
+    """uint8 frames ``(..., Y, X, 3)`` -> what the tokenizer takes, float ``(..., 3, Y, X)`` in [0, 1].
+
+    Raises:
+        UserError: it is made for frames of another size.
+    """
+    height, width = pixels_YXC.shape[-3:-1]
+    if tokenizer.image_size not in (None, height) or tokenizer.image_size not in (None, width):
+        raise UserError(
+            f"frames of {width} x {height} pixels, but this {type(tokenizer).__name__} is made for "
+            f"{tokenizer.image_size} x {tokenizer.image_size}; collect with --env_kwargs.image_size "
+            f"{tokenizer.image_size}, or train one with an image_size of {height}"
+        )
+    return to_float_pixels(pixels_YXC)
 
 
 def centroids(masks_BSYX: Tensor) -> Tensor:

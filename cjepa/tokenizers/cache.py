@@ -20,11 +20,10 @@ from cjepa.data.parts import ResumableWriter, complete_file, write_part
 from cjepa.data.splits import EpisodesWithout
 from cjepa.data.store import EpisodeFile
 from cjepa.errors import UserError
-from cjepa.tokenizers.base import Tokenizer
+from cjepa.tokenizers.base import Tokenizer, float_frames
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.patches import PatchTokenizer
 from cjepa.tokenizers.training import load_tokenizer
-from cjepa.types import to_float_pixels
 
 _FRAMES_PER_BATCH = 256
 _CARRIED_COLUMNS = ("action", "proprio", "state")
@@ -117,7 +116,8 @@ def encode_clips(tokenizer: Tokenizer, rows_BT: torch.Tensor) -> torch.Tensor:
     device = _device(tokenizer)
     rows_BT = rows_BT.to(device)
     with torch.autocast(device.type, torch.bfloat16):
-        tokens = tokenizer.encode(to_float_pixels(rows_BT) if tokenizer.column == "pixels" else rows_BT).slots_BTSD
+        inputs_BT = float_frames(tokenizer, rows_BT) if tokenizer.column == "pixels" else rows_BT
+        tokens = tokenizer.encode(inputs_BT).slots_BTSD
     return tokens.float().cpu()
 
 

@@ -37,6 +37,8 @@ class FeatureEncoder(nn.Module, ABC):
 
     channels: int
     side: int
+    frame_size: int | None = None
+    """Side in pixels of the frames that it is made for; None for any."""
 
     def prepare(self, pixels_B3YX: Tensor) -> None:  # noqa: B027 - most need nothing
         """Look at training frames, once, before training."""
@@ -66,7 +68,7 @@ class ConvFeatures(FeatureEncoder):
         super().__init__()
         self.channels = channels
         self.encoder = ConvEncoder(channels, in_channels=3).requires_grad_(False)
-        self.side = image_size // self.encoder.patch
+        self.frame_size, self.side = image_size, image_size // self.encoder.patch
         self.register_buffer("mean_K11", torch.zeros(channels, 1, 1))
         self.register_buffer("std_K11", torch.ones(channels, 1, 1))
 

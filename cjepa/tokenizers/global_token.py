@@ -44,6 +44,7 @@ class GlobalTokenizer(TrainableTokenizer):
             Rearrange("n c y x -> n (c y x)"),
             Rearrange("n (c y x) -> n c y x", y=_LAST_SIDE, x=_LAST_SIDE),
         )
+        self.image_size = image_size
         self.encoder = nn.Sequential(*down, nn.GELU(), to_flat, nn.Linear(flat, dim))
         self.decoder = nn.Sequential(nn.Linear(dim, flat), nn.GELU(), to_grid, *up)
 

@@ -31,6 +31,7 @@ class PatchTokenizer(Tokenizer):
         if side % grid:
             raise ValueError(f"a grid of {grid} does not divide the encoder's {side} x {side} cells")
         self.trained = trained
+        self.image_size = trained.image_size
         self.grid = grid
         self.num_slots = grid * grid
         self.slot_dim = 3 * channels

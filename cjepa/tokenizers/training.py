@@ -12,9 +12,9 @@ from torchmetrics import Metric, MetricCollection
 from cjepa.checkpoints import load_module, read_checkpoint
 from cjepa.errors import UserError
 from cjepa.optim import adamw_with_warmup_cosine
-from cjepa.tokenizers.base import TrainableTokenizer
+from cjepa.tokenizers.base import TrainableTokenizer, float_frames
 from cjepa.tokenizers.initialisers import hints_from_labels
-from cjepa.types import Tokens, VideoBatch, to_float_pixels
+from cjepa.types import Tokens, VideoBatch
 
 _PREPARING_FRAMES = 512
 
@@ -114,11 +114,11 @@ class TokenizerTraining(L.LightningModule):
         """Show the tokenizer training frames, unless a checkpoint brings what it made of them."""
         if self.trainer.ckpt_path is None:
             frames = self.trainer.datamodule.sample_frames(_PREPARING_FRAMES)
-            self.tokenizer.prepare(to_float_pixels(frames).to(self.device))
+            self.tokenizer.prepare(float_frames(self.tokenizer, frames).to(self.device))
 
     def _inputs(self, batch: VideoBatch) -> tuple[Tensor, ...]:
         """What the tokenizer's methods take: frames, and hints at the first frame's objects if it wants any."""
-        pixels_BT3YX = to_float_pixels(batch.pixels_BTYXC)
+        pixels_BT3YX = float_frames(self.tokenizer, batch.pixels_BTYXC)
         if not self.tokenizer.hint_dim:
             return (pixels_BT3YX,)
         if batch.labels_BTYX is None:

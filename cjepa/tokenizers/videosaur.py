@@ -49,6 +49,7 @@ class VideoSAUR(TrainableTokenizer):
     ):
         super().__init__()
         self.backbone = features
+        self.image_size = features.frame_size
         self.num_slots, self.hint_dim = initialiser.num_slots, initialiser.hint_dim
         self.slot_dim = dim = initialiser.slot_dim
         self.temperature = temperature

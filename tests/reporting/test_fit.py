@@ -228,3 +228,24 @@ def test_predictions_are_plain_tensors(tmp_path, world_model_run, slot_tokens):
     assert predictions["tokens_BHSD"].shape == clip.tokens_BTSD[:, 3:].shape
     # two steps old, the model still says that nearly nothing changes: in px, not in its own scale
     assert (predictions["proprio_BHP"][:, 0, :2] - clip.proprio_BTP[:, 2, :2]).abs().max() < 100
+
+
+def test_a_longer_training_goes_on_with_the_clips_that_come_next(tmp_path, slot_tokens, monkeypatch):
+    """A run that ended in the middle of an epoch, and epochs of two batches."""
+    step, seen = WorldModel.training_step, []
+
+    def watched(module, batch, batch_idx):
+        seen.append(float(batch[0].double().sum()))
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(WorldModel, "training_step", watched)
+    words = ["--trainer.val_check_interval=1", "--data.init_args.batch_size=16", "--trainer.limit_val_batches=0"]
+    fit_with(tmp_path / "whole", slot_tokens, [*words, "--trainer.max_steps=6"])
+    whole = seen.copy()
+    for first in (1, 3):
+        seen.clear()
+        run = fit_with(tmp_path / f"run{first}", slot_tokens, [*words, f"--trainer.max_steps={first}"])
+        last = run / "checkpoints" / "last.ckpt"
+        fit_with(run, slot_tokens, [*words, "--trainer.max_steps=6", "--ckpt_path", str(last)])
+        assert seen == whole
+    assert len(set(whole)) == 6

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from cjepa.envs.pusht import PushT
-from cjepa.tokenizers.base import Tokenizer, TrainableTokenizer, cell_centres, centroids
+from cjepa.errors import UserError
+from cjepa.tokenizers.base import Tokenizer, TrainableTokenizer, cell_centres, centroids, float_frames
 from cjepa.tokenizers.features import ConvFeatures
 from cjepa.tokenizers.initialisers import ConditionedSlots, GaussianSlots, Initialiser, LearnedSlots
 from cjepa.tokenizers.slots import SlotTokenizer
@@ -111,6 +112,17 @@ def test_contract_a_frame_knows_nothing_of_the_frames_after_it(tokenizer, clips)
         for first, second in zip(whole, other, strict=True):
             torch.testing.assert_close(second[:, :2], first[:, :2], atol=1e-4, rtol=1e-4)
     assert (tokenizer.encode(changed).slots_BTSD[:, 2:] - whole.slots_BTSD[:, 2:]).abs().max() > APART
+
+
+@with_starts(Tokenizer)
+def test_contract_frames_of_another_size_are_refused(tokenizer):
+    if tokenizer.column != "pixels":
+        return
+    assert tokenizer.image_size == SIDE
+    assert float_frames(tokenizer, torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8)).shape == (1, 3, SIDE, SIDE)
+    for height, width in ((SIDE, 2 * SIDE), (2 * SIDE, SIDE)):
+        with pytest.raises(UserError, match=rf"{width} x {height} pixels.* {SIDE} x {SIDE}; collect with"):
+            float_frames(tokenizer, torch.zeros(1, height, width, 3, dtype=torch.uint8))
 
 
 @with_starts(Tokenizer)
