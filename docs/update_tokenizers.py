@@ -28,8 +28,11 @@ SCORES = {  # heading -> metrics, the first that was measured is shown
 def trained(study: Path) -> list[dict]:
     """One row for every tokenizer of a study and seed: what it took to train, and all its scores."""
     rows = []
-    for folder in sorted(study.glob("fit-*"), key=lambda path: path.stat().st_ctime):
-        name, _, seed = folder.name.removeprefix("fit-").rpartition("-")
+    for stage in read_json(study / "study.json")["stages"]:
+        if stage["command"] != "fit":
+            continue
+        folder = study / stage["name"]
+        name, _, seed = stage["name"].removeprefix("fit-").rpartition("-")
         record, data = read_json(folder / "run.json"), yaml.safe_load((folder / "config.yaml").read_text())["data"]
         scores = read_json(study / f"{name}-{seed}" / TEST_RESULTS)
         clips = data["init_args"]
@@ -57,7 +60,7 @@ def page_block(result: dict) -> str:
     """What stands between the markers of the page."""
     parts = []
     for environment, title in TITLES.items():
-        table = [["tokenizer", "seed", "tokens x dim", *SCORES, "parameters", "trained for", "frames/s in training"]]
+        table = [["tokenizer", "seed", "tokens x dim", *SCORES, "parameters", "trained in", "frames/s"]]
         for row in result["rows"]:
             if row["environment"] == environment:
                 table.append(_cells(row))
@@ -79,9 +82,8 @@ def _cells(row: dict) -> list[str]:
 
 
 def _score(score: dict) -> str:
-    if abs(score["value"]) > 1:  # dB
-        return f"{score['value']:.1f}"
-    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
+    digits = 1 if score["high"] > 1 else 3  # dB, or shares
+    return f"{score['value']:.{digits}f} [{score['low']:.{digits}f}, {score['high']:.{digits}f}]"
 
 
 def main() -> None:

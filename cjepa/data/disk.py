@@ -1,6 +1,7 @@
 """Disks that are full, folders that cannot be written to, files that others hold: one clear line, nothing lost."""
 
 import errno
+import glob
 import io
 import os
 from collections.abc import Iterator
@@ -34,6 +35,24 @@ def _reason(path: Path, error: OSError) -> str:
     if error.errno in _HELD:
         return "another program is writing it; wait for that program or stop it"
     return " ".join(str(error).split())
+
+
+def remove_abandoned(path: Path) -> None:
+    """Delete ``NAME.PID.partial`` beside ``path`` where the process PID, that was making it, has been killed."""
+    for partial in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+        pid = partial.name.removeprefix(f"{path.name}.").removesuffix(".partial")
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            partial.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class HDF5Target(io.FileIO):

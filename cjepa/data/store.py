@@ -16,7 +16,7 @@ import hdf5plugin
 import numpy as np
 
 from cjepa import __version__
-from cjepa.data.disk import HDF5Target, clear_errors
+from cjepa.data.disk import HDF5Target, clear_errors, remove_abandoned
 from cjepa.data.episodes import DamagedEpisode, Episode, Episodes
 from cjepa.errors import UserError
 
@@ -48,6 +48,7 @@ class EpisodeWriter:
         self._partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         with clear_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(self.path)
             self._target = HDF5Target(self._partial)
         self._file = h5py.File(self._target, "w", libver="latest")
         self._attributes = {"format": format, "version": VERSION, "cjepa": __version__, **attributes}

@@ -87,9 +87,10 @@ class Task(NamedTuple):
 
 def read_bodies(file: EpisodeFile) -> Bodies | None:
     """Names of bodies and attributes; None where the episodes have no ``objects`` or do not say."""
-    if "objects" not in file.columns or "attribute_names" not in file.attributes:
+    said = ("body_names", "attribute_names")
+    if "objects" not in file.columns or not set(said) <= set(file.attributes):
         return None
-    return Bodies(*(json.loads(file.attributes[key]) for key in ("body_names", "attribute_names")))
+    return Bodies(*(json.loads(file.attributes[key]) for key in said))
 
 
 def object_samples(

@@ -23,7 +23,7 @@ from cjepa.reporting.progress import ProgressBar
 from cjepa.reporting.records import versions
 from cjepa.reporting.report import build_report
 from cjepa.reporting.tables import results_table
-from cjepa.studies.done import Done
+from cjepa.studies.done import Done, experiments_of
 from cjepa.tokenizers.cache import tokenize, tokenizer_spec
 
 
@@ -56,7 +56,7 @@ def tokenize_command(
     slots, width = file.columns["tokens"][0][1:]
     return Done(
         [f"{out}: {file.env_steps} frames as {slots} tokens x {width} ({bar.rate})"],
-        next_command=f"cjepa fit -c experiments/pusht/cjepa.yaml --data.init_args.path {out}",
+        next_command=f"cjepa fit -c {experiments_of(source.attributes)}/cjepa.yaml --data.init_args.path {out}",
     )
 
 

@@ -1,6 +1,7 @@
 """What every verb gives back to the command line."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class Done(NamedTuple):
@@ -11,3 +12,9 @@ class Done(NamedTuple):
     next_command: str | None = None
     failed: bool = False
     """A check found a fault: exit code 1."""
+
+
+def experiments_of(attributes: Mapping[str, Any]) -> str:
+    """The folder of YAMLs for episodes: ``experiments/collide`` for ``cjepa/Collide-v0``, else Push-T's."""
+    namespace, _, name = str(attributes.get("env_id", "")).partition("/")
+    return f"experiments/{name.partition('-')[0].lower() if namespace == 'cjepa' else 'pusht'}"

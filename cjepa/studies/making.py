@@ -11,7 +11,7 @@ from cjepa.data.twins import TwinCollection, check_twins, collect_twins, twins_p
 from cjepa.data.workers import default_workers
 from cjepa.envs.policies import Policy
 from cjepa.reporting.progress import ProgressBar
-from cjepa.studies.done import Done
+from cjepa.studies.done import Done, experiments_of
 
 
 def collect_command(
@@ -68,10 +68,9 @@ def collect_command(
     lines = [f"{out}: {size}, fingerprint {file.fingerprint} ({bar.rate})"]
     if twins:
         lines.append(_collect_twins(TwinCollection(file, twins, seed), workers or default_workers(), resume))
-    folder = env_id.rpartition("/")[2].partition("-")[0].lower()  # cjepa/PushT-v0 -> pusht
     return Done(
         lines,
-        next_command=f"cjepa fit -c experiments/{folder}/tokenizer.yaml --data.init_args.path {out}",
+        next_command=f"cjepa fit -c {experiments_of(attributes)}/tokenizer.yaml --data.init_args.path {out}",
     )
 
 

@@ -20,6 +20,9 @@ class Tokenizer(nn.Module, ABC):
     slot_dim: int
     image_size: int | None = None
     """Side in pixels of the square frames that it is made for; None for any."""
+    revision = 1
+    """To be counted up when :meth:`encode` makes something else of the same weights: old token files are then not
+    taken for new ones."""
     column = "pixels"
     """The data column that :meth:`encode` reads; ``objects`` for those that look at the simulator's state instead."""
 
@@ -58,7 +61,7 @@ def float_frames(tokenizer: Tokenizer, pixels_YXC: Tensor) -> Tensor:
         raise UserError(
             f"frames of {width} x {height} pixels, but this {type(tokenizer).__name__} is made for "
             f"{tokenizer.image_size} x {tokenizer.image_size}; collect with --env_kwargs.image_size "
-            f"{tokenizer.image_size}, or train one with an image_size of {height}"
+            f"{tokenizer.image_size} (or convert so), or train a tokenizer with an image_size of {height}"
         )
     return to_float_pixels(pixels_YXC)
 

@@ -26,6 +26,7 @@ from cjepa.tokenizers.patches import PatchTokenizer
 from cjepa.tokenizers.training import load_tokenizer
 
 _FRAMES_PER_BATCH = 256
+_MOST_THREADS = 16  # every thread holds a batch or two
 _CARRIED_COLUMNS = ("action", "proprio", "state")
 _Batch, _Encoded = TypeVar("_Batch"), TypeVar("_Encoded")
 
@@ -95,7 +96,9 @@ def _is_oracle(source: str) -> bool:
 
 def fingerprint(tokenizer: Tokenizer) -> str:
     """16 hex digits that change with the kind of tokenizer and with any weight."""
-    digest = hashlib.sha256(f"{type(tokenizer).__name__} {tokenizer.num_slots} {tokenizer.slot_dim}".encode())
+    kind = type(tokenizer)
+    text = f"{kind.__name__} {kind.revision} {tokenizer.num_slots} {tokenizer.slot_dim}"
+    digest = hashlib.sha256(text.encode())
     for name, value in sorted(tokenizer.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().numpy().tobytes())
@@ -186,7 +189,7 @@ def in_parallel(
         batches: read in the calling thread, a few ahead.
     """
     available = torch.get_num_threads()
-    threads = available if _device(tokenizer).type == "cpu" else 1
+    threads = min(available, _MOST_THREADS) if _device(tokenizer).type == "cpu" else 1
     pending: deque[Future[_Encoded]] = deque()
     torch.set_num_threads(1)
     try:
@@ -198,6 +201,8 @@ def in_parallel(
             while pending:
                 yield pending.popleft().result()
     finally:
+        for future in pending:
+            future.cancel()
         torch.set_num_threads(available)
 
 

@@ -14,8 +14,10 @@ from cjepa.tokenizers.slot_attention import Frame
 _FULLY_SALIENT = 0.2  # difference from the background, of 1, from which on a pixel counts fully
 _HUE_UNIT = 0.1  # unit vectors that far apart begin to look different
 _NEAR_UNIT = 0.5  # a quarter of the frame
+_FEWEST_CELLS = 48
 _LOOKED_AT = 0.375  # of all cells
-_GROUPED_CELLS = 48
+_GROUPED = 0.1875  # of all cells
+_MOST_GROUPED = 192
 
 
 class Foreground(nn.Module):
@@ -56,16 +58,19 @@ class Foreground(nn.Module):
     def look(self, difference_B3YX: Tensor, features_BGK: Tensor) -> tuple[Frame, Tensor]:
         """The cells that slots look at, most salient first, and their indices (B, L).
 
-        Foreground covers a small part of a frame and slots own nothing else, so the rest need not be attended to.
+        Foreground covers a small part of a frame and slots own nothing else, so the rest need not be attended to. Where
+        it covers more than three eighths, what stands out least is left out.
         """
-        cells = len(self.grid_G2)
-        looked_at = min(cells, max(_GROUPED_CELLS, int(_LOOKED_AT * cells)))
+        looked_at = self._cells(_LOOKED_AT)
         salience_BG, cells_BG = self.salience(difference_B3YX).sort(dim=1, descending=True, stable=True)
         salience_BL, cells_BL = salience_BG[:, :looked_at], cells_BG[:, :looked_at]
         features, hues = (
             values.take_along_dim(cells_BL[..., None], dim=1) for values in (features_BGK, self.hues(difference_B3YX))
         )
         return Frame(features, hues, salience_BL, self.grid_G2[cells_BL]), cells_BL
+
+    def _cells(self, share: float) -> int:
+        return min(len(self.grid_G2), max(_FEWEST_CELLS, int(share * len(self.grid_G2))))
 
     def grouping_loss(self, frame: Frame, attention_BSL: Tensor) -> Tensor:
         """Similarity and proximity: nearby foreground of one colour is one object, of two colours is two.
@@ -77,9 +82,11 @@ class Foreground(nn.Module):
             frame: from :meth:`look`.
             attention_BSL: which slot owns a cell, summing to 1 over S.
         """
-        # pairs of the least salient cells weigh next to nothing
-        _, hues_BL3, salience_BL, places_BL2 = (values[:, :_GROUPED_CELLS] for values in frame)
-        attention_BSL = attention_BSL[:, :, :_GROUPED_CELLS]
+        # Pairs of the least salient cells weigh next to nothing; of a fine grid a sample is enough.
+        cells = self._cells(_GROUPED)
+        step = -(-cells // _MOST_GROUPED)
+        _, hues_BL3, salience_BL, places_BL2 = (values[:, :cells:step] for values in frame)
+        attention_BSL = attention_BSL[:, :, :cells:step]
         alike_BLL = likeness(hues_BL3, hues_BL3)
         near_BLL = nearness(places_BL2, places_BL2)
         weight_BLL = salience_BL[:, :, None] * salience_BL[:, None, :] * near_BLL

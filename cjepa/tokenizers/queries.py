@@ -21,7 +21,8 @@ class QueryAttention(InvariantSlotAttention):
 
     This is plain cross-attention, as in Perceiver (Jaegle et al., 2021) and DETR (Carion et al., 2020): each query
     takes what it wants, whoever else has it. It always finds something, so that a query never loses its object from
-    view.
+    view. That near cells count more is part of the competition, and missing too: alone it would make what a query sees
+    smaller from round to round.
     """
 
     def forward(
@@ -66,7 +67,7 @@ class QueryTokenizer(SlotTokenizer):
         channels: int = 32,
         hidden_dim: int = 128,
         iterations: int = 3,
-        later_iterations: int = 1,
+        later_iterations: int = 2,
         image_size: int = 64,
         foreground_weight: float = 8.0,
     ):

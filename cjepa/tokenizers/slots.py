@@ -63,7 +63,12 @@ class SlotTokenizer(TrainableTokenizer):
         image_size: side of the square frames in pixels, a multiple of 4.
         foreground_weight: extra weight of foreground pixels in the reconstruction loss: objects cover a few percent of
             a frame and the loss would hardly see them.
+
+    Raises:
+        ValueError: the size is another.
     """
+
+    revision = 2
 
     def __init__(
         self,
@@ -77,6 +82,8 @@ class SlotTokenizer(TrainableTokenizer):
         foreground_weight: float = 8.0,
     ):
         super().__init__()
+        if image_size < ConvEncoder.patch or image_size % ConvEncoder.patch:
+            raise ValueError(f"image_size: expected a multiple of {ConvEncoder.patch}, not {image_size}")
         self.start = start
         self.num_slots = start.num_slots
         self.content_dim = content_dim

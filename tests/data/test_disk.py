@@ -191,3 +191,15 @@ def test_parts_stay_whatever_is_refused(tmp_path, monkeypatch):
 def test_what_the_system_refuses(number, told):
     with pytest.raises(UserError, match=f"^data/a.h5: .*{told}"), clear_errors(Path("data/a.h5")):
         raise OSError(number, os.strerror(number))
+
+
+def test_what_a_killed_process_left_goes_and_what_others_make_stays(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, others = (tmp_path / f"made.h5.{pid}.partial" for pid in (ended.pid, os.getppid()))
+    unrelated = [tmp_path / f"other.h5.{ended.pid}.partial", tmp_path / "made.h5.mine.partial"]
+    for path in (left, others, *unrelated):
+        path.write_text("half")
+    with EpisodeWriter(tmp_path / "made.h5", "cjepa-episodes", {}) as writer:
+        writer.append({"state": np.zeros((3, 2), np.float32)})
+    assert not left.exists() and all(path.read_text() == "half" for path in (others, *unrelated))

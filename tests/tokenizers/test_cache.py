@@ -102,6 +102,12 @@ def test_the_fingerprint_changes_with_the_kind_and_is_the_same_for_a_copy():
     assert fingerprint(PatchTokenizer(ours, 4)) not in (fingerprint(ours), fingerprint(PatchTokenizer(ours, 8)))
 
 
+def test_the_fingerprint_changes_with_the_revision_of_the_code(monkeypatch):
+    before = fingerprint(slot_tokenizer())
+    monkeypatch.setattr(SlotTokenizer, "revision", SlotTokenizer.revision + 1)
+    assert fingerprint(slot_tokenizer()) != before
+
+
 @pytest.mark.parametrize("start", [LearnedStart, SeededStart])
 def test_episodes_of_unequal_length_are_tokenized_as_if_alone(tmp_path, monkeypatch, episodes, start):
     lengths = [9, 4, 1, 7]

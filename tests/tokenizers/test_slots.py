@@ -85,3 +85,22 @@ def test_rounds_of_attention_at_the_first_frame_and_at_the_others():
     )
     assert torch.equal(usual[0], later[0]) and not torch.equal(usual[1], later[1])
     assert not torch.equal(usual[0], first[0])
+
+
+@pytest.mark.parametrize("size", [0, 2, 66])
+def test_sizes_that_cells_do_not_divide(size):
+    with pytest.raises(ValueError, match=f"image_size: expected a multiple of 4, not {size}"):
+        a_tokenizer(image_size=size)
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_other_sizes_than_64(size):
+    """The same picture in other sizes: the square is at the same place."""
+    clip = torch.ones(1, 2, 3, size, size)
+    unit = size // 16
+    clip[..., 4 * unit : 8 * unit, 9 * unit : 13 * unit] = 0.0
+    tokenizer = stirred(a_tokenizer(num_slots=1, image_size=size))
+    tokens = tokenizer.encode(clip)
+    assert tokens.masks_BTSYX.shape[-2:] == (size, size)
+    torch.testing.assert_close(tokens.positions_BTS2[0, 0, 0], torch.tensor([0.375, -0.25]), atol=0.01, rtol=0)
+    assert all(torch.isfinite(term) for term in tokenizer.loss_terms(clip).values())

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch.nn.functional import grid_sample
 
 from cjepa.tokenizers.base import centroids
-from cjepa.tokenizers.sprites import POSITION_DIM, GlimpseEncoder, SpriteDecoder, embed_position, read_position
+from cjepa.tokenizers.sprites import POSITION_DIM, GlimpseEncoder, SpriteDecoder, _look, embed_position, read_position
 
 
 def places(count: int = 50) -> torch.Tensor:
@@ -70,3 +71,15 @@ def test_a_glimpse_does_not_depend_on_where_the_object_is():
     content = glimpse(frames, owned, centres[:, None], torch.full((3, 1, 1), 0.1))
     torch.testing.assert_close(content[0], content[1], atol=1e-5, rtol=0)
     assert (content[0] - content[2]).abs().max() > 1e-3  # but on what it looks like it does
+
+
+def test_glimpses_and_sprites_are_bilinear(decoder):
+    """As PyTorch's own sampling, which is slower on a CPU; also at and beyond the border."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(3, 2, 12, 20, generator=generator)
+    places = torch.rand(3, 4, 2, 9, generator=generator) * 2.6 - 1.3
+    x, y = places[:, :, 0], places[:, :, 1]
+    grid = torch.stack([x[..., None, :].expand(-1, -1, 9, -1), y[..., :, None].expand(-1, -1, -1, 9)], dim=-1)
+    for slot in range(4):
+        expected = grid_sample(images, grid[:, slot], align_corners=False)
+        torch.testing.assert_close(_look(images[:, None], places)[:, slot], expected, atol=1e-5, rtol=1e-5)

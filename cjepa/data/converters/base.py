@@ -113,6 +113,7 @@ def convert(converter: Converter, out: Path, on_progress: Callable[[int], None])
         UserError: ``out`` exists, or an episode is not what the format promises; nothing is left then.
     """
     extra = converter.extra_file(out)
+    extra_so_far = None if extra is None else extra.with_name(f".{extra.name}.partial")
     _refuse_existing(out, extra)
     attributes = {"source": str(converter.source), "source_format": converter.name, **converter.attributes()}
     first: Episode | None = None
@@ -126,8 +127,11 @@ def convert(converter: Converter, out: Path, on_progress: Callable[[int], None])
         if first is None:
             raise UserError(f"{converter.source}: there are no episodes in it")
         _refuse_existing(out, extra)  # a long conversion leaves time for another one
-        if extra is not None:
-            converter.write_extra(extra)
+        if extra_so_far is not None:
+            extra_so_far.unlink(missing_ok=True)  # of a run that was killed
+            converter.write_extra(extra_so_far)
+    if extra_so_far is not None:
+        extra_so_far.rename(extra)
     return EpisodeFile(out)
 
 

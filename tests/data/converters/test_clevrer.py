@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from cjepa.data.converters.base import convert, open_source
-from cjepa.data.converters.clevrer import ATTRIBUTES
+from cjepa.data.converters.clevrer import ATTRIBUTES, Clevrer
 from cjepa.errors import UserError
+from cjepa.evaluation.probes import read_bodies
 from cjepa.reporting.video import write_video
 from tests.conftest import ignore_progress
 from tests.data.converters.episodes import frames
@@ -155,3 +156,25 @@ def test_questions_of_another_conversion_stay(source, tmp_path):
     with pytest.raises(UserError, match="out.questions.jsonl exists"):
         convert(open_source("clevrer", source, {}), tmp_path / "out.h5", ignore_progress)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out.questions.jsonl", "mine")]
+
+
+def test_a_conversion_that_fails_late_leaves_nothing_in_its_own_way(source, tmp_path, monkeypatch):
+    """Questions are written last; without them there is no file, and the same command works afterwards."""
+    out = tmp_path / "clevrer.h5"
+    write = Clevrer.write_extra
+
+    def cut_short(converter, path):
+        path.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Clevrer, "write_extra", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        convert(open_source("clevrer", source, {}), out, ignore_progress)
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+    monkeypatch.setattr(Clevrer, "write_extra", write)
+    convert(open_source("clevrer", source, {}), out, ignore_progress)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clevrer.h5", "clevrer.questions.jsonl"]
+
+
+def test_without_label_images_and_names_there_is_nothing_to_probe(made):
+    assert read_bodies(made) is None
