@@ -153,8 +153,13 @@ def clip_starts(file: Episodes, episodes: np.ndarray, blocks: int, frame_stride:
 
 def training_loader(data: L.LightningDataModule, dataset: Dataset, num_workers: int = 0) -> DataLoader:
     """Shuffled batches that a resumed run continues exactly; ``data`` has batch_size, shuffle_seed and a trainer."""
-    steps_done = data.trainer.global_step if data.trainer else 0
-    sampler = ResumableShuffle(len(dataset), data.batch_size, data.shuffle_seed, steps_done)
+    trainer = data.trainer
+    progress = (
+        (trainer.global_step * trainer.accumulate_grad_batches, trainer.global_rank, trainer.world_size)
+        if trainer
+        else (0, 0, 1)
+    )
+    sampler = ResumableShuffle(len(dataset), data.batch_size, data.shuffle_seed, *progress)
     return DataLoader(
         dataset,
         batch_size=data.batch_size,
