@@ -150,6 +150,8 @@ def _lightning(verb: str, rest: list[str]):
     from cjepa.studies.done import Done
 
     cli = CJEPACLI([verb, *rest])
+    if not cli.trainer.is_global_zero:  # of several processes one speaks
+        return Done([])
     following = f"cjepa report {cli.run_dir}" if verb in ("fit", "test") else None
     return Done([str(cli.run_dir)], cli.table, following)
 

@@ -4,9 +4,10 @@ import shutil
 from pathlib import Path
 
 from cjepa.checkpoints import export_checkpoint, find_checkpoint
-from cjepa.reporting.records import read_json, replacing
+from cjepa.reporting.records import TEST_RESULTS, read_json, replacing
 
-_RECORDS = ("run.json", "results.json")
+_RESULTS = ("results.json", TEST_RESULTS)
+_RECORDS = ("run.json", *_RESULTS)
 
 
 def export_run(run: str, folder: Path) -> Path:
@@ -47,8 +48,14 @@ def _card(folder: Path) -> list[str]:
             f"- commit {record['git']['commit'] if record.get('git') else 'unknown'}",
             f"- command: `{record['command']}`",
         ]
-    if (folder / "results.json").is_file():
-        lines += ["", "| metric | value | split |", "| --- | --- | --- |"]
-        rows = read_json(folder / "results.json")
-        lines += [f"| {row['metric']} | {row['value']:.4g} | {row['split']} |" for row in rows]
+    rows = [row for name in _RESULTS if (folder / name).is_file() for row in read_json(folder / name)]
+    if rows:
+        lines += ["", "| split | metric | value [95 %] | n |", "| --- | --- | --- | --- |"]
+        lines += [f"| {row['split']} | {row['metric']} | {_value(row)} | {row.get('n') or ''} |" for row in rows]
     return lines
+
+
+def _value(row: dict) -> str:
+    numbers = [row[key] for key in ("value", "low", "high")]
+    value, low, high = ("?" if number is None else f"{number:.4g}" for number in numbers)
+    return value if row["low"] is None else f"{value} [{low}, {high}]"

@@ -1,6 +1,7 @@
 """A run as a folder to share."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -36,6 +37,15 @@ def test_it_is_small_and_says_what_it_is(exported, slots_run):
     card = (exported / "README.md").read_text()
     record = json.loads((slots_run / "run.json").read_text())
     assert card.startswith("# my-slots") and record["data"]["fingerprint"] in card and "| fg_ari |" in card
+
+
+def test_results_on_test_episodes_come_along(slots_run, tmp_path):
+    run = shutil.copytree(slots_run, tmp_path / "run")
+    row = {"metric": "fg_ari", "value": 0.98765, "low": 0.9, "high": None, "n": 7, "split": "test"}
+    (run / "results_test.json").write_text(json.dumps([row]))
+    assert main(["export", str(run), "--out", str(tmp_path / "my-slots")]) == 0
+    assert "| test | fg_ari | 0.9877 [0.9, ?] | 7 |" in (tmp_path / "my-slots" / "README.md").read_text()
+    assert json.loads((tmp_path / "my-slots" / "results_test.json").read_text()) == [row]
 
 
 def test_it_is_accepted_wherever_a_run_is(exported, episodes_path, tmp_path, capsys, monkeypatch):

@@ -1,0 +1,45 @@
+"""The trained models that come along: they load, say where they are from, and still do what they did."""
+
+import json
+
+import pytest
+import torch
+
+import cjepa.checkpoints as checkpoints
+from cjepa.cli import main
+from cjepa.data.store import EpisodeFile
+from cjepa.evaluation.metrics import ClipConsistency, ForegroundARI
+from cjepa.tokenizers.base import float_frames
+from cjepa.tokenizers.cache import TokenizerSpec, build_tokenizer
+from tests.conftest import configs
+
+SLOTS = ["pusht-slots", "collide-slots"]
+
+
+def test_every_model_has_its_record():
+    folders = [path.parent for path in sorted(checkpoints.ZOO.glob("*/model.safetensors"))]
+    assert {folder.name for folder in folders} >= set(SLOTS)
+    for folder in folders:
+        assert (folder / "model.safetensors").stat().st_size < 10e6
+        record = json.loads((folder / "run.json").read_text())
+        assert record["git"]["commit"] in (folder / "README.md").read_text()
+        for path in folder.glob("*.json"):  # nothing of the machine that trained it
+            assert "/home/" not in path.read_text() and "/root/" not in path.read_text()
+        tested = {row["metric"]: row for row in json.loads((folder / "results_test.json").read_text())}
+        assert tested["fg_ari_video"]["low"] > 0.9 and tested["fg_ari_video"]["split"] == "test"
+
+
+@pytest.mark.parametrize("name", SLOTS)
+def test_slots_find_the_objects_of_new_episodes(name, tmp_path):
+    path = tmp_path / "episodes.h5"
+    words = [*configs(f"{name.removesuffix('-slots')}/collect.yaml"), "--seed=1234", "--episodes=8", "--workers=1"]
+    assert main(["collect", *words, "--out", str(path)]) == 0
+    file, tokenizer = EpisodeFile(path), build_tokenizer(TokenizerSpec(f"zoo:{name}"))
+    ari, consistency = ForegroundARI(video=True), ClipConsistency()
+    for episode in file.episodes(("pixels", "masks")):
+        pixels, labels = (torch.from_numpy(episode[column][:32:2])[None] for column in ("pixels", "masks"))
+        with torch.no_grad():
+            masks = tokenizer.decode(tokenizer.encode(float_frames(tokenizer, pixels)).slots_BTSD)[1]
+        ari.update(masks, labels)
+        consistency.update(masks, labels)
+    assert ari.compute() > 0.9 and consistency.compute() > 0.95
