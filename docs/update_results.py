@@ -2,6 +2,7 @@
 
 python docs/update_results.py runs/studies/quickstart     a study: the README and its picture
 python docs/update_results.py loader.json                 what `cjepa bench loader --json` printed: docs/benchmarks.md
+python docs/update_results.py tokenize.json               what `cjepa bench tokenize --json` printed: docs/benchmarks.md
 """
 
 import argparse
@@ -48,8 +49,9 @@ def readme_block(result: dict) -> str:
 
 def bench_block(result: dict) -> str:
     """What stands between the markers of docs/benchmarks.md, from a file of docs/results/."""
-    versions = ", ".join(f"{name} {version}" for name, version in result["rows"][0]["versions"].items())
-    return f"{markdown(bench_table(result['rows']))}\n\n`{result['command']}` on {result['machine']}, with {versions}."
+    versions = ", ".join(f"{name} {version}" for name, version in result["rows"][0].get("versions", {}).items())
+    where = f"`{result['command']}` on {result['machine']}" + (f", with {versions}." if versions else ".")
+    return f"{markdown(bench_table(result['rows']))}\n\n{where}"
 
 
 def block_of(page: Path, name: str) -> str:

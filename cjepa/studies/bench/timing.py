@@ -66,7 +66,7 @@ def rows_against(reference: str, seconds: dict[str, np.ndarray], samples: int, u
 
 
 def bench_table(rows: list[Row]) -> list[list[str]]:
-    """Rows as text, header first."""
+    """Rows as text, header first; with the peak memory where it was taken."""
     header = ["name", f"{rows[0]['unit']}/s", f"x {rows[0]['reference']} [95 %]", "rounds"]
     body = [
         [
@@ -77,4 +77,11 @@ def bench_table(rows: list[Row]) -> list[list[str]]:
         ]
         for row in rows
     ]
-    return [header, *body]
+    table = [header, *body]
+    if "peak_memory_mb" in rows[0]:
+        table = [[*cells, end] for cells, end in zip(table, ["peak MB", *map(_memory, rows)], strict=True)]
+    return table
+
+
+def _memory(row: Row) -> str:
+    return f"{row['peak_memory_mb']:,.0f}"

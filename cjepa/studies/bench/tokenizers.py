@@ -63,9 +63,7 @@ def tokenize_command(
     rows = compare_tokenizers(list(CONTENDERS), against, clips, blocks, rounds)
     if json:
         return Done([json_text(rows)])
-    table = bench_table(rows)
-    memory = ["peak MB", *(f"{row['peak_memory_mb']:,.0f}" for row in rows)]
-    return Done([], [[*line, cell] for line, cell in zip(table, memory, strict=True)])
+    return Done([], bench_table(rows))
 
 
 def compare_tokenizers(names: list[str], reference: str, clips: int, blocks: int, rounds: int) -> list[Row]:
