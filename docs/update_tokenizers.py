@@ -82,7 +82,7 @@ def _cells(row: dict) -> list[str]:
 
 
 def _score(score: dict) -> str:
-    digits = 1 if score["high"] > 1 else 3  # dB, or shares
+    digits = 1 if score["high"] > 1.1 else 3  # dB, or shares
     return f"{score['value']:.{digits}f} [{score['low']:.{digits}f}, {score['high']:.{digits}f}]"
 
 

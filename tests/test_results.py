@@ -35,12 +35,6 @@ def test_the_benchmarks_say_what_the_results_files_say(name):
     assert all(row["low"] <= row["ratio"] <= row["high"] and row["n"] >= 5 for row in result["rows"])
 
 
-def test_the_page_of_demonstrations_says_what_the_results_file_says(update_demonstrations):
-    result = read_json(DOCS / "results" / "demonstrations.json")
-    page, block = update_demonstrations.PAGE, update_demonstrations.page_block(result)
-    assert update_results().block_of(page, "demonstrations") == block
-
-
 def test_the_page_of_tokenizers_says_what_the_results_file_says(monkeypatch):
     monkeypatch.syspath_prepend(DOCS)
     module, result = importlib.import_module("update_tokenizers"), read_json(DOCS / "results" / "tokenizers.json")
