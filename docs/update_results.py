@@ -34,9 +34,7 @@ def readme_block(result: dict) -> str:
     total = sum(stage["seconds"] for stage in result["stages"])
     memory = max(stage["peak_memory_mb"] for stage in result["stages"])
     slots = {row["metric"]: row for row in result["rows"] if row["model"] == "slots"}
-    quality = ", ".join(
-        f"{name} {slots[name]['value']:.3f}" for name in ("fg_ari_video", "mean_iou", "slot_consistency")
-    )
+    quality = ", ".join(f"{name} {slots[name]['value']:.3f}" for name in ("fg_ari", "mean_iou", "slot_consistency"))
     return "\n\n".join(
         [
             markdown(results_table(result["rows"])),
