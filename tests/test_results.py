@@ -27,7 +27,7 @@ def test_the_readme_says_what_the_results_file_says():
     assert module.block_of(module.README, "results") == module.readme_block(result).strip()
 
 
-@pytest.mark.parametrize("name", ["loader"])
+@pytest.mark.parametrize("name", ["loader", "tokenize"])
 def test_the_benchmarks_say_what_the_results_files_say(name):
     module = update_results()
     result = read_json(DOCS / "results" / f"{name}.json")
