@@ -76,6 +76,11 @@ def centroids(masks_BSYX: Tensor) -> Tensor:
 
 def cell_centres(height: int, width: int | None = None) -> Tensor:
     """(x, y) of the cells of a grid in [-1, 1], row by row: float (height * width, 2); square unless width is given."""
-    y, x = ((torch.arange(side) + 0.5) / side * 2 - 1 for side in (height, width or height))
+    y, x = (cell_middles(side) for side in (height, width or height))
     y, x = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([x, y], dim=-1).flatten(0, 1)
+
+
+def cell_middles(count: int, device: torch.device | None = None) -> Tensor:
+    """Middles of ``count`` equal cells that fill [-1, 1]: float (count,)."""
+    return (torch.arange(count, device=device) + 0.5) / count * 2 - 1

@@ -7,6 +7,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from cjepa.tokenizers.base import cell_middles
+
 _WAVELENGTHS = (4.0, 2.0, 1.0, 0.5)  # of position embeddings, in image coordinates
 POSITION_DIM = 4 * len(_WAVELENGTHS)
 _WINDOW = 2.5  # half the side of a glimpse or sprite, in standard deviations: the corners of a T fit
@@ -41,7 +43,7 @@ class GlimpseEncoder(nn.Module):
             position: of the slots, (B, S, 2).
             scale: of the slots, (B, S, 1).
         """
-        unit = _middles(_SPRITE_SIDE, position.device)
+        unit = cell_middles(_SPRITE_SIDE, position.device)
         places_BS2I = position[..., None] + _WINDOW * scale[..., None] * unit
         seen = _look(difference_B3YX[:, None], places_BS2I)
         owned = _look(owned_BSYX[:, :, None], places_BS2I)
@@ -69,7 +71,7 @@ class SpriteDecoder(nn.Module):
 
     def forward(self, content: Tensor, position: Tensor, scale: Tensor, image_size: int) -> tuple[Tensor, Tensor]:
         """-> colour residuals ``(B, S, 3)`` and opacity logits ``(B, S, Y, X)``."""
-        places_BS2I = (_middles(image_size, position.device) - position[..., None]) / (_WINDOW * scale[..., None])
+        places_BS2I = (cell_middles(image_size, position.device) - position[..., None]) / (_WINDOW * scale[..., None])
         shape = rearrange(self.to_shape(content).float(), "b s (y x) -> b s 1 y x", y=_SPRITE_SIDE)
         # outside its window a sprite is transparent: what is outside an image counts as 0, which stands for that logit
         drawn = _look(shape - _TRANSPARENT, places_BS2I) + _TRANSPARENT
@@ -94,11 +96,6 @@ def _look(images: Tensor, places_BS2I: Tensor) -> Tensor:
             for places_BSI, size in zip(places_BS2I.unbind(2), (images.shape[-1], images.shape[-2]), strict=True)
         )
         return rows @ (images.float() @ columns.mT)
-
-
-def _middles(size: int, device: torch.device) -> Tensor:
-    """Middles of ``size`` cells that fill [-1, 1]."""
-    return (torch.arange(size, device=device) + 0.5) * (2 / size) - 1
 
 
 def _interpolation(places: Tensor, size: int) -> Tensor:
