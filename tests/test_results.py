@@ -52,6 +52,12 @@ def update_demonstrations(monkeypatch):
     return importlib.import_module("update_demonstrations")
 
 
+def test_the_page_of_push_t_says_what_the_results_file_says(update_demonstrations):
+    result = read_json(DOCS / "results" / "demonstrations.json")
+    page = update_results().block_of(update_demonstrations.PAGE, "demonstrations")
+    assert page == update_demonstrations.page_block(result)
+
+
 def test_tables_of_demonstrations(update_demonstrations):
     """Each rate stands in the row of its training data and the column of its pairs."""
     rows = []

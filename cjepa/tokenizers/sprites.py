@@ -4,7 +4,7 @@ Glimpses and sprites follow Attend-Infer-Repeat (Eslami et al., 2016) and SPACE 
 """
 
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from torch import Tensor, nn
 
 from cjepa.tokenizers.base import cell_middles
@@ -81,10 +81,11 @@ class SpriteDecoder(nn.Module):
 def _look(images: Tensor, places_BS2I: Tensor) -> Tensor:
     """Bilinear values at a grid of places; 0 outside the image.
 
-    An upright grid makes that two products of matrices, many times as fast on a CPU as gathering pixels.
+    An upright grid makes that two products of matrices, many times as fast on a CPU as gathering pixels. An einsum
+    does not copy an image that all slots look at for each of them, as a broadcast product would.
 
     Args:
-        images: (B, S or 1, C, Y, X).
+        images: (B, S, C, Y, X), or (B, 1, C, Y, X) for one that all slots look at.
         places_BS2I: the x of the grid's I columns and the y of its I rows, in [-1, 1] inside the image.
 
     Returns:
@@ -92,10 +93,11 @@ def _look(images: Tensor, places_BS2I: Tensor) -> Tensor:
     """
     with torch.autocast(images.device.type, enabled=False):  # 8 bits would blur places
         columns, rows = (
-            _interpolation(places_BSI.float(), size)[:, :, None]
+            _interpolation(places_BSI.float(), size)
             for places_BSI, size in zip(places_BS2I.unbind(2), (images.shape[-1], images.shape[-2]), strict=True)
         )
-        return rows @ (images.float() @ columns.mT)
+        narrow = einsum(images.float(), columns, "b s c y x, b s j x -> b s c y j")
+        return einsum(rows, narrow, "b s i y, b s c y j -> b s c i j")
 
 
 def _interpolation(places: Tensor, size: int) -> Tensor:
