@@ -123,14 +123,9 @@ class DinoV2Features(FeatureEncoder):
         """See :class:`FeatureEncoder`."""
         size = (self.image_size, self.image_size)
         resized = interpolate(pixels_B3YX, size, mode="bicubic", antialias=True).clamp(0, 1)
-        last_attention = self.model.get_submodule(_last_key_projection(self.model))
-        keys: list[Tensor] = []
-        hook = last_attention.register_forward_hook(lambda module, inputs, output: keys.append(output))
-        try:
-            output = self.model((resized - self.mean_311) / self.std_311, output_hidden_states=True)
-        finally:
-            hook.remove()
-        return Features(self._grid(output.hidden_states[-1]), self._grid(keys[0]))
+        hidden = self.model((resized - self.mean_311) / self.std_311, output_hidden_states=True).hidden_states
+        norm, to_keys = _last_keys(self.model)  # once more: a hook would catch what other threads send through, too
+        return Features(self._grid(hidden[-1]), self._grid(to_keys(norm(hidden[-2]))))
 
     def _grid(self, tokens_BLK: Tensor) -> Tensor:
         return rearrange(tokens_BLK[:, _CLASS_TOKENS:].float(), "b (y x) k -> b k y x", y=self.side)
@@ -148,8 +143,10 @@ def _load_dinov2(source: str) -> nn.Module:
         raise UserError(f"features: no DINOv2 at {source!r}, neither a folder nor on the hub ({reason})") from None
 
 
-def _last_key_projection(model: nn.Module) -> str:
-    return [name for name, _ in model.named_modules() if name.endswith((".k_proj", ".key"))][-1]
+def _last_keys(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """What leads from the last block's input to its keys; releases of ``transformers`` differ in the latter's name."""
+    name = [name for name, _ in model.named_modules() if name.endswith((".k_proj", ".key"))][-1]
+    return model.get_submodule(f"{name.partition('.attention')[0]}.norm1"), model.get_submodule(name)
 
 
 def _digest(model: nn.Module) -> bytes:
