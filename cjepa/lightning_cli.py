@@ -167,6 +167,8 @@ class CJEPACLI(LightningCLI):
 def _with_run(args: list[str]) -> list[str]:
     """``test RUN`` in full: the run's config and last checkpoint, and that results go into its folder.
 
+    One process, however many have trained: several would look twice at some clips to have equally many each.
+
     Raises:
         UserError: RUN is no run folder.
     """
@@ -176,7 +178,8 @@ def _with_run(args: list[str]) -> list[str]:
     if not (run_dir / "config.yaml").is_file():
         raise UserError(f"{run_dir}: no config.yaml in it; expected a run folder of `cjepa fit`")
     last = run_dir / "checkpoints" / "last.ckpt"
-    return [args[0], "-c", str(run_dir / "config.yaml"), "--ckpt_path", str(last), "--run_dir", str(run_dir), *args[2:]]
+    of_run = ["-c", str(run_dir / "config.yaml"), "--ckpt_path", str(last), "--run_dir", str(run_dir)]
+    return [args[0], *of_run, "--trainer.devices", "1", "--trainer.strategy", "auto", *args[2:]]
 
 
 def _new_run_dir(experiment: str, seed: int) -> Path:

@@ -36,7 +36,7 @@ def trained(study: Path) -> list[dict]:
         record, data = read_json(folder / "run.json"), yaml.safe_load((folder / "config.yaml").read_text())["data"]
         scores = read_json(study / f"{name}-{seed}" / TEST_RESULTS)
         clips = data["init_args"]
-        steps = record["model"]["optimizer_steps"]
+        steps, processes = record["model"]["optimizer_steps"], record["model"].get("processes", 1)
         rows.append(
             {
                 "environment": study.name.removeprefix("tokenizers-"),
@@ -46,7 +46,7 @@ def trained(study: Path) -> list[dict]:
                 "token_dim": scores[0]["token_dim"],
                 "parameters": record["model"]["parameters"],
                 "steps": steps,
-                "frames": steps * clips["batch_size"] * clips["train_blocks"],
+                "frames": steps * processes * clips["batch_size"] * clips["train_blocks"],
                 "seconds": record["seconds"],
                 "peak_memory_mb": record["peak_memory_mb"],
                 "commit": record["git"]["commit"],

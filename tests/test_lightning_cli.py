@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cjepa.cli import main
 from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import every_metric
+from tests.conftest import configs, fit
 
 KEPT = ("config.yaml", "run.json", "results.json", "checkpoints/last.ckpt", "media/slots.png", "media/failures.png")
 PROBED = ("linear_r2@agent_x", "mlp_r2@block_angle", "linear_r2@block_velocity", "mlp_r2@agent_velocity_one_frame")
@@ -102,6 +103,17 @@ def test_a_world_model_is_tested_the_same_way(world_model_run, tmp_path, capfd):
     rows = json.loads((tmp_path / "results_test.json").read_text())
     assert {row["metric"] for row in rows} == {"rollout_error@1", "rollout_error@5"}
     assert {row["split"] for row in rows} == {"test"} and "rollout_error@5" in capfd.readouterr().out
+
+
+def test_two_processes_train_and_one_tests(world_model_run, slot_tokens, tmp_path):
+    words = configs("pusht/cjepa.yaml", "smoke/world_model.yaml", "two_cores.yaml")
+    run = fit(tmp_path / "both", slot_tokens, *words)
+    assert json.loads((run / "run.json").read_text())["model"]["processes"] == 2
+    alone = tmp_path / "alone"
+    for folder, more in ((run, []), (world_model_run, ["--run_dir", str(alone)])):
+        assert main(["test", str(folder), "--trainer.enable_progress_bar", "false", *more]) == 0
+    rows = [json.loads((folder / "results_test.json").read_text()) for folder in (run, alone)]
+    assert [row["n"] for row in rows[0]] == [row["n"] for row in rows[1]]  # every clip, none twice
 
 
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])

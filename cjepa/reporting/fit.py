@@ -77,6 +77,7 @@ class FitRecord(Callback):
                 "parameters": sum(p.numel() for p in module.parameters()),
                 "checkpoint": "checkpoints/last.ckpt",
                 "optimizer_steps": trainer.global_step,
+                "processes": trainer.world_size,
             },
             objective=_objective(module),
             data={
