@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-
 _FURTHEST = 5.0  # of a sample from its mean, in units of its scale; normal values stay within that anyway
 
 
