@@ -15,6 +15,8 @@ from cjepa.data.frames import FrameReader
 from cjepa.data.store import EpisodeFile
 from cjepa.errors import UserError
 
+TWINS = ".twins.h5"
+"""Ends the names of files of counterfactual twins."""
 _MAX_OPEN = 32
 _MUST_AGREE = ("format", "env_id", "env_kwargs", "env_steps_per_second", "tokenizer_fingerprint")
 _Result = TypeVar("_Result")
@@ -38,7 +40,10 @@ def shard_paths(path: str | Path) -> list[Path]:
     """
     path = Path(path)
     if path.is_dir():
-        found, what = [file for file in path.glob("*.h5") if file.is_file()], "no .h5 files in this folder"
+        files = [file for file in path.glob("*.h5") if file.is_file()]
+        # twins have columns of their own and are no shards of what they are twins of; a glob may still name them
+        found = [file for file in files if not file.name.endswith(TWINS)] or files
+        what = "no .h5 files in this folder"
     elif glob.has_magic(str(path)) and not path.exists():
         found, what = [Path(file) for file in glob.glob(str(path))], "no file matches this pattern"
     else:
@@ -163,7 +168,7 @@ class RecentlyUsed:
 def _check_that_they_belong_together(shards: list[EpisodeFile]) -> None:
     first = shards[0]
     kinds = {name: (shape[1:], dtype) for name, (shape, dtype) in first.columns.items()}
-    seen: dict[str, Path] = {}
+    seen: dict[bytes, Path] = {}
     for shard in shards:
         mend = "put them into different folders"
         others = {name: (shape[1:], dtype) for name, (shape, dtype) in shard.columns.items()}
@@ -181,12 +186,13 @@ def _check_that_they_belong_together(shards: list[EpisodeFile]) -> None:
                     f"{first.path} and {shard.path} are not one data set: {key} is {ours} in the first and {theirs} in "
                     f"the second; {mend}"
                 )
-        if shard.fingerprint in seen:
-            raise UserError(
-                f"{seen[shard.fingerprint]} and {shard.path} hold the same episodes: the same ones would be trained on "
-                "and tested on; delete one of them"
-            )
-        seen[shard.fingerprint] = shard.path
+        for checksums in shard.checksums:
+            other = seen.setdefault(checksums.tobytes(), shard.path)
+            if other != shard.path:
+                raise UserError(
+                    f"{other} and {shard.path} share episodes: the same ones would be trained on and tested on; delete "
+                    "one of the files, or collect one with another seed"
+                )
 
 
 def _describe(kind: tuple[tuple[int, ...], np.dtype] | None) -> str:

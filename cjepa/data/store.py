@@ -94,7 +94,7 @@ class EpisodeWriter:
         """Write the index, checksums and fingerprint, then move the file to its name."""
         lengths = np.array(self._lengths, np.int32)
         self._file["ep_len"] = lengths
-        self._file["ep_offset"] = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+        self._file["ep_offset"] = np.cumsum(lengths, dtype=np.int64) - lengths
         attributes = self._file.attrs
         for key, value in self._attributes.items():
             attributes[key] = json.dumps(value) if isinstance(value, dict | list) else value

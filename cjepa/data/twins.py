@@ -10,6 +10,7 @@ import numpy as np
 
 from cjepa.data.collect import make_episodes
 from cjepa.data.recording import resimulate
+from cjepa.data.shards import TWINS
 from cjepa.data.store import Episode, EpisodeFile
 from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv
@@ -41,7 +42,7 @@ class TwinCollection:
 
 def twins_path(episodes: Path) -> Path:
     """Where the twins of an episode file are: ``NAME.twins.h5`` beside ``NAME.h5``."""
-    return episodes.with_suffix(".twins.h5")
+    return episodes.with_suffix(TWINS)
 
 
 def collect_twins(

@@ -37,6 +37,8 @@ class CJEPASlots(Converter):
             self.fingerprint = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
         for name, arrays in self.columns.items():
             _check_keys(metas[name], arrays, self.slots)
+            if surplus := len(arrays) - len(self.slots):
+                self.left_out.append(f"{surplus} videos of {metas[name].name}, which have no slots")
 
     @property
     def total_frames(self) -> int:

@@ -73,14 +73,18 @@ class LeRobot(Converter):
         }
 
     def episodes(self) -> Iterator[tuple[str, Episode]]:
-        path, rows = None, None
+        path, rows, frames = None, None, 0
         try:
             for record in self._records():
                 if record.table != path:
                     path, rows = record.table, self._rows(record.table)
                 yield f"episode {record.index}", self._episode(record, rows)
+                frames += record.length
         finally:
             self._close_video()
+        if frames != self.total_frames:
+            listed = f"the episodes that meta/ lists have {frames} frames, info.json says {self.total_frames}"
+            raise UserError(f"{self.source}: {listed}; is the dataset complete?")
 
     def _episode(self, record: _Record, rows: RowReader) -> Episode:
         where = f"{record.table}: episode {record.index}"

@@ -50,6 +50,9 @@ class SwmHDF5(Converter):
         check_lengths(source, self.lengths)
         if len(self.lengths) != len(self.offsets) or (self.offsets < 0).any():
             raise UserError(f"{source}: ep_offset {self.offsets.shape} does not go with ep_len {self.lengths.shape}")
+        order = np.argsort(self.offsets)
+        if not np.array_equal(self.offsets[order], np.cumsum(self.lengths[order]) - self.lengths[order]):
+            raise UserError(f"{source}: ep_offset and ep_len overlap or leave rows out; every row is of one episode")
         self.columns = [name for name in names if name not in INDEX and self._can_be_stored(name)]
 
     def _index(self, name: str) -> np.ndarray:
@@ -62,9 +65,9 @@ class SwmHDF5(Converter):
         column = self._column(name)
         if not isinstance(column, h5py.Dataset) or not column.shape:
             raise UserError(f"{self.source}: {name!r} is {column}; expected one dataset a column, a row a step")
-        rows = int((self.offsets + self.lengths).max(initial=0))
-        if len(column) < rows:
-            raise UserError(f"{self.source}: column {name!r} has {len(column)} rows, the episodes need {rows}")
+        if len(column) != self.total_frames:
+            rows = f"column {name!r} has {len(column)} rows, the episodes have {self.total_frames}"
+            raise UserError(f"{self.source}: {rows}")
         if column.dtype.kind not in "biuf":
             self.left_out.append(name)
         return column.dtype.kind in "biuf"

@@ -36,6 +36,7 @@ class SwmLance(Converter):
             fields = {field.name: field.type for field in self.table.schema}
         if _EPISODE not in fields:
             raise UserError(f"{self.path}: no column {_EPISODE!r}; expected it beside {', '.join(fields)}")
+        self.has_steps = _STEP in fields
         self.pictures, self.columns = [], []
         for name, kind in fields.items():
             if types.is_binary(kind) or types.is_large_binary(kind):
@@ -54,10 +55,14 @@ class SwmLance(Converter):
         return self._rows
 
     def episodes(self) -> Iterator[tuple[str, Episode]]:
-        wanted = [*self.columns, *self.pictures]
+        wanted = [*self.columns, *self.pictures, *([_STEP] if self.has_steps else [])]
         rows = RowReader(str(self.path), self._batches(wanted))
         for index, length in enumerate(self._lengths()):
             where, part = f"{self.path}: episode {index}", rows.read(length)
+            if self.has_steps and not np.array_equal(numbers(where, part[_STEP]), np.arange(length)):
+                raise UserError(
+                    f"{where}: its {_STEP} does not go from 0 to {length - 1}: rows are missing or mixed up"
+                )
             columns = {name: numbers(f"{where}, column {name!r}", part[name]) for name in self.columns}
             for name in self.pictures:
                 blobs = (value.as_py() for value in part[name])

@@ -84,7 +84,7 @@ def numbers(where: str, column: "pa.Array | pa.ChunkedArray") -> np.ndarray:
     Raises:
         UserError: values are missing, the lists differ in length, or they are not numbers.
     """
-    pa = importlib.import_module("pyarrow")
+    pa, compute = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.compute")
     rows = len(column)
     shape: list[int] = []
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
@@ -92,10 +92,10 @@ def numbers(where: str, column: "pa.Array | pa.ChunkedArray") -> np.ndarray:
         pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type) or pa.types.is_large_list(values.type)
     ):
         outer = len(values)
-        missing = values.null_count
-        values = values.flatten()
-        if missing or not outer or len(values) % outer:
+        lengths = compute.min_max(compute.list_value_length(values))
+        if values.null_count or not outer or lengths["min"] != lengths["max"]:
             raise UserError(f"{where}: lists of different lengths, or missing ones")
+        values = values.flatten()
         shape.append(len(values) // outer)
     if values.null_count:
         raise UserError(f"{where}: {values.null_count} values are missing")
