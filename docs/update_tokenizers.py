@@ -49,7 +49,7 @@ def trained(study: Path) -> list[dict]:
                 "frames": steps * processes * clips["batch_size"] * clips["train_blocks"],
                 "seconds": record["seconds"],
                 "peak_memory_mb": record["peak_memory_mb"],
-                "commit": record["git"]["commit"],
+                "commit": record["git"]["commit"] + ("-dirty" if record["git"]["dirty"] else ""),
                 "scores": {row["metric"]: {k: row[k] for k in ("value", "low", "high", "n")} for row in scores},
             }
         )

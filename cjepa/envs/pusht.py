@@ -5,6 +5,7 @@ The physics (pymunk space, PD control, T-shaped block) are those of gym-pusht, w
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ BLOCK_START_PX = (110.0, 400.0)
 
 _SUBPIXEL_BITS = 4  # cv2 draws antialiased at 1/16 of a pixel
 _WHITE, _WALL = (255, 255, 255), (211, 211, 211)
+_COVERED = 255  # wholly
 _AGENT, _BLOCK, _GOAL = (65, 105, 225), (119, 136, 153), (144, 238, 144)
 
 
@@ -188,20 +190,28 @@ class PushT(ObjectEnv):
         width = max(1, round(4 * self.image_size / TABLE_PX))
         cv2.rectangle(image, low, high, _WALL, width, cv2.LINE_AA, _SUBPIXEL_BITS)
         if self.draw_goal:
-            self._draw_tee(image, self.goal_state[2:5], _GOAL, cv2.LINE_AA)
+            self._draw_tee(image, self.goal_state[2:5], _GOAL)
         block = self._physics.block
-        self._draw_tee(image, (*block.position, block.angle), self.block_colour, cv2.LINE_AA)
-        self._draw_agent(image, self.agent_colour, cv2.LINE_AA)
+        self._draw_tee(image, (*block.position, block.angle), self.block_colour)
+        self._draw_agent(image, self.agent_colour)
         return image
 
     def render_labels(self) -> np.ndarray:
-        """Label image uint8: 0 background, 1 agent, 2 block, 3 goal marker where it is drawn."""
-        labels = np.zeros((self.image_size, self.image_size), np.uint8)
-        if self.draw_goal:
-            self._draw_tee(labels, self.goal_state[2:5], 3, cv2.LINE_8)
+        """Label image uint8: what covers at least half of a pixel, and nothing above it does.
+
+        0 background, 1 agent, 2 block, 3 goal marker where it is drawn.
+        """
         block = self._physics.block
-        self._draw_tee(labels, (*block.position, block.angle), 2, cv2.LINE_8)
-        self._draw_agent(labels, 1, cv2.LINE_8)
+        drawn = [
+            *([(3, partial(self._draw_tee, pose=self.goal_state[2:5]))] if self.draw_goal else []),
+            (2, partial(self._draw_tee, pose=(*block.position, block.angle))),
+            (1, self._draw_agent),
+        ]
+        labels = np.zeros((self.image_size, self.image_size), np.uint8)
+        for label, draw in drawn:
+            coverage = np.zeros_like(labels)
+            draw(coverage, colour=_COVERED)
+            np.copyto(labels, np.uint8(label), where=coverage > _COVERED // 2)
         return labels
 
     def _observe(self) -> dict[str, np.ndarray]:
@@ -225,15 +235,15 @@ class PushT(ObjectEnv):
         scale = self.image_size / TABLE_PX
         return np.round((points_px * scale - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
 
-    def _draw_tee(self, image: np.ndarray, pose, colour, line: int) -> None:
+    def _draw_tee(self, image: np.ndarray, pose, colour) -> None:
         x, y, angle = pose
         cos, sin = np.cos(angle), np.sin(angle)
         rotation = np.array([[cos, sin], [-sin, cos]])
         for vertices in self._tee:
             points = self._to_fixed(vertices @ rotation + (x, y))
-            cv2.fillConvexPoly(image, points, colour, line, _SUBPIXEL_BITS)
+            cv2.fillConvexPoly(image, points, colour, cv2.LINE_AA, _SUBPIXEL_BITS)
 
-    def _draw_agent(self, image: np.ndarray, colour, line: int) -> None:
+    def _draw_agent(self, image: np.ndarray, colour) -> None:
         centre = self._to_fixed(np.array(self._physics.agent.position))
         radius = round(AGENT_RADIUS_PX * self.image_size / TABLE_PX * (1 << _SUBPIXEL_BITS))
-        cv2.circle(image, centre, radius, colour, cv2.FILLED, line, _SUBPIXEL_BITS)
+        cv2.circle(image, centre, radius, colour, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)

@@ -1,7 +1,8 @@
 """How well tokens match objects, as torchmetrics: segmentation, identity over time, and what the tokens span.
 
-The simulator's label images decide what is an object; a slot owns the pixels where its mask is the largest. Every
-state is a sum over clips (``dist_reduce_fx="sum"``), so that intervals come from resampling episodes
+The simulator's label images decide what is an object; a slot owns the pixels where its mask is the largest, and larger
+than what the masks of all slots leave of the pixel: what no slot covers is nobody's, and counts against all. Every state
+is a sum over clips (``dist_reduce_fx="sum"``), so that intervals come from resampling episodes
 (:func:`cjepa.evaluation.intervals.bootstrap_metric`).
 
 File letters: K labels or objects, N images to score (frames, or whole clips), M values.
@@ -74,7 +75,7 @@ class ImageMetric(MeanMetric):
             self.name += "_video"
 
     def counts(self, masks_BTSYX: Tensor, labels_BTYX: Tensor) -> Tensor:
-        """Pixels of each label owned by each slot in every image: double (N, K, S)."""
+        """Pixels of each label owned by each slot, and by none, in every image: double (N, K, S + 1)."""
         counts_BTKS = contingency(masks_BTSYX, labels_BTYX)
         return (counts_BTKS.sum(dim=1) if self.video else counts_BTKS.flatten(0, 1)).double()
 
@@ -82,8 +83,9 @@ class ImageMetric(MeanMetric):
 class ForegroundARI(ImageMetric):
     """Adjusted Rand index over the foreground pixels of each image (FG-ARI), averaged over images.
 
-    Hubert and Arabie (1985), as used since Greff et al. (2019); over video as in SAVi (Kipf et al., 2022). Images with
-    fewer than two objects in view say nothing about separation and are left out.
+    Hubert and Arabie (1985), as used since Greff et al. (2019); over video as in SAVi (Kipf et al., 2022). What no slot
+    covers is a segment of its own. Images with fewer than two objects in view say nothing about separation and are left
+    out.
     """
 
     name = "fg_ari"
@@ -96,30 +98,29 @@ class ForegroundARI(ImageMetric):
 class ARI(ImageMetric):
     """Adjusted Rand index over all pixels: the background is a segment that should be found too.
 
-    What no slot covers (see :func:`with_rest`) is a segment as well. Images without an object are left out.
+    What no slot covers is a segment as well. Images without an object are left out.
     """
 
     name = "ari"
 
     def values(self, masks_BTSYX: Tensor, labels_BTYX: Tensor) -> Tensor:
         """Of every image with an object and background."""
-        return _known(adjusted_rand(self.counts(with_rest(masks_BTSYX), labels_BTYX)))
+        return _known(adjusted_rand(self.counts(masks_BTSYX, labels_BTYX)))
 
 
 class MeanIoU(ImageMetric):
     """Intersection over union of each object with its slot, one slot an object (Hungarian matching); mean over objects.
 
-    Over foreground pixels only: any slot may own background. An object for which no slot is left scores 0.
+    Background that a slot owns counts as part of it. An object for which no slot is left scores 0.
     """
 
     name = "mean_iou"
 
     def values(self, masks_BTSYX: Tensor, labels_BTYX: Tensor) -> Tensor:
         """Of every object in view."""
-        counts_NKS = self.counts(masks_BTSYX, labels_BTYX)[:, 1:]
-        present_NK = counts_NKS.sum(dim=2) > 0
+        iou_NKS, present_NK = overlaps(self.counts(masks_BTSYX, labels_BTYX))
         matched_NK = torch.zeros(present_NK.shape, dtype=torch.float64)
-        for image, iou_KS in enumerate(foreground_iou(counts_NKS).cpu()):
+        for image, iou_KS in enumerate(iou_NKS.cpu()):
             objects, slots = linear_sum_assignment(iou_KS, maximize=True)
             matched_NK[image, objects] = iou_KS[objects, slots]
         return matched_NK.to(present_NK.device)[present_NK]
@@ -128,22 +129,22 @@ class MeanIoU(ImageMetric):
 class BestOverlap(ImageMetric):
     """Intersection over union of each object with the slot that covers it best (mBO), averaged over objects.
 
-    Pont-Tuset et al. (2017), over foreground pixels only: any slot may own background. Two objects may share a slot.
+    Pont-Tuset et al. (2017). Background that a slot owns counts as part of it. Two objects may share a slot.
     """
 
     name = "mbo"
 
     def values(self, masks_BTSYX: Tensor, labels_BTYX: Tensor) -> Tensor:
         """Of every object in view."""
-        counts_NKS = self.counts(masks_BTSYX, labels_BTYX)[:, 1:]
-        return foreground_iou(counts_NKS).amax(dim=2)[counts_NKS.sum(dim=2) > 0]
+        iou_NKS, present_NK = overlaps(self.counts(masks_BTSYX, labels_BTYX))
+        return iou_NKS.amax(dim=2)[present_NK]
 
 
 class ClipConsistency(MeanMetric):
     """Share of (frame, object) at which the object's slot is the one that it has most often in that clip.
 
-    1 = within a clip an index never changes its object. One slot that owns everything is consistent too: read it
-    beside FG-ARI.
+    1 = within a clip an index never changes its object, which is never missed. One slot that owns everything is
+    consistent too: read it beside FG-ARI.
     """
 
     name = "clip_consistency"
@@ -151,7 +152,7 @@ class ClipConsistency(MeanMetric):
     def values(self, masks_BTSYX: Tensor, labels_BTYX: Tensor) -> Tensor:
         """1 or 0 for every object in view of every frame."""
         owned_BTKS, present_BTK = owners(masks_BTSYX, labels_BTYX)
-        usual_BK = owned_BTKS.sum(dim=1).argmax(dim=2)
+        usual_BK = owned_BTKS[..., :-1].sum(dim=1).argmax(dim=2)
         return (owned_BTKS.argmax(dim=3) == usual_BK[:, None])[present_BTK].float()
 
 
@@ -171,22 +172,25 @@ class SlotConsistency(SlotMetric):
     def __init__(self, num_labels: int = 16, max_slots: int = 16):
         super().__init__()
         self.add_state("owned", torch.zeros(num_labels, max_slots, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("missed", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, masks_BTSYX: Tensor, labels_BTYX: Tensor) -> None:
         """Add clips."""
-        owned_KS = owners(masks_BTSYX, labels_BTYX)[0].sum(dim=(0, 1))
+        *owned, missed_K = owners(masks_BTSYX, labels_BTYX)[0].sum(dim=(0, 1)).unbind(1)
+        owned_KS = torch.stack(owned, dim=1)
         objects, slots = owned_KS.shape
         if objects > self.owned.shape[0] or slots > self.owned.shape[1]:
             raise ValueError(f"{objects} labels, {slots} slots, but there is room for {tuple(self.owned.shape)}")
         self.owned[:objects, :slots] += owned_KS
+        self.missed += missed_K.sum()
 
     def compute(self) -> Tensor:
         """The share so far; NaN without any."""
-        return self.owned.amax(dim=1).sum() / self.owned.sum()
+        return self.owned.amax(dim=1).sum() / (self.owned.sum() + self.missed)
 
 
 class EmptySlots(MeanMetric):
-    """Share of (frame, slot) at which the slot owns no pixel at all, where what no slot covers is nobody's.
+    """Share of (frame, slot) at which the slot owns no pixel at all.
 
     Neither high nor low is better: a tokenizer for up to S objects should leave as many slots empty as there are fewer.
     """
@@ -196,7 +200,7 @@ class EmptySlots(MeanMetric):
 
     def values(self, masks_BTSYX: Tensor, labels_BTYX: Tensor) -> Tensor:
         """1 or 0 for every slot of every frame."""
-        pixels_BTS = contingency(with_rest(masks_BTSYX), labels_BTYX).sum(dim=2)[..., :-1]
+        pixels_BTS = contingency(masks_BTSYX, labels_BTYX).sum(dim=2)[..., :-1]
         return (pixels_BTS == 0).flatten().float()
 
 
@@ -240,10 +244,13 @@ def every_metric(max_slots: int) -> list[Metric]:
 
 
 def contingency(masks_BTSYX: Tensor, labels_BTYX: Tensor) -> Tensor:
-    """Pixels of each label owned by each slot: long ``(B, T, K, S)``, label 0 (background) included.
+    """Pixels of each label owned by each slot: long ``(B, T, K, S + 1)``, label 0 (background) included.
 
-    Any leading dimensions will do in place of B, T.
+    The last column has what no slot covers: the pixels of which the masks, summing to at most 1, leave more than the
+    largest of them has. Any leading dimensions will do in place of B, T.
     """
+    rest = (1 - masks_BTSYX.sum(dim=-3, keepdim=True)).clamp(min=0)
+    masks_BTSYX = torch.cat([masks_BTSYX, rest], dim=-3)
     *leading, slots, height, width = masks_BTSYX.shape
     owner_NYX = masks_BTSYX.max(dim=-3).indices.reshape(-1, height, width)  # 10x as fast as argmax on a CPU
     labels_NYX = labels_BTYX.long().reshape(-1, height, width)
@@ -254,14 +261,11 @@ def contingency(masks_BTSYX: Tensor, labels_BTYX: Tensor) -> Tensor:
     return counts.reshape(*leading, num_labels, slots)
 
 
-def with_rest(masks_BTSYX: Tensor) -> Tensor:
-    """Masks with one more "slot" that has what the others leave of a pixel: ``(B, T, S + 1, Y, X)``."""
-    rest = (1 - masks_BTSYX.sum(dim=-3, keepdim=True)).clamp(min=0)
-    return torch.cat([masks_BTSYX, rest], dim=-3)
-
-
 def owners(masks_BTSYX: Tensor, labels_BTYX: Tensor) -> tuple[Tensor, Tensor]:
-    """Which slot has most pixels of each object: long one-hot (B, T, K, S), zeros out of view; and bool in view."""
+    """Which slot, or none, has most pixels of each object: long one-hot (B, T, K, S + 1), and bool (B, T, K) in view.
+
+    Objects out of view have zeros.
+    """
     counts_BTKS = contingency(masks_BTSYX, labels_BTYX)[:, :, 1:]
     present_BTK = counts_BTKS.sum(dim=3) > 0
     owned_BTKS = one_hot(counts_BTKS.argmax(dim=3), counts_BTKS.shape[3])
@@ -280,11 +284,17 @@ def adjusted_rand(counts_NKS: Tensor) -> Tensor:
     return score_N.where((counts_NKS.sum(dim=2) > 0).sum(dim=1) >= 2, torch.nan)
 
 
-def foreground_iou(counts_NKS: Tensor) -> Tensor:
-    """Intersection over union of objects and slots from pixel counts without the background: double (..., K, S)."""
+def overlaps(counts_NKS: Tensor) -> tuple[Tensor, Tensor]:
+    """Intersection over union of objects and slots from pixel counts of :func:`contingency`.
+
+    Returns:
+        double (..., K, S), without the background; and bool (..., K), whether an object is in view.
+    """
     counts_NKS = counts_NKS.double()
-    union_NKS = counts_NKS.sum(dim=-1, keepdim=True) + counts_NKS.sum(dim=-2, keepdim=True) - counts_NKS
-    return counts_NKS / union_NKS.clamp(min=1)
+    shared_NKS = counts_NKS[..., 1:, :-1]
+    object_NK1 = counts_NKS[..., 1:, :].sum(dim=-1, keepdim=True)
+    slot_N1S = counts_NKS[..., :-1].sum(dim=-2, keepdim=True)
+    return shared_NKS / (object_NK1 + slot_N1S - shared_NKS).clamp(min=1), object_NK1[..., 0] > 0
 
 
 def _pairs(counts: Tensor) -> Tensor:

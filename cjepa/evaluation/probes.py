@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy, mse_loss, one_hot, pad
 from cjepa.data.store import EpisodeFile
 from cjepa.envs.collide_world import SHAPE_NAMES
 from cjepa.evaluation.intervals import Interval, bootstrap
-from cjepa.evaluation.metrics import contingency, foreground_iou
+from cjepa.evaluation.metrics import contingency, overlaps
 
 _CLASSES = ("colour", "shape", "material")
 _ALIKE_AFTER = {"agent": 0, "disc": 0, "square": 4, "triangle": 3, "hexagon": 6, "bar": 2}
@@ -106,10 +106,10 @@ def object_samples(
         episode_B: which episode a clip is from.
     """
     batch, blocks, bodies = objects_BTKF.shape[:3]
-    counts_BTKS = contingency(masks_BTSYX, labels_BTYX)[:, :, 1:]
-    counts_BTKS = pad(counts_BTKS, (0, 0, 0, max(0, bodies - counts_BTKS.shape[2])))  # bodies that no frame shows
-    slot_BTK1 = foreground_iou(counts_BTKS)[:, :, :bodies].argmax(dim=3, keepdim=True)
-    seen_BTK = counts_BTKS[:, :, :bodies].sum(dim=3) > 0
+    counts_BTKS = contingency(masks_BTSYX, labels_BTYX)
+    counts_BTKS = pad(counts_BTKS, (0, 0, 0, max(0, 1 + bodies - counts_BTKS.shape[2])))  # bodies that no frame shows
+    iou_BTKS, seen_BTK = overlaps(counts_BTKS[:, :, : 1 + bodies])
+    slot_BTK1 = iou_BTKS.argmax(dim=3, keepdim=True)
     before_BTSD = tokens_BTSD.roll(1, dims=1)
     before_BTSD[:, 0] = torch.nan
     values = (

@@ -7,7 +7,7 @@ from cjepa.checkpoints import export_checkpoint, find_checkpoint
 from cjepa.reporting.records import TEST_RESULTS, read_json, replacing
 
 _RESULTS = ("results.json", TEST_RESULTS)
-_RECORDS = ("run.json", *_RESULTS)
+_RECORDS = ("config.yaml", "run.json", *_RESULTS)
 
 
 def export_run(run: str, folder: Path) -> Path:

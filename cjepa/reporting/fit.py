@@ -1,6 +1,7 @@
 """What training, testing and predicting leave behind besides checkpoints and pictures: records and results."""
 
 import csv
+import os
 import time
 from pathlib import Path
 
@@ -119,7 +120,16 @@ def _objective(module: L.LightningModule) -> dict:
             "mask": describe(module.mask),
             "against_collapse": "targets are fixed tokens of a frozen tokenizer",
         }
-    return {"terms": dict(module.loss_weights), "against_collapse": "the input is the target"}
+    return {
+        "terms": dict(module.loss_weights),
+        "against_collapse": "targets are the frames, or features of a frozen encoder",
+    }
+
+
+def _seed() -> int | None:
+    """What ``seed_everything`` was given."""
+    seed = os.environ.get("PL_GLOBAL_SEED")
+    return None if seed is None else int(seed)
 
 
 def write_test_results(module: L.LightningModule, data: L.LightningDataModule, run_dir: Path) -> Path:
@@ -130,7 +140,7 @@ def write_test_results(module: L.LightningModule, data: L.LightningDataModule, r
         data: set up.
         run_dir: the run's folder.
     """
-    common = {"model": run_dir.name, "run": run_dir.name, "split": "test"}
+    common = {"model": run_dir.name, "run": run_dir.name, "split": "test", "seed": _seed()}
     if isinstance(module, TokenizerTraining):
         rows = _tokenizer_rows(module, data, common)
     else:
@@ -168,7 +178,7 @@ def _size(tokenizer: Tokenizer) -> dict[str, int]:
 
 
 def _result_rows(trainer: L.Trainer, module: L.LightningModule, run: str) -> list[dict]:
-    common = {"model": run, "run": run, "split": "val"}
+    common = {"model": run, "run": run, "split": "val", "seed": _seed()}
     if isinstance(module, WorldModel):
         return _rollout_rows(module, trainer.datamodule.val_dataloader(), common)
     metrics = {k.split("/", 1)[1]: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}

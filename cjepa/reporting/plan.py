@@ -23,6 +23,7 @@ from cjepa.planning.objectives import Objective
 from cjepa.planning.planners import Planner
 from cjepa.reporting.records import describe, interval_row, result_row, write_json, write_run_record
 from cjepa.reporting.video import overlay_masks, side_by_side, write_video
+from cjepa.tokenizers.base import check_environment
 from cjepa.tokenizers.cache import TokenizerSpec, build_tokenizer, encode_clips, fingerprint
 from cjepa.types import to_byte_pixels
 from cjepa.world_models.module import WorldModel
@@ -78,6 +79,7 @@ def plan_model(
             f"frame_stride {job.frame_stride} gives {values} action values a block, {checkpoint} was trained with "
             f"{model.predictor.action_dim}"
         )
+    check_environment(tokenizer, job.env_id, f"--env_id {job.env_id}")
     agent = WorldModelAgent(model, tokenizer, planner, objective, job.horizon_blocks, job.frame_stride)
     pairs = job.draw()
     timed = _Timed(agent)

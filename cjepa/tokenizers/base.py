@@ -23,6 +23,11 @@ class Tokenizer(nn.Module, ABC):
     revision = 1
     """To be counted up when :meth:`encode` makes something else of the same weights: old token files are then not
     taken for new ones."""
+    options = ""
+    """What it was built with, as JSON, where it comes from a checkpoint: other options make other tokens of the same
+    weights."""
+    env_id: str | None = None
+    """Whose frames it was trained on; None where it was not trained, or nobody knows."""
     column = "pixels"
     """The data column that :meth:`encode` reads; ``objects`` for those that look at the simulator's state instead."""
 
@@ -48,6 +53,24 @@ class TrainableTokenizer(Tokenizer):
     @abstractmethod
     def loss_terms(self, pixels_BT3YX: Tensor) -> dict[str, Tensor]:
         """Unweighted scalar losses of a clip by name; the same names every time."""
+
+
+def check_environment(tokenizer: Tokenizer, env_id: str | None, where: str) -> None:
+    """Whether a tokenizer may look at these frames; those of nobody knows which environment are let through.
+
+    Args:
+        tokenizer: to use.
+        env_id: of the environment that the frames are of.
+        where: they come from.
+
+    Raises:
+        UserError: it was trained on another environment.
+    """
+    if None not in (tokenizer.env_id, env_id) and tokenizer.env_id != env_id:
+        raise UserError(
+            f"{where}: frames of {env_id}, but this {type(tokenizer).__name__} was trained on {tokenizer.env_id}; give a "
+            "tokenizer that was trained on such episodes"
+        )
 
 
 def float_frames(tokenizer: Tokenizer, pixels_YXC: Tensor) -> Tensor:

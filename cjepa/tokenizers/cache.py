@@ -20,7 +20,7 @@ from cjepa.data.parts import ResumableWriter, complete_file, write_part
 from cjepa.data.splits import EpisodesWithout
 from cjepa.data.store import EpisodeFile
 from cjepa.errors import UserError
-from cjepa.tokenizers.base import Tokenizer, float_frames
+from cjepa.tokenizers.base import Tokenizer, check_environment, float_frames
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.patches import PatchTokenizer
 from cjepa.tokenizers.training import load_tokenizer
@@ -95,10 +95,11 @@ def _is_oracle(source: str) -> bool:
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:
-    """16 hex digits that change with the kind of tokenizer and with any weight."""
-    kind = type(tokenizer)
-    text = f"{kind.__name__} {kind.revision} {tokenizer.num_slots} {tokenizer.slot_dim}"
-    digest = hashlib.sha256(text.encode())
+    """16 hex digits that change with the kind of tokenizer, its options and any weight."""
+    digest = hashlib.sha256(f"{tokenizer.num_slots} {tokenizer.slot_dim}".encode())
+    for part in tokenizer.modules():  # patches are made by a tokenizer within
+        if isinstance(part, Tokenizer):
+            digest.update(f"{type(part).__name__} {part.revision} {part.options}".encode())
     for name, value in sorted(tokenizer.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().numpy().tobytes())
@@ -146,6 +147,7 @@ def tokenize(
         UserError: ``out`` is of another job or is being made by another process, or there are no pixels.
     """
     tokenizer = build_tokenizer(spec)
+    check_environment(tokenizer, episodes.attributes.get("env_id"), str(episodes.path))
     attributes = {
         "tokenizer": spec._asdict(),
         "tokenizer_fingerprint": fingerprint(tokenizer),

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d, normalize
 from cjepa.tokenizers.base import cell_centres
 from cjepa.tokenizers.slot_attention import Frame
 
-_FULLY_SALIENT = 0.2  # difference from the background, of 1, from which on a pixel counts fully
+FULLY_SALIENT = 0.2  # difference from the background, of 1, from which on a pixel counts fully
 _HUE_UNIT = 0.1  # unit vectors that far apart begin to look different
 _NEAR_UNIT = 0.5  # a quarter of the frame
 _FEWEST_CELLS = 48
@@ -45,7 +45,7 @@ class Foreground(nn.Module):
     def salience(self, difference_B3YX: Tensor) -> Tensor:
         """How much each cell differs from the background, in [0, 1]: float (B, G)."""
         strongest = difference_B3YX.abs().amax(dim=1, keepdim=True)
-        return avg_pool2d((strongest / _FULLY_SALIENT).clamp(max=1.0), self.patch).flatten(1)
+        return avg_pool2d((strongest / FULLY_SALIENT).clamp(max=1.0), self.patch).flatten(1)
 
     def hues(self, difference_B3YX: Tensor) -> Tensor:
         """Direction, in colour space, in which each cell differs from the background: unit vectors (B, G, 3).

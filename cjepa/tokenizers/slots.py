@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cjepa.tokenizers.base import TrainableTokenizer
 from cjepa.tokenizers.encoders import ConvEncoder
-from cjepa.tokenizers.foreground import Foreground
+from cjepa.tokenizers.foreground import FULLY_SALIENT, Foreground
 from cjepa.tokenizers.losses import slot_contrast
 from cjepa.tokenizers.slot_attention import Frame, InvariantSlotAttention, SlotState
 from cjepa.tokenizers.sprites import POSITION_DIM, GlimpseEncoder, SpriteDecoder, embed_position, read_position
@@ -68,7 +68,7 @@ class SlotTokenizer(TrainableTokenizer):
         ValueError: the size is another.
     """
 
-    revision = 2
+    revision = 3
 
     def __init__(
         self,
@@ -157,22 +157,36 @@ class SlotTokenizer(TrainableTokenizer):
         return torch.stack(held, dim=1)
 
     def loss_terms(self, pixels_BT3YX: Tensor) -> dict[str, Tensor]:
-        """Foreground-weighted reconstruction; grouping of cells; contrast of slots over time (SlotContrast)."""
+        """Foreground-weighted reconstruction and coverage; grouping of cells; contrast over time (SlotContrast)."""
         slots = self.slots(pixels_BT3YX)
-        frames, _ = self.decode(self.pack(slots))
+        frames, opacity = (values.flatten(0, 1) for values in self.decode(self.pack(slots)))
         pixels = pixels_BT3YX.flatten(0, 1)
         looked = Frame(*(values.flatten(0, 1) for values in slots.frames_BT))
         return {
-            "reconstruction": self.reconstruction_loss(frames.flatten(0, 1), pixels),
+            "reconstruction": self.reconstruction_loss(frames, pixels),
+            "coverage": self.coverage_loss(opacity, pixels),
             "grouping": self.foreground.grouping_loss(looked, slots.attention_BTSL.flatten(0, 1)),
             "contrast": slot_contrast(slots.content_BTSC, slots.alive_BTS1[..., 0] > 0),
         }
 
     def reconstruction_loss(self, frames_B3YX: Tensor, pixels_B3YX: Tensor) -> Tensor:
         """Mean squared error in which pixels that differ from the background weigh more."""
-        difference = self.foreground.difference(pixels_B3YX).abs().amax(dim=1, keepdim=True)
-        weight = 1.0 + self.foreground_weight * (difference > _FOREGROUND_DIFFERENCE)
+        _, weight = self._foreground(pixels_B3YX)
         return (weight * (frames_B3YX - pixels_B3YX).square()).mean() / weight.mean()
+
+    def coverage_loss(self, opacity_BSYX: Tensor, pixels_B3YX: Tensor) -> Tensor:
+        """Squared difference of what slots cover and what differs from the background, with the same weights.
+
+        Reconstruction alone cannot tell a half transparent object from a pale one.
+        """
+        is_foreground, weight = self._foreground(pixels_B3YX)
+        covered = opacity_BSYX.sum(dim=1, keepdim=True)
+        return (weight * (covered - is_foreground).square()).mean() / weight.mean()
+
+    def _foreground(self, pixels_B3YX: Tensor) -> tuple[Tensor, Tensor]:
+        """Float (B, 1, Y, X): 1 for pixels that differ from the background, and the weight of each."""
+        difference = self.foreground.difference(pixels_B3YX).abs().amax(dim=1, keepdim=True)
+        return (difference > FULLY_SALIENT).float(), 1.0 + self.foreground_weight * (difference > _FOREGROUND_DIFFERENCE)
 
     def pack(self, slots: Slots) -> Tensor:
         """Slots -> tokens ``(B, T, S, D)``."""
@@ -192,9 +206,9 @@ class SlotTokenizer(TrainableTokenizer):
         batch = len(slots_BTSD)
         parts = slots_BTSD.flatten(0, 1).split([self.content_dim, POSITION_DIM, 1, 1], dim=-1)
         content, embedding, log_scale, seen = parts
-        colour_BS3, logits = self.decoder(content, read_position(embedding), log_scale.exp(), self.image_size)
+        colour_BS3, shade, logits = self.decoder(content, read_position(embedding), log_scale.exp(), self.image_size)
         logits = logits + seen.clamp(min=1e-4).log()[..., None]
         opacity = torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1).float().softmax(dim=1)[:, :-1]
-        drawn = einsum(opacity, colour_BS3.float(), "b s y x, b s c -> b c y x")
+        drawn = einsum(opacity * shade, colour_BS3.float(), "b s y x, b s c -> b c y x")
         frames = self.foreground.background_3YX + drawn
         return tuple(rearrange(values, "(b t) ... -> b t ...", b=batch) for values in (frames, opacity))

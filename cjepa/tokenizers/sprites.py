@@ -51,7 +51,7 @@ class GlimpseEncoder(nn.Module):
 
 
 class SpriteDecoder(nn.Module):
-    """Content to a sprite, one colour and a shape, drawn at the slot's place in the slot's size.
+    """Content to a sprite, one colour with its shading and a shape, drawn at the slot's place in the slot's size.
 
     Args:
         content_dim: width of the content.
@@ -61,21 +61,24 @@ class SpriteDecoder(nn.Module):
     def __init__(self, content_dim: int, hidden_dim: int):
         super().__init__()
         self.to_colour = nn.Linear(content_dim, 3)
-        self.to_shape = nn.Sequential(
+        self.to_sprite = nn.Sequential(
             nn.Linear(content_dim, hidden_dim),
             nn.GELU(),
             nn.Linear(hidden_dim, hidden_dim),
             nn.GELU(),
-            nn.Linear(hidden_dim, _SPRITE_SIDE**2),
+            nn.Linear(hidden_dim, 2 * _SPRITE_SIDE**2),
         )
 
-    def forward(self, content: Tensor, position: Tensor, scale: Tensor, image_size: int) -> tuple[Tensor, Tensor]:
-        """-> colour residuals ``(B, S, 3)`` and opacity logits ``(B, S, Y, X)``."""
+    def forward(
+        self, content: Tensor, position: Tensor, scale: Tensor, image_size: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """-> colour residuals ``(B, S, 3)``, and shades, 1 where they are full, and opacity logits ``(B, S, Y, X)``."""
         places_BS2I = (cell_middles(image_size, position.device) - position[..., None]) / (_WINDOW * scale[..., None])
-        shape = rearrange(self.to_shape(content).float(), "b s (y x) -> b s 1 y x", y=_SPRITE_SIDE)
-        # outside its window a sprite is transparent: what is outside an image counts as 0, which stands for that logit
-        drawn = _look(shape - _TRANSPARENT, places_BS2I) + _TRANSPARENT
-        return self.to_colour(content), drawn[:, :, 0]
+        sprite = rearrange(self.to_sprite(content).float(), "b s (c y x) -> b s c y x", c=2, y=_SPRITE_SIDE)
+        # what is outside an image counts as 0: outside its window a sprite has its full colour and is transparent
+        outside = sprite.new_tensor([1.0, _TRANSPARENT])[:, None, None]
+        drawn = _look(torch.stack([sprite[:, :, 0], sprite[:, :, 1] - _TRANSPARENT], dim=2), places_BS2I) + outside
+        return self.to_colour(content), *drawn.unbind(2)
 
 
 def _look(images: Tensor, places_BS2I: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Trains a tokenizer by its own losses and watches how well its tokens match the objects."""
 
 import inspect
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from torchmetrics import Metric, MetricCollection
 from cjepa.checkpoints import load_module, read_checkpoint
 from cjepa.errors import UserError
 from cjepa.optim import adamw_with_warmup_cosine
-from cjepa.tokenizers.base import TrainableTokenizer, float_frames
+from cjepa.tokenizers.base import TrainableTokenizer, check_environment, float_frames
 from cjepa.tokenizers.initialisers import hints_from_labels
 from cjepa.types import Tokens, VideoBatch
 
@@ -112,9 +113,26 @@ class TokenizerTraining(L.LightningModule):
 
     def on_fit_start(self) -> None:
         """Show the tokenizer training frames, unless a checkpoint brings what it made of them."""
+        self._check_environment()
+        data = self.trainer.datamodule
+        self.tokenizer.env_id = data.file.attributes.get("env_id")
         if self.trainer.ckpt_path is None:
-            frames = self.trainer.datamodule.sample_frames(_PREPARING_FRAMES)
+            frames = data.sample_frames(_PREPARING_FRAMES)
             self.tokenizer.prepare(float_frames(self.tokenizer, frames).to(self.device))
+
+    def on_test_start(self) -> None:
+        self._check_environment()
+
+    def _check_environment(self) -> None:
+        file = self.trainer.datamodule.file
+        check_environment(self.tokenizer, file.attributes.get("env_id"), str(file.path))
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["env_id"] = self.tokenizer.env_id
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.tokenizer.env_id = checkpoint.get("env_id")
+        self.tokenizer.options = json.dumps(checkpoint["hyper_parameters"]["tokenizer"], sort_keys=True, default=str)
 
     def _inputs(self, batch: VideoBatch) -> tuple[Tensor, ...]:
         """What the tokenizer's methods take: frames, and hints at the first frame's objects if it wants any."""
