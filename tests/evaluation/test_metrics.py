@@ -19,7 +19,6 @@ from cjepa.evaluation.metrics import (
     TokenMetric,
     contingency,
     every_metric,
-    with_rest,
 )
 from tests.contracts import concrete_subclasses
 
@@ -47,6 +46,12 @@ def some_clips(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     masks = torch.rand(count, 3, 4, 8, 8, generator=generator) / 4
     labels = torch.randint(0, 4, (count, 3, 8, 8), generator=generator, dtype=torch.uint8)
     return masks, labels
+
+
+def owners_of(masks_BTSYX: torch.Tensor) -> torch.Tensor:
+    """Index of the slot that owns each pixel; one more than there are where they leave more than any has."""
+    rest = 1 - masks_BTSYX.sum(dim=2, keepdim=True)
+    return torch.cat([masks_BTSYX, rest], dim=2).argmax(dim=2)
 
 
 def some_tokens(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -132,8 +137,10 @@ def test_names_are_fixed_words():
 
 
 def test_contingency_by_hand():
-    assert contingency(SPLIT, LABELS).tolist() == [[[[2, 1, 1], [2, 2, 0], [0, 0, 4]]]]
-    assert contingency(SPLIT[0], LABELS[0]).tolist() == [[[2, 1, 1], [2, 2, 0], [0, 0, 4]]]
+    assert contingency(SPLIT, LABELS).tolist() == [[[[2, 1, 1, 0], [2, 2, 0, 0], [0, 0, 4, 0]]]]
+    assert contingency(SPLIT[0], LABELS[0]).tolist() == [[[2, 1, 1, 0], [2, 2, 0, 0], [0, 0, 4, 0]]]
+    assert contingency(0.6 * SPLIT, LABELS).tolist() == contingency(SPLIT, LABELS).tolist()
+    assert contingency(0.4 * SPLIT, LABELS).tolist() == [[[[0, 0, 0, 4]] * 3]]  # covered by less than a half
 
 
 def test_fg_ari_of_a_split_object_by_hand():
@@ -149,8 +156,7 @@ def test_fg_ari_of_one_slot_for_everything_is_zero():
 @pytest.mark.parametrize(("cls", "first_label"), [(ForegroundARI, 1), (ARI, 0)])
 def test_ari_agrees_with_torchmetrics(cls, first_label, video):
     masks, labels = some_clips(4)
-    owners = with_rest(masks).argmax(dim=2) if cls is ARI else masks.argmax(dim=2)
-    images = zip(*(v if video else v.flatten(0, 1) for v in (owners, labels)), strict=True)
+    images = zip(*(v if video else v.flatten(0, 1) for v in (owners_of(masks), labels)), strict=True)
     seen = [(owner[label >= first_label], label[label >= first_label].long()) for owner, label in images]
     expected = torch.stack([adjusted_rand_score(owner, label) for owner, label in seen]).mean()
     assert score(cls(video), (masks, labels)) == pytest.approx(float(expected), abs=1e-5)
@@ -177,7 +183,26 @@ def test_ari_takes_what_no_slot_covers_for_a_segment():
     assert score(ARI(), (PERFECT, LABELS)) == score(ARI(), (uncovered, LABELS)) == 1.0
     faint = 0.4 * masks_of([[0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 1, 1]], 2)  # covers less of any pixel than it leaves
     assert score(ARI(), (faint, LABELS)) == 0.0
-    assert score(ForegroundARI(), (faint, LABELS)) == 1.0
+    assert score(ForegroundARI(), (faint, LABELS)) == 0.0
+
+
+def test_what_no_slot_covers_counts_against_all():
+    """Slots at the right places that hardly cover anything have found nothing."""
+    faint = 0.01 * masks_of([[0, 0, 0, 0], [1, 1, 1, 1], [NOBODY] * 4], 2)
+    for metric in (ForegroundARI(), MeanIoU(), BestOverlap(), ClipConsistency(), SlotConsistency()):
+        assert score(metric, (faint, LABELS)) == 0.0, metric.name
+    # one of four pixels of object 2 is left to nobody: pairs in both 6 + 3, in truth 12, in slots 9, of 28
+    holed = masks_of([[0, 0, 0, 0], [1, 1, 1, NOBODY], [NOBODY] * 4], 2)
+    expected = 12 * 9 / 28
+    assert score(ForegroundARI(), (holed, LABELS)) == pytest.approx((9 - expected) / (10.5 - expected))
+    assert score(MeanIoU(), (holed, LABELS)) == score(BestOverlap(), (holed, LABELS)) == pytest.approx((1 + 3 / 4) / 2)
+
+
+def test_a_frame_at_which_an_object_is_missed_is_not_consistent():
+    found = masks_of([[0, 0, 0, 0], [1, 1, 1, 1], [NOBODY] * 4], 2)
+    missed = masks_of([[0, 0, 0, 0], [NOBODY] * 4, [NOBODY] * 4], 2)
+    clip = clip_of(found, missed, missed), clip_of(*[LABELS] * 3)
+    assert score(ClipConsistency(), clip) == score(SlotConsistency(), clip) == pytest.approx(4 / 6)
 
 
 @pytest.mark.parametrize("cls", [ForegroundARI, ARI, MeanIoU, BestOverlap])
@@ -204,31 +229,30 @@ def test_over_video_is_the_clip_as_one_image():
 
 
 def test_best_overlap_by_hand():
-    assert score(BestOverlap(), (SPLIT, LABELS)) == pytest.approx((2 / 4 + 1) / 2)
-    assert score(BestOverlap(), (MIXED, LABELS)) == pytest.approx((3 / 6 + 2 / 5) / 2)
+    # slot 1 has two of the four pixels of object 1 and one of background, slot 2 all of object 2 and one of background
+    assert score(BestOverlap(), (SPLIT, LABELS)) == pytest.approx((2 / 5 + 4 / 5) / 2)
+    assert score(BestOverlap(), (MIXED, LABELS)) == pytest.approx((3 / 10 + 2 / 5) / 2)
 
 
 def test_mean_iou_by_hand():
-    assert score(MeanIoU(), (SPLIT, LABELS)) == pytest.approx((2 / 4 + 1) / 2)
-    # slot 0 overlaps object 1 by 3 of 6 and object 2 by 2 of 7, slot 1 by 1 of 6 and 2 of 5: the best pairing
-    assert score(MeanIoU(), (MIXED, LABELS)) == pytest.approx((3 / 6 + 2 / 5) / 2)
+    assert score(MeanIoU(), (SPLIT, LABELS)) == pytest.approx((2 / 5 + 4 / 5) / 2)
+    # slot 0 overlaps object 1 by 3 of 10 and object 2 by 2 of 11, slot 1 by 1 of 6 and 2 of 5: the best pairing
+    assert score(MeanIoU(), (MIXED, LABELS)) == pytest.approx((3 / 10 + 2 / 5) / 2)
 
 
 def test_one_slot_for_two_objects_is_matched_to_one():
     """Best overlap gives the shared slot to both; one-to-one matching leaves an object with nothing."""
     shared = masks_of([[0] * 4, [0] * 4, [0] * 4], 1)
-    assert score(BestOverlap(), (shared, LABELS)) == pytest.approx(4 / 8)
-    assert score(MeanIoU(), (shared, LABELS)) == pytest.approx((4 / 8 + 0) / 2)
+    assert score(BestOverlap(), (shared, LABELS)) == pytest.approx(4 / 12)
+    assert score(MeanIoU(), (shared, LABELS)) == pytest.approx((4 / 12 + 0) / 2)
 
 
 def test_iou_agrees_with_torchmetrics():
     masks, labels = some_clips(2)
     expected = []
-    for owner, label in zip(masks.argmax(dim=2).flatten(0, 1), labels.flatten(0, 1), strict=True):
-        seen = label > 0
-        for number in label[seen].unique():
-            slots = [binary_jaccard_index((owner == s)[seen].int(), (label == number)[seen].int()) for s in range(4)]
-            expected.append(max(slots))
+    for owner, label in zip(owners_of(masks).flatten(0, 1), labels.flatten(0, 1), strict=True):
+        for number in label[label > 0].unique():
+            expected.append(max(binary_jaccard_index((owner == s).int(), (label == number).int()) for s in range(4)))
     assert score(BestOverlap(), (masks, labels)) == pytest.approx(float(torch.stack(expected).mean()), abs=1e-5)
 
 

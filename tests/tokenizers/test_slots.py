@@ -42,6 +42,17 @@ def test_the_loss_by_hand():
     assert tokenizer.reconstruction_loss(pixels, pixels) == 0
 
 
+def test_what_differs_from_the_background_is_to_be_covered():
+    tokenizer = a_tokenizer(foreground_weight=3.0)
+    tokenizer.foreground.background_3YX.zero_()
+    pixels, opacity = torch.zeros(1, 3, 64, 64), torch.zeros(1, 2, 64, 64)
+    pixels[0, 2, 0, :2] = 0.5
+    opacity[0, :, 0, 0] = 0.3  # both together 0.6 of the first of two pixels of foreground
+    opacity[0, 1, 9, 9] = 1.0  # and a pixel of background
+    expected = (4 * 0.4**2 + 4 + 1) / (64 * 64 - 2 + 8)
+    torch.testing.assert_close(tokenizer.coverage_loss(opacity, pixels), torch.tensor(expected))
+
+
 def test_a_foreground_weight_of_zero_is_the_plain_error():
     tokenizer = a_tokenizer(foreground_weight=0.0)
     pixels, frames = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -39,7 +39,8 @@ def decoder() -> SpriteDecoder:
     torch.manual_seed(0)
     decoder = SpriteDecoder(4, 8)
     with torch.no_grad():
-        decoder.to_shape[-1].bias.fill_(4.0)  # opaque all over its window
+        decoder.to_sprite[-1].weight.zero_()
+        decoder.to_sprite[-1].bias.copy_(torch.tensor([0.5, 4.0]).repeat_interleave(256))  # pale, and opaque all over
     return decoder
 
 
@@ -47,13 +48,14 @@ def decoder() -> SpriteDecoder:
 def test_a_sprite_is_drawn_at_its_place_in_its_size(decoder):
     position = torch.tensor([[[-0.25, 0.5], [0.5, -0.5]]])
     scale = torch.tensor([[[0.1], [0.05]]])
-    colour, logits = decoder(torch.zeros(1, 2, 4), position, scale, 64)
-    assert colour.shape == (1, 2, 3) and logits.shape == (1, 2, 64, 64)
+    colour, shade, logits = decoder(torch.zeros(1, 2, 4), position, scale, 64)
+    assert colour.shape == (1, 2, 3) and logits.shape == shade.shape == (1, 2, 64, 64)
     opacity = logits.sigmoid()
     torch.testing.assert_close(centroids(opacity * (opacity > 0.5)), position, atol=0.02, rtol=0)
     side = (opacity > 0.5).flatten(2).sum(dim=2).sqrt() / 32
     torch.testing.assert_close(side, 5 * scale[..., 0], atol=0.07, rtol=0)  # windows of 2.5 deviations either way
     assert opacity[0, 0, :, 48:].max() < 0.01  # transparent outside
+    assert shade[0, 0, 48, 24] == 1.5 and shade[0, 0, 0, 63] == 1.0
 
 
 @torch.no_grad()
