@@ -58,6 +58,7 @@ class SlotTokenizer(TrainableTokenizer):
         content_dim: width of the learned part of a token.
         channels: of the encoder.
         hidden_dim: width of the MLPs from glimpses and to sprites.
+        sprite_side: side of glimpses and sprites in cells; they span five standard deviations of an object.
         iterations: of slot attention at the first frame of a clip.
         later_iterations: at the other frames.
         image_size: side of the square frames in pixels, a multiple of 4.
@@ -76,6 +77,7 @@ class SlotTokenizer(TrainableTokenizer):
         content_dim: int = 16,
         channels: int = 32,
         hidden_dim: int = 128,
+        sprite_side: int = 16,
         iterations: int = 3,
         later_iterations: int = 2,
         image_size: int = 64,
@@ -95,8 +97,8 @@ class SlotTokenizer(TrainableTokenizer):
         self.encoder = ConvEncoder(channels, in_channels=3)
         self.foreground = Foreground(image_size, self.encoder.patch)
         self.attention = InvariantSlotAttention(channels, channels)
-        self.glimpse = GlimpseEncoder(content_dim, hidden_dim)
-        self.decoder = SpriteDecoder(content_dim, hidden_dim)
+        self.glimpse = GlimpseEncoder(content_dim, hidden_dim, sprite_side)
+        self.decoder = SpriteDecoder(content_dim, hidden_dim, sprite_side)
 
     @property
     def feature_shape(self) -> tuple[int, int]:
@@ -186,7 +188,9 @@ class SlotTokenizer(TrainableTokenizer):
     def _foreground(self, pixels_B3YX: Tensor) -> tuple[Tensor, Tensor]:
         """Float (B, 1, Y, X): 1 for pixels that differ from the background, and the weight of each."""
         difference = self.foreground.difference(pixels_B3YX).abs().amax(dim=1, keepdim=True)
-        return (difference > FULLY_SALIENT).float(), 1.0 + self.foreground_weight * (difference > _FOREGROUND_DIFFERENCE)
+        return (difference > FULLY_SALIENT).float(), 1.0 + self.foreground_weight * (
+            difference > _FOREGROUND_DIFFERENCE
+        )
 
     def pack(self, slots: Slots) -> Tensor:
         """Slots -> tokens ``(B, T, S, D)``."""

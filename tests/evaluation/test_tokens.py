@@ -15,7 +15,7 @@ from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import Tokens
 from tests.conftest import ignore_progress
 
-AGENT, BLOCK, WALL, TABLE = (65, 105, 225), (119, 136, 153), (211, 211, 211), (255, 255, 255)  # as Push-T draws them
+AGENT, BLOCK, TABLE = (65, 105, 225), (119, 136, 153), (255, 255, 255)  # as Push-T draws them
 
 
 class ColourTokenizer(TrainableTokenizer):
@@ -25,11 +25,12 @@ class ColourTokenizer(TrainableTokenizer):
 
     def __init__(self):
         super().__init__()
-        self.colours_43 = torch.nn.Parameter(torch.tensor([AGENT, BLOCK, WALL, TABLE]) / 255)
+        self.colours_33 = torch.nn.Parameter(torch.tensor([AGENT, BLOCK, TABLE]) / 255)
 
     def encode(self, pixels_BT3YX):
-        distance = (pixels_BT3YX[:, :, None] - self.colours_43[:, :, None, None]).square().sum(dim=3)
-        masks = (-50 * distance).softmax(dim=2)[:, :, :2]
+        table = self.colours_33[2]
+        unmix = torch.linalg.pinv(table - self.colours_33[:2])  # how much of each colour a pixel has
+        masks = torch.einsum("btcyx,cs->btsyx", table[:, None, None] - pixels_BT3YX, unmix).clamp(0, 1)
         places = centroids(masks.where(masks > 0.5, 0))
         return Tokens(places, masks, places, torch.ones_like(places[..., :1]))
 
