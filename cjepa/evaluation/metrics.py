@@ -1,8 +1,8 @@
 """How well tokens match objects, as torchmetrics: segmentation, identity over time, and what the tokens span.
 
 The simulator's label images decide what is an object; a slot owns the pixels where its mask is the largest, and larger
-than what the masks of all slots leave of the pixel: what no slot covers is nobody's, and counts against all. Every state
-is a sum over clips (``dist_reduce_fx="sum"``), so that intervals come from resampling episodes
+than what the masks of all slots leave of the pixel: what no slot covers is nobody's, and counts against all. Every
+state is a sum over clips (``dist_reduce_fx="sum"``), so that intervals come from resampling episodes
 (:func:`cjepa.evaluation.intervals.bootstrap_metric`).
 
 File letters: K labels or objects, N images to score (frames, or whole clips), M values.

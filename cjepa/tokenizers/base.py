@@ -68,8 +68,8 @@ def check_environment(tokenizer: Tokenizer, env_id: str | None, where: str) -> N
     """
     if None not in (tokenizer.env_id, env_id) and tokenizer.env_id != env_id:
         raise UserError(
-            f"{where}: frames of {env_id}, but this {type(tokenizer).__name__} was trained on {tokenizer.env_id}; give a "
-            "tokenizer that was trained on such episodes"
+            f"{where}: frames of {env_id}, but this {type(tokenizer).__name__} was trained on {tokenizer.env_id}; give "
+            "a tokenizer that was trained on such episodes"
         )
 
 
