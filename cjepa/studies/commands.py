@@ -40,10 +40,12 @@ def tokenize_command(
 
     Args:
         run: folder of a tokenizer run, a checkpoint, or ``zoo:NAME``; ``oracle`` for the simulator's own account of the
-            objects, ``oracle:D`` for a random projection of it to D values.
+            objects, ``oracle:D`` for a random projection of it to D values; ``dino:SOURCE`` for patches of a pretrained
+            DINOv2, a folder in the layout of ``transformers`` or a name on the hub.
         episodes: episode file, or folder or glob of several.
         out: token file to make.
-        patch_grid: 0 for the tokenizer's own tokens; g for a g x g grid of its encoder's features instead.
+        patch_grid: 0 for the tokenizer's own tokens; g for a g x g grid of its encoder's features instead, which a
+            DINOv2 needs: 14 for all of its patches.
         resume: use the episodes that an interrupted run of this command finished; an existing file is never replaced.
         exclude_episodes: indices of episodes to leave out; the others keep their indices, and so their split.
         exclude_corrupted: check all episodes first and leave out those that are damaged; which they are is logged.

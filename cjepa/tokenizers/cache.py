@@ -21,6 +21,7 @@ from cjepa.data.splits import EpisodesWithout
 from cjepa.data.store import EpisodeFile
 from cjepa.errors import UserError
 from cjepa.tokenizers.base import Tokenizer, float_frames
+from cjepa.tokenizers.features import DinoV2Features
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.patches import PatchTokenizer
 from cjepa.tokenizers.training import load_tokenizer
@@ -36,7 +37,7 @@ class TokenizerSpec(NamedTuple):
 
     source: str
     """A checkpoint or ``zoo:NAME``, or ``oracle`` for the simulator's own account of the objects, ``oracle:D`` for a
-    random projection of it to D values."""
+    random projection of it to D values, or ``dino:SOURCE`` for patches of a pretrained DINOv2."""
     patch_grid: int = 0
     """0 for the tokenizer itself, g for a g x g grid of its encoder's features."""
     bodies: int = 0
@@ -49,16 +50,19 @@ def tokenizer_spec(run: str, episodes: Episodes, patch_grid: int = 0) -> Tokeniz
     """From what a user types, for these episodes.
 
     Args:
-        run: a run folder, a checkpoint, ``zoo:NAME``, ``oracle`` or ``oracle:D``.
+        run: a run folder, a checkpoint, ``zoo:NAME``, ``oracle``, ``oracle:D``, or ``dino:SOURCE``, see
+            :class:`~cjepa.tokenizers.features.DinoV2Features`.
         episodes: that are to be tokenized.
         patch_grid: see :class:`TokenizerSpec`.
 
     Raises:
-        UserError: there is no such checkpoint; for an oracle, the episodes have no ``objects``, D is not a number above
-            0, or a grid is asked for.
+        UserError: there is no such checkpoint; for a DINOv2, no grid is asked for; for an oracle, one is, or the
+            episodes have no ``objects``, or D is not a number above 0.
     """
+    if run.startswith("dino:") and not patch_grid:
+        raise UserError(f"{run}: a DINOv2 has patches only; say how many a side with --patch_grid, for all of them 14")
     if not _is_oracle(run):
-        return TokenizerSpec(run if run.startswith("zoo:") else str(find_checkpoint(run)), patch_grid)
+        return TokenizerSpec(run if run.startswith(("zoo:", "dino:")) else str(find_checkpoint(run)), patch_grid)
     if "objects" not in episodes.columns or "attribute_names" not in episodes.attributes:
         raise UserError(
             f"{episodes.path}: no column 'objects' with its 'attribute_names', which an oracle reads; collect the "
@@ -81,7 +85,10 @@ def build_tokenizer(spec: TokenizerSpec) -> Tokenizer:
     if _is_oracle(spec.source):
         dim = int(spec.source.partition(":")[2] or 0)
         return OracleTokenizer(spec.bodies, tuple(spec.attributes), dim).eval()
-    trained = load_tokenizer(find_checkpoint(spec.source))
+    if spec.source.startswith("dino:"):
+        trained = DinoV2Features(spec.source.removeprefix("dino:"))
+    else:
+        trained = load_tokenizer(find_checkpoint(spec.source))
     if not spec.patch_grid:
         return trained
     try:

@@ -1,4 +1,4 @@
-"""Patch tokens from a trained tokenizer's own encoder."""
+"""Patch tokens: from a trained tokenizer's own encoder, or from frozen features."""
 
 import torch
 from einops import rearrange, repeat
@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from cjepa.tokenizers.base import Tokenizer, cell_centres
+from cjepa.tokenizers.features import FeatureEncoder
 from cjepa.types import Tokens
 
 
@@ -16,14 +17,15 @@ class PatchTokenizer(Tokenizer):
     lose where in the cell something is. A cell of one feature vector is that vector: its moments are 0 and left out.
 
     Args:
-        trained: the tokenizer whose encoder is used; it has ``features(pixels_B3YX)``, ``(B, K, y, x)``.
+        trained: whose features are used; it has ``features(pixels_B3YX)``, ``(B, K, y, x)``, and their
+            ``feature_shape``.
         grid: g; divides the encoder's grid.
 
     Raises:
         ValueError: the tokenizer has no feature grid, or g does not divide it.
     """
 
-    def __init__(self, trained: Tokenizer, grid: int):
+    def __init__(self, trained: Tokenizer | FeatureEncoder, grid: int):
         super().__init__()
         if not hasattr(trained, "features"):
             raise ValueError(f"{type(trained).__name__} has no grid of features")

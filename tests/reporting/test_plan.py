@@ -122,17 +122,19 @@ def test_patches_plan_without_pictures(tmp_path, patch_tokens, job):
     assert frames.shape[2] < 2.5 * frames.shape[1]
 
 
-def test_an_oracle_plans_without_pixels(tmp_path, episodes_path, job):
-    """From `cjepa tokenize oracle` to a video; there is nothing to decode, so only what is real is in it."""
+@pytest.mark.parametrize(("source", "slots", "width"), [("oracle", 2, 7), ("dino", 4, 96)])
+def test_what_needs_no_training_plans(source, slots, width, tmp_path, tiny_dinov2, episodes_path):
+    """From `cjepa tokenize` to a video; there is nothing to decode, so only what is real is in it."""
     tokens, run = tmp_path / "tokens.h5", tmp_path / "run"
-    assert main(["tokenize", "oracle", str(episodes_path), "--out", str(tokens)]) == 0
-    width = ["--model.init_args.predictor.init_args.token_dim", "7"]
-    fit(run, tokens, *configs("pusht/cjepa.yaml", "smoke/world_model.yaml"), *width)
+    words = {"oracle": ["oracle"], "dino": [f"dino:{tiny_dinov2}", "--patch_grid=2"]}[source]
+    assert main(["tokenize", *words, str(episodes_path), "--out", str(tokens)]) == 0
+    words = [*configs("pusht/cjepa.yaml", "smoke/world_model.yaml"), "--model.init_args.predictor.init_args.token_dim"]
+    fit(run, tokens, *words, str(width))
     words = ["plan", str(run), *configs("pusht/plan.yaml", "smoke/plan.yaml"), "--episodes", str(episodes_path)]
     words += ["--pairs", "1", "--num_videos", "1", "--planner.init_args.num_samples", "4", "--budget_env_steps", "25"]
     assert main(words) == 0
     rows = by_metric(json.loads((run / "plan" / "results.json").read_text()))
-    assert (rows["success"]["tokens"], rows["success"]["token_dim"]) == (2, 7)
+    assert (rows["success"]["tokens"], rows["success"]["token_dim"]) == (slots, width)
     (video,) = (run / "plan" / "media").glob("*.mp4")
     frames = np.asarray(imageio.imread(video))
     assert frames.shape[2] < 2.5 * frames.shape[1] and frames.std() > 1

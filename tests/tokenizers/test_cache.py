@@ -19,6 +19,7 @@ from cjepa.tokenizers.cache import (
     tokenize,
     tokenizer_spec,
 )
+from cjepa.tokenizers.features import DinoV2Features
 from cjepa.tokenizers.patches import PatchTokenizer
 from cjepa.tokenizers.slots import SlotTokenizer
 from cjepa.tokenizers.starts import LearnedStart, SeededStart, Start
@@ -176,6 +177,30 @@ def test_another_jobs_file_is_kept(tmp_path, slots_run, episodes):
     with pytest.raises(UserError, match="tokens.h5 exists"):
         tokenize(spec, episodes, tmp_path / "tokens.h5", ignore_progress)
     assert (tmp_path / "tokens.h5").read_text() == "mine"
+
+
+@torch.no_grad()
+def test_patches_of_a_dinov2_need_no_trained_tokenizer(tmp_path, tiny_dinov2, episodes):
+    spec = tokenizer_spec(f"dino:{tiny_dinov2}", episodes, patch_grid=14)
+    but_the_first = range(1, len(episodes))
+    file = tokenize(spec, episodes, tmp_path / "tokens.h5", ignore_progress, excluded=but_the_first)
+    assert file.columns["tokens"][0][1:] == (196, 32)
+    again = build_tokenizer(TokenizerSpec(**json.loads(file.attributes["tokenizer"])))
+    assert fingerprint(again) == file.attributes["tokenizer_fingerprint"]
+    frames = to_float_pixels(torch.from_numpy(episodes.read("pixels", 0, 2)))
+    expected = DinoV2Features(str(tiny_dinov2)).features(frames).flatten(2).transpose(1, 2)
+    found = torch.from_numpy(file.episode(0)["tokens"][:2]).float()
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0.05)
+    assert found.std(dim=1).min() > 1e-2
+
+
+def test_a_dinov2_has_patches_only(tiny_dinov2, episodes):
+    with pytest.raises(UserError, match=f"dino:{tiny_dinov2}.*--patch_grid"):
+        tokenizer_spec(f"dino:{tiny_dinov2}", episodes)
+    with pytest.raises(UserError, match="patch_grid: a grid of 4 does not divide the encoder's 14 x 14 cells"):
+        build_tokenizer(TokenizerSpec(f"dino:{tiny_dinov2}", 4))
+    with pytest.raises(UserError, match="no DINOv2 at 'no/where/at/all'"):
+        build_tokenizer(TokenizerSpec("dino:no/where/at/all", 14))
 
 
 def test_what_is_named_but_not_there(episodes):
