@@ -123,7 +123,7 @@ def encode_clips(tokenizer: Tokenizer, rows_BT: torch.Tensor) -> torch.Tensor:
     Returns:
         Tokens ``(B, T, S, D)``, on the CPU.
     """
-    device = _device(tokenizer)
+    device = device_of(tokenizer)
     rows_BT = rows_BT.to(device)
     with torch.autocast(device.type, torch.bfloat16):
         inputs_BT = float_frames(tokenizer, rows_BT) if tokenizer.column == "pixels" else rows_BT
@@ -138,6 +138,7 @@ def tokenize(
     on_progress: Callable[[int, bool], None],
     resume: bool = True,
     excluded: Sequence[int] = (),
+    device: torch.device | str = "cpu",
 ) -> EpisodeFile:
     """Write the tokens of every frame beside actions, proprioception and state.
 
@@ -148,11 +149,12 @@ def tokenize(
         on_progress: called with a number of frames, and whether they are new.
         resume: use the episodes that an interrupted run finished.
         excluded: indices of episodes that get no rows; the others keep their indices, and so their split.
+        device: that encodes.
 
     Raises:
         UserError: ``out`` is of another job or is being made by another process, or there are no pixels.
     """
-    tokenizer = build_tokenizer(spec)
+    tokenizer = build_tokenizer(spec).to(device)
     attributes = {
         "tokenizer": spec._asdict(),
         "tokenizer_fingerprint": fingerprint(tokenizer),
@@ -196,7 +198,7 @@ def in_parallel(
         batches: read in the calling thread, a few ahead.
     """
     available = torch.get_num_threads()
-    threads = min(available, _MOST_THREADS) if _device(tokenizer).type == "cpu" else 1
+    threads = min(available, _MOST_THREADS) if device_of(tokenizer).type == "cpu" else 1
     pending: deque[Future[_Encoded]] = deque()
     torch.set_num_threads(1)
     try:
@@ -232,7 +234,8 @@ def _token_episodes(tokenizer: Tokenizer, rows: list[Episode]) -> list[Episode]:
     ]
 
 
-def _device(tokenizer: Tokenizer) -> torch.device:
+def device_of(tokenizer: Tokenizer) -> torch.device:
+    """Where its weights are."""
     return next(chain(tokenizer.parameters(), tokenizer.buffers())).device
 
 

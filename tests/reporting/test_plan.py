@@ -57,7 +57,7 @@ def test_the_record_of_an_evaluation(evaluated, episodes):
     assert record["data"]["fingerprint"] == episodes.fingerprint
     assert record["evaluation"]["pairs"] == PAIRS and "held_out" in record["evaluation"]
     assert record["actions"]["planner"]["class"] == "CEM" and record["actions"]["planner"]["num_samples"] == 4
-    assert record["model"]["tokens_fingerprint"]
+    assert record["model"]["tokens_fingerprint"] and record["model"]["device"] == "cpu"
 
 
 def test_videos_of_the_first_trials(evaluated):
@@ -127,12 +127,12 @@ def test_what_needs_no_training_plans(source, slots, width, tmp_path, tiny_dinov
     """From `cjepa tokenize` to a video; there is nothing to decode, so only what is real is in it."""
     tokens, run = tmp_path / "tokens.h5", tmp_path / "run"
     words = {"oracle": ["oracle"], "dino": [f"dino:{tiny_dinov2}", "--patch_grid=2"]}[source]
-    assert main(["tokenize", *words, str(episodes_path), "--out", str(tokens)]) == 0
+    assert main(["tokenize", *words, str(episodes_path), "--out", str(tokens), "--device=cpu"]) == 0
     words = [*configs("pusht/cjepa.yaml", "smoke/world_model.yaml"), "--model.init_args.predictor.init_args.token_dim"]
     fit(run, tokens, *words, str(width))
     words = ["plan", str(run), *configs("pusht/plan.yaml", "smoke/plan.yaml"), "--episodes", str(episodes_path)]
     words += ["--pairs", "1", "--num_videos", "1", "--planner.init_args.num_samples", "4", "--budget_env_steps", "25"]
-    assert main(words) == 0
+    assert main([*words, "--device=cpu"]) == 0
     rows = by_metric(json.loads((run / "plan" / "results.json").read_text()))
     assert (rows["success"]["tokens"], rows["success"]["token_dim"]) == (slots, width)
     (video,) = (run / "plan" / "media").glob("*.mp4")

@@ -179,6 +179,12 @@ def test_another_jobs_file_is_kept(tmp_path, slots_run, episodes):
     assert (tmp_path / "tokens.h5").read_text() == "mine"
 
 
+def test_the_tokenizer_is_put_on_the_device(tmp_path, slots_run, episodes):
+    spec = TokenizerSpec(str(slots_run / "checkpoints" / "last.ckpt"))
+    with pytest.raises(NotImplementedError, match="meta"):  # every machine has it, and it computes nothing
+        tokenize(spec, episodes, tmp_path / "tokens.h5", ignore_progress, device="meta")
+
+
 @torch.no_grad()
 def test_patches_of_a_dinov2_need_no_trained_tokenizer(tmp_path, tiny_dinov2, episodes):
     spec = tokenizer_spec(f"dino:{tiny_dinov2}", episodes, patch_grid=14)
