@@ -150,7 +150,7 @@ def load_world_model(checkpoint: Path):
     """A world model and the tokenizer it was trained with, both frozen.
 
     Raises:
-        UserError: not a world model's checkpoint, or its tokenizer has changed.
+        UserError: not a world model's checkpoint, or its tokenizer has changed or wants hints.
     """
     content = read_checkpoint(checkpoint)
     if "tokenizer" not in content:
@@ -167,6 +167,11 @@ def load_world_model(checkpoint: Path):
         raise UserError(
             f"{checkpoint} was trained on tokens of tokenizer {model.tokens_fingerprint}, but "
             f"{content['tokenizer']['source']} is {found}; tokenize again and train again, or restore that file"
+        )
+    if tokenizer.hint_dim:
+        raise UserError(
+            f"{checkpoint}: its tokenizer {content['tokenizer']['source']} takes hints from label images, and there "
+            "are none when planning; plan with a model of tokens that need no hints"
         )
     return model.requires_grad_(False).eval(), tokenizer
 

@@ -22,6 +22,7 @@ from cjepa.data.store import EpisodeFile
 from cjepa.errors import UserError
 from cjepa.tokenizers.base import Tokenizer, float_frames
 from cjepa.tokenizers.features import DinoV2Features
+from cjepa.tokenizers.initialisers import hints_from_labels
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.patches import PatchTokenizer
 from cjepa.tokenizers.training import load_tokenizer
@@ -113,12 +114,13 @@ def fingerprint(tokenizer: Tokenizer) -> str:
 
 
 @torch.inference_mode()
-def encode_clips(tokenizer: Tokenizer, rows_BT: torch.Tensor) -> torch.Tensor:
+def encode_clips(tokenizer: Tokenizer, rows_BT: torch.Tensor, hints_BSH: torch.Tensor | None = None) -> torch.Tensor:
     """Rows of the column that the tokenizer reads -> float32 tokens, under bf16 autocast as token files are made.
 
     Args:
         tokenizer: in eval mode.
         rows_BT: uint8 frames ``(B, T, Y, X, 3)``, or whatever else its column holds.
+        hints_BSH: at the objects of the first frame, for a tokenizer that takes them.
 
     Returns:
         Tokens ``(B, T, S, D)``, on the CPU.
@@ -127,7 +129,8 @@ def encode_clips(tokenizer: Tokenizer, rows_BT: torch.Tensor) -> torch.Tensor:
     rows_BT = rows_BT.to(device)
     with torch.autocast(device.type, torch.bfloat16):
         inputs_BT = float_frames(tokenizer, rows_BT) if tokenizer.column == "pixels" else rows_BT
-        tokens = tokenizer.encode(inputs_BT).slots_BTSD
+        hints = () if hints_BSH is None else (hints_BSH.to(device),)
+        tokens = tokenizer.encode(inputs_BT, *hints).slots_BTSD
     return tokens.float().cpu()
 
 
@@ -144,7 +147,7 @@ def tokenize(
 
     Args:
         spec: the tokenizer.
-        episodes: with a ``pixels`` column.
+        episodes: with a ``pixels`` column, and ``masks`` for a tokenizer that takes hints.
         out: the token file to make; if this very job made it before, nothing is done.
         on_progress: called with a number of frames, and whether they are new.
         resume: use the episodes that an interrupted run finished.
@@ -152,9 +155,14 @@ def tokenize(
         device: that encodes.
 
     Raises:
-        UserError: ``out`` is of another job or is being made by another process, or there are no pixels.
+        UserError: ``out`` is of another job or is being made by another process, or a column is missing.
     """
     tokenizer = build_tokenizer(spec).to(device)
+    if tokenizer.hint_dim and "masks" not in episodes.columns:
+        raise UserError(
+            f"{episodes.path}: no label images ('masks'), from which this {type(tokenizer).__name__} learns where the "
+            "objects of the first frame are; collect episodes with masks"
+        )
     attributes = {
         "tokenizer": spec._asdict(),
         "tokenizer_fingerprint": fingerprint(tokenizer),
@@ -172,7 +180,7 @@ def tokenize(
     with ResumableWriter(out, "cjepa-tokens", attributes, job, resume) as writer:
         groups = _groups(episodes)
         is_new = [not all(map(writer.has, group)) for group in groups]
-        read = (_read(episodes, group, tokenizer.column) for group, new in zip(groups, is_new, strict=True) if new)
+        read = (_read(episodes, group, tokenizer) for group, new in zip(groups, is_new, strict=True) if new)
         made = in_parallel(tokenizer, partial(_token_episodes, tokenizer), read)
         for group, new in zip(groups, is_new, strict=True):
             if new:
@@ -215,23 +223,33 @@ def in_parallel(
         torch.set_num_threads(available)
 
 
-def _read(episodes: Episodes, group: list[int], column: str) -> list[Episode]:
-    carried = [name for name in _CARRIED_COLUMNS if name in episodes.columns]
-    return [episodes.episode(index, {column, *carried}) for index in group]
+def _read(episodes: Episodes, group: list[int], tokenizer: Tokenizer) -> list[Episode]:
+    carried = {name for name in _CARRIED_COLUMNS if name in episodes.columns}
+    encoded = {tokenizer.column, "masks"} if tokenizer.hint_dim else {tokenizer.column}
+    return [episodes.episode(index, encoded | carried) for index in group]
 
 
 def _token_episodes(tokenizer: Tokenizer, rows: list[Episode]) -> list[Episode]:
-    inputs = [row[tokenizer.column] for row in rows]
     # what pads the shorter episodes is cut off again, and changes nothing before it: a tokenizer is causal
-    longest = max(1, *map(len, inputs))
-    inputs_BT = np.zeros((len(inputs), longest, *inputs[0].shape[1:]), inputs[0].dtype)
-    for clip, part in zip(inputs_BT, inputs, strict=True):
-        clip[: len(part)] = part
-    tokens = encode_clips(tokenizer, torch.from_numpy(inputs_BT)).to(torch.float16).numpy()
+    inputs_BT, hints_BSH = _padded(rows, tokenizer.column), None
+    if tokenizer.hint_dim:
+        first_BYX = _padded(rows, "masks")[:, 0]
+        hints_BSH = hints_from_labels(first_BYX, tokenizer.num_slots, tokenizer.hint_dim)
+    tokens = encode_clips(tokenizer, inputs_BT, hints_BSH).to(torch.float16).numpy()
     return [
-        {**{name: row[name] for name in _CARRIED_COLUMNS if name in row}, "tokens": clip[: len(part)]}
-        for row, part, clip in zip(rows, inputs, tokens, strict=True)
+        {**{name: row[name] for name in _CARRIED_COLUMNS if name in row}, "tokens": clip[: len(row[tokenizer.column])]}
+        for row, clip in zip(rows, tokens, strict=True)
     ]
+
+
+def _padded(rows: list[Episode], column: str) -> torch.Tensor:
+    """A column of episodes as (B, T, ...), T that of the longest, with zeros behind the shorter ones."""
+    parts = [row[column] for row in rows]
+    longest = max(1, *map(len, parts))
+    padded_BT = np.zeros((len(parts), longest, *parts[0].shape[1:]), parts[0].dtype)
+    for clip, part in zip(padded_BT, parts, strict=True):
+        clip[: len(part)] = part
+    return torch.from_numpy(padded_BT)
 
 
 def device_of(tokenizer: Tokenizer) -> torch.device:

@@ -11,7 +11,9 @@ from cjepa.cli import main
 from cjepa.errors import UserError
 from cjepa.planning.objectives import LastStepMSE
 from cjepa.planning.planners import CEM
+from cjepa.reporting import plan
 from cjepa.reporting.plan import PlanJob, load_world_model, plan_baselines, plan_model
+from cjepa.tokenizers.cache import build_tokenizer
 from tests.conftest import configs, fit, ignore_progress
 
 PAIRS = 3
@@ -106,6 +108,17 @@ def test_a_world_model_is_loaded_with_its_tokenizer(world_model_run, slots_run):
     assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
     with pytest.raises(UserError, match="not a world model"):
         load_world_model(slots_run / "checkpoints" / "last.ckpt")
+
+
+def test_nothing_can_give_hints_when_planning(world_model_run, monkeypatch):
+    def hinted(spec):
+        tokenizer = build_tokenizer(spec)
+        tokenizer.hint_dim = 2
+        return tokenizer
+
+    monkeypatch.setattr(plan, "build_tokenizer", hinted)
+    with pytest.raises(UserError, match="last.ckpt: its tokenizer .* label images"):
+        load_world_model(world_model_run / "checkpoints" / "last.ckpt")
 
 
 def test_patches_plan_without_pictures(tmp_path, patch_tokens, job):
