@@ -233,6 +233,14 @@ def test_the_wrong_frame_stride(refused, world_model_run, episodes_path):
     assert "frame_stride 4" in refused("plan", world_model_run, *PLAN, *words, "--frame_stride", "4")
 
 
+@pytest.mark.parametrize("name", ["abacus", "meta", "hpu", "cuda:99"])
+def test_a_device_that_is_not_there(name, refused, slots_run, world_model_run, episodes_path):
+    tokenize = ["tokenize", slots_run, episodes_path, "--out", "tokens.h5"]
+    plan = ["plan", world_model_run, *PLAN, "--episodes", episodes_path, "--out", "plan"]
+    for words in (tokenize, plan):
+        assert f"--device {name}: there is no such device here" in refused(*words, "--device", name)
+
+
 def test_a_grid_that_does_not_fit(refused, slots_run, episodes_path):
     assert "grid of 5" in refused("tokenize", slots_run, episodes_path, "--out", "tokens.h5", "--patch_grid", "5")
 

@@ -24,7 +24,7 @@ from cjepa.planning.planners import Planner
 from cjepa.reporting.records import describe, interval_row, result_row, write_json, write_run_record
 from cjepa.reporting.video import overlay_masks, side_by_side, write_video
 from cjepa.tokenizers.base import check_environment
-from cjepa.tokenizers.cache import TokenizerSpec, build_tokenizer, encode_clips, fingerprint
+from cjepa.tokenizers.cache import TokenizerSpec, build_tokenizer, device_of, encode_clips, fingerprint
 from cjepa.types import to_byte_pixels
 from cjepa.world_models.module import WorldModel
 
@@ -65,6 +65,7 @@ def plan_model(
     objective: Objective,
     folder: Path,
     on_progress: Callable[[int], None],
+    device: torch.device | str = "cpu",
 ) -> list[dict]:
     """Evaluate a world model; writes ``results.json``, ``run.json`` and ``media/*.mp4`` into ``folder``.
 
@@ -72,7 +73,7 @@ def plan_model(
         UserError: the tokenizer is not the one that the world model was trained with, or the blocks differ.
     """
     started = time.time()
-    model, tokenizer = load_world_model(checkpoint)
+    model, tokenizer = (part.to(device) for part in load_world_model(checkpoint))
     values = job.frame_stride * job.make_env().action_space.shape[0]
     if values != model.predictor.action_dim:
         raise UserError(
@@ -102,6 +103,7 @@ def plan_model(
     _write_videos(folder / "media", agent, tokenizer, trials)
     write_json(folder / "results.json", rows)
     identity = {"name": name, "checkpoint": str(checkpoint), "tokens_fingerprint": model.tokens_fingerprint}
+    identity["device"] = str(device)
     _write_record(job, folder, started, identity, planner, describe(objective))
     return rows
 
@@ -150,7 +152,7 @@ def load_world_model(checkpoint: Path):
     """A world model and the tokenizer it was trained with, both frozen.
 
     Raises:
-        UserError: not a world model's checkpoint, or its tokenizer has changed.
+        UserError: not a world model's checkpoint, or its tokenizer has changed or wants hints.
     """
     content = read_checkpoint(checkpoint)
     if "tokenizer" not in content:
@@ -167,6 +169,11 @@ def load_world_model(checkpoint: Path):
         raise UserError(
             f"{checkpoint} was trained on tokens of tokenizer {model.tokens_fingerprint}, but "
             f"{content['tokenizer']['source']} is {found}; tokenize again and train again, or restore that file"
+        )
+    if tokenizer.hint_dim:
+        raise UserError(
+            f"{checkpoint}: its tokenizer {content['tokenizer']['source']} takes hints from label images, and there "
+            "are none when planning; plan with a model of tokens that need no hints"
         )
     return model.requires_grad_(False).eval(), tokenizer
 
@@ -240,8 +247,8 @@ def _masks(tokenizer, frames_TYXC: np.ndarray) -> np.ndarray:
     nothing = np.zeros((len(frames_TYXC), 1, *frames_TYXC.shape[1:3]), np.float32)
     if tokenizer.column != "pixels":
         return nothing
-    decoded = tokenizer.decode(encode_clips(tokenizer, torch.from_numpy(frames_TYXC)[None]))
-    return nothing if decoded is None else decoded[1][0].float().numpy()
+    decoded = _decode(tokenizer, encode_clips(tokenizer, torch.from_numpy(frames_TYXC)[None]))
+    return nothing if decoded is None else decoded[1][0].numpy()
 
 
 def _imagined(agent, tokenizer, trials: Trials, trial: int, num_frames: int, plans: list[np.ndarray]):
@@ -250,13 +257,19 @@ def _imagined(agent, tokenizer, trials: Trials, trial: int, num_frames: int, pla
         now = Situation(*(values[trial : trial + 1] for values in situation))
         steps = agent.horizon_blocks * agent.frame_stride
         padded = np.concatenate([plan, np.zeros((steps - len(plan), plan.shape[1]), np.float32)])
-        decoded = tokenizer.decode(agent.imagine(now, padded[None]))
+        decoded = _decode(tokenizer, agent.imagine(now, padded[None]))
         if decoded is None:
             return None
-        imagined = overlay_masks(to_byte_pixels(decoded[0][0]).numpy(), decoded[1][0].float().numpy())
+        imagined = overlay_masks(to_byte_pixels(decoded[0][0]).numpy(), decoded[1][0].numpy())
         blocks.append(np.repeat(imagined, agent.frame_stride, axis=0))
     first = blocks[0][:1]
     return np.concatenate([first, *blocks])[:num_frames]
+
+
+def _decode(tokenizer, tokens_BTSD: torch.Tensor) -> list[torch.Tensor] | None:
+    """Frames and masks on the CPU, or None where there is no decoder."""
+    decoded = tokenizer.decode(tokens_BTSD.to(device_of(tokenizer)))
+    return decoded and [values.float().cpu() for values in decoded]
 
 
 def _write_record(job: PlanJob, folder: Path, started: float, model: dict, planner: Planner, objective: dict) -> None:

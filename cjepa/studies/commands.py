@@ -35,24 +35,29 @@ def tokenize_command(
     resume: bool = True,
     exclude_episodes: Sequence[int] = (),
     exclude_corrupted: bool = False,
+    device: str = "auto",
 ) -> Done:
     """Encode every frame of an episode file into a token file.
 
     Args:
         run: folder of a tokenizer run, a checkpoint, or ``zoo:NAME``; ``oracle`` for the simulator's own account of the
-            objects, ``oracle:D`` for a random projection of it to D values.
+            objects, ``oracle:D`` for a random projection of it to D values; ``dino:SOURCE`` for patches of a pretrained
+            DINOv2, a folder in the layout of ``transformers`` or a name on the hub.
         episodes: episode file, or folder or glob of several.
         out: token file to make.
-        patch_grid: 0 for the tokenizer's own tokens; g for a g x g grid of its encoder's features instead.
+        patch_grid: 0 for the tokenizer's own tokens; g for a g x g grid of its encoder's features instead, which a
+            DINOv2 needs: 14 for all of its patches.
         resume: use the episodes that an interrupted run of this command finished; an existing file is never replaced.
         exclude_episodes: indices of episodes to leave out; the others keep their indices, and so their split.
         exclude_corrupted: check all episodes first and leave out those that are damaged; which they are is logged.
+        device: cpu, cuda or another of PyTorch's; auto is cuda where there is a GPU, else cpu.
     """
+    used = _device(device)
     source = open_episodes(episodes)
     excluded = excluded_episodes(source, exclude_episodes, exclude_corrupted)
     spec = tokenizer_spec(run, source, patch_grid)
     with ProgressBar("tokenize", source.env_steps, "frames") as bar:
-        file = tokenize(spec, source, Path(out), bar.advance, resume, excluded)
+        file = tokenize(spec, source, Path(out), bar.advance, resume, excluded, used)
     slots, width = file.columns["tokens"][0][1:]
     return Done(
         [f"{out}: {file.env_steps} frames as {slots} tokens x {width} ({bar.rate})"],
@@ -76,6 +81,7 @@ def plan_command(
     num_videos: int = 5,
     model_name: str | None = None,
     out: str | None = None,
+    device: str = "auto",
 ) -> Done:
     """Closed-loop planning on held-out start/goal pairs.
 
@@ -95,7 +101,10 @@ def plan_command(
         num_videos: the first so many trials are filmed.
         model_name: name in the results; default the run's folder.
         out: folder for results and videos; default RUN/plan.
+        device: of world model and tokenizer: cpu, cuda or another of PyTorch's; auto is cuda where there is a GPU, else
+            cpu.
     """
+    used = _device(device)
     protocol = (pairs, goal_env_steps, budget_env_steps, horizon_blocks, frame_stride, seed)
     job = PlanJob(episodes, env_id, env_kwargs or {}, *protocol, num_videos)
     checkpoint = find_checkpoint(run)
@@ -104,7 +113,7 @@ def plan_command(
         raise UserError(f"{run} is no run folder to put the results into; say where with --out")
     folder = _new_results(Path(out or f"{run}/plan"))
     with ProgressBar("plan", budget_env_steps, "env steps") as bar:
-        rows = plan_model(job, checkpoint, name, planner, objective, folder, bar.advance)
+        rows = plan_model(job, checkpoint, name, planner, objective, folder, bar.advance, used)
     return Done([f"{folder}/results.json"], results_table(rows), f"cjepa report {folder}")
 
 
@@ -184,6 +193,18 @@ def info_command() -> Done:
         f"device {device}, {default_workers()} cores, {torch.get_num_threads()} torch threads",
     ]
     return Done(lines + [f"{name} {version}" for name, version in versions().items()])
+
+
+def _device(name: str) -> torch.device:
+    """What is meant, and there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        one = torch.ones(1, device=name)
+        one.item()
+    except (RuntimeError, AssertionError, ImportError):
+        raise UserError(f"--device {name}: there is no such device here; expected auto, cpu or cuda") from None
+    return one.device
 
 
 def _new_results(folder: Path) -> Path:

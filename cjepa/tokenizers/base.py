@@ -30,6 +30,9 @@ class Tokenizer(nn.Module, ABC):
     """Whose frames it was trained on; None where it was not trained, or nobody knows."""
     column = "pixels"
     """The data column that :meth:`encode` reads; ``objects`` for those that look at the simulator's state instead."""
+    hint_dim = 0
+    """Values of a hint at each object of the first frame, which :meth:`encode` (and losses) then take beside the
+    frames; 0 for those that take none."""
 
     @abstractmethod
     def encode(self, pixels_BT3YX: Tensor) -> Tokens:
@@ -42,10 +45,6 @@ class Tokenizer(nn.Module, ABC):
 
 class TrainableTokenizer(Tokenizer):
     """A tokenizer with losses of its own, for :class:`~cjepa.tokenizers.training.TokenizerTraining`."""
-
-    hint_dim = 0
-    """Values of a hint at each object of the first frame, which ``encode`` and ``loss_terms`` then take beside the
-    frames; 0 for those that take none."""
 
     def prepare(self, pixels_B3YX: Tensor) -> None:  # noqa: B027 - most need nothing
         """Look at training frames, once, before training: a background, a scale."""

@@ -21,6 +21,8 @@ from cjepa.data.splits import EpisodesWithout
 from cjepa.data.store import EpisodeFile
 from cjepa.errors import UserError
 from cjepa.tokenizers.base import Tokenizer, check_environment, float_frames
+from cjepa.tokenizers.features import DinoV2Features
+from cjepa.tokenizers.initialisers import hints_from_labels
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.patches import PatchTokenizer
 from cjepa.tokenizers.training import load_tokenizer
@@ -36,7 +38,7 @@ class TokenizerSpec(NamedTuple):
 
     source: str
     """A checkpoint or ``zoo:NAME``, or ``oracle`` for the simulator's own account of the objects, ``oracle:D`` for a
-    random projection of it to D values."""
+    random projection of it to D values, or ``dino:SOURCE`` for patches of a pretrained DINOv2."""
     patch_grid: int = 0
     """0 for the tokenizer itself, g for a g x g grid of its encoder's features."""
     bodies: int = 0
@@ -49,16 +51,19 @@ def tokenizer_spec(run: str, episodes: Episodes, patch_grid: int = 0) -> Tokeniz
     """From what a user types, for these episodes.
 
     Args:
-        run: a run folder, a checkpoint, ``zoo:NAME``, ``oracle`` or ``oracle:D``.
+        run: a run folder, a checkpoint, ``zoo:NAME``, ``oracle``, ``oracle:D``, or ``dino:SOURCE``, see
+            :class:`~cjepa.tokenizers.features.DinoV2Features`.
         episodes: that are to be tokenized.
         patch_grid: see :class:`TokenizerSpec`.
 
     Raises:
-        UserError: there is no such checkpoint; for an oracle, the episodes have no ``objects``, D is not a number above
-            0, or a grid is asked for.
+        UserError: there is no such checkpoint; for a DINOv2, no grid is asked for; for an oracle, one is, or the
+            episodes have no ``objects``, or D is not a number above 0.
     """
+    if run.startswith("dino:") and not patch_grid:
+        raise UserError(f"{run}: a DINOv2 has patches only; say how many a side with --patch_grid, for all of them 14")
     if not _is_oracle(run):
-        return TokenizerSpec(run if run.startswith("zoo:") else str(find_checkpoint(run)), patch_grid)
+        return TokenizerSpec(run if run.startswith(("zoo:", "dino:")) else str(find_checkpoint(run)), patch_grid)
     if "objects" not in episodes.columns or "attribute_names" not in episodes.attributes:
         raise UserError(
             f"{episodes.path}: no column 'objects' with its 'attribute_names', which an oracle reads; collect the "
@@ -81,7 +86,10 @@ def build_tokenizer(spec: TokenizerSpec) -> Tokenizer:
     if _is_oracle(spec.source):
         dim = int(spec.source.partition(":")[2] or 0)
         return OracleTokenizer(spec.bodies, tuple(spec.attributes), dim).eval()
-    trained = load_tokenizer(find_checkpoint(spec.source))
+    if spec.source.startswith("dino:"):
+        trained = DinoV2Features(spec.source.removeprefix("dino:"))
+    else:
+        trained = load_tokenizer(find_checkpoint(spec.source))
     if not spec.patch_grid:
         return trained
     try:
@@ -107,21 +115,23 @@ def fingerprint(tokenizer: Tokenizer) -> str:
 
 
 @torch.inference_mode()
-def encode_clips(tokenizer: Tokenizer, rows_BT: torch.Tensor) -> torch.Tensor:
+def encode_clips(tokenizer: Tokenizer, rows_BT: torch.Tensor, hints_BSH: torch.Tensor | None = None) -> torch.Tensor:
     """Rows of the column that the tokenizer reads -> float32 tokens, under bf16 autocast as token files are made.
 
     Args:
         tokenizer: in eval mode.
         rows_BT: uint8 frames ``(B, T, Y, X, 3)``, or whatever else its column holds.
+        hints_BSH: at the objects of the first frame, for a tokenizer that takes them.
 
     Returns:
         Tokens ``(B, T, S, D)``, on the CPU.
     """
-    device = _device(tokenizer)
+    device = device_of(tokenizer)
     rows_BT = rows_BT.to(device)
     with torch.autocast(device.type, torch.bfloat16):
         inputs_BT = float_frames(tokenizer, rows_BT) if tokenizer.column == "pixels" else rows_BT
-        tokens = tokenizer.encode(inputs_BT).slots_BTSD
+        hints = () if hints_BSH is None else (hints_BSH.to(device),)
+        tokens = tokenizer.encode(inputs_BT, *hints).slots_BTSD
     return tokens.float().cpu()
 
 
@@ -132,22 +142,29 @@ def tokenize(
     on_progress: Callable[[int, bool], None],
     resume: bool = True,
     excluded: Sequence[int] = (),
+    device: torch.device | str = "cpu",
 ) -> EpisodeFile:
     """Write the tokens of every frame beside actions, proprioception and state.
 
     Args:
         spec: the tokenizer.
-        episodes: with a ``pixels`` column.
+        episodes: with a ``pixels`` column, and ``masks`` for a tokenizer that takes hints.
         out: the token file to make; if this very job made it before, nothing is done.
         on_progress: called with a number of frames, and whether they are new.
         resume: use the episodes that an interrupted run finished.
         excluded: indices of episodes that get no rows; the others keep their indices, and so their split.
+        device: that encodes.
 
     Raises:
-        UserError: ``out`` is of another job or is being made by another process, or there are no pixels.
+        UserError: ``out`` is of another job or is being made by another process, or a column is missing.
     """
-    tokenizer = build_tokenizer(spec)
+    tokenizer = build_tokenizer(spec).to(device)
     check_environment(tokenizer, episodes.attributes.get("env_id"), str(episodes.path))
+    if tokenizer.hint_dim and "masks" not in episodes.columns:
+        raise UserError(
+            f"{episodes.path}: no label images ('masks'), from which this {type(tokenizer).__name__} learns where the "
+            "objects of the first frame are; collect episodes with masks"
+        )
     attributes = {
         "tokenizer": spec._asdict(),
         "tokenizer_fingerprint": fingerprint(tokenizer),
@@ -165,7 +182,7 @@ def tokenize(
     with ResumableWriter(out, "cjepa-tokens", attributes, job, resume) as writer:
         groups = _groups(episodes)
         is_new = [not all(map(writer.has, group)) for group in groups]
-        read = (_read(episodes, group, tokenizer.column) for group, new in zip(groups, is_new, strict=True) if new)
+        read = (_read(episodes, group, tokenizer) for group, new in zip(groups, is_new, strict=True) if new)
         made = in_parallel(tokenizer, partial(_token_episodes, tokenizer), read)
         for group, new in zip(groups, is_new, strict=True):
             if new:
@@ -191,7 +208,7 @@ def in_parallel(
         batches: read in the calling thread, a few ahead.
     """
     available = torch.get_num_threads()
-    threads = min(available, _MOST_THREADS) if _device(tokenizer).type == "cpu" else 1
+    threads = min(available, _MOST_THREADS) if device_of(tokenizer).type == "cpu" else 1
     pending: deque[Future[_Encoded]] = deque()
     torch.set_num_threads(1)
     try:
@@ -208,26 +225,37 @@ def in_parallel(
         torch.set_num_threads(available)
 
 
-def _read(episodes: Episodes, group: list[int], column: str) -> list[Episode]:
-    carried = [name for name in _CARRIED_COLUMNS if name in episodes.columns]
-    return [episodes.episode(index, {column, *carried}) for index in group]
+def _read(episodes: Episodes, group: list[int], tokenizer: Tokenizer) -> list[Episode]:
+    carried = {name for name in _CARRIED_COLUMNS if name in episodes.columns}
+    encoded = {tokenizer.column, "masks"} if tokenizer.hint_dim else {tokenizer.column}
+    return [episodes.episode(index, encoded | carried) for index in group]
 
 
 def _token_episodes(tokenizer: Tokenizer, rows: list[Episode]) -> list[Episode]:
-    inputs = [row[tokenizer.column] for row in rows]
     # what pads the shorter episodes is cut off again, and changes nothing before it: a tokenizer is causal
-    longest = max(1, *map(len, inputs))
-    inputs_BT = np.zeros((len(inputs), longest, *inputs[0].shape[1:]), inputs[0].dtype)
-    for clip, part in zip(inputs_BT, inputs, strict=True):
-        clip[: len(part)] = part
-    tokens = encode_clips(tokenizer, torch.from_numpy(inputs_BT)).to(torch.float16).numpy()
+    inputs_BT, hints_BSH = _padded(rows, tokenizer.column), None
+    if tokenizer.hint_dim:
+        first_BYX = _padded(rows, "masks")[:, 0]
+        hints_BSH = hints_from_labels(first_BYX, tokenizer.num_slots, tokenizer.hint_dim)
+    tokens = encode_clips(tokenizer, inputs_BT, hints_BSH).to(torch.float16).numpy()
     return [
-        {**{name: row[name] for name in _CARRIED_COLUMNS if name in row}, "tokens": clip[: len(part)]}
-        for row, part, clip in zip(rows, inputs, tokens, strict=True)
+        {**{name: row[name] for name in _CARRIED_COLUMNS if name in row}, "tokens": clip[: len(row[tokenizer.column])]}
+        for row, clip in zip(rows, tokens, strict=True)
     ]
 
 
-def _device(tokenizer: Tokenizer) -> torch.device:
+def _padded(rows: list[Episode], column: str) -> torch.Tensor:
+    """A column of episodes as (B, T, ...), T that of the longest, with zeros behind the shorter ones."""
+    parts = [row[column] for row in rows]
+    longest = max(1, *map(len, parts))
+    padded_BT = np.zeros((len(parts), longest, *parts[0].shape[1:]), parts[0].dtype)
+    for clip, part in zip(padded_BT, parts, strict=True):
+        clip[: len(part)] = part
+    return torch.from_numpy(padded_BT)
+
+
+def device_of(tokenizer: Tokenizer) -> torch.device:
+    """Where its weights are."""
     return next(chain(tokenizer.parameters(), tokenizer.buffers())).device
 
 

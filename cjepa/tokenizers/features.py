@@ -37,8 +37,17 @@ class FeatureEncoder(nn.Module, ABC):
 
     channels: int
     side: int
-    frame_size: int | None = None
-    """Side in pixels of the frames that it is made for; None for any."""
+    image_size: int | None = None
+    """Side in pixels of the square frames that it is made for; None for any."""
+
+    @property
+    def feature_shape(self) -> tuple[int, int]:
+        """Channels and side of the feature grid."""
+        return self.channels, self.side
+
+    def features(self, pixels_B3YX: Tensor) -> Tensor:
+        """The feature grid ``(B, K, side, side)``."""
+        return self(pixels_B3YX).values_BKYX
 
     def prepare(self, pixels_B3YX: Tensor) -> None:  # noqa: B027 - most need nothing
         """Look at training frames, once, before training."""
@@ -68,7 +77,7 @@ class ConvFeatures(FeatureEncoder):
         super().__init__()
         self.channels = channels
         self.encoder = ConvEncoder(channels, in_channels=3).requires_grad_(False)
-        self.frame_size, self.side = image_size, image_size // self.encoder.patch
+        self.image_size, self.side = image_size, image_size // self.encoder.patch
         self.register_buffer("mean_K11", torch.zeros(channels, 1, 1))
         self.register_buffer("std_K11", torch.ones(channels, 1, 1))
 
@@ -104,7 +113,7 @@ class DinoV2Features(FeatureEncoder):
     def __init__(self, source: str, image_size: int = 196):
         super().__init__()
         self.source = source
-        self.image_size = image_size
+        self.input_size = image_size
         self.model = _load_dinov2(source).requires_grad_(False).eval()
         self.channels = self.model.config.hidden_size
         patch = self.model.config.patch_size
@@ -121,7 +130,7 @@ class DinoV2Features(FeatureEncoder):
     @torch.no_grad()
     def forward(self, pixels_B3YX: Tensor) -> Features:
         """See :class:`FeatureEncoder`."""
-        size = (self.image_size, self.image_size)
+        size = (self.input_size, self.input_size)
         resized = interpolate(pixels_B3YX, size, mode="bicubic", antialias=True).clamp(0, 1)
         hidden = self.model((resized - self.mean_311) / self.std_311, output_hidden_states=True).hidden_states
         norm, to_keys = _last_keys(self.model)  # once more: a hook would catch what other threads send through, too

@@ -1,4 +1,4 @@
-"""Patch tokens from a trained tokenizer's own encoder."""
+"""Patch tokens: from a trained tokenizer's own encoder, or from frozen features."""
 
 import torch
 from einops import rearrange, repeat
@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from cjepa.tokenizers.base import Tokenizer, cell_centres
+from cjepa.tokenizers.features import FeatureEncoder
 from cjepa.types import Tokens
 
 
@@ -13,17 +14,18 @@ class PatchTokenizer(Tokenizer):
     """A g x g grid of pooled encoder features, one token a cell: the rival that has the same eyes but no objects.
 
     A token holds the mean of the features in its cell and their first moments along x and y, so that pooling does not
-    lose where in the cell something is.
+    lose where in the cell something is. A cell of one feature vector is that vector: its moments are 0 and left out.
 
     Args:
-        trained: the tokenizer whose encoder is used; it has ``features(pixels_B3YX)``, ``(B, K, y, x)``.
+        trained: whose features are used; it has ``features(pixels_B3YX)``, ``(B, K, y, x)``, and their
+            ``feature_shape``.
         grid: g; divides the encoder's grid.
 
     Raises:
         ValueError: the tokenizer has no feature grid, or g does not divide it.
     """
 
-    def __init__(self, trained: Tokenizer, grid: int):
+    def __init__(self, trained: Tokenizer | FeatureEncoder, grid: int):
         super().__init__()
         if not hasattr(trained, "features"):
             raise ValueError(f"{type(trained).__name__} has no grid of features")
@@ -34,7 +36,7 @@ class PatchTokenizer(Tokenizer):
         self.image_size = trained.image_size
         self.grid = grid
         self.num_slots = grid * grid
-        self.slot_dim = 3 * channels
+        self.slot_dim = channels if grid == side else 3 * channels
         self.register_buffer("centres_S2", cell_centres(grid), persistent=False)
         self.register_buffer("inside_L2", cell_centres(side // grid), persistent=False)
 
@@ -43,8 +45,8 @@ class PatchTokenizer(Tokenizer):
         batch, blocks = pixels_BT3YX.shape[:2]
         features = self.trained.features(pixels_BT3YX.flatten(0, 1))
         cells_NSLK = rearrange(features, "n k (y p) (x q) -> n (y x) (p q) k", y=self.grid, x=self.grid)
-        moments = [cells_NSLK * self.inside_L2[:, axis, None] for axis in (0, 1)]
-        tokens = torch.cat([part.mean(dim=2) for part in (cells_NSLK, *moments)], dim=-1)
+        parts = [cells_NSLK, *(cells_NSLK * self.inside_L2[:, axis, None] for axis in (0, 1))]
+        tokens = torch.cat([part.mean(dim=2) for part in parts], dim=-1)[..., : self.slot_dim]
         owner = rearrange(torch.eye(self.num_slots, device=tokens.device), "s (y x) -> 1 s y x", y=self.grid)
         cells = interpolate(owner, pixels_BT3YX.shape[-2:])  # nearest: a cell need not be whole pixels
         masks = repeat(cells, "1 s y x -> b t s y x", b=batch, t=blocks)

@@ -8,7 +8,7 @@ from einops import einsum
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cjepa.tokenizers.slot_attention import Frame, InvariantSlotAttention, SlotState, moments
+from cjepa.tokenizers.slot_attention import Frame, InvariantSlotAttention, SlotState, moments, relative_places
 from cjepa.tokenizers.slots import SlotTokenizer
 from cjepa.tokenizers.starts import Start
 from cjepa.types import Tokens
@@ -17,12 +17,15 @@ _NO_SALIENCE = 1e-4  # keeps the mean over a frame without any foreground finite
 
 
 class QueryAttention(InvariantSlotAttention):
-    """The weights and frames of :class:`InvariantSlotAttention`, with a softmax over cells in place of slots.
+    """:class:`InvariantSlotAttention` with a softmax over cells in place of slots: layers and frames are the same.
 
     This is plain cross-attention, as in Perceiver (Jaegle et al., 2021) and DETR (Carion et al., 2020): each query
-    takes what it wants, whoever else has it. It always finds something, so that a query never loses its object from
-    view. That near cells count more is part of the competition, and missing too: alone it would make what a query sees
-    smaller from round to round.
+    takes what it wants, whoever else has it. With the competition three more things are gone:
+
+    - that near cells count more: alone it would make what a query sees smaller from round to round;
+    - what a slot knew of an object that is out of view: a query always finds something, so it counts as in view at
+      every frame, and what it finds replaces its guess altogether;
+    - slots that are not in use: every query takes part.
     """
 
     def forward(
@@ -36,7 +39,7 @@ class QueryAttention(InvariantSlotAttention):
         content, position, scale = guess.content_BSK, guess.position_BS2, guess.scale_BS1
         log_salience_B1L = (frame.salience_BL + _NO_SALIENCE).log()[:, None]
         for _ in range(iterations):
-            relative = (frame.places_BL2[:, None] - position[:, :, None]) / scale[:, :, None]
+            relative = relative_places(frame.places_BL2, position, scale)
             hidden_BSLK = torch.relu(hidden_BLK[:, None] + self.relative_to_hidden(relative))
             query = self.to_query(self.norm_slots(content))
             logits = einsum(hidden_BSLK, query, "b s l k, b s k -> b s l").float() * query.shape[-1] ** -0.5
@@ -53,12 +56,15 @@ class QueryAttention(InvariantSlotAttention):
 class QueryTokenizer(SlotTokenizer):
     """The ablation of :class:`SlotTokenizer` that shows what competition buys: the same but for the attention.
 
-    Nothing else may bring competition back: there is no grouping loss, which is about who owns a cell. What is left of
-    it is the decoder's softmax over sprites.
+    See :class:`QueryAttention`. Nothing else may bring competition back: there is no grouping loss, which is about who
+    owns a cell. What is left of it is the decoder's softmax over sprites. Pixels that several queries attend to are
+    shared among them in the masks.
 
     Args:
         start: see :class:`SlotTokenizer`, as all others; one that gives every slot an object.
     """
+
+    revision = SlotTokenizer.revision + 1
 
     def __init__(
         self,

@@ -109,9 +109,8 @@ class InvariantSlotAttention(nn.Module):
         """
         content, position, scale = guess.content_BSK, guess.position_BS2, guess.scale_BS1
         unused_BS1 = torch.where(guess.memory_BS1 > 0, 0.0, _NEVER)
-        places_B1L2 = frame.places_BL2[:, None]
         for _ in range(iterations):
-            relative = (places_B1L2 - position[:, :, None]) / (_SCALE_UNIT * scale[:, :, None])
+            relative = relative_places(frame.places_BL2, position, scale)
             # Keys and values share one hidden layer, and their second, linear layers act on the query and on the
             # pooled values instead of on every cell: the same function at a fraction of the cost.
             hidden_BSLK = torch.relu(hidden_BLK[:, None] + self.relative_to_hidden(relative))
@@ -137,6 +136,11 @@ class InvariantSlotAttention(nn.Module):
         before = rearrange(content_BSK, "b s d -> (b s) d").to(update.dtype)
         content = rearrange(self.gru(update, before), "(b s) d -> b s d", b=len(pooled_BSK))
         return content + self.mlp(content)
+
+
+def relative_places(places_BL2: Tensor, position_BS2: Tensor, scale_BS1: Tensor) -> Tensor:
+    """Places as each slot sees them, from its position and in units of its size: float (B, S, L, 2)."""
+    return (places_BL2[:, None] - position_BS2[:, :, None]) / (_SCALE_UNIT * scale_BS1[:, :, None])
 
 
 def moments(weights_BSL: Tensor, places_BL2: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,11 +49,11 @@ class VideoSAUR(TrainableTokenizer):
     ):
         super().__init__()
         self.backbone = features
-        self.image_size = features.frame_size
+        self.image_size = features.image_size
         self.num_slots, self.hint_dim = initialiser.num_slots, initialiser.hint_dim
         self.slot_dim = dim = initialiser.slot_dim
         self.temperature = temperature
-        self.feature_shape = (features.channels, features.side)
+        self.feature_shape = features.feature_shape
         width, cells = features.channels, features.side**2
         self.adapt = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, dim)
@@ -69,7 +69,7 @@ class VideoSAUR(TrainableTokenizer):
 
     def features(self, pixels_B3YX: Tensor) -> Tensor:
         """The frozen feature grid ``(B, K, y, x)``."""
-        return self.backbone(pixels_B3YX).values_BKYX
+        return self.backbone.features(pixels_B3YX)
 
     def encode(self, pixels_BT3YX: Tensor, hints_BSH: Tensor | None = None) -> Tokens:
         """See :class:`~cjepa.tokenizers.base.Tokenizer`; masks are the mixing weights, upsampled to pixels.

@@ -11,7 +11,9 @@ from cjepa.cli import main
 from cjepa.errors import UserError
 from cjepa.planning.objectives import LastStepMSE
 from cjepa.planning.planners import CEM
+from cjepa.reporting import plan
 from cjepa.reporting.plan import PlanJob, load_world_model, plan_baselines, plan_model
+from cjepa.tokenizers.cache import build_tokenizer
 from tests.conftest import configs, fit, ignore_progress
 
 PAIRS = 3
@@ -57,7 +59,7 @@ def test_the_record_of_an_evaluation(evaluated, episodes):
     assert record["data"]["fingerprint"] == episodes.fingerprint
     assert record["evaluation"]["pairs"] == PAIRS and "held_out" in record["evaluation"]
     assert record["actions"]["planner"]["class"] == "CEM" and record["actions"]["planner"]["num_samples"] == 4
-    assert record["model"]["tokens_fingerprint"]
+    assert record["model"]["tokens_fingerprint"] and record["model"]["device"] == "cpu"
 
 
 def test_videos_of_the_first_trials(evaluated):
@@ -108,6 +110,17 @@ def test_a_world_model_is_loaded_with_its_tokenizer(world_model_run, slots_run):
         load_world_model(slots_run / "checkpoints" / "last.ckpt")
 
 
+def test_nothing_can_give_hints_when_planning(world_model_run, monkeypatch):
+    def hinted(spec):
+        tokenizer = build_tokenizer(spec)
+        tokenizer.hint_dim = 2
+        return tokenizer
+
+    monkeypatch.setattr(plan, "build_tokenizer", hinted)
+    with pytest.raises(UserError, match="last.ckpt: its tokenizer .* label images"):
+        load_world_model(world_model_run / "checkpoints" / "last.ckpt")
+
+
 def test_patches_plan_without_pictures(tmp_path, patch_tokens, job):
     """There is no decoder: the imagined column is left out."""
     words = configs("pusht/cjepa.yaml", "pusht/oc_jepa.yaml", "pusht/patch_4x4.yaml", "smoke/world_model.yaml")
@@ -122,17 +135,19 @@ def test_patches_plan_without_pictures(tmp_path, patch_tokens, job):
     assert frames.shape[2] < 2.5 * frames.shape[1]
 
 
-def test_an_oracle_plans_without_pixels(tmp_path, episodes_path, job):
-    """From `cjepa tokenize oracle` to a video; there is nothing to decode, so only what is real is in it."""
+@pytest.mark.parametrize(("source", "slots", "width"), [("oracle", 2, 7), ("dino", 4, 96)])
+def test_what_needs_no_training_plans(source, slots, width, tmp_path, tiny_dinov2, episodes_path):
+    """From `cjepa tokenize` to a video; there is nothing to decode, so only what is real is in it."""
     tokens, run = tmp_path / "tokens.h5", tmp_path / "run"
-    assert main(["tokenize", "oracle", str(episodes_path), "--out", str(tokens)]) == 0
-    width = ["--model.init_args.predictor.init_args.token_dim", "7"]
-    fit(run, tokens, *configs("pusht/cjepa.yaml", "smoke/world_model.yaml"), *width)
+    words = {"oracle": ["oracle"], "dino": [f"dino:{tiny_dinov2}", "--patch_grid=2"]}[source]
+    assert main(["tokenize", *words, str(episodes_path), "--out", str(tokens), "--device=cpu"]) == 0
+    words = [*configs("pusht/cjepa.yaml", "smoke/world_model.yaml"), "--model.init_args.predictor.init_args.token_dim"]
+    fit(run, tokens, *words, str(width))
     words = ["plan", str(run), *configs("pusht/plan.yaml", "smoke/plan.yaml"), "--episodes", str(episodes_path)]
     words += ["--pairs", "1", "--num_videos", "1", "--planner.init_args.num_samples", "4", "--budget_env_steps", "25"]
-    assert main(words) == 0
+    assert main([*words, "--device=cpu"]) == 0
     rows = by_metric(json.loads((run / "plan" / "results.json").read_text()))
-    assert (rows["success"]["tokens"], rows["success"]["token_dim"]) == (2, 7)
+    assert (rows["success"]["tokens"], rows["success"]["token_dim"]) == (slots, width)
     (video,) = (run / "plan" / "media").glob("*.mp4")
     frames = np.asarray(imageio.imread(video))
     assert frames.shape[2] < 2.5 * frames.shape[1] and frames.std() > 1

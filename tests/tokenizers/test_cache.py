@@ -19,7 +19,10 @@ from cjepa.tokenizers.cache import (
     tokenize,
     tokenizer_spec,
 )
+from cjepa.tokenizers.features import DinoV2Features
+from cjepa.tokenizers.initialisers import ConditionedSlots, hints_from_labels
 from cjepa.tokenizers.patches import PatchTokenizer
+from cjepa.tokenizers.savi import SAVi
 from cjepa.tokenizers.slots import SlotTokenizer
 from cjepa.tokenizers.starts import LearnedStart, SeededStart, Start
 from cjepa.types import to_float_pixels
@@ -176,6 +179,69 @@ def test_another_jobs_file_is_kept(tmp_path, slots_run, episodes):
     with pytest.raises(UserError, match="tokens.h5 exists"):
         tokenize(spec, episodes, tmp_path / "tokens.h5", ignore_progress)
     assert (tmp_path / "tokens.h5").read_text() == "mine"
+
+
+@pytest.fixture
+def hinted(monkeypatch) -> SAVi:
+    torch.manual_seed(0)
+    tokenizer = SAVi(ConditionedSlots(3, 16), channels=8, decoder_channels=8).eval()
+    monkeypatch.setattr(cache, "build_tokenizer", lambda spec: tokenizer)
+    return tokenizer
+
+
+@pytest.mark.parametrize("excluded", [[], [0]])
+def test_hints_are_where_the_objects_of_an_episodes_first_frame_are(tmp_path, hinted, episodes, excluded):
+    with EpisodeWriter(tmp_path / "episodes.h5", "cjepa-episodes", {}) as writer:
+        for index, length in enumerate([4, 2, 3]):
+            rows = episodes.episode(index, ["pixels", "masks"])
+            writer.append({name: values[:length] for name, values in rows.items()})
+    file = EpisodeFile(tmp_path / "episodes.h5")
+    tokens = tokenize(TokenizerSpec("any.ckpt"), file, tmp_path / "tokens.h5", ignore_progress, excluded=excluded)
+    assert set(tokens.columns) == {"tokens"}
+    for index in {0, 1, 2} - set(excluded):
+        pixels, masks = (torch.from_numpy(file.episode(index)[name])[None] for name in ("pixels", "masks"))
+        expected = encode_clips(hinted, pixels, hints_from_labels(masks[:, 0], 3, 2))[0]
+        found = torch.from_numpy(tokens.episode(index)["tokens"]).float()
+        torch.testing.assert_close(found, expected, atol=0.05, rtol=0.05)
+        assert (found - encode_clips(hinted, pixels)[0]).abs().max() > 0.2
+
+
+def test_hints_need_label_images(tmp_path, hinted, episodes):
+    with EpisodeWriter(tmp_path / "episodes.h5", "cjepa-episodes", {}) as writer:
+        writer.append(episodes.episode(0, ["pixels"]))
+    with pytest.raises(UserError, match="episodes.h5: no label images.*SAVi.*collect episodes with masks"):
+        tokenize(TokenizerSpec("any.ckpt"), EpisodeFile(tmp_path / "episodes.h5"), tmp_path / "t.h5", ignore_progress)
+    assert not (tmp_path / "t.h5").exists()
+
+
+def test_the_tokenizer_is_put_on_the_device(tmp_path, slots_run, episodes):
+    spec = TokenizerSpec(str(slots_run / "checkpoints" / "last.ckpt"))
+    with pytest.raises(NotImplementedError, match="meta"):  # every machine has it, and it computes nothing
+        tokenize(spec, episodes, tmp_path / "tokens.h5", ignore_progress, device="meta")
+
+
+@torch.no_grad()
+def test_patches_of_a_dinov2_need_no_trained_tokenizer(tmp_path, tiny_dinov2, episodes):
+    spec = tokenizer_spec(f"dino:{tiny_dinov2}", episodes, patch_grid=14)
+    but_the_first = range(1, len(episodes))
+    file = tokenize(spec, episodes, tmp_path / "tokens.h5", ignore_progress, excluded=but_the_first)
+    assert file.columns["tokens"][0][1:] == (196, 32)
+    again = build_tokenizer(TokenizerSpec(**json.loads(file.attributes["tokenizer"])))
+    assert fingerprint(again) == file.attributes["tokenizer_fingerprint"]
+    frames = to_float_pixels(torch.from_numpy(episodes.read("pixels", 0, 2)))
+    expected = DinoV2Features(str(tiny_dinov2)).features(frames).flatten(2).transpose(1, 2)
+    found = torch.from_numpy(file.episode(0)["tokens"][:2]).float()
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0.05)
+    assert found.std(dim=1).min() > 1e-2
+
+
+def test_a_dinov2_has_patches_only(tiny_dinov2, episodes):
+    with pytest.raises(UserError, match=f"dino:{tiny_dinov2}.*--patch_grid"):
+        tokenizer_spec(f"dino:{tiny_dinov2}", episodes)
+    with pytest.raises(UserError, match="patch_grid: a grid of 4 does not divide the encoder's 14 x 14 cells"):
+        build_tokenizer(TokenizerSpec(f"dino:{tiny_dinov2}", 4))
+    with pytest.raises(UserError, match="no DINOv2 at 'no/where/at/all'"):
+        build_tokenizer(TokenizerSpec("dino:no/where/at/all", 14))
 
 
 def test_what_is_named_but_not_there(episodes):

@@ -55,6 +55,15 @@ def test_a_token_is_the_mean_and_the_first_moments_of_its_features(pixels):
     torch.testing.assert_close(found, torch.cat([mean, along_x, along_y]), atol=1e-5, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_a_token_is_its_features_where_nothing_is_pooled(pixels):
+    tokenizer = patches(16)
+    features = tokenizer.trained.features(pixels[:, 0])  # (B, K, 16, 16)
+    tokens = tokenizer.encode(pixels).slots_BTSD
+    assert (tokenizer.num_slots, tokenizer.slot_dim) == tokens.shape[2:] == (256, 32)
+    torch.testing.assert_close(tokens[:, 0], features.flatten(2).transpose(1, 2), atol=1e-5, rtol=1e-4)
+
+
 def test_a_grid_has_to_fit():
     with pytest.raises(ValueError, match="grid of 5"):
         patches(5)

@@ -5,7 +5,7 @@ import torch
 
 from cjepa.tokenizers.base import cell_centres
 from cjepa.tokenizers.queries import QueryAttention, QueryTokenizer
-from cjepa.tokenizers.slot_attention import Frame, SlotState
+from cjepa.tokenizers.slot_attention import Frame, InvariantSlotAttention, SlotState
 from cjepa.tokenizers.slots import SlotTokenizer
 from cjepa.tokenizers.starts import LearnedStart
 from cjepa.tokenizers.training import load_tokenizer
@@ -77,6 +77,15 @@ def test_a_frame_without_foreground_is_finite(attention, looked, guess):
     nothing = frame._replace(hues_BL3=0 * frame.hues_BL3, salience_BL=0 * frame.salience_BL)
     state, weights = attention(hidden, nothing, guess, iterations=2)
     assert all(torch.isfinite(values).all() for values in (*state, weights))
+
+
+@torch.no_grad()
+def test_places_are_seen_as_by_slot_attention(looked, guess):
+    seen = []
+    for attention in (QueryAttention(WIDTH, WIDTH), InvariantSlotAttention(WIDTH, WIDTH)):
+        attention.relative_to_hidden.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        attention(*looked, guess, iterations=1)
+    assert torch.equal(*seen)
 
 
 def test_the_attention_is_the_only_part_that_differs():
