@@ -62,7 +62,7 @@ class ShardedEpisodes(Episodes):
         max_open: how many may be open at a time.
 
     Raises:
-        UserError: two files differ in columns or in what made them, or hold the same episodes.
+        UserError: two files differ in columns or in what made them, or share an episode.
     """
 
     def __init__(self, path: str | Path, shards: list[EpisodeFile], max_open: int = _MAX_OPEN):
