@@ -10,6 +10,7 @@ import pytest
 
 from cjepa import cli
 from cjepa.cli import LIGHTNING_VERBS, VERBS, main
+from cjepa.data.parts import ResumableWriter, write_part
 from cjepa.planning.planners import CEM
 from tests.conftest import configs, fit
 
@@ -220,6 +221,18 @@ def test_damaged_checkpoints(content, refused, tmp_path, episodes_path):
     ):
         line = refused(*words)
         assert "bad.ckpt" in line and "weights_only" not in line
+
+
+@pytest.mark.parametrize("verb", ["inspect", "verify", "preview"])
+def test_a_file_that_is_unfinished(verb, refused, tmp_path, episodes):
+    with pytest.raises(KeyboardInterrupt), ResumableWriter(Path("a.h5"), "cjepa-episodes", {}, "job", True) as writer:
+        for index in range(3):
+            write_part(writer.part(index), episodes.episode(index))
+        raise KeyboardInterrupt
+    for path in ("a.h5", "a.h5.parts"):
+        line = refused(verb, path)
+        assert f"{path}: unfinished, episodes done: 3; type the command that makes a.h5 again" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5.parts"]
 
 
 def test_the_wrong_token_dim(refused, slot_tokens):

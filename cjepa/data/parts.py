@@ -23,6 +23,8 @@ from cjepa.data.disk import clear_errors
 from cjepa.data.store import Episode, EpisodeFile, EpisodeWriter
 from cjepa.errors import UserError
 
+PARTS = ".parts"
+"""Ends the names of folders of finished episodes."""
 _CHECKSUM_BYTES = 4
 
 
@@ -129,7 +131,20 @@ class ResumableWriter:
 
 def parts_folder(out: Path) -> Path:
     """Where the finished episodes of ``out`` are until it is whole."""
-    return out.with_name(out.name + ".parts")
+    return out.with_name(out.name + PARTS)
+
+
+def refuse_unfinished(path: Path) -> None:
+    """Say what there is of a file that is not whole yet; ``path`` is that file or the folder of its parts.
+
+    Raises:
+        UserError: it is unfinished.
+    """
+    folder = path if path.suffix == PARTS else parts_folder(path)
+    if folder.is_dir() and (path == folder or not path.exists()):
+        done, name = len(list(folder.glob("*.h5"))), folder.stem
+        mend = f"type the command that makes {name} again, and it goes on from there"
+        raise UserError(f"{path}: unfinished, episodes done: {done}; {mend}")
 
 
 def _digest(job: str) -> str:
