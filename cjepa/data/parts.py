@@ -1,7 +1,7 @@
 """Files that are made episode by episode: a kill loses no episode that was finished.
 
 Every finished episode is a small HDF5 file of its own in ``OUT.parts/`` until ``OUT`` is whole. Their names say which
-job they are of, so that a later run uses what it can and nothing else.
+job they are of, so that a later run uses, and deletes, its own and no others.
 """
 
 import hashlib
@@ -23,6 +23,8 @@ from cjepa.data.disk import clear_errors
 from cjepa.data.store import Episode, EpisodeFile, EpisodeWriter
 from cjepa.errors import UserError
 
+PARTS = ".parts"
+"""Ends the names of folders of finished episodes."""
 _CHECKSUM_BYTES = 4
 
 
@@ -49,7 +51,7 @@ def complete_file(out: Path, job: str, num_episodes: int, resume: bool) -> Episo
         raise UserError(f"{out} exists and is of another job; {mend}")
     if not resume:
         raise UserError(f"{out} exists and is of this very job; leave out --no_resume, or {mend}")
-    shutil.rmtree(_folder(out), ignore_errors=True)  # a kill may have come between the last two steps
+    _discard(parts_folder(out), _digest(job))  # a kill may have come between the last two steps
     return file
 
 
@@ -69,20 +71,20 @@ class ResumableWriter:
 
     def __init__(self, out: Path, format: str, attributes: dict[str, Any], job: str, resume: bool):
         self.out = out
-        self.folder = _folder(out)
+        self.folder = parts_folder(out)
         self._merged = self.folder / "merged"
         self._format, self._attributes = format, {**attributes, "job": job}
         self._resume = resume
-        self._job_digest = hashlib.sha256(f"{__version__} {job}".encode()).hexdigest()[:16]
+        self._job_digest = _digest(job)
 
     def __enter__(self) -> "ResumableWriter":
         with ExitStack() as opened:
             opened.enter_context(self._locked_folder())
             if self.out.exists():
                 raise UserError(f"{self.out} has appeared meanwhile; choose another --out or delete it first")
-            for path in self.folder.iterdir():
-                if path.suffix == ".partial" or (path.suffix == ".h5" and not self._resume):
-                    path.unlink()
+            own = [] if self._resume else _parts_of(self.folder, self._job_digest)
+            for path in (*self.folder.glob("*.partial"), *own):
+                path.unlink()
             self._writer = opened.enter_context(EpisodeWriter(self._merged, self._format, self._attributes))
             self._opened = opened.pop_all()
         return self
@@ -105,10 +107,9 @@ class ResumableWriter:
             if self.out.exists():
                 raise UserError(f"{self.out} has appeared meanwhile; choose another --out or delete it first")
             self._merged.rename(self.out)
-            shutil.rmtree(self.folder)
+            _discard(self.folder, self._job_digest)
         finally:
-            if self.folder.exists() and not any(self.folder.glob("*.h5")):
-                shutil.rmtree(self.folder)
+            _remove_without_parts(self.folder)
             lock.release()
 
     def part(self, episode: int) -> Path:
@@ -128,8 +129,42 @@ class ResumableWriter:
         return values
 
 
-def _folder(out: Path) -> Path:
-    return out.with_name(out.name + ".parts")
+def parts_folder(out: Path) -> Path:
+    """Where the finished episodes of ``out`` are until it is whole."""
+    return out.with_name(out.name + PARTS)
+
+
+def refuse_unfinished(path: Path) -> None:
+    """Say what there is of a file that is not whole yet; ``path`` is that file or the folder of its parts.
+
+    Raises:
+        UserError: it is unfinished.
+    """
+    folder = path if path.suffix == PARTS else parts_folder(path)
+    if folder.is_dir() and (path == folder or not path.exists()):
+        done, name = len(list(folder.glob("*.h5"))), folder.stem
+        mend = f"type the command that makes {name} again, and it goes on from there"
+        raise UserError(f"{path}: unfinished, episodes done: {done}; {mend}")
+
+
+def _digest(job: str) -> str:
+    return hashlib.sha256(f"{__version__} {job}".encode()).hexdigest()[:16]
+
+
+def _parts_of(folder: Path, job_digest: str) -> list[Path]:
+    return list(folder.glob(f"*-{job_digest}.h5"))
+
+
+def _discard(folder: Path, job_digest: str) -> None:
+    """Delete the parts of one job, and the folder unless it has parts of another."""
+    for path in _parts_of(folder, job_digest):
+        path.unlink(missing_ok=True)
+    _remove_without_parts(folder)
+
+
+def _remove_without_parts(folder: Path) -> None:
+    if not any(folder.glob("*.h5")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_part(path: Path, episode: Episode) -> None:

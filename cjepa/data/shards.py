@@ -12,6 +12,7 @@ import numpy as np
 
 from cjepa.data.episodes import DamagedEpisode, Episodes
 from cjepa.data.frames import FrameReader
+from cjepa.data.parts import refuse_unfinished
 from cjepa.data.store import EpisodeFile
 from cjepa.errors import UserError
 
@@ -36,9 +37,10 @@ def shard_paths(path: str | Path) -> list[Path]:
     """The files of a data set: by their names, shard 2 before shard 10.
 
     Raises:
-        UserError: a folder or a glob without any.
+        UserError: a folder or a glob without any, or a file that is being made.
     """
     path = Path(path)
+    refuse_unfinished(path)
     if path.is_dir():
         files = [file for file in path.glob("*.h5") if file.is_file()]
         # twins have columns of their own and are no shards of what they are twins of; a glob may still name them
@@ -62,7 +64,7 @@ class ShardedEpisodes(Episodes):
         max_open: how many may be open at a time.
 
     Raises:
-        UserError: two files differ in columns or in what made them, or hold the same episodes.
+        UserError: two files differ in columns or in what made them, or share an episode.
     """
 
     def __init__(self, path: str | Path, shards: list[EpisodeFile], max_open: int = _MAX_OPEN):

@@ -35,8 +35,11 @@ def parallel_map(function: Callable, tasks: Sequence[Any], workers: int) -> Iter
         try:
             yield pool.map(function, tasks)
         except BaseException as error:
+            # else Python 3.11 trips over tasks that were cancelled, with a traceback of its own
+            pool.shutdown(wait=False, cancel_futures=True)
             for worker in set(multiprocessing.active_children()) - others:
                 worker.terminate()
+                worker.join()
             if isinstance(error, BrokenProcessPool):
                 why = "a worker process was killed, perhaps because memory ran out; try fewer --workers"
                 raise UserError(why) from None

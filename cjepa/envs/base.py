@@ -62,6 +62,17 @@ class ObjectEnv(gym.Env, ABC):
         return (self.state_error(state, goal_state) < 1.0).all(axis=-1)
 
 
+def checked_image_size(value: int) -> int:
+    """``value`` as the side of an image in pixels.
+
+    Raises:
+        UserError: it is not a whole number, or below 1.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise UserError(f"image_size is {value}, expected a whole number of pixels, 64 to 224 are meant")
+    return value
+
+
 def checked_rgb(option: str, values: Sequence[int]) -> tuple[int, int, int]:
     """``values`` as a colour.
 

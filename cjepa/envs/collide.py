@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from gymnasium import spaces
 
-from cjepa.envs.base import checked_rgb
+from cjepa.envs.base import checked_image_size, checked_rgb
 from cjepa.envs.collide_drawing import BACKGROUND, DEFAULT_COLOURS, Painter
 from cjepa.envs.collide_starts import (
     AGENT_SIZE,
@@ -90,7 +90,7 @@ class Collide(InterventionEnv):
         max_episode_env_steps: int = 300,
         render_mode: str | None = "rgb_array",
     ):
-        self.image_size = image_size
+        self.image_size = checked_image_size(image_size)
         self.agent = agent
         self.target_body = target_body
         self.starts = checked_options(num_bodies, colours, shapes, mass_scale, speeds, repeat_colours)

@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from cjepa.envs.base import ObjectEnv
 from cjepa.envs.collide import Collide
 from cjepa.envs.collide_starts import AGENT_SIZE
 from cjepa.envs.collide_world import ACTION_UNITS, POSITION, TABLE_UNITS, Attribute
 from cjepa.envs.policies import MotionPolicy
+from cjepa.errors import UserError
 
 _REACH = (AGENT_SIZE, TABLE_UNITS - AGENT_SIZE)
 
@@ -22,6 +24,9 @@ class CollideBehaviour(MotionPolicy):
         share_around: share of motions that change sides; the rest are free moves.
         momentum: share of the last action in the next one, in [0, 1).
         noise: standard deviation of the noise on each action (actions are in [-1, 1]).
+
+    Raises:
+        UserError: an episode begins in another environment.
     """
 
     action_length = ACTION_UNITS
@@ -37,8 +42,10 @@ class CollideBehaviour(MotionPolicy):
         super().__init__(share_through, share_around, momentum, noise)
         self.share_target = share_target
 
-    def start_state(self, env: Collide) -> None:
-        return None
+    def start_state(self, env: ObjectEnv) -> None:
+        if not isinstance(env, Collide) or not env.agent:
+            mend = "choose another policy, or env_id cjepa/Collide-v0 with env_kwargs agent: true"
+            raise UserError(f"{type(self).__name__} needs Collide with an agent, this is {type(env).__name__}; {mend}")
 
     def look(self, env: Collide) -> np.ndarray:
         """x, y (units) of the agent, of the target body and of all others that are there."""

@@ -13,7 +13,7 @@ import pymunk
 from gym_pusht.envs.pusht import PushTEnv
 from gymnasium import spaces
 
-from cjepa.envs.base import ObjectEnv, checked_rgb
+from cjepa.envs.base import ObjectEnv, checked_image_size, checked_rgb
 
 TABLE_PX = 512.0
 ACTION_PX = 100.0
@@ -68,7 +68,7 @@ class PushT(ObjectEnv):
         render_mode: only ``rgb_array``.
 
     Raises:
-        UserError: a colour is none.
+        UserError: a colour or the image size is none.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -86,7 +86,7 @@ class PushT(ObjectEnv):
         max_episode_env_steps: int = 300,
         render_mode: str | None = "rgb_array",
     ):
-        self.image_size = image_size
+        self.image_size = checked_image_size(image_size)
         self.draw_goal = draw_goal
         self.background_colour = checked_rgb("background_colour", background_colour)
         self.agent_colour = checked_rgb("agent_colour", agent_colour)

@@ -40,7 +40,8 @@ class SimulatorMPC(Policy):
         goal_env_steps: time for a goal.
 
     Raises:
-        ValueError: ``num_elites`` is not in 2..``num_samples``, or ``replan_blocks`` not in 1..``horizon_blocks``.
+        ValueError: ``num_elites`` is not in 2..``num_samples``, ``replan_blocks`` not in 1..``horizon_blocks``, or
+            another number is below 1.
     """
 
     def __init__(
@@ -56,6 +57,9 @@ class SimulatorMPC(Policy):
     ):
         if not 1 <= replan_blocks <= horizon_blocks:
             raise ValueError(f"replan_blocks is {replan_blocks}, expected 1..horizon_blocks = {horizon_blocks}")
+        for name, value in (("frame_stride", frame_stride), ("goal_env_steps", goal_env_steps)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}, expected 1 or more env steps")
         self.num_samples = num_samples
         self.iterations = iterations
         self.num_elites = num_elites

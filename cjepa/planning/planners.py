@@ -46,6 +46,9 @@ class CEM(Planner):
         num_elites: K of the N.
         initial_std: of the first candidates, as a share of half the action range.
         min_std: floor of the same, so that the search does not freeze.
+
+    Raises:
+        ValueError: ``num_elites`` is not in 2..``num_samples``, or there is no iteration.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class CEM(Planner):
     ):
         if not 2 <= num_elites <= num_samples:
             raise ValueError(f"num_elites is {num_elites}, expected 2..num_samples = {num_samples}")
+        if iterations < 1:
+            raise ValueError(f"iterations is {iterations}, expected 1 or more")
         self.num_samples = num_samples
         self.iterations = iterations
         self.num_elites = num_elites

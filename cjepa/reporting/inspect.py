@@ -9,6 +9,7 @@ import torch
 
 from cjepa.checkpoints import WEIGHTS, find_checkpoint, read_checkpoint
 from cjepa.data.episodes import DamagedEpisode, Episodes
+from cjepa.data.parts import PARTS
 from cjepa.data.shards import ShardedEpisodes, open_episodes, shard_paths
 from cjepa.errors import UserError
 from cjepa.reporting.records import read_json
@@ -24,7 +25,7 @@ def kind_of(path: Path) -> Literal["data", "checkpoint", "run", "study"]:
     """
     if path.suffix == ".ckpt" or path.name == WEIGHTS or (path / WEIGHTS).is_file():
         return "checkpoint"
-    if not path.is_dir():
+    if not path.is_dir() or path.suffix == PARTS:
         return "data"
     for name, kind in (("run.json", "run"), ("study.json", "study")):
         if (path / name).is_file():

@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 from cjepa.checkpoints import WEIGHTS, find_checkpoint, read_checkpoint
+from cjepa.data.parts import PARTS
 from cjepa.data.verify import verify_data
 from cjepa.errors import UserError
 from cjepa.reporting.inspect import kind_of
@@ -57,7 +58,7 @@ def verify_path(path: Path, on_progress: Callable[[float], None]) -> str | None:
 
 
 def _unfinished(path: Path) -> bool:
-    return path.suffix == ".partial" or any(part.endswith(".parts") for part in path.parts)
+    return path.suffix == ".partial" or any(part.endswith(PARTS) for part in path.parts)
 
 
 def _file_fault(path: Path) -> str | None:

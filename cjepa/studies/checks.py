@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+
 from cjepa.reporting.inspect import inspect_path
 from cjepa.reporting.preview import preview_path
 from cjepa.reporting.progress import ProgressBar
@@ -37,7 +39,7 @@ def verify_command(path: str) -> Done:
     return Done([fault or f"{path}: as it was written"], failed=fault is not None)
 
 
-def preview_command(path: str, episodes: int = 8, seed: int = 0, out: str | None = None) -> Done:
+def preview_command(path: str, episodes: PositiveInt = 8, seed: NonNegativeInt = 0, out: str | None = None) -> Done:
     """Draw a few random episodes: a sheet of frames and a video, with masks or slots where there are any.
 
     Args:

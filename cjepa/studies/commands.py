@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from cjepa.checkpoints import find_checkpoint
 from cjepa.data.shards import open_episodes
@@ -31,7 +32,7 @@ def tokenize_command(
     run: str,
     episodes: str,
     out: str,
-    patch_grid: int = 0,
+    patch_grid: NonNegativeInt = 0,
     resume: bool = True,
     exclude_episodes: Sequence[int] = (),
     exclude_corrupted: bool = False,
@@ -72,13 +73,13 @@ def plan_command(
     objective: Objective,
     env_id: str = "cjepa/PushT-v0",
     env_kwargs: dict[str, Any] | None = None,
-    pairs: int = 50,
-    goal_env_steps: int = 25,
-    budget_env_steps: int = 50,
-    horizon_blocks: int = 5,
-    frame_stride: int = 5,
-    seed: int = 0,
-    num_videos: int = 5,
+    pairs: PositiveInt = 50,
+    goal_env_steps: PositiveInt = 25,
+    budget_env_steps: PositiveInt = 50,
+    horizon_blocks: PositiveInt = 5,
+    frame_stride: PositiveInt = 5,
+    seed: NonNegativeInt = 0,
+    num_videos: NonNegativeInt = 5,
     model_name: str | None = None,
     out: str | None = None,
     device: str = "auto",
@@ -123,13 +124,13 @@ def plan_baselines_command(
     out: str,
     env_id: str = "cjepa/PushT-v0",
     env_kwargs: dict[str, Any] | None = None,
-    pairs: int = 50,
-    goal_env_steps: int = 25,
-    budget_env_steps: int = 50,
-    horizon_blocks: int = 5,
-    frame_stride: int = 5,
-    seed: int = 0,
-    workers: int = 0,
+    pairs: PositiveInt = 50,
+    goal_env_steps: PositiveInt = 25,
+    budget_env_steps: PositiveInt = 50,
+    horizon_blocks: PositiveInt = 5,
+    frame_stride: PositiveInt = 5,
+    seed: NonNegativeInt = 0,
+    workers: NonNegativeInt = 0,
 ) -> Done:
     """The rows that stand beside every model: random actions, and the planner on the simulator itself.
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from cjepa.data.collect import Collection, collect
 from cjepa.data.converters.base import convert, open_source
@@ -18,13 +19,13 @@ def collect_command(
     env_id: str,
     policy: Policy,
     out: str,
-    episodes: int = 100,
-    episode_env_steps: int = 60,
-    seed: int = 0,
+    episodes: PositiveInt = 100,
+    episode_env_steps: PositiveInt = 60,
+    seed: NonNegativeInt = 0,
     env_kwargs: dict[str, Any] | None = None,
-    workers: int = 0,
+    workers: NonNegativeInt = 0,
     masks: bool = True,
-    twins: int = 0,
+    twins: NonNegativeInt = 0,
     resume: bool = True,
 ) -> Done:
     """Record episodes of a policy into an HDF5 file; run again after a kill and it goes on where it was.
@@ -81,7 +82,7 @@ def _collect_twins(job: TwinCollection, workers: int, resume: bool) -> str:
     return f"{out}: {len(file)} twins, {file.env_steps} env steps, fingerprint {file.fingerprint} ({bar.rate})"
 
 
-def convert_command(src: str, dst: str, from_: str, image_size: int = 0, camera: str = "") -> Done:
+def convert_command(src: str, dst: str, from_: str, image_size: NonNegativeInt = 0, camera: str = "") -> Done:
     """Write other people's data into an episode file, or their tokens into a token file.
 
     Args:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from cjepa import __version__
+from cjepa.data.parts import PARTS
 from cjepa.errors import UserError
 from cjepa.reporting.records import TEST_RESULTS, peak_memory_mb, read_json, write_json
 from cjepa.reporting.report import build_report
@@ -176,7 +177,7 @@ def _prepare(folder: Path, key: str) -> None:
         shutil.rmtree(folder)
     elif folder.exists():
         for child in folder.iterdir():
-            if child.suffix != ".parts":  # finished parts of a collection are used again
+            if child.suffix != PARTS:  # finished parts of a collection are used again
                 shutil.rmtree(child) if child.is_dir() else child.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, {"key": key})

@@ -77,13 +77,31 @@ def interrupted(out, job: str) -> None:
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("job", "resume", "there"), [("job", True, True), ("job", False, False), ("x", True, False)])
-def test_what_the_next_run_finds(tmp_path, job, resume, there):
+@pytest.mark.parametrize(("resume", "there"), [(True, True), (False, False)])
+def test_what_the_next_run_finds(tmp_path, resume, there):
     interrupted(tmp_path / "a.h5", "job")
-    with writer_of(tmp_path / "a.h5", job, resume) as writer:
+    with writer_of(tmp_path / "a.h5", "job", resume) as writer:
         assert writer.has(0) == there
         assert not list(writer.folder.glob("0*.partial"))
         write_part(writer.part(0), an_episode(0))
+        writer.append_part(0)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_parts_of_another_job_are_neither_used_nor_deleted(tmp_path, resume):
+    out, others = tmp_path / "a.h5", writer_of(tmp_path / "a.h5", "other").part(0)
+    interrupted(out, "other")
+    with writer_of(out, "job", resume) as writer:
+        assert not writer.has(0)
+        write_part(writer.part(0), an_episode(1))
+        writer.append_part(0)
+    assert_equal(EpisodeFile(out).episode(0), an_episode(1))
+    assert complete_file(out, "job", 1, True) is not None
+    assert list(others.parent.glob("*.h5")) == [others]
+    assert_equal(read_part(others), an_episode(0))
+    out.unlink()
+    with writer_of(out, "other") as writer:
         writer.append_part(0)
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
 

@@ -121,10 +121,26 @@ def test_files_that_do_not_belong_together(shards, change, told):
         open_episodes(shards)
 
 
-def test_the_same_episodes_twice(shards):
-    shutil.copy(shards / "part-2.h5", shards / "part-3.h5")
-    with pytest.raises(UserError, match="part-2.h5 and .*part-3.h5 hold the same episodes"):
+@pytest.mark.parametrize("shared", [[7], [0, 7, 19]], ids=["all of a file", "some of a file"])
+def test_episodes_in_two_files(shards, episodes, shared):
+    """As when one seed was collected from twice, with other numbers of episodes."""
+    attributes = EpisodeFile(shards / "part-2.h5").attributes
+    with EpisodeWriter(shards / "part-3.h5", attributes["format"], attributes) as writer:
+        for index in shared:
+            writer.append(episodes.episode(index))
+    with pytest.raises(UserError, match="part-[12].h5 and .*part-3.h5 share episodes"):
         open_episodes(shards)
+
+
+def test_twins_are_no_shards(shards, episodes):
+    twins = shards / "part-2.twins.h5"
+    with EpisodeWriter(twins, "cjepa-episodes", {}) as writer:
+        writer.append(episodes.episode(0) | {"twin_body": np.zeros(45, np.int32)})
+    assert twins not in shard_paths(shards) and len(open_episodes(shards)) == 20
+    assert shard_paths(shards / "*.twins.h5") == [twins]
+    for path in shards.glob("part-*[0-9].h5"):
+        path.unlink()
+    assert open_episodes(shards).path == twins
 
 
 def test_damage_is_named_with_the_index_in_the_set(shards):

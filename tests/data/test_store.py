@@ -67,6 +67,12 @@ def test_layout_is_that_of_stable_worldmodel(tmp_path, originals):
         assert file.attrs["crc32"].tolist() == [[crc32(e[c]) for c in columns] for e in originals]
 
 
+def test_a_file_without_episodes(tmp_path):
+    file = write(tmp_path / "a.h5", [])
+    assert (file.lengths.shape, file.offsets.shape, file.checksums.shape) == ((0,), (0,), (0, 0))
+    assert (len(file), file.env_steps, list(file.episodes())) == (0, 0, [])
+
+
 def test_a_failing_writer_leaves_nothing(tmp_path, originals):
     with pytest.raises(RuntimeError, match="power"):
         with EpisodeWriter(tmp_path / "a.h5", "cjepa-episodes", {}) as writer:

@@ -41,9 +41,10 @@ def test_results_are_in_the_order_of_the_tasks(workers):
         assert list(results) == []
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")  # nothing else is said
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_a_task_refuses_is_raised_here(workers):
-    with pytest.raises(UserError, match="^not 3$"), parallel_map(refuse, range(6), workers) as results:
+    with pytest.raises(UserError, match="^not 3$"), parallel_map(refuse, range(60), workers) as results:
         list(results)
 
 

@@ -28,6 +28,13 @@ def test_contract_gymnasium_checker(make_env):
     check_env(make_env(), skip_render_check=True)
 
 
+@pytest.mark.parametrize("image_size", [0, -64, 64.5])
+@pytest.mark.parametrize("cls", concrete_subclasses("cjepa.envs", ObjectEnv), ids=lambda cls: cls.__name__)
+def test_contract_an_image_size_that_is_none_is_refused(cls, image_size):
+    with pytest.raises(UserError, match=f"image_size is {image_size}, expected"):
+        build(cls, image_size=image_size)
+
+
 def test_contract_seeded_reset_is_bit_equal(make_env):
     first, _ = make_env().reset(seed=3)
     second, _ = make_env().reset(seed=3)

@@ -6,6 +6,7 @@ from cjepa.envs.collide import Collide
 from cjepa.envs.collide_policy import CollideBehaviour
 from cjepa.envs.policies import Policy, PushTBehaviour, StillPolicy
 from cjepa.envs.pusht import PushT
+from cjepa.errors import UserError
 from tests.contracts import concrete_subclasses
 
 
@@ -69,6 +70,14 @@ def test_behaviour_moves_the_block_and_keeps_it_on_the_table(episodes):
     states = np.stack([episode(PushTBehaviour(), seed)[0] for seed in range(100)])
     off_table = ((states[..., 2:4] < 0) | (states[..., 2:4] > 512)).any(axis=-1)
     assert off_table.mean() < 0.03
+
+
+@pytest.mark.parametrize("env", [PushT(), Collide()], ids=["Push-T", "Collide without an agent"])
+def test_collide_behaviour_needs_an_agent_on_its_table(env):
+    policy = CollideBehaviour()
+    policy.reset(np.random.default_rng(0))
+    with pytest.raises(UserError, match=f"CollideBehaviour .* this is {type(env).__name__}.*agent: true"):
+        policy.start_state(env)
 
 
 def test_collide_behaviour_pushes_the_target_body():

@@ -139,7 +139,13 @@ def test_it_pushes_the_block_towards_its_goal():
     assert to_goal.min(axis=1).mean() < 0.5 * to_goal[:, 0].mean()
 
 
-@pytest.mark.parametrize("options", [{"replan_blocks": 6}, {"replan_blocks": 0}, {"num_elites": 1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"replan_blocks": 6}, {"replan_blocks": 0}, {"num_elites": 1}, {"iterations": 0}),
+        *({"frame_stride": 0}, {"goal_env_steps": 0}, {"goal_env_steps": -1}),
+    ],
+)
 def test_wrong_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         SimulatorMPC(**options)

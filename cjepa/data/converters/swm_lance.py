@@ -55,15 +55,13 @@ class SwmLance(Converter):
         return self._rows
 
     def episodes(self) -> Iterator[tuple[str, Episode]]:
-        wanted = [*self.columns, *self.pictures, *([_STEP] if self.has_steps else [])]
-        rows = RowReader(str(self.path), self._batches(wanted))
+        wanted_numbers = [*self.columns, *([_STEP] if self.has_steps else [])]
+        rows = RowReader(str(self.path), self._batches([*wanted_numbers, *self.pictures]))
         for index, length in enumerate(self._lengths()):
             where, part = f"{self.path}: episode {index}", rows.read(length)
-            if self.has_steps and not np.array_equal(numbers(where, part[_STEP]), np.arange(length)):
-                raise UserError(
-                    f"{where}: its {_STEP} does not go from 0 to {length - 1}: rows are missing or mixed up"
-                )
-            columns = {name: numbers(f"{where}, column {name!r}", part[name]) for name in self.columns}
+            columns = {name: numbers(f"{where}, column {name!r}", part[name]) for name in wanted_numbers}
+            if not np.array_equal(columns.pop(_STEP, np.arange(length)), np.arange(length)):
+                raise UserError(f"{where}: its {_STEP} does not go from 0 to {length - 1}: rows are lost or mixed up")
             for name in self.pictures:
                 blobs = (value.as_py() for value in part[name])
                 columns[name] = images(f"{where}, column {name!r}", blobs, self.image_size)

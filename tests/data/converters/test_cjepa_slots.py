@@ -9,6 +9,7 @@ import pytest
 from cjepa.cli import main
 from cjepa.data.converters.base import convert, open_source
 from cjepa.data.modules import TokenClips
+from cjepa.data.store import EpisodeFile
 from cjepa.errors import UserError
 from tests.conftest import configs, fit, ignore_progress
 from tests.data.converters.episodes import an_episode
@@ -141,6 +142,14 @@ def test_what_is_wrong_is_named_with_its_place(damage, message, tmp_path, monkey
     with pytest.raises(UserError, match=message):
         convert(open_source("cjepa-slots", root, {}), tmp_path / "out.h5", ignore_progress)
     assert [entry.name for entry in tmp_path.iterdir()] == ["slots"]
+
+
+def test_videos_without_slots_are_left_out_and_counted(tmp_path, capsys):
+    root = cjepa_slots(tmp_path, 4)
+    change(ACTIONS, lambda content: content["val"].update({f"{k}.mp4": np.zeros((9, 2)) for k in "ab"}))(root)
+    assert main(["convert", str(root), str(tmp_path / "out.h5"), "--from", "cjepa-slots"]) == 0
+    assert f"left out: 2 videos of {ACTIONS}, which have no slots\n" in capsys.readouterr().out
+    assert len(EpisodeFile(tmp_path / "out.h5")) == 4
 
 
 def test_the_second_odd_video_is_named_and_nothing_is_left(tmp_path):

@@ -48,6 +48,22 @@ def cut_column(file):
     file["state"].resize(40, axis=0)
 
 
+def lengthen_column(file):
+    file["state"].resize(82, axis=0)
+
+
+def overlap(file):
+    file["ep_offset"][1] -= 1
+
+
+def leave_a_row_out(file):
+    file["ep_len"][0] -= 1
+
+
+def leave_the_last_row_out(file):
+    file["ep_len"][2] -= 1
+
+
 def cut_offsets(file):
     del file["ep_offset"]
 
@@ -68,7 +84,11 @@ def nan_state(file):
     ("damage", "message"),
     [
         (damage_index, "ep_len of episode 1 is 0"),
-        (cut_column, "column 'state' has 40 rows, the episodes need 81"),
+        (cut_column, "column 'state' has 40 rows, the episodes have 81"),
+        (lengthen_column, "column 'state' has 82 rows, the episodes have 81"),
+        (overlap, "ep_offset and ep_len overlap or leave rows out"),
+        (leave_a_row_out, "ep_offset and ep_len overlap or leave rows out"),
+        (leave_the_last_row_out, "column 'action' has 81 rows, the episodes have 80"),
         (cut_offsets, "no 'ep_offset'"),
         (add_group, "'extra' is <HDF5 group"),
         (early_nan, "episode 0, column 'action', row 0: not a finite number"),

@@ -53,6 +53,9 @@ def test_episodes_longer_and_shorter_than_a_batch_of_rows(tmp_path):
     [
         (table([0, 0, 1, 0]), "episode_idx goes back from 1 to 0"),
         ({"state": pa.array([1.0])}, "no column 'episode_idx'"),
+        (table([0, 0, 1, 1], step_idx=pa.array([0, 1, 1, 2])), "episode 1: its step_idx does not go from 0 to 1"),
+        (table([0, 0, 0], step_idx=pa.array([0, 2, 1])), "episode 0: its step_idx does not go from 0 to 2"),
+        (table([3, 3], step_idx=pa.array([0, None])), "episode 0, column 'step_idx': 1 values are missing"),
         (table([0, 0], state=pa.array([1.0, None])), "episode 0, column 'state': 1 values are missing"),
         (table([0, 0], state=pa.array([[1.0], [1.0, 2.0]])), "episode 0, column 'state': lists of different lengths"),
         (table([0, 0], pixels=pa.array([b"hello", b""], pa.binary())), "'pixels', row 0: not a picture"),
