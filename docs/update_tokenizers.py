@@ -14,6 +14,7 @@ from cjepa.reporting.tables import seconds_text
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "tokenizer-metrics.md"
+STUDIES = DOCS.parent / "experiments" / "studies"
 TITLES = {"pusht": "Push-T", "collide": "Collide"}
 SCORES = {  # heading -> metrics, the first that was measured is shown
     "FG-ARI": ("fg_ari",),
@@ -28,11 +29,12 @@ SCORES = {  # heading -> metrics, the first that was measured is shown
 def trained(study: Path) -> list[dict]:
     """One row for every tokenizer of a study and seed: what it took to train, and all its scores."""
     rows = []
-    for stage in read_json(study / "study.json")["stages"]:
-        if stage["command"] != "fit":
+    definition = STUDIES / f"{study.name.replace('-', '_')}.yaml"
+    for stage, content in yaml.safe_load(definition.read_text())["stages"].items():
+        if content["command"] != "fit":
             continue
-        folder = study / stage["name"]
-        name, _, seed = stage["name"].removeprefix("fit-").rpartition("-")
+        folder = study / stage
+        name, _, seed = stage.removeprefix("fit-").rpartition("-")
         record, data = read_json(folder / "run.json"), yaml.safe_load((folder / "config.yaml").read_text())["data"]
         scores = read_json(study / f"{name}-{seed}" / TEST_RESULTS)
         clips = data["init_args"]
