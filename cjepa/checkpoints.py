@@ -54,12 +54,21 @@ def read_checkpoint(path: Path) -> dict:
     return content
 
 
-def load_module(cls: type[Module], content: dict) -> Module:
-    """The module, on the CPU, from what :func:`read_checkpoint` gave."""
+def load_module(cls: type[Module], checkpoint: Path) -> Module:
+    """The module, on the CPU.
+
+    Raises:
+        UserError: the file is missing, is no checkpoint, or its weights do not fit the module as it is now.
+    """
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(read_checkpoint(checkpoint), buffer)
     buffer.seek(0)
-    return cls.load_from_checkpoint(buffer, map_location="cpu", weights_only=True)
+    try:
+        return cls.load_from_checkpoint(buffer, map_location="cpu", weights_only=True)
+    except RuntimeError as error:
+        if "state_dict" not in str(error):
+            raise
+        raise UserError(f"{checkpoint}: its weights are of another version of cjepa; train it again") from None
 
 
 def export_checkpoint(checkpoint: Path, folder: Path) -> Path:

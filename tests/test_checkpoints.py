@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from cjepa.checkpoints import export_checkpoint, find_checkpoint, read_checkpoint
+from cjepa.cli import main
 from cjepa.errors import UserError
 from cjepa.tokenizers.cache import fingerprint
+from cjepa.tokenizers.patches import PatchTokenizer
 from cjepa.tokenizers.training import load_tokenizer
 
 
@@ -38,3 +40,34 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="other.ckpt: not a checkpoint of"):
         read_checkpoint(tmp_path / "other.ckpt")
+
+
+def test_weights_of_another_version_are_one_clear_line(tmp_path, slots_run):
+    content = torch.load(slots_run / "checkpoints" / "last.ckpt", weights_only=True)
+    del content["state_dict"]["tokenizer.decoder.to_colour.weight"]
+    torch.save(content, tmp_path / "old.ckpt")
+    with pytest.raises(UserError, match="old.ckpt: its weights are of another version"):
+        load_tokenizer(tmp_path / "old.ckpt")
+
+
+def test_other_options_are_another_tokenizer(tmp_path, slots_run):
+    """The same weights, but one round of attention instead of two: other tokens."""
+    content = torch.load(slots_run / "checkpoints" / "last.ckpt", weights_only=True)
+    content["hyper_parameters"]["tokenizer"]["init_args"]["later_iterations"] = 1
+    torch.save(content, tmp_path / "other.ckpt")
+    ours, other = load_tokenizer(slots_run / "checkpoints" / "last.ckpt"), load_tokenizer(tmp_path / "other.ckpt")
+    assert fingerprint(ours) != fingerprint(other)
+    assert fingerprint(PatchTokenizer(ours, 4)) != fingerprint(PatchTokenizer(other, 4))
+    assert fingerprint(PatchTokenizer(ours, 4)) != fingerprint(PatchTokenizer(ours, 2))
+
+
+def test_a_tokenizer_knows_whose_frames_it_was_trained_on(slots_run, collide_episodes_path, tmp_path, capfd):
+    assert load_tokenizer(find_checkpoint(str(slots_run))).env_id == "cjepa/PushT-v0"
+    other = str(collide_episodes_path)
+    for words in (
+        ["tokenize", str(slots_run), other, "--out", str(tmp_path / "tokens.h5")],
+        ["test", str(slots_run), "--data.init_args.path", other, "--run_dir", str(tmp_path / "tested")],
+    ):
+        assert main(words) == 2
+        assert "trained on cjepa/PushT-v0" in capfd.readouterr().err
+    assert not (tmp_path / "tokens.h5").exists()
