@@ -113,6 +113,19 @@ def data_of(configs: list[str], get) -> Path:
     return widths[width]
 
 
+def test_tokenizers_are_drawn_and_scored_by_what_their_labels_mean(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    chains = [configs_of(command_of(path)) for path in FILES]
+    chains = [chain for chain in chains if (value_of(chain, "data", "class_path") or "").endswith("VideoClips")]
+    for chain in chains:
+        callbacks = value_of(chain, "trainer", "callbacks") or []
+        assert [part for part in callbacks if part["class_path"].endswith("SlotOverlays")], chain
+        metrics = {metric["class_path"].split(".")[-1] for metric in value_of(chain, "model", "init_args", "metrics")}
+        across_episodes = set() if is_collide(chain) else {"SlotConsistency"}
+        assert metrics & {"SlotConsistency", "ClipConsistency"} == {"ClipConsistency"} | across_episodes, chain
+    assert len(chains) >= 12
+
+
 def test_the_files_are_found():
     assert len(FILES) >= 12
     assert {path.name for path in FILES} >= {"cjepa_paper.yaml", "quickstart.yaml", "study.yaml", "tokenizer.yaml"}

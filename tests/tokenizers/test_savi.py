@@ -117,6 +117,7 @@ def test_training_hints_at_the_objects_of_the_first_frame(batch):
 
 def test_the_checkpoint_gives_the_same_tokens(tmp_path, episodes_path, batch):
     run = fit(tmp_path / "run", episodes_path, *configs("pusht/savi.yaml"), "--data.init_args.val_clips=8")
+    assert {"slots.png", "slots_3.mp4", "failures.png"} <= {path.name for path in (run / "media").iterdir()}
     checkpoint = run / "checkpoints" / "last.ckpt"
     module = TokenizerTraining.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()
     pixels = to_float_pixels(batch.pixels_BTYXC)

@@ -121,6 +121,7 @@ def test_the_checkpoint_gives_the_same_tokens(tmp_path, episodes_path, pixels, t
     features = "--model.init_args.tokenizer.init_args.features.init_args"
     small = [f"{features}.source={tiny_dinov2}", f"{features}.image_size=56"]
     run = fit(tmp_path / "run", episodes_path, *words, *small, "--data.init_args.val_clips=8")
+    assert {"slots.png", "slots_3.mp4", "failures.png"} <= {path.name for path in (run / "media").iterdir()}
     checkpoint = run / "checkpoints" / "last.ckpt"
     first, second = load_tokenizer(checkpoint), load_tokenizer(checkpoint)
     assert torch.equal(first.encode(pixels).slots_BTSD, second.encode(pixels).slots_BTSD)
