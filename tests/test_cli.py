@@ -155,6 +155,16 @@ def test_numbers_out_of_range_are_named(words, numbers, refused, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_policies_have_short_names_unless_they_need_torch(tmp_path):
+    code = "import sys; from cjepa.cli import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    words = ["--policy=CollideBehaviour", "--env_id=cjepa/Collide-v0", "--env_kwargs.agent=true", "--episodes=1"]
+    words += ["--episode_env_steps=2", "--workers=1", f"--out={tmp_path / 'a.h5'}"]
+    for more in (words, ["--help"]):
+        done = subprocess.run([sys.executable, "-c", code, "collect", *more], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert COLLIDE_POLICY in done.stdout and MPC in "".join(done.stdout.split())
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

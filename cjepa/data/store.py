@@ -211,6 +211,8 @@ class EpisodeFile(Episodes):
         return range(max(int(first), 0), int(last) + 1)
 
     def _open(self) -> h5py.File:
+        if self.path.is_dir():
+            raise UserError(f"{self.path}: a folder, expected one file")
         if not self.path.is_file():
             raise UserError(f"{self.path}: no such file; `cjepa collect` makes episodes, `cjepa tokenize` tokens")
         try:

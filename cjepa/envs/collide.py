@@ -51,7 +51,7 @@ class Collide(InterventionEnv):
     1.0 on success with respect to the goal state, else 0.0.
 
     ``reset(options=...)`` takes ``state`` and ``goal_state`` (both full states); without a goal the target body is to
-    get to another place.
+    get to another place. With an agent its info has ``goal_pixels``, the goal state as ``pixels`` would show it.
 
     Args:
         image_size: side of the square frames in pixels, 64 to 224 are meant.
@@ -126,7 +126,8 @@ class Collide(InterventionEnv):
         self.set_state(random_bodies(self.starts, self.agent, self.np_random) if state is None else state)
         self.goal_state = self._random_goal() if goal_state is None else np.asarray(goal_state, np.float64)
         self._env_steps = 0
-        return self._observe(), {}
+        info = {"goal_pixels": self._painter.pixels(self._checked_bodies(self.goal_state))} if self.agent else {}
+        return self._observe(), info
 
     def step(self, action: np.ndarray):
         """One env step: 0.05 s of physics."""
@@ -150,15 +151,19 @@ class Collide(InterventionEnv):
         Raises:
             UserError: the state is none, or one of the other mode.
         """
+        self._world.load(self._checked_bodies(state))
+
+    def _checked_bodies(self, state: np.ndarray) -> np.ndarray:
+        """A state as bodies (6, 13), rounded to float32."""
         if np.size(state) != MAX_BODIES * len(Attribute):
             raise UserError(f"a state of Collide has {MAX_BODIES * len(Attribute)} values, this one {np.size(state)}")
-        bodies = np.reshape(state, (MAX_BODIES, len(Attribute)))
+        bodies = np.reshape(state, (MAX_BODIES, len(Attribute))).astype(np.float32)
         if (bodies[0, Attribute.MATERIAL] == MATERIAL_NAMES.index("agent")) != self.agent:
             raise UserError(
                 f"this is Collide with agent: {str(self.agent).lower()}, the state is of the other kind; use the "
                 f"env_kwargs that its episodes were recorded with"
             )
-        self._world.load(bodies)
+        return bodies
 
     def intervene(self, intervention: Intervention) -> None:
         """Change one body now: take it away, give it another velocity or place, or fix it where it is for good.

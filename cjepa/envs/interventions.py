@@ -1,6 +1,7 @@
 """Interventions: what is changed in a simulator while it runs, when, and on which body."""
 
 from abc import abstractmethod
+from numbers import Integral
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -47,11 +48,15 @@ def check_intervention(intervention: Intervention, env_steps: int) -> None:
     """What can be told without a simulator.
 
     Raises:
-        UserError: unknown kind, env step outside 0..env_steps - 1, or a value that does not fit the kind.
+        UserError: unknown kind, env step outside 0..env_steps - 1, a body or an env step that is no whole number, or a
+            value that does not fit the kind.
     """
-    kind, _, env_step, value = intervention
+    kind, body, env_step, value = intervention
     if kind not in KINDS:
         raise UserError(f"intervention {kind!r} is unknown, expected one of {list(KINDS)}")
+    for name, number in (("body", body), ("env step", env_step)):
+        if not isinstance(number, Integral):
+            raise UserError(f"intervention {kind!r} has the {name} {number!r}, expected a whole number")
     if not 0 <= env_step < env_steps:
         raise UserError(f"intervention {kind!r} at env step {env_step}, expected 0..{env_steps - 1}")
     if kind in WITH_VALUE and (np.shape(value) != (2,) or not np.isfinite(np.asarray(value, float)).all()):

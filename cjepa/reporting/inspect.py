@@ -1,6 +1,7 @@
 """What a file or a folder is, in a few lines."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,16 +15,17 @@ from cjepa.data.shards import ShardedEpisodes, open_episodes, shard_paths
 from cjepa.errors import UserError
 from cjepa.reporting.records import read_json
 
-_SAMPLED_ROWS = 2000
+_RANGE = ("min", "mean", "max")
+_SAMPLED_BYTES = 64e6  # of a column, and so of memory
 
 
 def kind_of(path: Path) -> Literal["data", "checkpoint", "run", "study"]:
-    """What there is: episodes or tokens in a file, a folder or a glob; a checkpoint; the folder of a run or a study.
+    """What there is: episodes or tokens in a file, a folder or a glob; a checkpoint or zoo:NAME; a run or a study.
 
     Raises:
         UserError: a folder of something else.
     """
-    if path.suffix == ".ckpt" or path.name == WEIGHTS or (path / WEIGHTS).is_file():
+    if path.suffix == ".ckpt" or path.name == WEIGHTS or (path / WEIGHTS).is_file() or str(path).startswith("zoo:"):
         return "checkpoint"
     if not path.is_dir() or path.suffix == PARTS:
         return "data"
@@ -38,8 +40,8 @@ def kind_of(path: Path) -> Literal["data", "checkpoint", "run", "study"]:
     )
 
 
-def inspect_path(path: Path) -> tuple[dict[str, Any], list[list[str]]]:
-    """Facts, and a table (header first, or empty) of columns.
+def inspect_path(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Facts, and for each column of data its name, dtype, shape and range, see :func:`column_table`.
 
     Raises:
         UserError: nothing is there, or nothing that this project knows.
@@ -52,31 +54,56 @@ def inspect_path(path: Path) -> tuple[dict[str, Any], list[list[str]]]:
     if kind == "study":
         return {"folder": str(path), **read_json(path / "study.json")}, []
     episodes = open_episodes(path)
-    header = ["column", "dtype", "shape", "min", "mean", "max"]
-    return _data_facts(episodes), [header, *map(list, _column_rows(episodes))]
+    rows = _sampled_rows(episodes)
+    columns = [
+        {"column": name, "dtype": str(dtype), "shape": list(shape), **_range(episodes, name, rows)}
+        for name, (shape, dtype) in sorted(episodes.columns.items())
+    ]
+    return _data_facts(episodes) | {"ranges_are_of_the_first_rows": rows}, columns
+
+
+def column_table(columns: list[dict[str, Any]]) -> list[list[str]]:
+    """The columns as texts, header first; nothing of nothing."""
+    rows = [
+        [column["column"], column["dtype"], " x ".join(map(str, column["shape"]))]
+        + ["damaged" if column["damaged"] else _short(column[name]) for name in _RANGE]
+        for column in columns
+    ]
+    return [["column", "dtype", "shape", *_RANGE], *rows] if rows else []
 
 
 def _data_facts(episodes: Episodes) -> dict[str, Any]:
     facts = {key: _parsed(value) for key, value in episodes.attributes.items()}
-    lengths = episodes.lengths
     if isinstance(episodes, ShardedEpisodes):
-        facts["files"] = [f"{shard.path.name}: {len(shard)} episodes" for shard in episodes.shards]
+        facts["files"] = {str(shard.path): len(shard) for shard in episodes.shards}
     size = sum(file.stat().st_size for file in shard_paths(episodes.path))
     facts |= {"episodes": len(episodes), "env_steps": episodes.env_steps, "megabytes": round(size / 1e6, 1)}
-    facts["episode_env_steps"] = f"{lengths.min()} to {lengths.max()}" if len(episodes) else "none"
+    for name, extreme in (("shortest", min), ("longest", max)):
+        facts[f"{name}_episode_env_steps"] = extreme(episodes.lengths.tolist(), default=None)
     return facts
 
 
-def _column_rows(episodes: Episodes):
-    """Ranges over the first rows: enough to see a wrong unit, and quick on a large file."""
-    for name, (shape, dtype) in sorted(episodes.columns.items()):
-        try:
-            values = episodes.read(name, 0, min(_SAMPLED_ROWS, shape[0])).astype(np.float64)
-            numbers = (values.min(), values.mean(), values.max()) if values.size else (np.nan,) * 3
-            texts = tuple(f"{number:.4g}" for number in numbers)
-        except DamagedEpisode:
-            texts = ("damaged",) * 3
-        yield name, str(dtype), " x ".join(map(str, shape)), *texts
+def _sampled_rows(episodes: Episodes) -> int:
+    """How many first rows the ranges are of: enough to see a wrong unit, and quick on a large file."""
+    row_bytes = [dtype.itemsize * math.prod(shape[1:]) for shape, dtype in episodes.columns.values()]
+    return min(episodes.env_steps, max(1, int(_SAMPLED_BYTES / max(row_bytes, default=1))))
+
+
+def _range(episodes: Episodes, column: str, rows: int) -> dict[str, float | None]:
+    nothing = dict.fromkeys(_RANGE)
+    try:
+        values = episodes.read(column, 0, rows)
+    except DamagedEpisode:
+        return {**nothing, "damaged": True}
+    if not values.size:
+        return {**nothing, "damaged": False}
+    # the mean of float16 or uint8 would overflow; values themselves stay as small as they are
+    mean = values.mean(dtype=np.float64)
+    return {"min": values.min().item(), "mean": mean.item(), "max": values.max().item(), "damaged": False}
+
+
+def _short(number: float | None) -> str:
+    return "-" if number is None else f"{number:.4g}"
 
 
 def _run_facts(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,24 @@
 import time
 from types import TracebackType
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
+from rich.text import Text
+
+
+class _Note(ProgressColumn):
+    """The last column; its end is cut where there is no room for it."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["note"], no_wrap=True, overflow="ellipsis")
 
 
 class ProgressBar:
@@ -19,14 +36,15 @@ class ProgressBar:
         from rich.console import Console
 
         self.unit = unit
+        whole = Column(no_wrap=True)  # in a narrow terminal the bar and the note give way
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=10),
             TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
+            TimeElapsedColumn(whole),
             TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(table_column=whole),
+            _Note(),
             console=Console(stderr=True),
         )
         self._task = self._progress.add_task(title, total=total, note="")

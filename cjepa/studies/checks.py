@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from cjepa.reporting.inspect import inspect_path
+from cjepa.reporting.inspect import column_table, inspect_path
 from cjepa.reporting.preview import preview_path
 from cjepa.reporting.progress import ProgressBar
 from cjepa.reporting.records import json_text
@@ -16,14 +16,13 @@ def inspect_command(path: str, json: bool = False) -> Done:
     """Say what a file or folder is: episodes, tokens, a checkpoint, a run, a study.
 
     Args:
-        path: episode or token file, folder or glob of several; checkpoint; run or study folder.
+        path: episode or token file, folder or glob of several; checkpoint or zoo:NAME; run or study folder.
         json: print one JSON object, for programs.
     """
-    facts, table = inspect_path(Path(path))
+    facts, columns = inspect_path(Path(path))
     if json:
-        rows = [dict(zip(table[0], row, strict=True)) for row in table[1:]]
-        return Done([json_text({**facts, "columns": rows})])
-    return Done([f"{key}: {value}" for key, value in facts.items()], table or None)
+        return Done([json_text({**facts, "columns": columns})])
+    return Done([f"{key}: {value}" for key, value in facts.items()], column_table(columns))
 
 
 def verify_command(path: str) -> Done:
@@ -32,7 +31,7 @@ def verify_command(path: str) -> Done:
     Of episodes and tokens every checksum, length, dtype and finite value, of runs and studies every file.
 
     Args:
-        path: episode or token file, folder or glob of several; checkpoint; run or study folder.
+        path: episode or token file, folder or glob of several; checkpoint or zoo:NAME; run or study folder.
     """
     with ProgressBar("verify", 1.0, "files") as bar:
         fault = verify_path(Path(path), bar.advance)

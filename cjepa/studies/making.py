@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from cjepa.data.collect import Collection, collect
 from cjepa.data.converters.base import convert, open_source
 from cjepa.data.twins import TwinCollection, check_twins, collect_twins, twins_path
 from cjepa.data.workers import default_workers
+from cjepa.envs.collide_policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
 from cjepa.envs.policies import Policy
 from cjepa.reporting.progress import ProgressBar
 from cjepa.studies.done import Done, experiments_of
@@ -32,7 +32,8 @@ def collect_command(
 
     Args:
         env_id: Gymnasium id of the environment.
-        policy: behaviour policy, by class_path.
+        policy: behaviour policy, by class_path. One that needs torch is given by its full path:
+            cjepa.planning.demonstrators.SimulatorMPC.
         out: episode file to make.
         episodes: how many.
         episode_env_steps: length of each.
@@ -57,12 +58,13 @@ def collect_command(
         "policy_kwargs": {k: v for k, v in vars(policy).items() if not k.startswith("_")},
         "seed": seed,
     }
-    totals = np.zeros(2, int)
+    touching = 0  # env steps with a contact
     with ProgressBar("collect", episodes * episode_env_steps, "frames") as bar:
 
         def on_progress(env_steps: int, contacts: int, new: bool) -> None:
-            totals[:] += (env_steps, contacts)
-            bar.advance(env_steps, new, f"contact in {totals[1] / totals[0]:.0%} of env steps")
+            nonlocal touching
+            touching += contacts
+            bar.advance(env_steps, new, f"{touching:,} contacts")
 
         file = collect(job, Path(out), attributes, workers or default_workers(), on_progress, resume)
     size = f"{len(file)} episodes, {file.env_steps} env steps"

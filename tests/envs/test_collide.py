@@ -223,6 +223,23 @@ def test_pushing_the_target_body_to_the_goal_is_a_success():
     assert abs(bodies_of(env.unwrapped)[1, Attribute.X] - 300) < 20
 
 
+def test_the_goal_can_be_seen():
+    env = gym.make("cjepa/Collide-v0", agent=True)
+    for options in (None, {"goal_state": to_state({"x": 60, "y": 60, "material": AGENT}, {"x": 300, "y": 200.1})}):
+        observation, info = env.reset(seed=0, options=options)
+        assert info["goal_pixels"].dtype == np.uint8
+        simulator = env.unwrapped
+        assert (info["goal_pixels"] != observation["pixels"]).any()
+        simulator.set_state(simulator.goal_state)
+        np.testing.assert_array_equal(info["goal_pixels"], simulator.render_pixels())
+    assert "goal_pixels" not in Collide().reset(seed=0)[1]
+
+
+def test_a_goal_of_another_kind_is_refused():
+    with pytest.raises(UserError, match="78 values, this one 7"):
+        Collide(agent=True).reset(seed=0, options={"goal_state": np.zeros(7)})
+
+
 @pytest.mark.parametrize(("dx", "dy", "error"), [(12, 16, 1.0), (0, 10, 0.5), (30, 40, 2.5)])
 def test_state_error_is_the_target_bodys_distance_in_tolerances(dx, dy, error):
     start = to_state({"x": 50, "y": 50}, {"x": 100, "y": 100, "angle": 1.0}, {"x": 400, "y": 400})

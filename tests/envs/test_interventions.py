@@ -96,6 +96,9 @@ def test_several_interventions_happen_in_turn():
         (Intervention("explode", 0, 3), "explode"),
         (Intervention("remove", 0, ENV_STEPS), "0..39"),
         (Intervention("remove", 0, -1), "0..39"),
+        (Intervention("remove", 0, 10.5), "env step 10.5, expected a whole number"),
+        (Intervention("remove", 0.5, 10), "body 0.5, expected a whole number"),
+        (Intervention("remove", "1", 10), "body '1', expected a whole number"),
         (Intervention("remove", 6, 3), "body 6"),
         (Intervention("remove", -1, 3), "body -1"),
         (Intervention("set_velocity", 0, 3), "two finite numbers"),
@@ -107,6 +110,11 @@ def test_several_interventions_happen_in_turn():
 def test_what_makes_no_sense_is_named(intervention, named):
     with pytest.raises(UserError, match=named):
         changed(0, intervention)
+
+
+def test_whole_numbers_of_any_type_will_do():
+    numbers = Intervention("remove", np.int32(0), np.int64(3))
+    np.testing.assert_array_equal(changed(0, numbers)[1]["state"], changed(0, Intervention("remove", 0, 3))[1]["state"])
 
 
 def test_a_body_must_be_there_and_free():
