@@ -28,6 +28,7 @@ MODEL = "cjepa-1"
 REPLAYED_EPISODES = 100
 NEAR_PX = 160.0
 BINS = 8  # of each dimension
+FORMATS = {"share": ".1%", "1/s": ",.1f"}
 
 
 def even_share(values: np.ndarray, ranges: list[tuple[float, float]]) -> float:
@@ -68,6 +69,12 @@ def measured(file: EpisodeFile) -> list[dict]:
     return [{"what": what, "value": float(value), "unit": unit} for what, value, unit in facts]
 
 
+def recording(study: Path, name: str, file: EpisodeFile) -> dict:
+    """How fast `cjepa collect` was on all cores, its start included."""
+    seconds = read_json(study / f"{name}-episodes" / "stage.json")["seconds"]
+    return {"what": "episodes recorded per second", "value": len(file) / seconds, "unit": "1/s"}
+
+
 def percentiles(what: str, values: np.ndarray, unit: str) -> list[tuple[str, float, str]]:
     """Median and 90 % of values, as facts."""
     median, high = np.percentile(values, [50, 90])
@@ -97,8 +104,8 @@ def page_block(result: dict) -> str:
     data = [["", *DATA]]
     for facts in zip(*(result["data"][name] for name in DATA), strict=True):
         unit = facts[0]["unit"]
-        heading = facts[0]["what"] + (f", {unit}" if unit not in ("", "share") else "")
-        data.append([heading, *(f"{fact['value']:{'.1%' if unit == 'share' else ',.0f'}}" for fact in facts)])
+        heading = facts[0]["what"] + (f", {unit}" if unit not in ("", "share", "1/s") else "")
+        data.append([heading, *(f"{fact['value']:{FORMATS.get(unit, ',.0f')}}" for fact in facts)])
     data.append(["goals reached, of those that ended", "", reached])
     data.append(["CPU time an episode", "", seconds_text(result["goals"]["cpu_seconds_per_episode"])])
 
@@ -127,7 +134,7 @@ def main() -> None:
     files = {name: EpisodeFile(study / f"{name}-episodes" / "episodes.h5") for name in DATA}
     result = {
         "command": f"cjepa study experiments/studies/{study.name}.yaml",
-        "data": {name: measured(file) for name, file in files.items()},
+        "data": {name: measured(file) + [recording(study, name, file)] for name, file in files.items()},
         "goals": replayed(files["purposeful"]),
         "rows": read_json(study / "results.json"),
     }
