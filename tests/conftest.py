@@ -23,6 +23,23 @@ SLOTS, TOKEN_DIM = 3, 6
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
+@pytest.fixture
+def refused(capfd, tmp_path, monkeypatch):
+    """Runs a wrong call in an empty folder and returns its one line."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str | Path, code: int = 2) -> str:
+        capfd.readouterr()
+        assert main([str(word) for word in words]) == code
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1 and err.endswith("\n"), err
+        assert "Traceback" not in err
+        return err
+
+    return run
+
+
 def ignore_progress(*_) -> None:
     """For callbacks that a test does not look at."""
 

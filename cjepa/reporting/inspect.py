@@ -86,7 +86,7 @@ def _data_facts(episodes: Episodes) -> dict[str, Any]:
 def _sampled_rows(episodes: Episodes) -> int:
     """How many first rows the ranges are of: enough to see a wrong unit, and quick on a large file."""
     row_bytes = [dtype.itemsize * math.prod(shape[1:]) for shape, dtype in episodes.columns.values()]
-    return min(episodes.env_steps, max(1, int(_SAMPLED_BYTES / max(row_bytes, default=1))))
+    return min(episodes.env_steps, max(1, int(_SAMPLED_BYTES / max([1, *row_bytes]))))
 
 
 def _range(episodes: Episodes, column: str, rows: int) -> dict[str, float | None]:
