@@ -42,7 +42,7 @@ from cjepa.tokenizers.videosaur import VideoSAUR
 _WIDTH = 32
 _CLIPS_AT_A_TIME = 4
 CONTENDERS: dict[str, Callable[[], Tokenizer]] = {
-    "slots-2": lambda: SlotTokenizer(LearnedStart(2, _WIDTH)),
+    "slots-2": lambda: SlotTokenizer(LearnedStart(2, _WIDTH), sprite_side=24),
     "slots-6-seeded": lambda: SlotTokenizer(SeededStart(6, _WIDTH)),
     "queries-2": lambda: QueryTokenizer(LearnedStart(2, _WIDTH)),
     "savi-6": lambda: SAVi(GaussianSlots(6, 64)),
