@@ -33,12 +33,9 @@ def readme_block(result: dict) -> str:
         stages.append([stage["name"], f"`cjepa {stage['command']}`", seconds_text(stage["seconds"])])
     total = sum(stage["seconds"] for stage in result["stages"])
     memory = max(stage["peak_memory_mb"] for stage in result["stages"])
-    slots = {row["metric"]: row for row in result["rows"] if row["model"] == "slots"}
-    quality = ", ".join(f"{name} {slots[name]['value']:.3f}" for name in ("fg_ari", "mean_iou", "slot_consistency"))
     return "\n\n".join(
         [
             markdown(results_table(result["rows"])),
-            f"Slots against the simulator's masks, on held-out episodes: {quality}.",
             f"{seconds_text(total)} in all on {result['machine']}, at most {memory:,} MB of memory:",
             markdown(stages),
         ]

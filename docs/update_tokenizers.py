@@ -91,7 +91,7 @@ def _score(score: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", type=Path, nargs="+")
-    parser.add_argument("--machine", default="one core of a CPU machine while another run used the other one, no GPU")
+    parser.add_argument("--machine", default="one core of a CPU machine that was busy with other runs, no GPU")
     args = parser.parse_args()
     result = {
         "commands": [f"cjepa study experiments/studies/{s.name.replace('-', '_')}.yaml" for s in args.studies],
