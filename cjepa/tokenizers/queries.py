@@ -66,21 +66,9 @@ class QueryTokenizer(SlotTokenizer):
 
     revision = SlotTokenizer.revision + 1
 
-    def __init__(
-        self,
-        start: Start,
-        content_dim: int = 16,
-        channels: int = 32,
-        hidden_dim: int = 128,
-        iterations: int = 3,
-        later_iterations: int = 2,
-        image_size: int = 64,
-        foreground_weight: float = 8.0,
-    ):
-        super().__init__(
-            start, content_dim, channels, hidden_dim, iterations, later_iterations, image_size, foreground_weight
-        )
-        self.attention = QueryAttention(channels, channels)
+    def __init__(self, start: Start, **options):
+        super().__init__(start, **options)
+        self.attention = QueryAttention(self.encoder.channels, self.encoder.channels)
 
     def encode(self, pixels_BT3YX: Tensor) -> Tokens:
         """See :class:`~cjepa.tokenizers.base.Tokenizer`; where queries attend to the same pixel they share it."""

@@ -29,6 +29,7 @@ def test_it_is_small_and_says_what_it_is(exported, slots_run):
     assert {path.name for path in exported.iterdir()} == {
         "README.md",
         "config.json",
+        "config.yaml",
         "model.safetensors",
         "results.json",
         "run.json",
