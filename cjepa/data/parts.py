@@ -131,7 +131,7 @@ class ResumableWriter:
 
 def parts_folder(out: Path) -> Path:
     """Where the finished episodes of ``out`` are until it is whole."""
-    return out.with_name(out.name + PARTS)
+    return Path(f"{out}{PARTS}")
 
 
 def refuse_unfinished(path: Path) -> None:

@@ -44,6 +44,11 @@ def shards(cut, episodes_path) -> Path:
     return cut(episodes_path)
 
 
+def test_the_folder_that_one_is_in(shards, monkeypatch):
+    monkeypatch.chdir(shards)
+    assert len(shard_paths(".")) == 3
+
+
 def test_what_is_found_and_in_which_order(shards, tmp_path, episodes_path):
     names = ["part-1.h5", "part-2.h5", "part-10.h5"]
     (shards / "notes.txt").write_text("not data")

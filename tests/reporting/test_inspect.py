@@ -52,7 +52,7 @@ def test_the_table_for_people(episodes_path, episodes):
 
 
 def test_large_frames_take_little_memory(tmp_path):
-    """Ranges are of as many first rows as fit; float16 sums and uint8 means do not overflow."""
+    """Ranges are of as many first rows as fit, and sums of small types do not overflow."""
     with EpisodeWriter(tmp_path / "large.h5", "cjepa-episodes", {}) as writer:
         for value in range(20):
             rows = np.full((10, 512, 512, 3), 200 + value, np.uint8)
