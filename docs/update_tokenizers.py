@@ -26,8 +26,13 @@ SCORES = {  # heading -> metrics, the first that was measured is shown
 }
 
 
-def trained(study: Path) -> list[dict]:
-    """One row for every tokenizer of a study and seed: what it took to train, and all its scores."""
+def trained(study: Path, before: list[dict]) -> list[dict]:
+    """One row for every tokenizer of a study and seed: what it took to train, and all its scores.
+
+    Args:
+        study: its folder.
+        before: rows of the results file as it is.
+    """
     rows = []
     definition = STUDIES / f"{study.name.replace('-', '_')}.yaml"
     for stage, content in yaml.safe_load(definition.read_text())["stages"].items():
@@ -35,13 +40,17 @@ def trained(study: Path) -> list[dict]:
             continue
         folder = study / stage
         name, _, seed = stage.removeprefix("fit-").rpartition("-")
+        environment = study.name.removeprefix("tokenizers-")
+        if not (study / f"{name}-{seed}" / TEST_RESULTS).is_file():  # not done again: what was measured last time stays
+            rows += [row for row in before if (row["environment"], row["tokenizer"]) == (environment, name)]
+            continue
         record, data = read_json(folder / "run.json"), yaml.safe_load((folder / "config.yaml").read_text())["data"]
         scores = read_json(study / f"{name}-{seed}" / TEST_RESULTS)
         clips = data["init_args"]
         steps, processes = record["model"]["optimizer_steps"], record["model"].get("processes", 1)
         rows.append(
             {
-                "environment": study.name.removeprefix("tokenizers-"),
+                "environment": environment,
                 "tokenizer": name,
                 "seed": int(seed),
                 "tokens": scores[0]["tokens"],
@@ -93,12 +102,14 @@ def main() -> None:
     parser.add_argument("studies", type=Path, nargs="+")
     parser.add_argument("--machine", default="one core of a CPU machine that was busy with other runs, no GPU")
     args = parser.parse_args()
+    path = DOCS / "results" / "tokenizers.json"
+    before = read_json(path)["rows"]
     result = {
         "commands": [f"cjepa study experiments/studies/{s.name.replace('-', '_')}.yaml" for s in args.studies],
         "machine": args.machine,
-        "rows": [row for study in args.studies for row in trained(study)],
+        "rows": [row for study in args.studies for row in trained(study, before)],
     }
-    write_json(DOCS / "results" / "tokenizers.json", result)
+    write_json(path, result)
     write_block(PAGE, "tokenizers", page_block(result))
 
 
