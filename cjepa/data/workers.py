@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -39,7 +40,8 @@ def parallel_map(function: Callable, tasks: Sequence[Any], workers: int) -> Iter
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in set(multiprocessing.active_children()) - others:
                 worker.terminate()
-                worker.join()
+                while worker.is_alive():  # join() gives up where the pool's own thread was the first to wait for it
+                    time.sleep(0.01)
             if isinstance(error, BrokenProcessPool):
                 why = "a worker process was killed, perhaps because memory ran out; try fewer --workers"
                 raise UserError(why) from None
