@@ -27,7 +27,7 @@ from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.patches import PatchTokenizer
 from cjepa.tokenizers.training import load_tokenizer
 
-_FRAMES_PER_BATCH = 256
+_FRAMES_PER_BATCH = 512
 _MOST_THREADS = 16  # every thread holds a batch or two
 _CARRIED_COLUMNS = ("action", "proprio", "state")
 _Batch, _Encoded = TypeVar("_Batch"), TypeVar("_Encoded")

@@ -40,7 +40,7 @@ from cjepa.tokenizers.starts import LearnedStart, SeededStart
 from cjepa.tokenizers.videosaur import VideoSAUR
 
 _WIDTH = 32
-_CLIPS_AT_A_TIME = 4
+_CLIPS_AT_A_TIME = 8
 CONTENDERS: dict[str, Callable[[], Tokenizer]] = {
     "slots-2": lambda: SlotTokenizer(LearnedStart(2, _WIDTH), sprite_side=24),
     "slots-6-seeded": lambda: SlotTokenizer(SeededStart(6, _WIDTH)),
@@ -63,7 +63,7 @@ def tokenize_command(
 
     Args:
         against: the reference, one of the tokenizers; slots-2-to-file is `cjepa tokenize zoo:pusht-slots`.
-        clips: to encode; four at a time go to each thread, as in `cjepa tokenize`.
+        clips: to encode; eight at a time go to each thread, as in `cjepa tokenize`.
         blocks: frames a clip.
         rounds: how often the tokenizers take turns.
         json: print rows for programs.
