@@ -57,7 +57,7 @@ _SLOTS_2 = TokenizerSpec("zoo:pusht-slots")
 
 
 def tokenize_command(
-    against: str = "savi-6", clips: int = 16, blocks: int = 64, rounds: int = 5, json: bool = False
+    against: str = "savi-6", clips: int = 32, blocks: int = 64, rounds: int = 5, json: bool = False
 ) -> Done:
     """Frames a second and peak memory of every tokenizer, each in a process of its own.
 
