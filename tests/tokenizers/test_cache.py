@@ -87,8 +87,8 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path, slots_run, episodes, 
         tokenize(spec, episodes, out, stop)
     assert not out.exists()
     again = tokenize(spec, episodes, out, note, resume)
-    # five episodes of 45 frames are encoded at once: what fits in a batch of 256
-    assert sum(frames) == episodes.env_steps - (225 if resume else 0)
+    # eleven episodes of 45 frames are encoded at once: what fits in a batch of 512
+    assert sum(frames) == episodes.env_steps - (495 if resume else 0)
     assert again.fingerprint == whole.fingerprint
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tokens.h5", "whole.h5"]
     assert tokenize(spec, episodes, out, stop).fingerprint == whole.fingerprint  # nothing is left to do
