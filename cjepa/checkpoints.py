@@ -54,14 +54,14 @@ def read_checkpoint(path: Path) -> dict:
     return content
 
 
-def load_module(cls: type[Module], checkpoint: Path) -> Module:
-    """The module, on the CPU.
+def load_module(cls: type[Module], content: dict, checkpoint: Path) -> Module:
+    """The module, on the CPU, from what :func:`read_checkpoint` gave of this checkpoint.
 
     Raises:
-        UserError: the file is missing, is no checkpoint, or its weights do not fit the module as it is now.
+        UserError: its weights do not fit the module as it is now.
     """
     buffer = io.BytesIO()
-    torch.save(read_checkpoint(checkpoint), buffer)
+    torch.save(content, buffer)
     buffer.seek(0)
     try:
         return cls.load_from_checkpoint(buffer, map_location="cpu", weights_only=True)

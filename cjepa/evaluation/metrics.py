@@ -176,8 +176,8 @@ class SlotConsistency(SlotMetric):
 
     def update(self, masks_BTSYX: Tensor, labels_BTYX: Tensor) -> None:
         """Add clips."""
-        *owned, missed_K = owners(masks_BTSYX, labels_BTYX)[0].sum(dim=(0, 1)).unbind(1)
-        owned_KS = torch.stack(owned, dim=1)
+        counts_KS = owners(masks_BTSYX, labels_BTYX)[0].sum(dim=(0, 1))
+        owned_KS, missed_K = counts_KS[:, :-1], counts_KS[:, -1]
         objects, slots = owned_KS.shape
         if objects > self.owned.shape[0] or slots > self.owned.shape[1]:
             raise ValueError(f"{objects} labels, {slots} slots, but there is room for {tuple(self.owned.shape)}")

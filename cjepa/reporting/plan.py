@@ -162,7 +162,7 @@ def load_world_model(checkpoint: Path):
             f"{checkpoint} was trained on converted tokens ({foreign}) without the tokenizer that made them, so "
             "nothing can make them of the simulator's frames; plan with a model of tokens from `cjepa tokenize`"
         )
-    model = load_module(WorldModel, checkpoint)
+    model = load_module(WorldModel, content, checkpoint)
     tokenizer = build_tokenizer(TokenizerSpec(**content["tokenizer"]))
     found = fingerprint(tokenizer)
     if found != model.tokens_fingerprint:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import yaml
 
-from cjepa.checkpoints import find_checkpoint, load_module
+from cjepa.checkpoints import find_checkpoint, load_module, read_checkpoint
 from cjepa.data.clips import VideoClips
 from cjepa.data.episodes import Episodes
 from cjepa.data.shards import open_episodes
@@ -161,7 +161,8 @@ def _preview_tokenizer(run: Path, out: Path, count: int, seed: int, on_progress:
     config = yaml.safe_load((run / "config.yaml").read_text("utf-8"))
     data = VideoClips(**config["data"]["init_args"])
     data.setup("validate")
-    module = load_module(TokenizerTraining, find_checkpoint(str(run))).eval()
+    checkpoint = find_checkpoint(str(run))
+    module = load_module(TokenizerTraining, read_checkpoint(checkpoint), checkpoint).eval()
     dataset = data.val_dataloader().dataset
     views = view_clips(module, data, dataset, _pick(np.arange(len(dataset)), count, seed))
     videos = []

@@ -188,9 +188,8 @@ class SlotTokenizer(TrainableTokenizer):
     def _foreground(self, pixels_B3YX: Tensor) -> tuple[Tensor, Tensor]:
         """Float (B, 1, Y, X): 1 for pixels that differ from the background, and the weight of each."""
         difference = self.foreground.difference(pixels_B3YX).abs().amax(dim=1, keepdim=True)
-        return (difference > FULLY_SALIENT).float(), 1.0 + self.foreground_weight * (
-            difference > _FOREGROUND_DIFFERENCE
-        )
+        weight = 1.0 + self.foreground_weight * (difference > _FOREGROUND_DIFFERENCE)
+        return (difference > FULLY_SALIENT).float(), weight
 
     def pack(self, slots: Slots) -> Tensor:
         """Slots -> tokens ``(B, T, S, D)``."""

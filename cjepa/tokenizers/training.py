@@ -182,4 +182,4 @@ def load_tokenizer(checkpoint: Path) -> TrainableTokenizer:
     content = read_checkpoint(checkpoint)
     if not any(name.startswith("tokenizer.") for name in content["state_dict"]):
         raise UserError(f"{checkpoint}: not a tokenizer; give a run of `cjepa fit -c experiments/pusht/tokenizer.yaml`")
-    return load_module(TokenizerTraining, checkpoint).tokenizer.requires_grad_(False).eval()
+    return load_module(TokenizerTraining, content, checkpoint).tokenizer.requires_grad_(False).eval()
