@@ -1,9 +1,13 @@
 """``cjepa fit | validate | test | predict``: LightningCLI with one folder a run."""
 
+import atexit
+import shutil
+import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
 
+import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -11,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cjepa.checkpoints import read_checkpoint
+from cjepa.checkpoints import WEIGHTS, find_checkpoint, read_checkpoint
 from cjepa.errors import UserError
 from cjepa.reporting.fit import FitRecord, MetricsFile, PredictionsFile, write_test_results
 from cjepa.reporting.records import TEST_RESULTS, read_json
@@ -165,21 +169,33 @@ class CJEPACLI(LightningCLI):
 
 
 def _with_run(args: list[str]) -> list[str]:
-    """``test RUN`` in full: the run's config and last checkpoint, and that results go into its folder.
+    """``test RUN`` in full: its config and checkpoint, and that results go into a run's folder.
 
-    One process, however many have trained: several would look twice at some clips to have equally many each.
+    Results of what was exported, or is in the zoo, go into a folder of their own. One process, however many have
+    trained: several would look twice at some clips to have equally many each.
 
     Raises:
-        UserError: RUN is no run folder.
+        UserError: RUN is no run folder, checkpoint or exported folder with a config.yaml, and no model of the zoo.
     """
     if len(args) < 2 or args[0] not in _TESTING_VERBS or args[1].startswith("-"):
         return args
-    run_dir = Path(args[1])
-    if not (run_dir / "config.yaml").is_file():
-        raise UserError(f"{run_dir}: no config.yaml in it; expected a run folder of `cjepa fit`")
-    last = run_dir / "checkpoints" / "last.ckpt"
-    of_run = ["-c", str(run_dir / "config.yaml"), "--ckpt_path", str(last), "--run_dir", str(run_dir)]
+    checkpoint = find_checkpoint(args[1])
+    exported = checkpoint.name == WEIGHTS
+    folder = checkpoint.parent if exported else checkpoint.parent.parent
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder}: no config.yaml in it; expected a run folder of `cjepa fit`, or zoo:NAME")
+    of_run = ["-c", str(folder / "config.yaml"), "--ckpt_path"]
+    of_run += [str(_as_lightning(checkpoint) if exported else checkpoint)]
+    of_run += ["--run_dir", "null" if exported else str(folder)]
     return [args[0], *of_run, "--trainer.devices", "1", "--trainer.strategy", "auto", *args[2:]]
+
+
+def _as_lightning(exported: Path) -> Path:
+    """An exported checkpoint in Lightning's format, until this process ends: Lightning reads no other."""
+    folder = Path(tempfile.mkdtemp(prefix="cjepa-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    torch.save(read_checkpoint(exported), folder / "last.ckpt")
+    return folder / "last.ckpt"
 
 
 def _new_run_dir(experiment: str, seed: int) -> Path:

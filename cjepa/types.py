@@ -43,6 +43,8 @@ class VideoBatch(NamedTuple):
     """uint8."""
     labels_BTYX: Tensor | None
     """uint8 label image of the simulator, 0 = background; used for scores only; None where there are none."""
+    objects_BTKF: Tensor | None
+    """float32 (B, T, bodies, attributes), the simulator's account; None where there is none."""
     proprio_BTP: Tensor | None
     actions_BTA: Tensor | None
     """As in :class:`Clip`."""

@@ -20,6 +20,7 @@ TINY_CEM += ["--planner.init_args.iterations=1", "--planner.init_args.num_elites
 ONE_PAIR = ["--pairs=1", "--budget_env_steps=25", *TINY_CEM]
 TWO_STEPS = ["--trainer.max_steps=2", "--trainer.val_check_interval=1", "--trainer.enable_progress_bar=false"]
 TWO_STEPS += ["--trainer.accelerator=cpu", "--data.init_args.batch_size=4", "--data.init_args.val_clips=8"]
+TWO_CLIPS = ["--data.init_args.val_clips=2", "--data.init_args.val_blocks=4", "--trainer.accelerator=cpu"]
 FEATURES = ("model", "init_args", "tokenizer", "init_args", "features")
 EVERY_FILE = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(EXPERIMENTS)))
 
@@ -51,7 +52,7 @@ def value_of(paths: list[str], *keys: str):
 def test_the_header_says_how_to_run_it(path):
     words = command_of(path)
     name = str(path.relative_to(ROOT))
-    assert words[0] in (*VERBS, "fit")
+    assert words[0] in (*VERBS, "fit", "test")
     if words[0] == "study":
         assert words == ["study", name]
         return
@@ -81,6 +82,10 @@ def test_it_runs(path, request, tmp_path, monkeypatch):
         more = [f"--episodes={episodes_of(configs_of(words), get)}", f"--out={out}", "--workers=1", *ONE_PAIR]
         assert main(["plan-baselines", *configs, *more]) == 0
         assert (out / "results.json").is_file()
+    elif words[0] == "test":
+        data = [f"--data.init_args.path={data_of(configs_of(words), get)}", f"--run_dir={out}"]
+        assert main(["test", *configs, *data, *TWO_CLIPS]) == 0
+        assert json.loads((out / "results_test.json").read_text())
     else:
         data = [f"--data.init_args.path={data_of(configs_of(words), get)}", f"--run_dir={out}"]
         features = value_of(configs_of(words), *FEATURES, "class_path") or ""

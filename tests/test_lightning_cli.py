@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cjepa.cli import main
+from cjepa.data.clips import VideoClips
 from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import every_metric
+from cjepa.tokenizers.cache import encode_clips
+from cjepa.tokenizers.training import load_tokenizer
 from tests.conftest import configs, fit
 
 KEPT = ("config.yaml", "run.json", "results.json", "checkpoints/last.ckpt", "media/slots.png", "media/failures.png")
@@ -55,7 +59,10 @@ def test_the_test_clips_are_drawn_and_in_the_report(tested):
     run, _ = tested
     pictures = {"test_slots.png", "test_failures.png", "test_slots_0.mp4", "test_slots_3.mp4"}
     assert pictures <= {path.name for path in (run / "media").iterdir()}
-    assert {"test/slots", "test/failures"} <= set(EventAccumulator(str(run)).Reload().Tags()["images"])
+    board = EventAccumulator(str(run)).Reload()
+    assert {"test/slots", "test/failures", "test/slots_3"} <= set(board.Tags()["images"])
+    film = Image.open(io.BytesIO(board.Images("test/slots_0")[-1].encoded_image_string))
+    assert film.format == "GIF" and film.n_frames == 16
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text()
     assert page.count("data:video/mp4") == 8 and page.count("data:image/png") == 4
@@ -98,6 +105,35 @@ def test_the_other_verbs_take_a_run_too(tested, tmp_path, capfd):
     assert predictions["slots_BTSD"].shape[1:] == (16, 2, 34)
 
 
+def test_what_was_exported_is_tested_into_a_folder_of_its_own(tested, episodes_path, tmp_path, monkeypatch):
+    run, _ = tested
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(run), "--out", "exported"]) == 0
+    before = sorted(path.name for path in Path("exported").iterdir())
+    small = ["--data.init_args.val_clips", "2", "--data.init_args.val_blocks", "4", "--trainer.callbacks", "[]"]
+    for verb in ("validate", "predict", "test"):
+        for name in ("exported", str(run / "checkpoints" / "best.ckpt")):
+            with monkeypatch.context() as patch:
+                patch.setattr(probes, "_STEPS", 100)
+                folder = [] if name == "exported" else ["--run_dir", "best"]
+                assert main([verb, name, *small, *folder]) == 0
+    assert sorted(path.name for path in Path("exported").iterdir()) == before
+    predictions = [torch.load(path, weights_only=True) for path in Path("runs").rglob("predictions.pt")]
+    assert len(predictions) == 1 and len(list(Path("runs").rglob("results_test.json"))) == 1
+    tokenizer = load_tokenizer(Path("exported", "model.safetensors"))
+    data = VideoClips(str(episodes_path), frame_stride=2, val_blocks=4, val_clips=2)
+    data.setup("predict")
+    expected = encode_clips(tokenizer, next(iter(data.predict_dataloader())).pixels_BTYXC)
+    torch.testing.assert_close(predictions[0]["slots_BTSD"].float()[: len(expected)], expected, atol=2e-2, rtol=0)
+
+
+def test_a_model_of_the_zoo_needs_episodes(episodes_path, refused, tmp_path):
+    assert "no such file" in refused("test", "zoo:pusht-slots")
+    small = ["--data.init_args.val_clips", "2", "--data.init_args.val_blocks", "4", "--trainer.callbacks", "[]"]
+    assert main(["validate", "zoo:pusht-slots", "--data.init_args.path", str(episodes_path), *small]) == 0
+    assert "no such model" in refused("test", "zoo:nothing")
+
+
 def test_a_world_model_is_tested_the_same_way(world_model_run, tmp_path, capfd):
     assert main(["test", str(world_model_run), "--run_dir", str(tmp_path)]) == 0
     rows = json.loads((tmp_path / "results_test.json").read_text())
@@ -120,4 +156,4 @@ def test_two_processes_train_and_one_tests(world_model_run, slot_tokens, tmp_pat
 def test_a_folder_without_a_run_is_named(verb, tmp_path, capfd):
     assert main([verb, str(tmp_path)]) == 2
     err = capfd.readouterr().err
-    assert err.count("\n") == 1 and str(tmp_path) in err and "config.yaml" in err
+    assert err.count("\n") == 1 and str(tmp_path) in err and "run folder" in err

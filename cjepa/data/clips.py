@@ -22,11 +22,11 @@ class VideoDataset(Dataset):
     Frames stay on disk; proprio and actions, a few bytes a row, are held in memory.
 
     Args:
-        file: episodes with ``pixels``; ``masks``, ``proprio`` and ``action`` come along where there are any.
+        file: episodes with ``pixels``; ``masks``, ``objects``, ``proprio`` and ``action`` come along if there are any.
         episodes: indices of the episodes to use.
         blocks: frames a clip; the actions of each frame's block come with it.
         frame_stride: env steps a block.
-        labels: read the label images too.
+        labels: read what the simulator says of the frames too: label images and objects.
 
     Raises:
         UserError: there are no pixels, or no episode is as long as a clip.
@@ -34,7 +34,9 @@ class VideoDataset(Dataset):
 
     def __init__(self, file: Episodes, episodes: np.ndarray, blocks: int, frame_stride: int, labels: bool = True):
         self.pixels = frame_reader(file, "pixels")
-        self.labels = frame_reader(file, "masks") if labels and "masks" in file.columns else None
+        self.labels, self.objects = (
+            frame_reader(file, name) if labels and name in file.columns else None for name in ("masks", "objects")
+        )
         self.proprio, self.action = (
             rows_of(file, name, episodes) if name in file.columns else None for name in ("proprio", "action")
         )
@@ -49,8 +51,10 @@ class VideoDataset(Dataset):
         row_BT = self.starts[np.asarray(indices)][:, None] + np.arange(self.blocks) * self.frame_stride
         step_BTF = row_BT[:, :, None] + np.arange(self.frame_stride)
         return VideoBatch(
-            _frames(self.pixels, row_BT),
-            None if self.labels is None else _frames(self.labels, row_BT),
+            *(
+                None if reader is None else _frames(reader, row_BT)
+                for reader in (self.pixels, self.labels, self.objects)
+            ),
             None if self.proprio is None else self.proprio[row_BT],
             None if self.action is None else self.action[step_BTF].flatten(2),
         )
@@ -66,7 +70,8 @@ class VideoClips(L.LightningDataModule):
         val_blocks: frames a validation or test clip.
         batch_size: clips.
         val_clips: how many held-out clips validation looks at, spread evenly.
-        labels: training clips carry label images too, which only scores need; validation and test clips always do.
+        labels: training clips carry what the simulator says of them too, which only scores need; validation and test
+            clips always do.
         num_workers: processes that read ahead; 0 reads in the training process.
         split_seed: of the split by episode; everything that uses the same episodes must use the same.
         shuffle_seed: of the order of training batches.

@@ -9,11 +9,9 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from cjepa.data.clips import VideoClips, VideoDataset
-from cjepa.data.frames import FrameReader
-from cjepa.data.shards import ShardedFrames, frame_reader
 from cjepa.evaluation.intervals import Interval, bootstrap, bootstrap_metric
 from cjepa.evaluation.probes import ObjectSamples, object_samples, read_bodies
-from cjepa.tokenizers.training import Encoded, TokenizerTraining, update_metric
+from cjepa.tokenizers.scoring import Encoded, ScoredTokenizer, update_metric
 from cjepa.types import Tokens, VideoBatch, to_float_pixels
 
 _PROBE_FRAMES_A_TEST_FRAME = 8
@@ -45,7 +43,7 @@ def spread(values: np.ndarray, count: int) -> np.ndarray:
 
 @torch.no_grad()
 def encode_dataset(
-    module: TokenizerTraining, data: VideoClips, dataset: VideoDataset, on_progress: Callable[[int], None]
+    module: ScoredTokenizer, data: VideoClips, dataset: VideoDataset, on_progress: Callable[[int], None]
 ) -> Iterator[EncodedClips]:
     """Encode and decode clips, under bf16 autocast as token files are made; the module should be in eval mode."""
     for first in range(0, len(dataset), data.batch_size):
@@ -114,7 +112,7 @@ class TokenQuality(NamedTuple):
 
 
 def measure(
-    module: TokenizerTraining, metrics: list[Metric], data: VideoClips, on_progress: Callable[[int], None]
+    module: ScoredTokenizer, metrics: list[Metric], data: VideoClips, on_progress: Callable[[int], None]
 ) -> TokenQuality:
     """Encode training and test clips; score the test clips, and gather what probes need of both.
 
@@ -128,15 +126,14 @@ def measure(
     module.eval()
     scores = EpisodeScores(metrics)
     probed = "masks" in data.file.columns and read_bodies(data.file) is not None
-    objects = frame_reader(data.file, "objects") if probed else None
     samples: dict[str, list[ObjectSamples]] = {}
     for split, dataset in clips_to_encode(data).items():
-        if split == "test" or objects:
+        if split == "test" or probed:
             for clips in encode_dataset(module, data, dataset, on_progress):
                 if split == "test":
                     scores.add(clips)
-                if objects:
-                    samples.setdefault(split, []).append(_samples(clips, objects))
+                if probed:
+                    samples.setdefault(split, []).append(_samples(clips, module.tokenizer.index_is_place))
     module.train(was_training)
     joined = {split: ObjectSamples(*map(torch.cat, zip(*parts, strict=True))) for split, parts in samples.items()}
     return TokenQuality(scores.intervals(), joined)
@@ -147,13 +144,14 @@ def num_frames(data: VideoClips) -> int:
     return sum(len(dataset) * dataset.blocks for dataset in clips_to_encode(data).values())
 
 
-def _samples(clips: EncodedClips, objects: FrameReader | ShardedFrames) -> ObjectSamples:
-    truth = objects.read(clips.row_BT.reshape(-1))
+def _samples(clips: EncodedClips, index_is_place: bool) -> ObjectSamples:
+    tokens = clips.encoded.tokens
+    parts = [tokens.slots_BTSD, tokens.positions_BTS2] if index_is_place else [tokens.slots_BTSD]
     return object_samples(
-        clips.encoded.tokens.slots_BTSD,
+        torch.cat(parts, dim=-1),
         clips.encoded.masks_BTSYX,
         clips.batch.labels_BTYX,
-        torch.from_numpy(truth.reshape(*clips.row_BT.shape, *truth.shape[1:])),
+        clips.batch.objects_BTKF,
         torch.from_numpy(clips.episode_B),
     )
 

@@ -30,7 +30,7 @@ from cjepa.reporting.records import (
     write_run_record,
 )
 from cjepa.tokenizers.base import Tokenizer
-from cjepa.tokenizers.training import TokenizerTraining
+from cjepa.tokenizers.scoring import ScoredTokenizer
 from cjepa.world_models.module import WorldModel
 
 
@@ -141,14 +141,14 @@ def write_test_results(module: L.LightningModule, data: L.LightningDataModule, r
         run_dir: the run's folder.
     """
     common = {"model": run_dir.name, "run": run_dir.name, "split": "test", "seed": _seed()}
-    if isinstance(module, TokenizerTraining):
+    if isinstance(module, ScoredTokenizer):
         rows = _tokenizer_rows(module, data, common)
     else:
         rows = _rollout_rows(module, data.test_dataloader(), common)
     return write_json(run_dir / TEST_RESULTS, rows)
 
 
-def _tokenizer_rows(module: TokenizerTraining, data: VideoClips, common: dict) -> list[dict]:
+def _tokenizer_rows(module: ScoredTokenizer, data: VideoClips, common: dict) -> list[dict]:
     bodies = read_bodies(data.file)
     asked = [*every_metric(module.tokenizer.num_slots), *module.scores["test"].values()]
     metrics = {metric.name: metric for metric in asked}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import yaml
 
-from cjepa.checkpoints import find_checkpoint, load_module, read_checkpoint
+from cjepa.checkpoints import WEIGHTS, find_checkpoint, load_module, read_checkpoint
 from cjepa.data.clips import VideoClips
 from cjepa.data.episodes import Episodes
 from cjepa.data.shards import open_episodes
@@ -18,7 +18,7 @@ from cjepa.reporting.records import read_json, replacing
 from cjepa.reporting.slots import clip_video, view_clips
 from cjepa.reporting.style import new_figure, style
 from cjepa.reporting.video import contact_sheet, overlay_masks, side_by_side, write_png, write_video
-from cjepa.tokenizers.base import Tokenizer
+from cjepa.tokenizers.base import Tokenizer, check_environment
 from cjepa.tokenizers.cache import TokenizerSpec, build_tokenizer, fingerprint
 from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import to_byte_pixels
@@ -29,20 +29,25 @@ _TILE_PIXELS = 128
 _SLOW_FPS = 10
 _OPACITY = 0.8
 _TICKS = 8
+_TOKENIZER = TokenizerTraining.__name__
 
 Video = np.ndarray
 """uint8 (T, Y, X, 3)."""
 
 
-def preview_path(path: Path, out: Path, episodes: int, seed: int, on_progress: Callable[[int], None]) -> list[Path]:
+def preview_path(
+    path: Path, out: Path, episodes: int, seed: int, on_progress: Callable[[int], None], data: str | None = None
+) -> list[Path]:
     """Draw a sheet and a video of a few random episodes.
 
     Args:
-        path: episodes or tokens; the run folder of a tokenizer; any other run or study has made its own pictures.
+        path: episodes or tokens; a tokenizer: run folder, checkpoint or ``zoo:NAME``; any other run or study has made
+            its own pictures.
         out: folder for ``sheet.png`` and ``episodes.mp4``.
         episodes: how many; of a tokenizer's run, as many held-out clips.
         seed: which.
         on_progress: called with the number of episodes just drawn.
+        data: episodes to show to a tokenizer; default those that it was trained on, of which held-out ones are taken.
 
     Returns:
         The files there are to look at.
@@ -51,14 +56,17 @@ def preview_path(path: Path, out: Path, episodes: int, seed: int, on_progress: C
         UserError: there is nothing to draw.
     """
     kind = kind_of(path)
-    if kind == "run" and read_json(path / "run.json")["model"].get("class") == TokenizerTraining.__name__:
-        return _preview_tokenizer(path, out, episodes, seed, on_progress)
+    if kind == "checkpoint" or kind == "run" and read_json(path / "run.json")["model"].get("class") == _TOKENIZER:
+        return _preview_tokenizer(path, data, out, episodes, seed, on_progress)
     if kind in ("run", "study"):
         return _what_is_there(path)
-    if kind == "checkpoint":
-        raise UserError(f"{path}: a checkpoint alone has no episodes to look at; give its run folder")
-    data = open_episodes(path)
-    picks = _pick(np.flatnonzero(data.lengths > 0), episodes, seed)
+    return _preview_episodes(open_episodes(path), out, episodes, seed, on_progress)
+
+
+def _preview_episodes(
+    data: Episodes, out: Path, count: int, seed: int, on_progress: Callable[[int], None]
+) -> list[Path]:
+    picks = _pick(np.flatnonzero(data.lengths > 0), count, seed)
     if "tokens" in data.columns:
         return _preview_tokens(data, out, picks, on_progress)
     data.require("pixels")
@@ -156,13 +164,27 @@ def _write_values(path: Path, data: Episodes, picks: np.ndarray, on_progress: Ca
     return path
 
 
-def _preview_tokenizer(run: Path, out: Path, count: int, seed: int, on_progress: Callable[[int], None]) -> list[Path]:
+def _preview_tokenizer(
+    run: Path, episodes: str | None, out: Path, count: int, seed: int, on_progress: Callable[[int], None]
+) -> list[Path]:
     """Input | reconstruction | slots | tracks of held-out clips."""
-    config = yaml.safe_load((run / "config.yaml").read_text("utf-8"))
-    data = VideoClips(**config["data"]["init_args"])
-    data.setup("validate")
     checkpoint = find_checkpoint(str(run))
-    module = load_module(TokenizerTraining, read_checkpoint(checkpoint), checkpoint).eval()
+    content = read_checkpoint(checkpoint)
+    if not content["hyper_parameters"].get("_class_path", "").endswith(f".{_TOKENIZER}"):
+        raise UserError(
+            f"{run}: not a tokenizer's checkpoint; of a world model give the run folder, which has pictures"
+        )
+    module = load_module(TokenizerTraining, content, checkpoint).eval()
+    folder = checkpoint.parent if checkpoint.name == WEIGHTS else checkpoint.parent.parent
+    options = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))["data"]["init_args"]
+    try:
+        data = VideoClips(**options | {"path": episodes or options["path"]})
+        data.setup("validate")
+    except UserError as error:
+        if episodes:
+            raise
+        raise UserError(f"{error}; {run} was trained on these episodes, give others with --data") from None
+    check_environment(module.tokenizer, data.file.attributes.get("env_id"), str(data.file.path))
     dataset = data.val_dataloader().dataset
     views = view_clips(module, data, dataset, _pick(np.arange(len(dataset)), count, seed))
     videos = []

@@ -8,12 +8,14 @@ import cv2
 import lightning as L
 import numpy as np
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 from cjepa.data.clips import VideoClips, VideoDataset
 from cjepa.evaluation.metrics import adjusted_rand, contingency
 from cjepa.evaluation.tokens import EncodedClips, encode_dataset, spread
-from cjepa.reporting.video import SLOT_COLOURS, contact_sheet, overlay_masks, side_by_side, write_png, write_video
-from cjepa.tokenizers.training import Encoded, TokenizerTraining
+from cjepa.reporting.video import SLOT_COLOURS, contact_sheet, gif, overlay_masks, side_by_side, write_png, write_video
+from cjepa.tokenizers.scoring import Encoded, ScoredTokenizer
 from cjepa.types import VideoBatch, to_byte_pixels
 
 _SCALE = 3  # of a panel
@@ -76,7 +78,7 @@ class SlotOverlays(Callback):
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._draw(trainer, pl_module, trainer.datamodule.test_dataloader().dataset, "test")
 
-    def _draw(self, trainer: L.Trainer, module: TokenizerTraining, dataset: VideoDataset, stage: str) -> None:
+    def _draw(self, trainer: L.Trainer, module: ScoredTokenizer, dataset: VideoDataset, stage: str) -> None:
         scores, self._scores = self._scores, []
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
@@ -85,8 +87,13 @@ class SlotOverlays(Callback):
         views = view_clips(module, data, dataset, spread(np.arange(len(dataset)), self.num_clips))
         videos = [clip_video(view) for view in views]
         fps = float(data.file.attributes.get("env_steps_per_second", 10)) / dataset.frame_stride
+        boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         for number, video in enumerate(videos):
             write_video(folder / f"{prefix}slots_{number}.mp4", video, fps)
+            for board in boards:
+                board.file_writer.add_summary(
+                    _video_summary(f"{stage}/slots_{number}", video, fps), trainer.global_step
+                )
         sheets = {"slots": contact_sheet([video[-1] for video in videos], columns=1)}
         # where clips are shared among processes, this one has every so many-th
         if worst := worst_clips(scores, self.num_failures):
@@ -94,9 +101,8 @@ class SlotOverlays(Callback):
             sheets["failures"] = failure_gallery(view_clips(module, data, dataset, clips), worst)
         for name, sheet in sheets.items():
             write_png(folder / f"{prefix}{name}.png", sheet)
-            for logger in trainer.loggers:
-                if hasattr(logger.experiment, "add_image"):
-                    logger.experiment.add_image(f"{stage}/{name}", sheet, trainer.global_step, dataformats="HWC")
+            for board in boards:
+                board.add_image(f"{stage}/{name}", sheet, trainer.global_step, dataformats="HWC")
 
 
 def frame_scores(encoded: Encoded, batch: VideoBatch) -> list[np.ndarray]:
@@ -114,7 +120,7 @@ def worst_clips(scores: list[np.ndarray], count: int) -> list[Failure]:
     return sorted(failures, key=lambda failure: failure.fg_ari)[:count]
 
 
-def view_clips(module: TokenizerTraining, data: VideoClips, dataset: VideoDataset, clips: np.ndarray) -> list[ClipView]:
+def view_clips(module: ScoredTokenizer, data: VideoClips, dataset: VideoDataset, clips: np.ndarray) -> list[ClipView]:
     """Encode and decode the clips with these indices."""
     chosen = copy.copy(dataset)
     chosen.starts = dataset.starts[clips]
@@ -173,6 +179,13 @@ def draw_tracks(frames_TYXC: np.ndarray, positions_TS2: np.ndarray, covers_TS: n
                 centre = tuple(map(int, points_TS2[t, slot]))
                 cv2.circle(image, centre, 4 << _SUBPIXEL_BITS, colour, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
     return drawn
+
+
+def _video_summary(tag: str, frames_TYXC: np.ndarray, fps: float) -> Summary:
+    """What TensorBoard plays; its own `add_video` would need one more package to make the same."""
+    height, width = frames_TYXC.shape[1:3]
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif(frames_TYXC, fps))
+    return Summary(value=[Summary.Value(tag=tag, image=image)])
 
 
 def _view(clips: EncodedClips, index: int, env_step: int) -> ClipView:

@@ -1,6 +1,7 @@
 """Pictures of frames and masks: overlays, panels with captions, contact sheets, PNG and MP4 files."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -31,6 +32,7 @@ SLOT_COLOURS = np.array(
 _GAP = 2
 _WHITE = 255
 _INK = (35, 38, 42)
+_GIF_COLOURS = 64
 _FONT_SIZES = (15, 13, 11, 9)
 
 
@@ -150,6 +152,19 @@ def write_png(path: str | Path, image_YXC: np.ndarray) -> Path:
     with replacing(path) as partial:
         image.save(partial, format="PNG", optimize=True)
     return Path(path)
+
+
+def gif(frames_TYXC: np.ndarray, fps: float) -> bytes:
+    """An animated GIF, endless, of 64 colours: what TensorBoard shows of a video.
+
+    Args:
+        frames_TYXC: uint8.
+        fps: frames per second.
+    """
+    first, *rest = (Image.fromarray(frame).quantize(_GIF_COLOURS) for frame in frames_TYXC)
+    content = BytesIO()
+    first.save(content, "GIF", save_all=True, append_images=rest, duration=1000 / fps, loop=0)
+    return content.getvalue()
 
 
 def _magnify(frames_TYXC: np.ndarray, scale: int) -> np.ndarray:

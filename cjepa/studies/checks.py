@@ -38,17 +38,24 @@ def verify_command(path: str) -> Done:
     return Done([fault or f"{path}: as it was written"], failed=fault is not None)
 
 
-def preview_command(path: str, episodes: PositiveInt = 8, seed: NonNegativeInt = 0, out: str | None = None) -> Done:
+def preview_command(
+    path: str,
+    episodes: PositiveInt = 8,
+    seed: NonNegativeInt = 0,
+    data: str | None = None,
+    out: str | None = None,
+) -> Done:
     """Draw a few random episodes: a sheet of frames and a video, with masks or slots where there are any.
 
     Args:
-        path: episode or token file, folder or glob of several; run folder of a tokenizer. Of other runs and of studies
-            the pictures and videos that they made themselves are listed.
+        path: episode or token file, folder or glob of several; run folder or checkpoint of a tokenizer, or zoo:NAME. Of
+            other runs and of studies the pictures and videos that they made themselves are listed.
         episodes: how many; of a tokenizer's run, as many held-out clips.
         seed: which.
+        data: episodes that a tokenizer is shown; default those that it was trained on.
         out: folder for the pictures, default runs/previews/NAME; an earlier preview in it is replaced.
     """
-    folder = Path(out or Path("runs", "previews", Path(path).resolve().stem.replace("*", "")))
+    folder = Path(out or Path("runs", "previews", Path(path.removeprefix("zoo:")).resolve().stem.replace("*", "")))
     with ProgressBar("preview", episodes, "episodes") as bar:
-        files = preview_path(Path(path), folder, episodes, seed, bar.advance)
+        files = preview_path(Path(path), folder, episodes, seed, bar.advance, data)
     return Done([str(file) for file in files])

@@ -28,6 +28,8 @@ class Tokenizer(nn.Module, ABC):
     weights."""
     env_id: str | None = None
     """Whose frames it was trained on; None where it was not trained, or nobody knows."""
+    index_is_place = False
+    """Whether token s is of the same part of every frame, so that its number says where it is: a grid's does."""
     column = "pixels"
     """The data column that :meth:`encode` reads; ``objects`` for those that look at the simulator's state instead."""
     hint_dim = 0

@@ -25,6 +25,8 @@ class PatchTokenizer(Tokenizer):
         ValueError: the tokenizer has no feature grid, or g does not divide it.
     """
 
+    index_is_place = True
+
     def __init__(self, trained: Tokenizer | FeatureEncoder, grid: int):
         super().__init__()
         if not hasattr(trained, "features"):
@@ -34,6 +36,7 @@ class PatchTokenizer(Tokenizer):
             raise ValueError(f"a grid of {grid} does not divide the encoder's {side} x {side} cells")
         self.trained = trained
         self.image_size = trained.image_size
+        self.env_id = getattr(trained, "env_id", None)
         self.grid = grid
         self.num_slots = grid * grid
         self.slot_dim = channels if grid == side else 3 * channels

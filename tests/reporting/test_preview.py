@@ -17,8 +17,8 @@ from cjepa.reporting.video import SLOT_COLOURS, write_png
 from tests.conftest import ignore_progress
 
 
-def preview(path: Path, out: Path, episodes: int = 3, seed: int = 0) -> list[str]:
-    files = preview_path(path, out, episodes, seed, ignore_progress)
+def preview(path: Path, out: Path, episodes: int = 3, seed: int = 0, data: str | None = None) -> list[str]:
+    files = preview_path(path, out, episodes, seed, ignore_progress, data)
     assert all(file.parent == out and file.is_file() for file in files)
     return [file.name for file in files]
 
@@ -103,6 +103,21 @@ def test_a_tokenizer_on_held_out_clips(tmp_path, slots_run):
     assert picture(tmp_path / "sheet.png").shape[0] > 2 * 3 * 64
 
 
+def test_a_checkpoint_and_a_model_of_the_zoo_on_episodes_that_are_named(
+    tmp_path, monkeypatch, slots_run, episodes_path, collide_episodes_path
+):
+    monkeypatch.chdir(tmp_path)
+    assert preview(slots_run / "checkpoints" / "last.ckpt", tmp_path / "run", episodes=1) == ["sheet.png", "clips.mp4"]
+    assert picture(tmp_path / "run" / "sheet.png").shape[0] > 3 * 64
+    zoo = Path("zoo:pusht-slots")
+    assert preview(zoo, tmp_path / "zoo", 1, data=str(episodes_path)) == ["sheet.png", "clips.mp4"]
+    with pytest.raises(UserError, match="no such file.* give others with --data"):
+        preview(zoo, tmp_path / "out", 1)
+    with pytest.raises(UserError, match="was trained on cjepa/PushT-v0"):
+        preview(zoo, tmp_path / "out", 1, data=str(collide_episodes_path))
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_runs_have_made_their_own(tmp_path, world_model_run):
     run = shutil.copytree(world_model_run, tmp_path / "run")
     shutil.rmtree(run / "media", ignore_errors=True)
@@ -113,13 +128,13 @@ def test_other_runs_have_made_their_own(tmp_path, world_model_run):
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_to_look_at(tmp_path, slots_run, episodes_path):
+def test_nothing_to_look_at(tmp_path, world_model_run):
     with EpisodeWriter(tmp_path / "states.h5", "cjepa-episodes", {}) as writer:
         writer.append({"state": np.zeros((4, 2), np.float32)})
     with pytest.raises(UserError, match="states.h5: no column 'pixels'"):
         preview(tmp_path / "states.h5", tmp_path / "out")
-    with pytest.raises(UserError, match="give its run folder"):
-        preview(slots_run / "checkpoints" / "last.ckpt", tmp_path / "out")
+    with pytest.raises(UserError, match="not a tokenizer's checkpoint"):
+        preview(world_model_run / "checkpoints" / "last.ckpt", tmp_path / "out")
     with EpisodeWriter(tmp_path / "none.h5", "cjepa-episodes", {}) as writer:
         writer.append({"pixels": np.zeros((0, 4, 4, 3), np.uint8)})
     with pytest.raises(UserError, match="no episode"):

@@ -17,7 +17,8 @@ from cjepa.reporting.slots import (
     worst_clips,
 )
 from cjepa.reporting.video import SLOT_COLOURS
-from cjepa.tokenizers.training import Encoded, TokenizerTraining
+from cjepa.tokenizers.scoring import Encoded
+from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import VideoBatch
 from tests.evaluation.test_tokens import ColourTokenizer
 
@@ -45,9 +46,9 @@ def test_frame_scores_are_fg_ari_by_frame():
     labels = torch.tensor([[[[1, 1], [2, 2]], [[1, 1], [2, 2]], [[1, 1], [0, 0]]]], dtype=torch.uint8)
     owner = torch.tensor([[[[1, 1], [0, 0]], [[1, 1], [1, 1]], [[1, 1], [0, 0]]]])
     encoded = Encoded(None, None, torch.nn.functional.one_hot(owner, 2).movedim(-1, 2).float())
-    (scores,) = frame_scores(encoded, VideoBatch(None, labels, None, None))
+    (scores,) = frame_scores(encoded, VideoBatch(None, labels, None, None, None))
     assert scores[:2].tolist() == [1.0, 0.0] and np.isnan(scores[2])  # the last shows one object
-    assert frame_scores(encoded, VideoBatch(None, None, None, None)) == []
+    assert frame_scores(encoded, VideoBatch(None, None, None, None, None)) == []
 
 
 def test_the_worst_come_first_and_what_has_no_score_not_at_all():
