@@ -26,52 +26,51 @@ SCORES = {  # heading -> metrics, the first that was measured is shown
 }
 
 
-def trained(study: Path, before: list[dict]) -> list[dict]:
-    """One row for every tokenizer of a study and seed: what it took to train, and all its scores.
+def measured(study: Path, before: list[dict]) -> list[dict]:
+    """One row for every tokenizer of a study and seed: what it took to train, if it was, and all its scores.
 
     Args:
         study: its folder.
-        before: rows of the results file as it is.
+        before: rows of the results file as it is; of what was not done again, what was measured last time stays.
     """
     rows = []
+    environment = study.name.removeprefix("tokenizers-")
     definition = STUDIES / f"{study.name.replace('-', '_')}.yaml"
-    for stage, content in yaml.safe_load(definition.read_text())["stages"].items():
-        if content["command"] != "fit":
+    stages = yaml.safe_load(definition.read_text())["stages"]
+    for stage in (name for name, content in stages.items() if content["command"] == "test"):
+        name, _, seed = stage.rpartition("-")
+        key = {"environment": environment, "tokenizer": name, "seed": int(seed)}
+        if not (study / stage / TEST_RESULTS).is_file():
+            rows += [row for row in before if key.items() <= row.items()]
             continue
-        folder = study / stage
-        name, _, seed = stage.removeprefix("fit-").rpartition("-")
-        environment = study.name.removeprefix("tokenizers-")
-        if not (study / f"{name}-{seed}" / TEST_RESULTS).is_file():  # not done again: what was measured last time stays
-            rows += [row for row in before if (row["environment"], row["tokenizer"]) == (environment, name)]
-            continue
-        record, data = read_json(folder / "run.json"), yaml.safe_load((folder / "config.yaml").read_text())["data"]
-        scores = read_json(study / f"{name}-{seed}" / TEST_RESULTS)
-        clips = data["init_args"]
-        steps, processes = record["model"]["optimizer_steps"], record["model"].get("processes", 1)
-        rows.append(
-            {
-                "environment": environment,
-                "tokenizer": name,
-                "seed": int(seed),
-                "tokens": scores[0]["tokens"],
-                "token_dim": scores[0]["token_dim"],
-                "parameters": record["model"]["parameters"],
-                "steps": steps,
-                "frames": steps * processes * clips["batch_size"] * clips["train_blocks"],
-                "seconds": record["seconds"],
-                "peak_memory_mb": record["peak_memory_mb"],
-                "commit": record["git"]["commit"] + ("-dirty" if record["git"]["dirty"] else ""),
-                "scores": {row["metric"]: {k: row[k] for k in ("value", "low", "high", "n")} for row in scores},
-            }
-        )
+        scores = read_json(study / stage / TEST_RESULTS)
+        training = _training(study / f"fit-{stage}") if f"fit-{stage}" in stages else {"commit": scores[0]["git"]}
+        size = {name: scores[0][name] for name in ("tokens", "token_dim")}
+        values = {row["metric"]: {k: row[k] for k in ("value", "low", "high", "n")} for row in scores}
+        rows.append(key | size | training | {"scores": values})
     return rows
+
+
+def _training(run: Path) -> dict:
+    record, data = read_json(run / "run.json"), yaml.safe_load((run / "config.yaml").read_text())["data"]
+    clips = data["init_args"]
+    steps, processes = record["model"]["optimizer_steps"], record["model"].get("processes", 1)
+    return {
+        "parameters": record["model"]["parameters"],
+        "steps": steps,
+        "processes": processes,
+        "frames": steps * processes * clips["batch_size"] * clips["train_blocks"],
+        "seconds": record["seconds"],
+        "peak_memory_mb": record["peak_memory_mb"],
+        "commit": record["git"]["commit"] + ("-dirty" if record["git"]["dirty"] else ""),
+    }
 
 
 def page_block(result: dict) -> str:
     """What stands between the markers of the page."""
     parts = []
     for environment, title in TITLES.items():
-        table = [["tokenizer", "seed", "tokens x dim", *SCORES, "parameters", "trained in", "frames/s"]]
+        table = [["tokenizer", "seed", "tokens x dim", *SCORES, "parameters", "trained in", "training frames/s"]]
         for row in result["rows"]:
             if row["environment"] == environment:
                 table.append(_cells(row))
@@ -86,9 +85,12 @@ def _cells(row: dict) -> list[str]:
         str(row["seed"]),
         f"{row['tokens']} x {row['token_dim']}",
         *("" if score is None or score["value"] is None else _score(score) for score in scores),
-        f"{row['parameters']:,}",
-        f"{seconds_text(row['seconds'])}, {row['steps']:,} steps",
-        f"{row['frames'] / row['seconds']:,.0f}",
+        *(
+            [f"{row['parameters']:,}", f"{seconds_text(row['seconds'])}, {row['steps']:,} steps"]
+            + [f"{row['frames'] / row['seconds']:,.0f}"]
+            if "seconds" in row
+            else ["–", "not trained", "–"]
+        ),
     ]
 
 
@@ -107,7 +109,7 @@ def main() -> None:
     result = {
         "commands": [f"cjepa study experiments/studies/{s.name.replace('-', '_')}.yaml" for s in args.studies],
         "machine": args.machine,
-        "rows": [row for study in args.studies for row in trained(study, before)],
+        "rows": [row for study in args.studies for row in measured(study, before)],
     }
     write_json(path, result)
     write_block(PAGE, "tokenizers", page_block(result))
