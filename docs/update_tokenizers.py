@@ -85,13 +85,15 @@ def _cells(row: dict) -> list[str]:
         str(row["seed"]),
         f"{row['tokens']} x {row['token_dim']}",
         *("" if score is None or score["value"] is None else _score(score) for score in scores),
-        *(
-            [f"{row['parameters']:,}", f"{seconds_text(row['seconds'])}, {row['steps']:,} steps"]
-            + [f"{row['frames'] / row['seconds']:,.0f}"]
-            if "seconds" in row
-            else ["–", "not trained", "–"]
-        ),
+        *_training_cells(row),
     ]
+
+
+def _training_cells(row: dict) -> list[str]:
+    if "seconds" not in row:
+        return ["–", "not trained", "–"]
+    taken = f"{seconds_text(row['seconds'])}, {row['steps']:,} steps"
+    return [f"{row['parameters']:,}", taken, f"{row['frames'] / row['seconds']:,.0f}"]
 
 
 def _score(score: dict) -> str:

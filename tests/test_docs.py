@@ -16,6 +16,7 @@ import pytest
 from cjepa.cli import main
 from cjepa.data.store import EpisodeFile
 from cjepa.envs.base import ObjectEnv
+from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import SlotMetric
 from cjepa.planning.planners import Planner
 from cjepa.tokenizers.base import Tokenizer
@@ -125,6 +126,7 @@ class Scratch:
 def test_commands(page, tmp_path, monkeypatch, request):
     if page.name == "README.md" or any(words[0].endswith("cjepa") for words in commands(page)):
         monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(probes, "_STEPS", 100)
     scratch = Scratch(tmp_path, request.getfixturevalue)
     for words in commands(page):
         scratch.run(words)
