@@ -16,6 +16,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cjepa.checkpoints import WEIGHTS, find_checkpoint, read_checkpoint
+from cjepa.data.shards import open_episodes
 from cjepa.errors import UserError
 from cjepa.reporting.fit import FitRecord, MetricsFile, PredictionsFile, write_test_results
 from cjepa.reporting.records import TEST_RESULTS, read_json
@@ -131,7 +132,12 @@ class CJEPACLI(LightningCLI):
             self.table = scores_table(read_json(path))
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run the verb; Lightning turns an interrupt into exit code 1, here it is an interrupt again."""
+        """Run the verb; Lightning turns an interrupt into exit code 1, here it is an interrupt again.
+
+        Raises:
+            UserError: there is no such data, which is found out before there is a folder.
+        """
+        _look_at(self.datamodule)
         try:
             super()._run_subcommand(subcommand)
         except SystemExit:
@@ -196,6 +202,15 @@ def _as_lightning(exported: Path) -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     torch.save(read_checkpoint(exported), folder / "last.ckpt")
     return folder / "last.ckpt"
+
+
+def _look_at(data: LightningDataModule) -> None:
+    if (path := getattr(data, "path", None)) is None:  # not one of ours
+        return
+    try:
+        open_episodes(path)
+    except UserError as error:
+        raise UserError(f"{error}; name other data with --data.init_args.path") from None
 
 
 def _new_run_dir(experiment: str, seed: int) -> Path:

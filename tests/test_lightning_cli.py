@@ -128,7 +128,8 @@ def test_what_was_exported_is_tested_into_a_folder_of_its_own(tested, episodes_p
 
 
 def test_a_model_of_the_zoo_needs_episodes(episodes_path, refused, tmp_path):
-    assert "no such file" in refused("test", "zoo:pusht-slots")
+    assert "no such file" in (said := refused("test", "zoo:pusht-slots")) and "--data.init_args.path" in said
+    assert not list(tmp_path.iterdir())
     small = ["--data.init_args.val_clips", "2", "--data.init_args.val_blocks", "4", "--trainer.callbacks", "[]"]
     assert main(["validate", "zoo:pusht-slots", "--data.init_args.path", str(episodes_path), *small]) == 0
     assert "no such model" in refused("test", "zoo:nothing")
