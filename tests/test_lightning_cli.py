@@ -20,6 +20,7 @@ from cjepa.tokenizers.training import load_tokenizer
 from tests.conftest import configs, fit
 
 KEPT = ("config.yaml", "run.json", "results.json", "checkpoints/last.ckpt", "media/slots.png", "media/failures.png")
+HIDDEN = {f"kept_hidden@{frames}" for frames in (0, 1, 3, 5)}
 PROBED = ("linear_r2@agent_x", "mlp_r2@block_angle", "linear_r2@block_velocity", "mlp_r2@agent_velocity_one_frame")
 
 
@@ -38,7 +39,7 @@ def tested(slots_run, tmp_path_factory) -> tuple[Path, str]:
 def test_everything_is_in_the_table_and_in_a_file_of_its_own(tested):
     run, printed = tested
     rows = {row["metric"]: row for row in json.loads((run / "results_test.json").read_text())}
-    assert set(rows) >= {*(metric.name for metric in every_metric(2)), "psnr", *PROBED}
+    assert set(rows) >= {*(metric.name for metric in every_metric(2)), "psnr", *HIDDEN, *PROBED}
     lines = {line.split()[0]: line for line in printed.splitlines()}
     for name, row in rows.items():
         assert row["split"] == "test" and row["model"] == row["run"] == "slots" and row["n"] == 1

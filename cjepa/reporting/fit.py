@@ -14,6 +14,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from torch.utils.data import DataLoader
 
 from cjepa.data.clips import VideoClips
+from cjepa.evaluation.hiding import measure_hiding, num_hiding_frames
 from cjepa.evaluation.intervals import bootstrap
 from cjepa.evaluation.metrics import SlotConsistency, every_metric
 from cjepa.evaluation.probes import questions, read_bodies, run_probes
@@ -157,6 +158,9 @@ def _tokenizer_rows(module: ScoredTokenizer, data: VideoClips, common: dict) -> 
     with ProgressBar("encode", num_frames(data), "frames") as bar:
         quality = measure(module, list(metrics.values()), data, bar.advance)
     intervals = quality.intervals
+    if frames := num_hiding_frames(data):
+        with ProgressBar("hide", frames, "frames") as bar:
+            intervals = intervals | measure_hiding(module, data, bar.advance)
     if quality.samples:
         with ProgressBar("probe", len(questions(bodies)), "probes") as bar:
             intervals = intervals | run_probes(**quality.samples, bodies=bodies, on_progress=bar.advance)

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 _MIN_SCALE, _MAX_SCALE = 0.05, 1.0
 _EMPTY = 1e-4  # keeps slots that own nothing finite
@@ -45,7 +44,7 @@ class SlotState(NamedTuple):
     motion_BS2: Tensor
     """Change of position from one frame to the next."""
     hue_BS3: Tensor
-    """Mean hue of what the slot owns."""
+    """By which the slot knows its object; 0 where its start does not ask for it."""
     seen_BS1: Tensor
     """How much of the object is in view now, in [0, 1]."""
     memory_BS1: Tensor
@@ -126,10 +125,8 @@ class InvariantSlotAttention(nn.Module):
             scale = torch.lerp(guess.scale_BS1, found_scale, seen)
             pooled = einsum((owned / (mass + _EMPTY)).to(hidden_BSLK.dtype), hidden_BSLK, "b s l, b s l k -> b s k")
             content = torch.lerp(content.float(), self._update(pooled, content).float(), seen)
-        found_hue = einsum(owned, frame.hues_BL3, "b s l, b l c -> b s c").float() / (mass + _EMPTY)
-        hue = normalize(torch.lerp(guess.hue_BS3, found_hue, seen), dim=-1)
         memory = torch.maximum(guess.memory_BS1, seen)
-        return SlotState(content, position, scale, guess.motion_BS2, hue, seen, memory), attention
+        return SlotState(content, position, scale, guess.motion_BS2, guess.hue_BS3, seen, memory), attention
 
     def _update(self, pooled_BSK: Tensor, content_BSK: Tensor) -> Tensor:
         update = rearrange(self.to_value(pooled_BSK), "b s d -> (b s) d")

@@ -69,7 +69,7 @@ class SlotTokenizer(TrainableTokenizer):
         ValueError: the size is another.
     """
 
-    revision = 3
+    revision = 4
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from einops import einsum, repeat
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from cjepa.tokenizers.foreground import likeness
 from cjepa.tokenizers.slot_attention import Frame, SlotState, moments
@@ -84,16 +85,21 @@ class SeededStart(Start):
         if carried is None:
             carried = self._empty(frame)
         free_BS1 = carried.memory_BS1 < _FORGOTTEN
-        claims_BSL, hue_BS3 = self._claims(carried, free_BS1, frame)
+        claims_BSL = self._claims(carried, free_BS1, frame)
         mass_BS1 = claims_BSL.sum(dim=2, keepdim=True)
         found_BS1 = mass_BS1 > _SEED_CELLS
         position, scale = moments(claims_BSL, frame.places_BL2)
         pooled = einsum(claims_BSL / mass_BS1.clamp(min=1e-4), frame.features_BLK.float(), "b s l, b l k -> b s k")
+        # Not of what attention gives to the slot: that is in part of neighbours, all of it while its object is hidden.
+        claimed_hue = normalize(einsum(claims_BSL, frame.hues_BL3, "b s l, b l c -> b s c").float(), dim=-1)
         taken = (free_BS1 & found_BS1).to(mass_BS1)
         seeded = SlotState(
-            self.to_content(pooled).float(), position, scale, torch.zeros_like(position), hue_BS3, taken, taken
+            self.to_content(pooled).float(), position, scale, torch.zeros_like(position), claimed_hue, taken, taken
         )
-        kept = carried._replace(position_BS2=torch.where(found_BS1, position, carried.position_BS2))
+        kept = carried._replace(
+            position_BS2=torch.where(found_BS1, position, carried.position_BS2),
+            hue_BS3=torch.where(found_BS1, claimed_hue, carried.hue_BS3),
+        )
         return SlotState(*(torch.where(free_BS1, new.to(old), old) for new, old in zip(seeded, kept, strict=True)))
 
     def _empty(self, frame: Frame) -> SlotState:
@@ -102,29 +108,30 @@ class SeededStart(Start):
         return SlotState(*(frame.salience_BL.new_zeros(batch, self.num_slots, size) for size in sizes))
 
     @torch.no_grad()
-    def _claims(self, carried: SlotState, free_BS1: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
-        """Cells that every slot begins with (B, S, L), and the hues of the seeds of free slots (B, S, 3).
+    def _claims(self, carried: SlotState, free_BS1: Tensor, frame: Frame) -> Tensor:
+        """Cells that every slot begins with (B, S, L).
 
-        A slot in use claims its hue near where it is expected; if nothing is there, its object has jumped or comes back
-        elsewhere and is known by its hue alone. Free slots share what is left.
+        A slot in use claims its hue around what there is of it where the slot is expected: often that is a little
+        beside its object, and what it leaves of it would seed another slot. If nothing is there, its object has jumped
+        or comes back elsewhere and is known by its hue alone. Free slots share what is left.
         """
         alike_BSL = likeness(carried.hue_BS3, frame.hues_BL3) * ~free_BS1 * frame.salience_BL[:, None]
         expected_BSL = alike_BSL * _reach(carried.position_BS2, frame.places_BL2)
         is_there_BS1 = expected_BSL.sum(dim=2, keepdim=True) > _SEED_CELLS
-        claims_BSL = torch.where(is_there_BS1, expected_BSL, 0.0)
+        centre_BS2, _ = moments(expected_BSL, frame.places_BL2)
+        claims_BSL = alike_BSL * _reach(centre_BS2, frame.places_BL2) * is_there_BS1
         left_BL = frame.salience_BL - claims_BSL.amax(dim=1)
         elsewhere_BSL = torch.minimum(alike_BSL, left_BL[:, None]) * ~is_there_BS1
         claims_BSL = claims_BSL + elsewhere_BSL * _reach(_at(elsewhere_BSL.argmax(dim=2), frame), frame.places_BL2)
         left_BL = frame.salience_BL - claims_BSL.amax(dim=1)
-        seeds, hues = [], []
+        seeds = []
         for slot in range(self.num_slots):
             seed_B1 = left_BL.argmax(dim=1, keepdim=True)
             hue_B13 = frame.hues_BL3.take_along_dim(seed_B1[..., None], dim=1)
             kernel_B1L = likeness(hue_B13, frame.hues_BL3) * _reach(_at(seed_B1, frame), frame.places_BL2)
             seeds.append(left_BL * kernel_B1L[:, 0] * free_BS1[:, slot])
-            hues.append(hue_B13[:, 0])
             left_BL = left_BL - seeds[-1]
-        return claims_BSL + torch.stack(seeds, dim=1), torch.stack(hues, dim=1)
+        return claims_BSL + torch.stack(seeds, dim=1)
 
 
 def fade(state: SlotState) -> SlotState:

@@ -7,7 +7,7 @@ from cjepa.tokenizers.base import cell_centres
 from cjepa.tokenizers.slot_attention import Frame, SlotState
 from cjepa.tokenizers.starts import LearnedStart, fade
 from cjepa.types import Tokens
-from tests.tokenizers.squares import Squares, colour_tokenizer, slot_at, video
+from tests.tokenizers.squares import SIDE, Squares, colour_tokenizer, slot_at, video
 
 RED, GREEN, BLUE = (8, 8), (44, 12), (20, 44)
 ALL = {"red": RED, "green": GREEN, "blue": BLUE}
@@ -24,6 +24,12 @@ def encoded(*frames: Squares, num_slots: int = 5) -> Tokens:
 
 def slots_at(tokens: Tokens, t: int, *corners: tuple[int, int]) -> list[int]:
     return [slot_at(tokens.positions_BTS2[0, t], tokens.scales_BTS1[0, t], corner) for corner in corners]
+
+
+def owner(tokens: Tokens, t: int, corner: tuple[int, int]) -> int:
+    """The slot that has most of a square."""
+    x, y = corner
+    return int(tokens.masks_BTSYX[0, t, :, y : y + SIDE, x : x + SIDE].sum(dim=(1, 2)).argmax())
 
 
 def in_use(tokens: Tokens) -> list[int]:
@@ -105,6 +111,30 @@ def test_what_is_out_of_view_moves_on():
     (red,) = slots_at(tokens, 2, (12, 8))
     for t in range(3, 7):
         assert slots_at(tokens, t, (4 + 4 * t, 8)) == [red]
+
+
+@pytest.mark.parametrize("gone", [1, 3, 5])
+@pytest.mark.parametrize("pace", [0, 4, 8])
+def test_what_is_hidden_keeps_its_slot_beside_what_is_not(gone, pace):
+    """Attention that goes by places alone shares the green square between its slot and that of the hidden blue one."""
+    tokenizer = colour_tokenizer(5)
+    tokenizer.attention.to_query.weight.requires_grad_(False).zero_()
+    green = [(48 - pace * t, 32) for t in range(gone + 3)]
+    hidden = [{"green": corner} for corner in green[2:-1]]
+    seen = [{"blue": BLUE, "green": corner} for corner in (*green[:2], green[-1])]
+    with torch.no_grad():
+        tokens = tokenizer.encode(video(*seen[:2], *hidden, seen[2]))
+    owners = [[owner(tokens, t, BLUE), owner(tokens, t, green[t])] for t in (1, gone + 2)]
+    assert owners[0] == owners[1] and len(set(owners[0])) == 2
+
+
+@pytest.mark.parametrize("left", [62, 63])
+def test_a_sliver_of_what_enters_moves_no_slot_from_its_object(left):
+    """Too little for a slot of its own, it is given to the others, which are then expected beside their objects."""
+    red = {"red": (24, 0)}
+    tokens = encoded(red, *[red | {"blue": (left, 0)}] * 2, *[red | {"blue": (56, 0)}] * 2)
+    assert [owner(tokens, t, (24, 0)) for t in range(5)] == [owner(tokens, 0, (24, 0))] * 5
+    assert in_use(tokens) == [1, 1, 1, 2, 2]
 
 
 def test_a_slot_that_is_used_again_starts_at_rest():
