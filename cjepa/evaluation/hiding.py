@@ -19,7 +19,7 @@ from cjepa.data.clips import VideoClips, VideoDataset
 from cjepa.evaluation.intervals import Interval, bootstrap
 from cjepa.evaluation.metrics import contingency
 from cjepa.evaluation.tokens import spread
-from cjepa.tokenizers.training import TokenizerTraining
+from cjepa.tokenizers.scoring import ScoredTokenizer
 from cjepa.types import VideoBatch
 
 HIDDEN_FRAMES = (0, 1, 3, 5)
@@ -41,7 +41,7 @@ class Hiding(NamedTuple):
 
 
 def measure_hiding(
-    module: TokenizerTraining, data: VideoClips, on_progress: Callable[[int], None]
+    module: ScoredTokenizer, data: VideoClips, on_progress: Callable[[int], None]
 ) -> dict[str, Interval]:
     """Share of hidden objects that come back into the slot that they had, as ``kept_hidden@FRAMES``.
 
@@ -164,7 +164,7 @@ def _clips(data: VideoClips) -> VideoDataset | None:
 
 
 @torch.no_grad()
-def _masks(module: TokenizerTraining, batch: VideoBatch, hiding: Hiding) -> tuple[Tensor, Tensor]:
+def _masks(module: ScoredTokenizer, batch: VideoBatch, hiding: Hiding) -> tuple[Tensor, Tensor]:
     """Masks (B, S, Y, X) at the frame before, and at the one at which the object is back; on the CPU."""
     there = VideoBatch(*(None if values is None else values.to(module.device) for values in batch))
     with torch.autocast(module.device.type, torch.bfloat16):

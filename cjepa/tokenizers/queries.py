@@ -6,7 +6,6 @@ File letters: L cells that queries look at, K hidden width.
 import torch
 from einops import einsum
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from cjepa.tokenizers.slot_attention import Frame, InvariantSlotAttention, SlotState, moments, relative_places
 from cjepa.tokenizers.slots import SlotTokenizer
@@ -47,9 +46,8 @@ class QueryAttention(InvariantSlotAttention):
             position, scale = moments(weights, frame.places_BL2)
             pooled = einsum(weights.to(hidden_BSLK.dtype), hidden_BSLK, "b s l, b s l k -> b s k")
             content = self._update(pooled, content).float()
-        hue = normalize(einsum(weights, frame.hues_BL3.float(), "b s l, b l c -> b s c"), dim=-1)
         in_view = torch.ones_like(scale)
-        state = SlotState(content, position, scale, guess.motion_BS2, hue, in_view, in_view)
+        state = SlotState(content, position, scale, guess.motion_BS2, guess.hue_BS3, in_view, in_view)
         return state, (logits - logits.amax(dim=2, keepdim=True)).exp()
 
 
