@@ -54,6 +54,25 @@ def read_checkpoint(path: Path) -> dict:
     return content
 
 
+def home_of(checkpoint: Path) -> Path:
+    """The run folder, or the exported folder, that a checkpoint is in."""
+    if checkpoint.name == WEIGHTS:
+        return checkpoint.parent
+    return (checkpoint if len(checkpoint.parts) > 2 else checkpoint.absolute()).parent.parent
+
+
+def config_of(checkpoint: Path) -> Path:
+    """The ``config.yaml`` of the run that a checkpoint is of.
+
+    Raises:
+        UserError: there is none beside it.
+    """
+    path = home_of(checkpoint) / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{path}: missing; give a run folder of `cjepa fit`, or zoo:NAME")
+    return path
+
+
 def load_module(cls: type[Module], content: dict, checkpoint: Path) -> Module:
     """The module, on the CPU, from what :func:`read_checkpoint` gave of this checkpoint.
 

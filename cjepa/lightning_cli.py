@@ -15,24 +15,28 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cjepa.checkpoints import WEIGHTS, find_checkpoint, read_checkpoint
+from cjepa.checkpoints import WEIGHTS, config_of, find_checkpoint, read_checkpoint
 from cjepa.data.shards import open_episodes
 from cjepa.errors import UserError
-from cjepa.reporting.fit import FitRecord, MetricsFile, PredictionsFile, write_test_results
+from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
 from cjepa.reporting.records import TEST_RESULTS, read_json
 from cjepa.reporting.tables import scores_table
 
 _TESTING_VERBS = ("validate", "test", "predict")
 
 
-class SaveFitConfig(SaveConfigCallback):
-    """Writes ``config.yaml`` when training begins: not before everything is checked, and not for a mere test."""
+class SaveRunConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` when training begins, not before everything is checked; a test keeps that of its run."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Too early."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().setup(trainer, pl_module, "fit")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not Path(trainer.log_dir, self.config_filename).exists():
+            super().setup(trainer, pl_module, "test")
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -64,7 +68,7 @@ class CJEPACLI(LightningCLI):
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             seed_everything_default=0,
-            save_config_callback=SaveFitConfig,
+            save_config_callback=SaveRunConfig,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"prog": "cjepa", **errors, **{verb: dict(errors) for verb in self.subcommands()}},
         )
@@ -87,7 +91,12 @@ class CJEPACLI(LightningCLI):
         path = config.get("ckpt_path")
         if path is None:
             return
-        found = read_checkpoint(Path(path)).get("hyper_parameters", {}).get("_class_path")
+        checkpoint = find_checkpoint(path)
+        if checkpoint.name == WEIGHTS and self.config["subcommand"] == "fit":
+            raise UserError(
+                f"{path} is an exported model, without the optimizer; training goes on from a last.ckpt only"
+            )
+        found = read_checkpoint(checkpoint).get("hyper_parameters", {}).get("_class_path")
         if found != config.model.class_path:
             raise UserError(f"{path} is a checkpoint of {found}, the config asks for {config.model.class_path}")
 
@@ -97,6 +106,9 @@ class CJEPACLI(LightningCLI):
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
             raise UserError(str(_refusal(error))) from error
+        config = self.config_init.get(self.config_init.get("subcommand") or "", {})
+        if config.get("ckpt_path"):  # what config.yaml says stays what the user said
+            config["ckpt_path"] = str(_as_lightning(find_checkpoint(config["ckpt_path"])))
 
     def before_fit(self) -> None:
         """Refuse to train over another run.
@@ -135,16 +147,20 @@ class CJEPACLI(LightningCLI):
         """Run the verb; Lightning turns an interrupt into exit code 1, here it is an interrupt again.
 
         Raises:
-            UserError: there is no such data, which is found out before there is a folder.
+            UserError: something is missing or does not fit; a folder that was made for the run is gone again, unless
+                training has begun.
         """
-        _look_at(self.datamodule)
+        is_new = not self.run_dir.exists()
         try:
+            _look_at(self.datamodule)
             super()._run_subcommand(subcommand)
         except SystemExit:
             if self.trainer.state.status == TrainerStatus.INTERRUPTED:
                 raise KeyboardInterrupt from None
             raise
-        except MisconfigurationException as error:
+        except (UserError, MisconfigurationException) as error:
+            if is_new and not (self.run_dir / "config.yaml").exists():
+                shutil.rmtree(self.run_dir, ignore_errors=True)
             raise UserError(str(error)) from error
 
     def instantiate_trainer(self, **kwargs) -> Trainer:
@@ -168,7 +184,7 @@ class CJEPACLI(LightningCLI):
             ModelCheckpoint(filename="best", monitor="val/loss", **files),
             LastCheckpoint(filename="last", **files),
             LearningRateMonitor(logging_interval="step"),
-            FitRecord(self.run_dir, started=time.time()),
+            RunRecord(self.run_dir, started=time.time()),
             PredictionsFile(self.run_dir),
             *([] if hidden else [TQDMProgressBar(refresh_rate=20)]),
         ]
@@ -185,22 +201,22 @@ def _with_run(args: list[str]) -> list[str]:
     """
     if len(args) < 2 or args[0] not in _TESTING_VERBS or args[1].startswith("-"):
         return args
-    checkpoint = find_checkpoint(args[1])
+    run = args[1].removesuffix(f"/{WEIGHTS}")
+    checkpoint = find_checkpoint(run)
+    config = config_of(checkpoint)
     exported = checkpoint.name == WEIGHTS
-    folder = checkpoint.parent if exported else checkpoint.parent.parent
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder}: no config.yaml in it; expected a run folder of `cjepa fit`, or zoo:NAME")
-    of_run = ["-c", str(folder / "config.yaml"), "--ckpt_path"]
-    of_run += [str(_as_lightning(checkpoint) if exported else checkpoint)]
-    of_run += ["--run_dir", "null" if exported else str(folder)]
+    of_run = ["-c", str(config), "--ckpt_path", run if exported else str(checkpoint)]
+    of_run += ["--run_dir", "null" if exported else str(config.parent)]
     return [args[0], *of_run, "--trainer.devices", "1", "--trainer.strategy", "auto", *args[2:]]
 
 
-def _as_lightning(exported: Path) -> Path:
+def _as_lightning(checkpoint: Path) -> Path:
     """An exported checkpoint in Lightning's format, until this process ends: Lightning reads no other."""
+    if checkpoint.name != WEIGHTS:
+        return checkpoint
     folder = Path(tempfile.mkdtemp(prefix="cjepa-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    torch.save(read_checkpoint(exported), folder / "last.ckpt")
+    torch.save(read_checkpoint(checkpoint), folder / "last.ckpt")
     return folder / "last.ckpt"
 
 

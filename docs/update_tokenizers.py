@@ -22,6 +22,7 @@ SCORES = {  # heading -> metrics, the first that was measured is shown
     "clip consistency": ("clip_consistency",),
     "place R²": ("mlp_r2@block_x", "mlp_r2@x"),
     "angle R²": ("mlp_r2@block_angle", "mlp_r2@square_angle"),
+    "kept, hidden 5": ("kept_hidden@5",),
     "PSNR": ("psnr",),
 }
 
@@ -44,10 +45,10 @@ def measured(study: Path, before: list[dict]) -> list[dict]:
             rows += [row for row in before if key.items() <= row.items()]
             continue
         scores = read_json(study / stage / TEST_RESULTS)
-        training = _training(study / f"fit-{stage}") if f"fit-{stage}" in stages else {"commit": scores[0]["git"]}
+        training = _training(study / f"fit-{stage}") if f"fit-{stage}" in stages else {}
         size = {name: scores[0][name] for name in ("tokens", "token_dim")}
         values = {row["metric"]: {k: row[k] for k in ("value", "low", "high", "n")} for row in scores}
-        rows.append(key | size | training | {"scores": values})
+        rows.append(key | size | training | {"tested_at": scores[0]["git"], "scores": values})
     return rows
 
 
@@ -58,7 +59,6 @@ def _training(run: Path) -> dict:
     return {
         "parameters": record["model"]["parameters"],
         "steps": steps,
-        "processes": processes,
         "frames": steps * processes * clips["batch_size"] * clips["train_blocks"],
         "seconds": record["seconds"],
         "peak_memory_mb": record["peak_memory_mb"],

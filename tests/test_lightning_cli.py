@@ -8,17 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cjepa.cli import main
 from cjepa.data.clips import VideoClips
+from cjepa.data.store import EpisodeFile
 from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import every_metric
 from cjepa.tokenizers.cache import encode_clips
 from cjepa.tokenizers.training import load_tokenizer
 from tests.conftest import configs, fit
 
+QUIET = ["--trainer.enable_progress_bar", "false"]
 KEPT = ("config.yaml", "run.json", "results.json", "checkpoints/last.ckpt", "media/slots.png", "media/failures.png")
 HIDDEN = {f"kept_hidden@{frames}" for frames in (0, 1, 3, 5)}
 PROBED = ("linear_r2@agent_x", "mlp_r2@block_angle", "linear_r2@block_velocity", "mlp_r2@agent_velocity_one_frame")
@@ -120,7 +123,14 @@ def test_what_was_exported_is_tested_into_a_folder_of_its_own(tested, episodes_p
                 assert main([verb, name, *small, *folder]) == 0
     assert sorted(path.name for path in Path("exported").iterdir()) == before
     predictions = [torch.load(path, weights_only=True) for path in Path("runs").rglob("predictions.pt")]
-    assert len(predictions) == 1 and len(list(Path("runs").rglob("results_test.json"))) == 1
+    (results,) = Path("runs").rglob("results_test.json")
+    assert len(predictions) == 1
+    config, record = yaml.safe_load((results.parent / "config.yaml").read_text()), results.parent / "run.json"
+    assert config["ckpt_path"] == "exported" and config["data"]["init_args"]["val_clips"] == 2
+    assert json.loads(record.read_text())["data"]["fingerprint"] == EpisodeFile(episodes_path).fingerprint
+    for verb in ("inspect", "verify", "report"):
+        assert main([verb, str(results.parent)]) == 0, verb
+    assert not list(Path("best").glob("checkpoints/*"))
     tokenizer = load_tokenizer(Path("exported", "model.safetensors"))
     data = VideoClips(str(episodes_path), frame_stride=2, val_blocks=4, val_clips=2)
     data.setup("predict")
@@ -128,11 +138,25 @@ def test_what_was_exported_is_tested_into_a_folder_of_its_own(tested, episodes_p
     torch.testing.assert_close(predictions[0]["slots_BTSD"].float()[: len(expected)], expected, atol=2e-2, rtol=0)
 
 
-def test_a_model_of_the_zoo_needs_episodes(episodes_path, refused, tmp_path):
+def test_training_does_not_go_on_from_what_was_exported(tested, refused, tmp_path):
+    run, _ = tested
+    assert main(["export", str(run), "--out", str(tmp_path / "exported")]) == 0
+    words = ["-c", str(run / "config.yaml"), "--ckpt_path", str(tmp_path / "exported"), "--run_dir", "more"]
+    assert "last.ckpt only" in refused("fit", *words) and not Path("more").exists()
+    (tmp_path / "exported" / "config.yaml").unlink()
+    for verb in ("test", "preview"):
+        assert "config.yaml: missing" in refused(verb, "exported")
+
+
+def test_a_model_of_the_zoo_needs_episodes(episodes_path, collide_episodes_path, refused, tmp_path):
     assert "no such file" in (said := refused("test", "zoo:pusht-slots")) and "--data.init_args.path" in said
     assert not list(tmp_path.iterdir())
     small = ["--data.init_args.val_clips", "2", "--data.init_args.val_blocks", "4", "--trainer.callbacks", "[]"]
     assert main(["validate", "zoo:pusht-slots", "--data.init_args.path", str(episodes_path), *small]) == 0
+    for verb in ("validate", "test", "predict"):
+        other = ["--data.init_args.path", str(collide_episodes_path), "--run_dir", "other", *small, *QUIET]
+        assert "was trained on cjepa/PushT-v0" in refused(verb, "zoo:pusht-slots", *other)
+        assert not Path("other").exists()
     assert "no such model" in refused("test", "zoo:nothing")
 
 

@@ -26,16 +26,26 @@ class VideoDataset(Dataset):
         episodes: indices of the episodes to use.
         blocks: frames a clip; the actions of each frame's block come with it.
         frame_stride: env steps a block.
-        labels: read what the simulator says of the frames too: label images and objects.
+        labels: read the label images too.
+        objects: and the simulator's account of the objects.
 
     Raises:
         UserError: there are no pixels, or no episode is as long as a clip.
     """
 
-    def __init__(self, file: Episodes, episodes: np.ndarray, blocks: int, frame_stride: int, labels: bool = True):
+    def __init__(
+        self,
+        file: Episodes,
+        episodes: np.ndarray,
+        blocks: int,
+        frame_stride: int,
+        labels: bool = True,
+        objects: bool = True,
+    ):
         self.pixels = frame_reader(file, "pixels")
         self.labels, self.objects = (
-            frame_reader(file, name) if labels and name in file.columns else None for name in ("masks", "objects")
+            frame_reader(file, name) if asked and name in file.columns else None
+            for name, asked in (("masks", labels), ("objects", objects))
         )
         self.proprio, self.action = (
             rows_of(file, name, episodes) if name in file.columns else None for name in ("proprio", "action")
@@ -70,8 +80,8 @@ class VideoClips(L.LightningDataModule):
         val_blocks: frames a validation or test clip.
         batch_size: clips.
         val_clips: how many held-out clips validation looks at, spread evenly.
-        labels: training clips carry what the simulator says of them too, which only scores need; validation and test
-            clips always do.
+        labels: training clips carry label images too, which only scores need; validation and test clips always do, and
+            the simulator's account of the objects.
         num_workers: processes that read ahead; 0 reads in the training process.
         split_seed: of the split by episode; everything that uses the same episodes must use the same.
         shuffle_seed: of the order of training batches.
@@ -117,13 +127,13 @@ class VideoClips(L.LightningDataModule):
 
     def sample_frames(self, count: int, seed: int = 0) -> Tensor:
         """Random frames of training episodes, uint8 (count, Y, X, 3)."""
-        dataset = VideoDataset(self.file, self.splits["train"], 1, 1, labels=False)
+        dataset = VideoDataset(self.file, self.splits["train"], 1, 1, labels=False, objects=False)
         picks = np.random.default_rng(seed).integers(0, len(dataset), count)
         return dataset.__getitems__(picks.tolist()).pixels_BTYXC[:, 0]
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled training clips."""
-        dataset = self._dataset("train", self.train_blocks, self.labels)
+        dataset = self._dataset("train", self.train_blocks, self.labels, objects=False)
         return training_loader(self, dataset, self.num_workers)
 
     def val_dataloader(self) -> DataLoader:
@@ -138,11 +148,11 @@ class VideoClips(L.LightningDataModule):
         """As for testing."""
         return self.test_dataloader()
 
-    def _dataset(self, split: str, blocks: int, labels: bool) -> VideoDataset:
-        return VideoDataset(self.file, self.splits[split], blocks, self.frame_stride, labels)
+    def _dataset(self, split: str, blocks: int, labels: bool = True, objects: bool = True) -> VideoDataset:
+        return VideoDataset(self.file, self.splits[split], blocks, self.frame_stride, labels, objects)
 
     def _evaluation(self, split: str) -> DataLoader:
-        dataset = self._dataset(split, self.val_blocks, labels=True)
+        dataset = self._dataset(split, self.val_blocks)
         dataset.starts = dataset.starts[:: max(1, len(dataset) // self.val_clips)]
         return DataLoader(dataset, batch_size=self.batch_size, collate_fn=as_is)
 

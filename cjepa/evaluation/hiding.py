@@ -18,7 +18,7 @@ from torch.nn.functional import max_pool2d
 from cjepa.data.clips import VideoClips, VideoDataset
 from cjepa.evaluation.intervals import Interval, bootstrap
 from cjepa.evaluation.metrics import contingency
-from cjepa.evaluation.tokens import spread
+from cjepa.evaluation.tokens import encode_batch, episode_of, spread
 from cjepa.tokenizers.scoring import ScoredTokenizer
 from cjepa.types import VideoBatch
 
@@ -70,7 +70,7 @@ def measure_hiding(
         batch = dataset.__getitems__(list(range(first, first + len(start_B))))
         fitting_B, hiding = choose(batch.labels_BTYX, draw_B[first : first + len(start_B)])
         batch = VideoBatch(*(None if values is None else values[fitting_B] for values in batch))
-        episodes.append(np.searchsorted(data.file.offsets, start_B[fitting_B.numpy()], side="right") - 1)
+        episodes.append(episode_of(data, start_B[fitting_B.numpy()]))
         for frames in HIDDEN_FRAMES if fitting_B.any() else ():
             masks = _masks(module, paint_out(batch, hiding, frames, background_YXC), hiding)
             kept[frames].append(is_kept(*masks, batch.labels_BTYX, hiding).numpy())
@@ -163,11 +163,8 @@ def _clips(data: VideoClips) -> VideoDataset | None:
     return dataset
 
 
-@torch.no_grad()
 def _masks(module: ScoredTokenizer, batch: VideoBatch, hiding: Hiding) -> tuple[Tensor, Tensor]:
     """Masks (B, S, Y, X) at the frame before, and at the one at which the object is back; on the CPU."""
-    there = VideoBatch(*(None if values is None else values.to(module.device) for values in batch))
-    with torch.autocast(module.device.type, torch.bfloat16):
-        masks_BTSYX = module.encode_and_decode(there).masks_BTSYX
+    masks_BTSYX = encode_batch(module, batch).masks_BTSYX
     clip_B = torch.arange(len(masks_BTSYX))
-    return tuple(masks_BTSYX[clip_B, frame_B].float().cpu() for frame_B in (hiding.before_B, hiding.back_B))
+    return tuple(masks_BTSYX[clip_B, frame_B] for frame_B in (hiding.before_B, hiding.back_B))

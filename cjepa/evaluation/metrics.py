@@ -169,7 +169,7 @@ class SlotConsistency(SlotMetric):
 
     name = "slot_consistency"
 
-    def __init__(self, num_labels: int = 16, max_slots: int = 256):
+    def __init__(self, num_labels: int = 16, max_slots: int = 1024):
         super().__init__()
         self.add_state("owned", torch.zeros(num_labels, max_slots, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("missed", torch.tensor(0), dist_reduce_fx="sum")

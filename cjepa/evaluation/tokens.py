@@ -49,13 +49,23 @@ def encode_dataset(
     for first in range(0, len(dataset), data.batch_size):
         start_B = dataset.starts[first : first + data.batch_size]
         batch = dataset.__getitems__(list(range(first, first + len(start_B))))
-        there = VideoBatch(*(None if values is None else values.to(module.device) for values in batch))
-        with torch.autocast(module.device.type, torch.bfloat16):
-            encoded = module.encode_and_decode(there)
         row_BT = start_B[:, None] + np.arange(dataset.blocks) * dataset.frame_stride
-        episode_B = np.searchsorted(data.file.offsets, start_B, side="right") - 1
-        yield EncodedClips(batch, _each(encoded, lambda values: values.float().cpu()), row_BT, episode_B)
+        yield EncodedClips(batch, encode_batch(module, batch), row_BT, episode_of(data, start_B))
         on_progress(row_BT.size)
+
+
+@torch.no_grad()
+def encode_batch(module: ScoredTokenizer, batch: VideoBatch) -> Encoded:
+    """Encode and decode a batch on the module's device, under bf16 autocast; float32, on the CPU."""
+    there = VideoBatch(*(None if values is None else values.to(module.device) for values in batch))
+    with torch.autocast(module.device.type, torch.bfloat16):
+        encoded = module.encode_and_decode(there)
+    return _each(encoded, lambda values: values.float().cpu())
+
+
+def episode_of(data: VideoClips, row_B: np.ndarray) -> np.ndarray:
+    """Indices of the episodes that rows of the file are in."""
+    return np.searchsorted(data.file.offsets, row_B, side="right") - 1
 
 
 class EpisodeScores:

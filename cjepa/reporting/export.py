@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from cjepa.checkpoints import export_checkpoint, find_checkpoint
+from cjepa.checkpoints import export_checkpoint, find_checkpoint, home_of
 from cjepa.reporting.records import TEST_RESULTS, read_json, replacing
 
 _RESULTS = ("results.json", TEST_RESULTS)
@@ -25,7 +25,7 @@ def export_run(run: str, folder: Path) -> Path:
     """
     checkpoint = find_checkpoint(run)
     weights = export_checkpoint(checkpoint, folder)
-    source = checkpoint.parent.parent
+    source = home_of(checkpoint)
     for name in _RECORDS:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)

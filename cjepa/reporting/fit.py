@@ -55,8 +55,8 @@ class _AppendingWriter(ExperimentWriter):
                 self.metrics_keys = next(csv.reader(file), [])
 
 
-class FitRecord(Callback):
-    """Writes ``run.json`` and ``results.json`` when training ends.
+class RunRecord(Callback):
+    """Writes ``run.json``, and ``results.json`` when training ends.
 
     Args:
         run_dir: the run's folder.
@@ -71,17 +71,32 @@ class FitRecord(Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
         write_json(self.run_dir / "results.json", _result_rows(trainer, module, self.run_dir.name))
-        data = trainer.datamodule
-        write_run_record(
-            self.run_dir,
+        self._write(
+            trainer,
+            module,
             model={
-                "class": type(module).__name__,
-                "parameters": sum(p.numel() for p in module.parameters()),
                 "checkpoint": "checkpoints/last.ckpt",
                 "optimizer_steps": trainer.global_step,
                 "processes": trainer.world_size,
             },
             objective=_objective(module),
+            evaluation={"split": "val", "held_out": "by episode"},
+        )
+
+    def on_test_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if (self.run_dir / "run.json").exists():  # of the training
+            return
+        self._write(trainer, module, model={}, objective={}, evaluation={"split": "test", "held_out": "by episode"})
+
+    def _write(self, trainer: L.Trainer, module: L.LightningModule, model: dict, objective: dict, evaluation: dict):
+        if not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        data = trainer.datamodule
+        parameters = sum(p.numel() for p in module.parameters())
+        write_run_record(
+            self.run_dir,
+            model={"class": type(module).__name__, "parameters": parameters, **model},
+            objective=objective,
             data={
                 "path": data.path,
                 "fingerprint": data.file.fingerprint,
@@ -89,7 +104,7 @@ class FitRecord(Callback):
                 "episodes": {name: len(part) for name, part in data.splits.items()},
                 "excluded_episodes": data.excluded,
             },
-            evaluation={"split": "val", "held_out": "by episode"},
+            evaluation=evaluation,
             actions={},
             uncertainty=[],
             seconds=time.time() - self.started,
@@ -137,7 +152,7 @@ def write_test_results(module: L.LightningModule, data: L.LightningDataModule, r
     """Measure a trained module on the test episodes, every value with its 95 % interval, into ``results_test.json``.
 
     Args:
-        module: a tokenizer's training or a world model.
+        module: a tokenizer with its scores, or a world model.
         data: set up.
         run_dir: the run's folder.
     """
@@ -151,8 +166,9 @@ def write_test_results(module: L.LightningModule, data: L.LightningDataModule, r
 
 def _tokenizer_rows(module: ScoredTokenizer, data: VideoClips, common: dict) -> list[dict]:
     bodies = read_bodies(data.file)
-    asked = [*every_metric(module.tokenizer.num_slots), *module.scores["test"].values()]
-    metrics = {metric.name: metric for metric in asked}
+    own = {metric.name: metric.clone().cpu() for metric in module.scores["test"].values()}
+    metrics = {metric.name: metric for metric in every_metric(module.tokenizer.num_slots)}
+    metrics |= {name: metric for name, metric in own.items() if name not in metrics}
     if bodies and bodies.exchangeable:
         del metrics[SlotConsistency.name]  # a label of one episode has nothing to do with the same one of another
     with ProgressBar("encode", num_frames(data), "frames") as bar:

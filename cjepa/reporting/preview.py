@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import yaml
 
-from cjepa.checkpoints import WEIGHTS, find_checkpoint, load_module, read_checkpoint
+from cjepa.checkpoints import config_of, find_checkpoint, load_module, read_checkpoint
 from cjepa.data.clips import VideoClips
 from cjepa.data.episodes import Episodes
 from cjepa.data.shards import open_episodes
@@ -56,11 +56,19 @@ def preview_path(
         UserError: there is nothing to draw.
     """
     kind = kind_of(path)
-    if kind == "checkpoint" or kind == "run" and read_json(path / "run.json")["model"].get("class") == _TOKENIZER:
+    if kind == "checkpoint" or kind == "run" and _is_tokenizer(path):
         return _preview_tokenizer(path, data, out, episodes, seed, on_progress)
+    if data:
+        raise UserError(f"{path}: no tokenizer, to which alone other episodes can be shown; leave out --data")
     if kind in ("run", "study"):
         return _what_is_there(path)
     return _preview_episodes(open_episodes(path), out, episodes, seed, on_progress)
+
+
+def _is_tokenizer(run: Path) -> bool:
+    """Whether it was trained here: a mere test of one has made its pictures."""
+    is_tokenizer = read_json(run / "run.json")["model"].get("class") == _TOKENIZER
+    return is_tokenizer and (run / "checkpoints").is_dir()
 
 
 def _preview_episodes(
@@ -175,8 +183,7 @@ def _preview_tokenizer(
             f"{run}: not a tokenizer's checkpoint; of a world model give the run folder, which has pictures"
         )
     module = load_module(TokenizerTraining, content, checkpoint).eval()
-    folder = checkpoint.parent if checkpoint.name == WEIGHTS else checkpoint.parent.parent
-    options = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))["data"]["init_args"]
+    options = yaml.safe_load(config_of(checkpoint).read_text("utf-8"))["data"]["init_args"]
     try:
         data = VideoClips(**options | {"path": episodes or options["path"]})
         data.setup("validate")

@@ -14,7 +14,7 @@ from cjepa.data.parts import PARTS
 from cjepa.data.verify import verify_data
 from cjepa.errors import UserError
 from cjepa.reporting.inspect import kind_of
-from cjepa.reporting.records import read_json, result_row
+from cjepa.reporting.records import TEST_RESULTS, read_json, result_row
 
 _RUN_KEYS = ("model", "objective", "data", "evaluation", "actions", "uncertainty", "versions", "git", "command")
 _CONFIG_KEYS = ("seed_everything", "trainer", "model", "data")
@@ -86,7 +86,8 @@ def _run_fault(path: Path) -> str | None:
     if missing := _missing(record, _RUN_KEYS):
         return missing
     exported = (path.parent / WEIGHTS).is_file()
-    expected = ["results.json", *(_FIT_FILES if "optimizer_steps" in record["model"] and not exported else [])]
+    expected = [TEST_RESULTS if record["evaluation"].get("split") == "test" else "results.json"]
+    expected += _FIT_FILES if "optimizer_steps" in record["model"] and not exported else []
     absent = [name for name in expected if not (path.parent / name).is_file()]
     return f"{path.parent / absent[0]}: missing from the run" if absent else None
 

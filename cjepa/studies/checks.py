@@ -4,7 +4,8 @@ from pathlib import Path
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from cjepa.reporting.inspect import column_table, inspect_path
+from cjepa.checkpoints import find_checkpoint, home_of
+from cjepa.reporting.inspect import column_table, inspect_path, kind_of
 from cjepa.reporting.preview import preview_path
 from cjepa.reporting.progress import ProgressBar
 from cjepa.reporting.records import json_text
@@ -55,7 +56,13 @@ def preview_command(
         data: episodes that a tokenizer is shown; default those that it was trained on.
         out: folder for the pictures, default runs/previews/NAME; an earlier preview in it is replaced.
     """
-    folder = Path(out or Path("runs", "previews", Path(path.removeprefix("zoo:")).resolve().stem.replace("*", "")))
+    folder = Path(out or Path("runs", "previews", _name_of(Path(path))))
     with ProgressBar("preview", episodes, "episodes") as bar:
         files = preview_path(Path(path), folder, episodes, seed, bar.advance, data)
     return Done([str(file) for file in files])
+
+
+def _name_of(path: Path) -> str:
+    if kind_of(path) == "checkpoint":
+        return home_of(find_checkpoint(str(path))).name
+    return path.resolve().stem.replace("*", "")

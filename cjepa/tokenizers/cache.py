@@ -61,7 +61,7 @@ def tokenizer_spec(run: str, episodes: Episodes, patch_grid: int = 0) -> Tokeniz
             episodes have no ``objects``, or D is not a number above 0.
     """
     if run.startswith("dino:") and not patch_grid:
-        raise UserError(f"{run}: a DINOv2 has patches only; say how many a side with --patch_grid, for all of them 14")
+        raise UserError(f"{run}: a DINOv2 has patches only; say how many a side with patch_grid, for all of them 14")
     if not _is_oracle(run):
         return TokenizerSpec(run if run.startswith(("zoo:", "dino:")) else str(find_checkpoint(run)), patch_grid)
     if "objects" not in episodes.columns or "attribute_names" not in episodes.attributes:
@@ -72,7 +72,7 @@ def tokenizer_spec(run: str, episodes: Episodes, patch_grid: int = 0) -> Tokeniz
     if run != "oracle" and not re.fullmatch("oracle:[1-9][0-9]*", run):
         raise UserError(f"{run}: expected `oracle`, or `oracle:D` with the number of values of a token")
     if patch_grid:
-        raise UserError(f"patch_grid {patch_grid}: an oracle has no grid; leave it out")
+        raise UserError(f"patch_grid {patch_grid}: an oracle has no grid; it must be 0")
     bodies = episodes.columns["objects"][0][1]
     return TokenizerSpec(run, 0, bodies, tuple(json.loads(episodes.attributes["attribute_names"])))
 

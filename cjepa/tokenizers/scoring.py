@@ -107,7 +107,13 @@ class ScoredTokenizer(L.LightningModule):
         file = self.trainer.datamodule.file
         check_environment(self.tokenizer, file.attributes.get("env_id"), str(file.path))
 
+    def on_validation_start(self) -> None:
+        self.check_environment()
+
     def on_test_start(self) -> None:
+        self.check_environment()
+
+    def on_predict_start(self) -> None:
         self.check_environment()
 
 

@@ -66,7 +66,7 @@ def test_only_the_hidden_object_is_painted_over(frames):
     labels[:, :, 2:5, 2:5] = 1
     labels[:, :, 2:5, 5:7] = 2  # touches it
     pixels = torch.randint(10, 255, (2, 8, 8, 8, 3), generator=generator, dtype=torch.uint8)
-    batch = VideoBatch(pixels, labels, None, None)
+    batch = VideoBatch(pixels, labels, None, None, None)
     chosen = Hiding(torch.tensor([1, 2]), torch.tensor([0, 1]), torch.tensor([6, 7]))
     painted = paint_out(batch, chosen, frames, BACKGROUND)
     assert torch.equal(painted.labels_BTYX, labels)

@@ -118,7 +118,7 @@ def test_without_an_account_of_the_objects_there_is_nothing_to_probe(module, epi
 
 def test_scores_over_episodes_are_those_over_all_clips(module, data):
     scores, metric, rank = EpisodeScores([ForegroundARI(), EffectiveRank()]), ForegroundARI(), EffectiveRank()
-    batches = list(encode_dataset(module, data, data._dataset("train", 4, True), ignore_progress))[:3]
+    batches = list(encode_dataset(module, data, data._dataset("train", 4), ignore_progress))[:3]
     for clips in batches:
         scores.add(clips)
         metric.update(clips.encoded.masks_BTSYX, clips.batch.labels_BTYX)

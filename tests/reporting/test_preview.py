@@ -115,6 +115,8 @@ def test_a_checkpoint_and_a_model_of_the_zoo_on_episodes_that_are_named(
         preview(zoo, tmp_path / "out", 1)
     with pytest.raises(UserError, match="was trained on cjepa/PushT-v0"):
         preview(zoo, tmp_path / "out", 1, data=str(collide_episodes_path))
+    with pytest.raises(UserError, match="leave out --data"):
+        preview(episodes_path, tmp_path / "out", 1, data=str(collide_episodes_path))
     assert not (tmp_path / "out").exists()
 
 
@@ -142,10 +144,12 @@ def test_nothing_to_look_at(tmp_path, world_model_run):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command(tmp_path, monkeypatch, episodes_path, capsys):
+def test_the_command(tmp_path, monkeypatch, episodes_path, slots_run, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["preview", str(episodes_path), "--episodes", "2", "--seed", "3"]) == 0
     folder = Path("runs", "previews", EpisodeFile(episodes_path).path.stem)
     assert capsys.readouterr().out.split() == [str(folder / "sheet.png"), str(folder / "episodes.mp4")]
+    assert main(["preview", str(slots_run / "checkpoints" / "best.ckpt"), "--episodes", "1"]) == 0
+    assert capsys.readouterr().out.split()[0] == str(Path("runs", "previews", slots_run.name, "sheet.png"))
     assert main(["preview", "nowhere.h5"]) == 2
     assert "nowhere.h5: no such file" in capsys.readouterr().err

@@ -236,7 +236,7 @@ def test_patches_of_a_dinov2_need_no_trained_tokenizer(tmp_path, tiny_dinov2, ep
 
 
 def test_a_dinov2_has_patches_only(tiny_dinov2, episodes):
-    with pytest.raises(UserError, match=f"dino:{tiny_dinov2}.*--patch_grid"):
+    with pytest.raises(UserError, match=f"dino:{tiny_dinov2}.*with patch_grid"):
         tokenizer_spec(f"dino:{tiny_dinov2}", episodes)
     with pytest.raises(UserError, match="patch_grid: a grid of 4 does not divide the encoder's 14 x 14 cells"):
         build_tokenizer(TokenizerSpec(f"dino:{tiny_dinov2}", 4))

@@ -90,14 +90,14 @@ def test_an_oracle_sees_nothing_of_the_pixels(episodes_path):
 def test_what_cannot_be_measured_is_said_in_one_line(episodes_path, collide_episodes_path, tmp_path, capfd):
     for path, words, said in (
         (episodes_path, source("nowhere"), "nowhere: no such checkpoint"),
-        (episodes_path, source("oracle", 4), "an oracle has no grid"),
+        (episodes_path, source("oracle", 4), "an oracle has no grid; it must be 0"),
         (episodes_path, source("zoo:pusht-slots", 5), "a grid of 5 does not divide"),
         (collide_episodes_path, source("zoo:pusht-slots", 4), "was trained on cjepa/PushT-v0"),
     ):
         capfd.readouterr()
         measured(path, tmp_path / "refused", *words, code=2)
         err = capfd.readouterr().err
-        assert err.count("\n") == 1 and said in err, err
+        assert err.count("\n") == 1 and said in err and not (tmp_path / "refused").exists(), err
     words = [*configs("pusht/frozen.yaml"), "--data.init_args.path", str(episodes_path), *QUIET]
     assert main(["fit", *words, "--run_dir", str(tmp_path / "fit")]) == 2
     assert "training_step" in capfd.readouterr().err

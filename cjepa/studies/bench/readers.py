@@ -77,7 +77,7 @@ class H5pyClips(Dataset):
 
 def _cjepa(job: ReadJob) -> Dataset:
     file = EpisodeFile(job.path)
-    return VideoDataset(file, np.arange(len(file)), job.blocks, job.frame_stride, labels=False)
+    return VideoDataset(file, np.arange(len(file)), job.blocks, job.frame_stride, labels=False, objects=False)
 
 
 def _stable_worldmodel_hdf5(job: ReadJob) -> Dataset:
