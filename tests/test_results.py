@@ -46,6 +46,14 @@ def test_the_page_of_tokenizers_says_what_the_results_file_says(monkeypatch):
         assert seeds == [0, 1, 2]
 
 
+@pytest.mark.parametrize("environment", ["pusht", "collide"])
+def test_the_readme_says_what_the_zoo_is_worth(environment):
+    rows = read_json(DOCS.parent / "cjepa" / "zoo" / f"{environment}-slots" / "results_test.json")
+    (row,) = (row for row in rows if row["metric"] == "fg_ari_video")
+    said = f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    assert said in (DOCS.parent / "README.md").read_text() and row["n"] == 100
+
+
 @pytest.fixture
 def update_demonstrations(monkeypatch):
     monkeypatch.syspath_prepend(DOCS)
