@@ -1,9 +1,9 @@
 """Slots that carry a position and a scale, see the image in their own frame, and follow their object over a clip.
 
 Slot attention in frames of its own finds where the objects are (:mod:`.slot_attention`); a glimpse at each of them
-says what it looks like, and a sprite is drawn from that alone, as in Attend-Infer-Repeat (Eslami et al., 2016) and
-SPACE (Lin et al., 2020). The per-pixel median of the data is the background, and slots explain only what differs from
-it. That binds in minutes on a CPU.
+says what it looks like, and where it is exactly, and a sprite is drawn from that alone, as in Attend-Infer-Repeat
+(Eslami et al., 2016) and SPACE (Lin et al., 2020). The per-pixel median of the data is the background, and slots
+explain only what differs from it. That binds in minutes on a CPU.
 
 File letters: G cells of the grid (g x g), L those that slots look at, K width of features.
 """
@@ -19,7 +19,15 @@ from cjepa.tokenizers.encoders import ConvEncoder
 from cjepa.tokenizers.foreground import FULLY_SALIENT, Foreground
 from cjepa.tokenizers.losses import slot_contrast
 from cjepa.tokenizers.slot_attention import Frame, InvariantSlotAttention, SlotState
-from cjepa.tokenizers.sprites import POSITION_DIM, GlimpseEncoder, SpriteDecoder, embed_position, read_position
+from cjepa.tokenizers.sprites import (
+    CORRECTION_DIM,
+    POSITION_DIM,
+    GlimpseEncoder,
+    SpriteDecoder,
+    corrected,
+    embed_position,
+    read_position,
+)
 from cjepa.tokenizers.starts import Start, fade
 from cjepa.types import Tokens
 
@@ -32,6 +40,7 @@ class Slots(NamedTuple):
 
     content_BTSC: Tensor
     position_BTS2: Tensor
+    """Of the object, not of what is seen of it; so is the scale."""
     scale_BTS1: Tensor
     seen_BTS1: Tensor
     """How much of the object is in view, in [0, 1]."""
@@ -132,10 +141,11 @@ class SlotTokenizer(TrainableTokenizer):
         state = type(states[0])(*(torch.stack(values, dim=1) for values in zip(*states, strict=True)))
         attention_BTSL = torch.stack(attention, dim=1)
         owned_BTSYX = self._on_grid(attention_BTSL * frames_BT.salience_BL[:, :, None], cells)
-        content = self._contents(difference, owned_BTSYX, state)
+        glimpsed = self._glimpsed(difference, owned_BTSYX, state)
+        content, correction = glimpsed.split([self.content_dim, CORRECTION_DIM], dim=-1)
+        position, scale = corrected(state.position_BS2, state.scale_BS1, correction)
         alive = (state.memory_BS1 > 0).float()
-        geometry = (state.position_BS2, state.scale_BS1, state.seen_BS1)
-        return Slots(content, *geometry, alive, attention_BTSL, owned_BTSYX, frames_BT)
+        return Slots(content, position, scale, state.seen_BS1, alive, attention_BTSL, owned_BTSYX, frames_BT)
 
     def _on_grid(self, owned_BTSL: Tensor, cells_NL: Tensor) -> Tensor:
         """Values of the cells that were looked at, in their places (B, T, S, Y, X); 0 elsewhere."""
@@ -146,8 +156,8 @@ class SlotTokenizer(TrainableTokenizer):
             grid_BTSG.scatter(3, cells_BTSL, owned_BTSL), "b t s (y x) -> b t s y x", y=self.feature_shape[1]
         )
 
-    def _contents(self, difference: Tensor, owned_BTSYX: Tensor, state: SlotState) -> Tensor:
-        """Content (B, T, S, content_dim): what a glimpse shows, or showed when the object was last in view."""
+    def _glimpsed(self, difference: Tensor, owned_BTSYX: Tensor, state: SlotState) -> Tensor:
+        """What a glimpse tells, or told when the object was last in view: content and correction, (B, T, S, ...)."""
         batch = len(owned_BTSYX)
         owned = owned_BTSYX.flatten(0, 1)
         position, scale = (values.flatten(0, 1) for values in (state.position_BS2, state.scale_BS1))

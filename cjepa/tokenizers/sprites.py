@@ -12,11 +12,12 @@ from cjepa.tokenizers.base import cell_middles
 _WAVELENGTHS = (4.0, 2.0, 1.0, 0.5)  # of position embeddings, in image coordinates
 POSITION_DIM = 4 * len(_WAVELENGTHS)
 _WINDOW = 2.5  # half the side of a glimpse or sprite, in standard deviations: the corners of a T fit
+CORRECTION_DIM = 3
 _TRANSPARENT = -6.0  # opacity logit
 
 
 class GlimpseEncoder(nn.Module):
-    """What is at a slot's place, seen in the slot's own frame, to content.
+    """What is at a slot's place, seen in the slot's own frame, to content and a correction of place and size.
 
     Args:
         content_dim: width of the content.
@@ -32,11 +33,13 @@ class GlimpseEncoder(nn.Module):
             nn.GELU(),
             nn.Linear(hidden_dim, hidden_dim),
             nn.GELU(),
-            nn.Linear(hidden_dim, content_dim),
+            nn.Linear(hidden_dim, content_dim + CORRECTION_DIM),
         )
+        nn.init.zeros_(self.mlp[-1].weight[-CORRECTION_DIM:])  # begins with none
+        nn.init.zeros_(self.mlp[-1].bias[-CORRECTION_DIM:])
 
     def forward(self, difference_B3YX: Tensor, owned_BSYX: Tensor, position: Tensor, scale: Tensor) -> Tensor:
-        """Content of every slot.
+        """Content and correction (see :func:`corrected`) of every slot, (B, S, content_dim + 3).
 
         Args:
             difference_B3YX: frames minus background.
@@ -49,6 +52,22 @@ class GlimpseEncoder(nn.Module):
         seen = _look(difference_B3YX[:, None], places_BS2I)
         owned = _look(owned_BSYX[:, :, None], places_BS2I)
         return self.mlp(torch.cat([seen, owned], dim=2).flatten(2))
+
+
+def corrected(position: Tensor, scale: Tensor, correction: Tensor) -> tuple[Tensor, Tensor]:
+    """Place and size of the whole object, from those of what a slot owns of it.
+
+    The moments of what is owned jump when another object covers a part. What a glimpse shows can tell by how much, as
+    in SPACE (Lin et al., 2020), where it gives the whole of a pose.
+
+    Args:
+        position: of what is owned, (..., 2).
+        scale: of what is owned, (..., 1).
+        correction: any numbers (..., 3): the place moves by at most one standard deviation along each axis, the size
+            changes by a factor of at most 1.65.
+    """
+    move, grow = correction.tanh().split([2, 1], dim=-1)
+    return position + scale * move, scale * (0.5 * grow).exp()
 
 
 class SpriteDecoder(nn.Module):
