@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cjepa.tokenizers.slots import Slots, SlotTokenizer
+from cjepa.tokenizers.sprites import CORRECTION_DIM, read_position
 from cjepa.tokenizers.starts import LearnedStart
 from tests.contracts import stirred
 
@@ -104,6 +105,30 @@ def test_sizes_that_cells_do_not_divide(size):
         a_tokenizer(image_size=size)
 
 
+@torch.no_grad()
+def always_correct(tokenizer: SlotTokenizer, *correction: float) -> None:
+    last = tokenizer.glimpse.mlp[-1]
+    last.weight[-CORRECTION_DIM:] = 0.0
+    last.bias[-CORRECTION_DIM:] = torch.tensor(correction)
+
+
+def test_tokens_say_where_the_object_is_by_its_glimpse():
+    """In the token, in the places beside it, and in the sprite that is drawn of it; also while it is out of view."""
+    clip = torch.ones(1, 3, 3, 64, 64)
+    clip[:, :2, :, 24:32, 40:48] = 0.0  # gone at the last frame
+    tokenizer = stirred(a_tokenizer(num_slots=1))
+    found = []
+    for correction in ((0.0, 0.0, 0.0), (math.atanh(0.5), -20.0, math.atanh(-0.5))):
+        always_correct(tokenizer, *correction)
+        found.append(tokenizer.encode(clip))
+    plain, moved = found
+    expected = plain.positions_BTS2 + plain.scales_BTS1 * torch.tensor([0.5, -1.0])
+    torch.testing.assert_close(moved.positions_BTS2, expected)
+    torch.testing.assert_close(moved.scales_BTS1, plain.scales_BTS1 * math.exp(-0.25))
+    embedding = moved.slots_BTSD[..., tokenizer.content_dim : -2]
+    torch.testing.assert_close(read_position(embedding), expected, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("size", [32, 128])
 def test_other_sizes_than_64(size):
     """The same picture in other sizes: the square is at the same place."""
@@ -111,6 +136,7 @@ def test_other_sizes_than_64(size):
     unit = size // 16
     clip[..., 4 * unit : 8 * unit, 9 * unit : 13 * unit] = 0.0
     tokenizer = stirred(a_tokenizer(num_slots=1, image_size=size))
+    always_correct(tokenizer, 0.0, 0.0, 0.0)
     tokens = tokenizer.encode(clip)
     assert tokens.masks_BTSYX.shape[-2:] == (size, size)
     torch.testing.assert_close(tokens.positions_BTS2[0, 0, 0], torch.tensor([0.375, -0.25]), atol=0.01, rtol=0)

@@ -5,7 +5,15 @@ import torch
 from torch.nn.functional import grid_sample
 
 from cjepa.tokenizers.base import centroids
-from cjepa.tokenizers.sprites import POSITION_DIM, GlimpseEncoder, SpriteDecoder, _look, embed_position, read_position
+from cjepa.tokenizers.sprites import (
+    POSITION_DIM,
+    GlimpseEncoder,
+    SpriteDecoder,
+    _look,
+    corrected,
+    embed_position,
+    read_position,
+)
 
 
 def places(count: int = 50) -> torch.Tensor:
@@ -32,6 +40,22 @@ def test_nearby_places_have_nearby_embeddings():
     steps = torch.stack([torch.linspace(0, 0.2, 11), torch.zeros(11)], dim=1)
     distance = (embed_position(steps) - embed_position(middle)).norm(dim=1)
     assert (distance.diff() > 0).all()
+
+
+def test_corrections_are_small():
+    position, scale = torch.tensor([[0.3, -0.2]]), torch.tensor([[0.1]])
+    untouched = corrected(position, scale, torch.zeros(1, 3))
+    assert torch.equal(untouched[0], position) and torch.equal(untouched[1], scale)
+    farthest = corrected(position, scale, torch.tensor([[100.0, -100.0, 100.0]]))
+    torch.testing.assert_close(farthest[0], torch.tensor([[0.4, -0.3]]))
+    torch.testing.assert_close(farthest[1], torch.tensor([[0.1648721]]))
+
+
+def test_an_untrained_glimpse_corrects_nothing():
+    encoder = GlimpseEncoder(4, 8)
+    frames, owned = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 16, 16)
+    glimpsed = encoder(frames, owned, torch.zeros(2, 3, 2), torch.full((2, 3, 1), 0.2))
+    assert glimpsed.shape == (2, 3, 7) and not glimpsed[..., 4:].any() and glimpsed[..., :4].all()
 
 
 @pytest.fixture
