@@ -104,7 +104,8 @@ def _score(score: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", type=Path, nargs="+")
-    parser.add_argument("--machine", default="two CPU cores (slots), or one that other runs kept busy (all others), no GPU")
+    machine = "two CPU cores (slots), or one that other runs kept busy (all others), no GPU"
+    parser.add_argument("--machine", default=machine)
     args = parser.parse_args()
     path = DOCS / "results" / "tokenizers.json"
     before = read_json(path)["rows"]
