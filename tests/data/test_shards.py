@@ -180,7 +180,8 @@ def test_training_sees_the_same_batches(request, cut, data, source, options):
     (splits, *ours), (their_splits, *theirs) = (batches(data, p, **options) for p in (cut(path), path))
     assert splits == their_splits
     for mine, other in zip(ours, theirs, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
+        given = ([value for value in batch if value is not None] for batch in (mine, other))
+        assert all(torch.equal(a, b) for a, b in zip(*given, strict=True))
 
 
 def test_tokens_of_a_set_and_tokens_of_its_shards(shards, tmp_path, slots_run, slot_tokens):
