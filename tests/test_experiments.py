@@ -10,6 +10,7 @@ import yaml
 
 from cjepa.cli import VERBS, main
 from cjepa.data.store import EpisodeFile
+from cjepa.evaluation import probes
 from cjepa.studies.study import load_study
 from tests.conftest import EXPERIMENTS
 
@@ -83,6 +84,7 @@ def test_it_runs(path, request, tmp_path, monkeypatch):
         assert main(["plan-baselines", *configs, *more]) == 0
         assert (out / "results.json").is_file()
     elif words[0] == "test":
+        monkeypatch.setattr(probes, "_STEPS", 100)
         data = [f"--data.init_args.path={data_of(configs_of(words), get)}", f"--run_dir={out}"]
         assert main(["test", *configs, *data, *TWO_CLIPS]) == 0
         assert json.loads((out / "results_test.json").read_text())
