@@ -41,7 +41,6 @@ def spread(values: np.ndarray, count: int) -> np.ndarray:
     return values[np.unique(np.linspace(0, len(values) - 1, count).round().astype(int))]
 
 
-@torch.no_grad()
 def encode_dataset(
     module: ScoredTokenizer, data: VideoClips, dataset: VideoDataset, on_progress: Callable[[int], None]
 ) -> Iterator[EncodedClips]:

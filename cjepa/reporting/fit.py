@@ -84,13 +84,12 @@ class RunRecord(Callback):
         )
 
     def on_test_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if (self.run_dir / "run.json").exists():  # of the training
+        of_training = (self.run_dir / "run.json").exists()
+        if of_training or not trainer.is_global_zero or trainer.fast_dev_run:
             return
         self._write(trainer, module, model={}, objective={}, evaluation={"split": "test", "held_out": "by episode"})
 
     def _write(self, trainer: L.Trainer, module: L.LightningModule, model: dict, objective: dict, evaluation: dict):
-        if not trainer.is_global_zero or trainer.fast_dev_run:
-            return
         data = trainer.datamodule
         parameters = sum(p.numel() for p in module.parameters())
         write_run_record(
@@ -166,9 +165,9 @@ def write_test_results(module: L.LightningModule, data: L.LightningDataModule, r
 
 def _tokenizer_rows(module: ScoredTokenizer, data: VideoClips, common: dict) -> list[dict]:
     bodies = read_bodies(data.file)
-    own = {metric.name: metric.clone().cpu() for metric in module.scores["test"].values()}
     metrics = {metric.name: metric for metric in every_metric(module.tokenizer.num_slots)}
-    metrics |= {name: metric for name, metric in own.items() if name not in metrics}
+    for metric in module.scores["test"].values():
+        metrics.setdefault(metric.name, metric.clone().cpu())
     if bodies and bodies.exchangeable:
         del metrics[SlotConsistency.name]  # a label of one episode has nothing to do with the same one of another
     with ProgressBar("encode", num_frames(data), "frames") as bar:

@@ -131,6 +131,7 @@ def update_metric(metric: Metric, encoded: Encoded, labels_BTYX: Tensor | None) 
 def _label_masks(batch: VideoBatch, num_slots: int) -> Tensor:
     """Label images as masks (B, T, S, Y, X): label s + 1 is slot s; empty without label images."""
     if batch.labels_BTYX is None:
-        return torch.zeros(*batch.pixels_BTYXC.shape[:2], num_slots, *batch.pixels_BTYXC.shape[2:4])
+        clips, blocks, height, width, _ = batch.pixels_BTYXC.shape
+        return batch.pixels_BTYXC.new_zeros(clips, blocks, num_slots, height, width, dtype=torch.float32)
     labels_S11 = torch.arange(1, num_slots + 1, device=batch.labels_BTYX.device)[:, None, None]
     return (batch.labels_BTYX[:, :, None] == labels_S11).float()
