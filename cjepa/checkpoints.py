@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cjepa.errors import UserError
+from cjepa.moved import current
 
 ZOO = Path(__file__).parent / "zoo"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_WITH_CLASS_PATHS = ("hyper_parameters", "datamodule_hyper_parameters", "tokenizer")
 _NOT_EXPORTED = ("optimizer_states", "lr_schedulers", "loops", "callbacks", "state_dict")
 
 Module = TypeVar("Module", bound=L.LightningModule)
@@ -45,13 +47,14 @@ def read_checkpoint(path: Path) -> dict:
         raise UserError(f"{path}: no such checkpoint; give a run folder of `cjepa fit`, or a .ckpt file")
     try:
         if path.name == WEIGHTS:
-            return json.loads((path.parent / CONFIG).read_text("utf-8")) | {"state_dict": load_file(path)}
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            content = json.loads((path.parent / CONFIG).read_text("utf-8")) | {"state_dict": load_file(path)}
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # damage has many faces, and some of torch's texts advise to load the file unsafely
         raise UserError(f"{path}: not a checkpoint, or a damaged one") from None
     if not isinstance(content, dict) or "state_dict" not in content:
         raise UserError(f"{path}: not a checkpoint of `cjepa fit`")
-    return content
+    return content | {key: current(content[key]) for key in _WITH_CLASS_PATHS if key in content}
 
 
 def home_of(checkpoint: Path) -> Path:

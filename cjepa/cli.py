@@ -18,16 +18,18 @@ class Verb(NamedTuple):
     function: str
     positional: tuple[str, ...]
     help: str
-    module: str = "commands"
-    """Under cjepa.studies."""
+    module: str = "commands.commands"
+    """Under cjepa."""
 
 
 VERBS = {  # of one word or two
-    "collect": Verb("collect_command", (), "record episodes of a policy in an environment", "making"),
-    "inspect": Verb("inspect_command", ("path",), "what episodes, tokens, checkpoints, runs and studies are", "checks"),
-    "verify": Verb("verify_command", ("path",), "check that all of it is as it was written", "checks"),
-    "preview": Verb("preview_command", ("path",), "pictures and a video of a few random episodes", "checks"),
-    "convert": Verb("convert_command", ("src", "dst"), "other people's data into an episode or token file", "making"),
+    "collect": Verb("collect_command", (), "record episodes of a policy in an environment", "commands.making"),
+    "inspect": Verb("inspect_command", ("path",), "what a file or folder holds", "commands.checks"),
+    "verify": Verb("verify_command", ("path",), "check that all of it is as it was written", "commands.checks"),
+    "preview": Verb("preview_command", ("path",), "pictures and a video of a few random episodes", "commands.checks"),
+    "convert": Verb(
+        "convert_command", ("src", "dst"), "other projects' data into an episode or token file", "commands.making"
+    ),
     "tokenize": Verb("tokenize_command", ("run", "episodes"), "frames of an episode file to tokens"),
     "plan": Verb("plan_command", ("run",), "closed-loop planning on held-out pairs"),
     "plan-baselines": Verb("plan_baselines_command", (), "random policy and CEM on the simulator, same pairs"),
@@ -72,9 +74,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def execute(argv: list[str]):
-    """Run one command line without catching errors; returns :class:`cjepa.studies.done.Done`."""
+    """Run one command line without catching errors; returns :class:`cjepa.command_result.CommandResult`."""
     from cjepa.errors import UserError
+    from cjepa.moved import current, teach_parsers
 
+    teach_parsers()
+    argv = current(argv)
     words = 2 if " ".join(argv[:2]) in VERBS else 1
     verb, rest = " ".join(argv[:words]), argv[words:]
     if verb in LIGHTNING_VERBS:
@@ -86,7 +91,7 @@ def execute(argv: list[str]):
         function = study_command
     else:
         _silence_lightning()
-        function = getattr(importlib.import_module(f"cjepa.studies.{VERBS[verb].module}"), VERBS[verb].function)
+        function = getattr(importlib.import_module(f"cjepa.{VERBS[verb].module}"), VERBS[verb].function)
     return _call(function, VERBS[verb], f"cjepa {verb}", rest)
 
 
@@ -146,14 +151,14 @@ def _with_flag_values(words: list[str], flags: Iterable[str]) -> list[str]:
 
 
 def _lightning(verb: str, rest: list[str]):
+    from cjepa.command_result import CommandResult
     from cjepa.lightning_cli import CJEPACLI
-    from cjepa.studies.done import Done
 
     cli = CJEPACLI([verb, *rest])
     if not cli.trainer.is_global_zero:  # of several processes one speaks
-        return Done([])
+        return CommandResult([])
     following = f"cjepa report {cli.run_dir}" if verb in ("fit", "test") else None
-    return Done([str(cli.run_dir)], cli.table, following)
+    return CommandResult([str(cli.run_dir)], cli.table, following)
 
 
 def _silence_lightning() -> None:

@@ -16,8 +16,9 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cjepa.checkpoints import WEIGHTS, config_of, find_checkpoint, read_checkpoint
-from cjepa.data.shards import open_episodes
+from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
+from cjepa.moved import teach_parsers
 from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
 from cjepa.reporting.records import TEST_RESULTS, read_json
 from cjepa.reporting.tables import scores_table
@@ -58,6 +59,7 @@ class CJEPACLI(LightningCLI):
     """What there is to show when the verb is done."""
 
     def __init__(self, args: list[str], run: bool = True):
+        teach_parsers()
         errors = {"exit_on_error": False}  # raise: the command line turns errors into one line
         super().__init__(
             LightningModule,
@@ -99,6 +101,16 @@ class CJEPACLI(LightningCLI):
         found = read_checkpoint(checkpoint).get("hyper_parameters", {}).get("_class_path")
         if found != config.model.class_path:
             raise UserError(f"{path} is a checkpoint of {found}, the config asks for {config.model.class_path}")
+
+    def _parse_ckpt_path(self) -> None:
+        """As Lightning's, for checkpoints of before a class moved too: the model is the checkpoint's."""
+        config = self.config.get(self.config.get("subcommand") or "", {})
+        path = config.get("ckpt_path")
+        if not path or not Path(path).is_file():
+            return
+        hparams = {k: v for k, v in read_checkpoint(Path(path))["hyper_parameters"].items() if k != "_instantiator"}
+        model = {"class_path": hparams.pop("_class_path"), "dict_kwargs": hparams}
+        self.config = self.parser.parse_object({self.config.subcommand: {"model": model}}, self.config)
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; what their constructors refuse is the user's to mend."""

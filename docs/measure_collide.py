@@ -12,10 +12,10 @@ from collections import Counter
 import numpy as np
 
 from cjepa.data.recording import run_episode
-from cjepa.data.store import Episode
-from cjepa.envs.collide import POSITION_TOLERANCE_UNITS, Collide
-from cjepa.envs.collide_policy import CollideBehaviour
-from cjepa.envs.collide_world import POSITION, TABLE_UNITS, VELOCITY, Attribute
+from cjepa.data.store.episode_file import Episode
+from cjepa.envs.collide.env import POSITION_TOLERANCE_UNITS, Collide
+from cjepa.envs.collide.policy import CollideBehaviour
+from cjepa.envs.collide.world import POSITION, TABLE_UNITS, VELOCITY, Attribute
 from cjepa.envs.policies import Policy, StillPolicy
 
 WINDOW_ENV_STEPS = 40

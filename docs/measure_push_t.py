@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from cjepa.data.recording import run_episode
-from cjepa.data.store import Episode
-from cjepa.envs.policies import Policy, PushTBehaviour
-from cjepa.envs.pusht import TABLE_PX, PushT
-from cjepa.planning.demonstrators import SimulatorMPC, block_middle
+from cjepa.data.store.episode_file import Episode
+from cjepa.envs.policies import Policy
+from cjepa.envs.pusht.env import TABLE_PX, PushT
+from cjepa.envs.pusht.policy import PushTBehaviour
+from cjepa.planning.demonstrators.simulator_mpc import SimulatorMPC, block_middle
 
 WINDOW_ENV_STEPS = 25
 WALL_PX = 60.0

@@ -14,10 +14,10 @@ import numpy as np
 from measure_push_t import WINDOW_ENV_STEPS, collect, motion, shares
 from update_results import markdown, write_block
 
-from cjepa.data.store import EpisodeFile
-from cjepa.envs.pusht import TABLE_PX
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.envs.pusht.env import TABLE_PX
 from cjepa.evaluation.intervals import wilson
-from cjepa.planning.demonstrators import SimulatorMPC, block_middle
+from cjepa.planning.demonstrators.simulator_mpc import SimulatorMPC, block_middle
 from cjepa.reporting.records import read_json, write_json
 from cjepa.reporting.tables import seconds_text
 

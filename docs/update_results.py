@@ -11,10 +11,10 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 
+from cjepa.bench.timing import bench_table
 from cjepa.reporting.records import read_json, write_json
 from cjepa.reporting.tables import results_table, seconds_text
-from cjepa.reporting.video import write_png
-from cjepa.studies.bench.timing import bench_table
+from cjepa.reporting.videos import write_png
 
 DOCS = Path(__file__).parent
 README, BENCHMARKS = DOCS.parent / "README.md", DOCS / "benchmarks.md"

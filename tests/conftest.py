@@ -9,11 +9,11 @@ import torch
 
 from cjepa.cli import main
 from cjepa.data.collect import Collection, collect
-from cjepa.data.store import EpisodeFile, EpisodeWriter
-from cjepa.envs.collide_policy import CollideBehaviour
-from cjepa.envs.policies import PushTBehaviour
-from cjepa.envs.pusht import PushT
-from cjepa.tokenizers.cache import TokenizerSpec
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.envs.collide.policy import CollideBehaviour
+from cjepa.envs.pusht.env import PushT
+from cjepa.envs.pusht.policy import PushTBehaviour
+from cjepa.tokenizers.token_files import TokenizerSpec
 
 torch.set_num_threads(1)
 

@@ -6,8 +6,8 @@ import torch
 from cjepa.checkpoints import export_checkpoint, find_checkpoint, read_checkpoint
 from cjepa.cli import main
 from cjepa.errors import UserError
-from cjepa.tokenizers.cache import fingerprint
-from cjepa.tokenizers.patches import PatchTokenizer
+from cjepa.tokenizers.baselines.patches import PatchTokenizer
+from cjepa.tokenizers.token_files import fingerprint
 from cjepa.tokenizers.training import load_tokenizer
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cjepa import cli
 from cjepa.cli import LIGHTNING_VERBS, VERBS, main
-from cjepa.planning.planners import CEM
+from cjepa.planning.planners.cem import CEM
 from tests.conftest import configs, fit
 
 TOKENIZER = configs("pusht/tokenizer.yaml")
@@ -97,10 +97,10 @@ def test_missing_arguments_are_named(verb, refused):
     ("verb", "key", "text"),
     [
         ("collect", "episods", "episods: 3"),
-        ("plan", "iteration", "planner: {class_path: cjepa.planning.planners.CEM, init_args: {iteration: 3}}"),
+        ("plan", "iteration", "planner: {class_path: cjepa.planning.planners.cem.CEM, init_args: {iteration: 3}}"),
         ("fit", "max_step", "trainer: {max_step: 3}"),
         ("fit", "modell", "modell: {lr: 3}"),
-        ("fit", "rate", "model: {class_path: cjepa.world_models.module.WorldModel, init_args: {rate: 3}}"),
+        ("fit", "rate", "model: {class_path: cjepa.world_models.training.WorldModel, init_args: {rate: 3}}"),
     ],
 )
 def test_an_unknown_key_is_named(verb, key, text, refused, tmp_path):

@@ -14,14 +14,14 @@ import gymnasium as gym
 import pytest
 
 from cjepa.cli import main
-from cjepa.data.store import EpisodeFile
+from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.envs.base import ObjectEnv
 from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import SlotMetric
-from cjepa.planning.planners import Planner
+from cjepa.planning.planners.base import Planner
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.world_models.masks import Mask
-from cjepa.world_models.predictor import Predictor
+from cjepa.world_models.predictors.base import Predictor
 from tests.conftest import EXPERIMENTS
 from tests.data.converters.sources import SOURCES
 from tests.test_experiments import ONE_PAIR, TWO_STEPS, data_of

@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from cjepa.cli import VERBS, main
-from cjepa.data.store import EpisodeFile
+from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.evaluation import probes
 from cjepa.studies.study import load_study
 from tests.conftest import EXPERIMENTS
 
 ROOT = EXPERIMENTS.parent
 FILES = sorted(EXPERIMENTS.rglob("*.yaml"))
-TINY_CEM = ["--planner.class_path=cjepa.planning.planners.CEM", "--planner.init_args.num_samples=4"]
+TINY_CEM = ["--planner.class_path=cjepa.planning.planners.cem.CEM", "--planner.init_args.num_samples=4"]
 TINY_CEM += ["--planner.init_args.iterations=1", "--planner.init_args.num_elites=2"]
 ONE_PAIR = ["--pairs=1", "--budget_env_steps=25", *TINY_CEM]
 TWO_STEPS = ["--trainer.max_steps=2", "--trainer.val_check_interval=1", "--trainer.enable_progress_bar=false"]

@@ -9,7 +9,7 @@ import cjepa
 
 PACKAGE = Path(cjepa.__file__).parent
 ORDER = [
-    {"__init__", "types", "errors", "optim", "checkpoints"},
+    {"__init__", "types", "errors", "moved", "command_result", "progress", "optim", "checkpoints"},
     {"envs"},
     {"data"},
     {"tokenizers"},
@@ -18,7 +18,10 @@ ORDER = [
     {"interventions"},
     {"evaluation"},
     {"reporting"},
+    {"artifacts"},
+    {"bench"},
     {"studies"},
+    {"commands"},
 ]
 PRINTING = {"cli.py"}
 MAX_LINES = 400

@@ -13,11 +13,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cjepa.cli import main
-from cjepa.data.clips import VideoClips
-from cjepa.data.store import EpisodeFile
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.video_clips import VideoClips
 from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import every_metric
-from cjepa.tokenizers.cache import encode_clips
+from cjepa.tokenizers.token_files import encode_clips
 from cjepa.tokenizers.training import load_tokenizer
 from tests.conftest import configs, fit
 

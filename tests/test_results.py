@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cjepa.bench.timing import rows_against
 from cjepa.reporting.records import read_json, write_json
-from cjepa.studies.bench.timing import rows_against
 
 DOCS = Path(__file__).parents[1] / "docs"
 

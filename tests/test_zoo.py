@@ -7,10 +7,10 @@ import torch
 
 import cjepa.checkpoints as checkpoints
 from cjepa.cli import main
-from cjepa.data.store import EpisodeFile
+from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.evaluation.metrics import ClipConsistency, ForegroundARI
 from cjepa.tokenizers.base import float_frames
-from cjepa.tokenizers.cache import TokenizerSpec, build_tokenizer
+from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer
 from tests.conftest import configs
 
 SLOTS = ["pusht-slots", "collide-slots"]

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from cjepa.data.parts import ResumableWriter, complete_file, write_part
 from cjepa.data.recording import run_episode
-from cjepa.data.store import Episode, EpisodeFile
+from cjepa.data.store.episode_file import Episode, EpisodeFile
+from cjepa.data.store.parts import ResumableWriter, complete_file, write_part
 from cjepa.data.workers import parallel_map
 from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cjepa.data.episodes import Episodes
-from cjepa.data.store import split_episodes
-from cjepa.data.verify import corrupted_episodes
+from cjepa.data.store.episode_file import split_episodes
+from cjepa.data.store.episodes import Episodes
+from cjepa.data.store.verify import corrupted_episodes
 from cjepa.errors import UserError
 
 SPLIT_SHARES = (0.9, 0.05, 0.05)

@@ -8,7 +8,7 @@ from gymnasium.envs.registration import register, registry
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 
-_ENVIRONMENTS = {"cjepa/PushT-v0": "cjepa.envs.pusht:PushT", "cjepa/Collide-v0": "cjepa.envs.collide:Collide"}
+_ENVIRONMENTS = {"cjepa/PushT-v0": "cjepa.envs.pusht.env:PushT", "cjepa/Collide-v0": "cjepa.envs.collide.env:Collide"}
 for _env_id, _entry_point in _ENVIRONMENTS.items():
     if _env_id not in registry:
         register(id=_env_id, entry_point=_entry_point)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from cjepa.data.episodes import Episodes
+from cjepa.data.store.episodes import Episodes
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.planning.agents import Agent, Situation

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, one_hot, pad
 
-from cjepa.data.store import EpisodeFile
-from cjepa.envs.collide_world import SHAPE_NAMES
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.envs.collide.world import SHAPE_NAMES
 from cjepa.evaluation.intervals import Interval, bootstrap
 from cjepa.evaluation.metrics import contingency, overlaps
 

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from cjepa.types import Clip
-from cjepa.world_models.module import WorldModel
+from cjepa.world_models.training import WorldModel
 
 
 class RolloutErrors(NamedTuple):

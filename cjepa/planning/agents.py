@@ -9,11 +9,11 @@ from torch import Tensor
 
 from cjepa.envs.base import ObjectEnv
 from cjepa.planning.objectives import Objective
-from cjepa.planning.planners import Planner
+from cjepa.planning.planners.base import Planner
 from cjepa.tokenizers.base import Tokenizer
-from cjepa.tokenizers.cache import encode_clips
+from cjepa.tokenizers.token_files import encode_clips
 from cjepa.types import Clip, Plan, Rollout
-from cjepa.world_models.module import WorldModel, repeat_clip
+from cjepa.world_models.training import WorldModel, repeat_clip
 
 _ROLLOUT_CELLS = 16_000  # sequences x entities in one forward pass: activations then stay near the caches
 

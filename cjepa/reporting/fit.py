@@ -13,14 +13,14 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from torch.utils.data import DataLoader
 
-from cjepa.data.clips import VideoClips
+from cjepa.data.video_clips import VideoClips
 from cjepa.evaluation.hiding import measure_hiding, num_hiding_frames
 from cjepa.evaluation.intervals import bootstrap
 from cjepa.evaluation.metrics import SlotConsistency, every_metric
 from cjepa.evaluation.probes import questions, read_bodies, run_probes
 from cjepa.evaluation.rollouts import rollout_errors
 from cjepa.evaluation.tokens import measure, num_frames
-from cjepa.reporting.progress import ProgressBar
+from cjepa.progress import ProgressBar
 from cjepa.reporting.records import (
     TEST_RESULTS,
     describe,
@@ -32,7 +32,7 @@ from cjepa.reporting.records import (
 )
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.scoring import ScoredTokenizer
-from cjepa.world_models.module import WorldModel
+from cjepa.world_models.training import WorldModel
 
 
 class MetricsFile(CSVLogger):

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from cjepa.checkpoints import load_module, read_checkpoint
-from cjepa.data.shards import open_episodes
 from cjepa.data.splits import SPLIT_SEED, SPLIT_SHARES
-from cjepa.data.store import split_episodes
+from cjepa.data.store.episode_file import split_episodes
+from cjepa.data.store.shards import open_episodes
 from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
@@ -20,13 +20,13 @@ from cjepa.evaluation.control import Pair, Pairs, Trials, draw_pairs, run_trials
 from cjepa.evaluation.intervals import bootstrap, wilson
 from cjepa.planning.agents import Agent, RandomAgent, SimulatorAgent, Situation, WorldModelAgent
 from cjepa.planning.objectives import Objective
-from cjepa.planning.planners import Planner
+from cjepa.planning.planners.base import Planner
 from cjepa.reporting.records import describe, interval_row, result_row, write_json, write_run_record
-from cjepa.reporting.video import overlay_masks, side_by_side, write_video
+from cjepa.reporting.videos import overlay_masks, side_by_side, write_video
 from cjepa.tokenizers.base import check_environment
-from cjepa.tokenizers.cache import TokenizerSpec, build_tokenizer, device_of, encode_clips, fingerprint
+from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer, device_of, encode_clips, fingerprint
 from cjepa.types import to_byte_pixels
-from cjepa.world_models.module import WorldModel
+from cjepa.world_models.training import WorldModel
 
 _LATENCY_CALLS = 3
 _VIDEO_FPS = 8

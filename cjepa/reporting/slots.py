@@ -11,10 +11,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from cjepa.data.clips import VideoClips, VideoDataset
+from cjepa.data.video_clips import VideoClips, VideoDataset
 from cjepa.evaluation.metrics import adjusted_rand, contingency
 from cjepa.evaluation.tokens import EncodedClips, encode_dataset, spread
-from cjepa.reporting.video import SLOT_COLOURS, contact_sheet, gif, overlay_masks, side_by_side, write_png, write_video
+from cjepa.reporting.videos import SLOT_COLOURS, contact_sheet, gif, overlay_masks, side_by_side, write_png, write_video
 from cjepa.tokenizers.scoring import Encoded, ScoredTokenizer
 from cjepa.types import VideoBatch, to_byte_pixels
 

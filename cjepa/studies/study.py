@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import yaml
 
 from cjepa import __version__
-from cjepa.data.parts import PARTS
+from cjepa.command_result import CommandResult
+from cjepa.data.store.parts import PARTS
 from cjepa.errors import UserError
 from cjepa.reporting.records import TEST_RESULTS, peak_memory_mb, read_json, write_json
 from cjepa.reporting.report import build_report
 from cjepa.reporting.tables import results_table
-from cjepa.studies.done import Done
 
 _REFERENCE = re.compile(r"\$\{([\w-]+)\}")
 _STAGE_KEYS = {"command", "positional", "configs", "args"}
@@ -89,7 +89,9 @@ def load_study(path: Path) -> Study:
     return Study(content["name"], content.get("description", ""), stages)
 
 
-def run_study(path: Path, root: Path, execute: Callable[[list[str]], Done], say: Callable[[str], None]) -> Done:
+def run_study(
+    path: Path, root: Path, execute: Callable[[list[str]], CommandResult], say: Callable[[str], None]
+) -> CommandResult:
     """Run what is not done yet, gather the results, write the report.
 
     Args:
@@ -130,10 +132,12 @@ def run_study(path: Path, root: Path, execute: Callable[[list[str]], Done], say:
         f"results: {home / 'results.json'}",
         f"report: {report}",
     ]
-    return Done(lines, results_table(rows))
+    return CommandResult(lines, results_table(rows))
 
 
-def _run_stage(stage: Stage, folder: Path, key: str, argv: list[str], execute: Callable[[list[str]], Done]) -> dict:
+def _run_stage(
+    stage: Stage, folder: Path, key: str, argv: list[str], execute: Callable[[list[str]], CommandResult]
+) -> dict:
     _prepare(folder, key)
     started = time.time()
     try:

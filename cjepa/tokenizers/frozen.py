@@ -2,8 +2,8 @@
 
 from torchmetrics import Metric
 
-from cjepa.tokenizers.cache import build_tokenizer, tokenizer_spec
 from cjepa.tokenizers.scoring import ScoredTokenizer
+from cjepa.tokenizers.token_files import build_tokenizer, tokenizer_spec
 
 
 class FrozenTokenizer(ScoredTokenizer):
@@ -11,7 +11,7 @@ class FrozenTokenizer(ScoredTokenizer):
 
     Args:
         source: a run folder, a checkpoint or ``zoo:NAME``; ``oracle``, ``oracle:D`` or ``dino:SOURCE``, see
-            :class:`~cjepa.tokenizers.cache.TokenizerSpec`.
+            :class:`~cjepa.tokenizers.token_files.TokenizerSpec`.
         metrics: see :class:`~cjepa.tokenizers.scoring.ScoredTokenizer`.
         patch_grid: g for a g x g grid of its encoder's features instead of its tokens; 0 for the tokens.
     """

@@ -10,7 +10,7 @@ from torchmetrics import Metric, MetricCollection
 
 from cjepa.errors import UserError
 from cjepa.tokenizers.base import Tokenizer, check_environment, float_frames
-from cjepa.tokenizers.initialisers import hints_from_labels
+from cjepa.tokenizers.baselines.initialisers import hints_from_labels
 from cjepa.types import Tokens, VideoBatch
 
 

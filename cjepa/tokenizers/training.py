@@ -8,6 +8,7 @@ from torchmetrics import Metric
 
 from cjepa.checkpoints import load_module, read_checkpoint
 from cjepa.errors import UserError
+from cjepa.moved import original
 from cjepa.optim import adamw_with_warmup_cosine
 from cjepa.tokenizers.base import TrainableTokenizer, float_frames
 from cjepa.tokenizers.scoring import Encoded, ScoredTokenizer
@@ -92,7 +93,8 @@ class TokenizerTraining(ScoredTokenizer):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.tokenizer.env_id = checkpoint.get("env_id")
-        self.tokenizer.options = json.dumps(checkpoint["hyper_parameters"]["tokenizer"], sort_keys=True, default=str)
+        options = original(checkpoint["hyper_parameters"]["tokenizer"])  # a moved class makes the same tokens
+        self.tokenizer.options = json.dumps(options, sort_keys=True, default=str)
 
 
 def load_tokenizer(checkpoint: Path) -> TrainableTokenizer:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from cjepa.data.collect import Collection, collect
-from cjepa.data.store import EpisodeFile
-from cjepa.envs.policies import PushTBehaviour
-from cjepa.envs.pusht import PushT
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.envs.pusht.env import PushT
+from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.errors import UserError
 from tests.conftest import ignore_progress
 

@@ -14,10 +14,10 @@ import pytest
 
 from cjepa.cli import main
 from cjepa.data.collect import Collection, collect
-from cjepa.data.parts import read_part
-from cjepa.data.store import EpisodeFile
-from cjepa.data.verify import verify_data
-from cjepa.envs.policies import PushTBehaviour
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.parts import read_part
+from cjepa.data.store.verify import verify_data
+from cjepa.envs.pusht.policy import PushTBehaviour
 from tests.conftest import configs, ignore_progress
 
 PROGRAM = [sys.executable, "-m", "cjepa.cli"]
@@ -27,7 +27,7 @@ LIBRARY = """
 import sys
 from pathlib import Path
 from cjepa.data.collect import Collection, collect
-from cjepa.envs.policies import PushTBehaviour
+from cjepa.envs.pusht.policy import PushTBehaviour
 if __name__ == "__main__":
     job = Collection("cjepa/PushT-v0", PushTBehaviour(), 60, 40, seed=3)
     collect(job, Path(sys.argv[2]), {}, int(sys.argv[1]), lambda *_: None)
@@ -137,7 +137,7 @@ def test_a_kill_between_the_last_two_steps(tmp_path, monkeypatch):
     job = Collection("cjepa/PushT-v0", PushTBehaviour(), 3, 5, seed=0)
     out = tmp_path / "a.h5"
     with monkeypatch.context() as patched:
-        patched.setattr("cjepa.data.parts._discard", lambda *_: None)
+        patched.setattr("cjepa.data.store.parts._discard", lambda *_: None)
         file = collect(job, out, {}, 1, ignore_progress)
     assert len(parts_of(out)) == 3
     assert collect(job, out, {}, 1, ignore_progress).fingerprint == file.fingerprint

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from cjepa.cli import main
-from cjepa.data.clips import VideoClips
-from cjepa.data.episodes import DamagedEpisode
-from cjepa.data.modules import TokenClips
 from cjepa.data.splits import used_episodes
-from cjepa.data.store import EpisodeFile
-from cjepa.data.verify import verify_data
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episodes import DamagedEpisode
+from cjepa.data.store.verify import verify_data
+from cjepa.data.token_clips import TokenClips
+from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
 from cjepa.reporting.records import read_json
 from tests.conftest import NUM_EPISODES, configs, fit, ignore_progress

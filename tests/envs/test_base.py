@@ -6,7 +6,7 @@ from gymnasium.utils.env_checker import check_env
 
 from cjepa.envs import make_env as make_by_id
 from cjepa.envs.base import ObjectEnv
-from cjepa.envs.collide import Collide
+from cjepa.envs.collide.env import Collide
 from cjepa.errors import UserError
 from tests.contracts import build, concrete_subclasses
 from tests.envs.replay import actions_of, replay

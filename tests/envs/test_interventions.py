@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from cjepa.data.recording import resimulate, run_episode
-from cjepa.data.store import Episode
-from cjepa.envs.collide import Collide
-from cjepa.envs.collide_policy import CollideBehaviour
-from cjepa.envs.collide_world import POSITION, VELOCITY, Attribute
+from cjepa.data.store.episode_file import Episode
+from cjepa.envs.collide.env import Collide
+from cjepa.envs.collide.policy import CollideBehaviour
+from cjepa.envs.collide.world import POSITION, VELOCITY, Attribute
 from cjepa.envs.interventions import KINDS, Intervention
 from cjepa.envs.policies import StillPolicy
 from cjepa.errors import UserError

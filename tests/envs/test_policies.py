@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from cjepa.envs.base import ObjectEnv
-from cjepa.envs.collide import Collide
-from cjepa.envs.collide_policy import CollideBehaviour
-from cjepa.envs.policies import Policy, PushTBehaviour, StillPolicy
-from cjepa.envs.pusht import PushT
+from cjepa.envs.collide.env import Collide
+from cjepa.envs.collide.policy import CollideBehaviour
+from cjepa.envs.policies import Policy, StillPolicy
+from cjepa.envs.pusht.env import PushT
+from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.errors import UserError
 from tests.contracts import concrete_subclasses
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.data.store import EpisodeFile, EpisodeWriter
-from cjepa.envs.pusht import PushT
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.evaluation.control import Pair, draw_pairs, run_trials
 from cjepa.planning.agents import Agent, RandomAgent

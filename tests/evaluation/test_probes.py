@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.data.store import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.evaluation import probes
 from cjepa.evaluation.probes import (
     Bodies,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.data.clips import VideoClips
-from cjepa.data.store import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.video_clips import VideoClips
 from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import EffectiveRank, ForegroundARI, every_metric
 from cjepa.evaluation.probes import read_bodies, run_probes

@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.envs.pusht import PushT
+from cjepa.envs.pusht.env import PushT
 from cjepa.planning.agents import RandomAgent, SimulatorAgent, Situation, WorldModelAgent
 from cjepa.planning.objectives import LastStepMSE
-from cjepa.planning.planners import CEM
+from cjepa.planning.planners.cem import CEM
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.oracle import OracleTokenizer
-from cjepa.tokenizers.slots import SlotTokenizer
-from cjepa.tokenizers.starts import LearnedStart
+from cjepa.tokenizers.slots.starts import LearnedStart
+from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
 from cjepa.world_models.masks import ObjectMask
-from cjepa.world_models.module import WorldModel
-from cjepa.world_models.predictor import EntityTransformer
+from cjepa.world_models.predictors.entity_transformer import EntityTransformer
+from cjepa.world_models.training import WorldModel
 from tests.contracts import stirred
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -15,11 +15,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cjepa.cli import main
-from cjepa.data.modules import TokenClips
-from cjepa.data.store import EpisodeFile
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.token_clips import TokenClips
 from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import Clip
-from cjepa.world_models.module import WorldModel
+from cjepa.world_models.training import WorldModel
 from tests.conftest import configs, fit
 
 WORLD_MODEL = configs("pusht/cjepa.yaml", "smoke/world_model.yaml")

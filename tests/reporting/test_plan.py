@@ -10,10 +10,10 @@ import torch
 from cjepa.cli import main
 from cjepa.errors import UserError
 from cjepa.planning.objectives import LastStepMSE
-from cjepa.planning.planners import CEM
+from cjepa.planning.planners.cem import CEM
 from cjepa.reporting import plan
 from cjepa.reporting.plan import PlanJob, load_world_model, plan_baselines, plan_model
-from cjepa.tokenizers.cache import build_tokenizer
+from cjepa.tokenizers.token_files import build_tokenizer
 from tests.conftest import configs, fit, ignore_progress
 
 PAIRS = 3

@@ -9,7 +9,7 @@ from cjepa.errors import UserError
 from cjepa.reporting import figures, report
 from cjepa.reporting.records import write_json, write_run_record
 from cjepa.reporting.style import spread, to_svg
-from cjepa.reporting.video import write_png, write_video
+from cjepa.reporting.videos import write_png, write_video
 
 METRICS = """epoch,step,train/loss,train/future,val/loss,val/rollout_error@1,val/fg_ari
 0,9,0.5,0.4,,,

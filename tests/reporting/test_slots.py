@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.data.clips import VideoClips
+from cjepa.data.video_clips import VideoClips
 from cjepa.reporting.slots import (
     ClipView,
     Failure,
@@ -16,7 +16,7 @@ from cjepa.reporting.slots import (
     view_clips,
     worst_clips,
 )
-from cjepa.reporting.video import SLOT_COLOURS
+from cjepa.reporting.videos import SLOT_COLOURS
 from cjepa.tokenizers.scoring import Encoded
 from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import VideoBatch

@@ -10,8 +10,8 @@ import yaml
 
 import cjepa.studies.study as study_module
 from cjepa.cli import execute, main
+from cjepa.command_result import CommandResult
 from cjepa.errors import UserError
-from cjepa.studies.done import Done
 from cjepa.studies.study import load_study, run_study
 from tests.conftest import EXPERIMENTS, ignore_progress
 
@@ -46,7 +46,7 @@ class Study:
     def new(self) -> list[str]:
         return [argv[-1] for argv in self.ran]
 
-    def execute(self, argv: list[str]) -> Done:
+    def execute(self, argv: list[str]) -> CommandResult:
         # the stage is the one whose stage.json was just begun
         begun = [p.parent for p in (self.root / "toy").glob("*/stage.json") if "seconds" not in p.read_text()]
         (folder,) = begun
@@ -56,7 +56,7 @@ class Study:
             raise self.failing[folder.name]
         row = {"metric": "success", "model": folder.name, "value": 0.5, "low": 0.1, "high": 0.9, "n": 4, "unit": "rate"}
         (folder / "results.json").write_text(json.dumps([row]))
-        return Done([])
+        return CommandResult([])
 
     def folder(self, name: str) -> Path:
         return self.root / "toy" / name

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from cjepa.bench.readers import READERS, ReadJob
 from cjepa.cli import main
-from cjepa.data.store import EpisodeFile
-from cjepa.studies.bench.readers import READERS, ReadJob
+from cjepa.data.store.episode_file import EpisodeFile
 from tests.conftest import NUM_EPISODES
 
 pytest.importorskip("stable_worldmodel", reason="the extra `swm` is not installed")

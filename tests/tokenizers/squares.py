@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from cjepa.tokenizers.slots import SlotTokenizer
-from cjepa.tokenizers.starts import SeededStart
+from cjepa.tokenizers.slots.starts import SeededStart
+from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
 
 SIZE, SIDE = 64, 8  # pixels; squares cover whole cells of 4 x 4, and are as large as the bodies of Collide
 COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.envs.pusht import PushT
+from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.tokenizers.base import Tokenizer, TrainableTokenizer, cell_centres, centroids, float_frames
+from cjepa.tokenizers.baselines.initialisers import ConditionedSlots, GaussianSlots, Initialiser, LearnedSlots
 from cjepa.tokenizers.features import ConvFeatures
-from cjepa.tokenizers.initialisers import ConditionedSlots, GaussianSlots, Initialiser, LearnedSlots
-from cjepa.tokenizers.slots import SlotTokenizer
-from cjepa.tokenizers.starts import LearnedStart, SeededStart, Start
+from cjepa.tokenizers.slots.starts import LearnedStart, SeededStart, Start
+from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
 from cjepa.types import Tokens, to_float_pixels
 from tests.contracts import build, concrete_subclasses
 

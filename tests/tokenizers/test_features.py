@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from cjepa.errors import UserError
+from cjepa.tokenizers.baselines.initialisers import LearnedSlots
+from cjepa.tokenizers.baselines.patches import PatchTokenizer
+from cjepa.tokenizers.baselines.videosaur import VideoSAUR
 from cjepa.tokenizers.features import ConvFeatures, DinoV2Features, FeatureEncoder
-from cjepa.tokenizers.initialisers import LearnedSlots
-from cjepa.tokenizers.patches import PatchTokenizer
-from cjepa.tokenizers.videosaur import VideoSAUR
 from tests.conftest import save_dinov2
 
 

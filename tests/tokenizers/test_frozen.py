@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from cjepa.cli import main
-from cjepa.data.clips import VideoClips
+from cjepa.data.video_clips import VideoClips
 from cjepa.evaluation import probes
 from cjepa.evaluation.tokens import measure
-from cjepa.tokenizers.cache import TokenizerSpec, build_tokenizer
 from cjepa.tokenizers.scoring import ScoredTokenizer
+from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer
 from tests.conftest import configs, ignore_progress
 
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.callbacks", "[]"]

@@ -6,10 +6,10 @@ import math
 import pytest
 import torch
 
-from cjepa.data.store import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.errors import UserError
-from cjepa.tokenizers.cache import TokenizerSpec, build_tokenizer, fingerprint, tokenize, tokenizer_spec
 from cjepa.tokenizers.oracle import OracleTokenizer
+from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer, fingerprint, tokenize, tokenizer_spec
 from tests.conftest import ignore_progress
 
 ATTRIBUTES = ("x", "angle", "vx")

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from cjepa.data.clips import VideoClips
+from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
 from cjepa.evaluation.metrics import ForegroundARI
-from cjepa.tokenizers.cache import encode_clips, fingerprint
-from cjepa.tokenizers.slots import SlotTokenizer
-from cjepa.tokenizers.starts import LearnedStart
+from cjepa.tokenizers.slots.starts import LearnedStart
+from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
+from cjepa.tokenizers.token_files import encode_clips, fingerprint
 from cjepa.tokenizers.training import TokenizerTraining, load_tokenizer
 from cjepa.types import VideoBatch, to_float_pixels
 

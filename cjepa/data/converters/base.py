@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 import cjepa.data.converters as package
-from cjepa.data.store import Episode, EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import Episode, EpisodeFile, EpisodeWriter
 from cjepa.errors import UserError
 
 _ONE_NUMBER = ("reward", "terminated")

@@ -14,7 +14,7 @@ import numpy as np
 
 from cjepa.data.converters.base import Converter
 from cjepa.data.converters.video import VideoReader
-from cjepa.data.store import Episode
+from cjepa.data.store.episode_file import Episode
 from cjepa.errors import UserError
 
 FRAMES = 128

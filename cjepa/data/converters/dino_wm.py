@@ -11,7 +11,7 @@ import torch
 from cjepa.data.converters.base import Converter
 from cjepa.data.converters.unpickle import StoredArray, load_pickle
 from cjepa.data.converters.video import VideoReader
-from cjepa.data.store import Episode
+from cjepa.data.store.episode_file import Episode
 from cjepa.errors import UserError
 
 ACTION_PX = 100.0

@@ -8,7 +8,7 @@ import hdf5plugin  # noqa: F401  (filters that such files may use)
 import numpy as np
 
 from cjepa.data.converters.base import Converter, resize_images
-from cjepa.data.store import FORMATS, Episode
+from cjepa.data.store.episode_file import FORMATS, Episode
 from cjepa.errors import UserError
 
 INDEX = ("ep_len", "ep_offset")

@@ -8,7 +8,7 @@ import numpy as np
 from cjepa.data.converters.base import Converter
 from cjepa.data.converters.swm_hdf5 import SwmHDF5
 from cjepa.data.converters.tables import BATCH_ROWS, RowReader, clear_errors, images, numbers, optional
-from cjepa.data.store import Episode
+from cjepa.data.store.episode_file import Episode
 from cjepa.errors import UserError
 
 _EPISODE, _STEP = "episode_idx", "step_idx"

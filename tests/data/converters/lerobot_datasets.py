@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cjepa.reporting.video import write_video
+from cjepa.reporting.videos import write_video
 from tests.data.converters.episodes import FPS, SIZE, an_episode
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from cjepa.cli import main
 from cjepa.data.converters.base import Converter, convert, converters, open_source, resize_images
-from cjepa.data.store import EpisodeFile, EpisodeWriter
-from cjepa.data.verify import verify_data
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.verify import verify_data
 from cjepa.errors import UserError
 from tests.conftest import ignore_progress
 from tests.contracts import concrete_subclasses

@@ -8,8 +8,8 @@ import pytest
 
 from cjepa.cli import main
 from cjepa.data.converters.base import convert, open_source
-from cjepa.data.modules import TokenClips
-from cjepa.data.store import EpisodeFile
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.token_clips import TokenClips
 from cjepa.errors import UserError
 from tests.conftest import configs, fit, ignore_progress
 from tests.data.converters.episodes import an_episode

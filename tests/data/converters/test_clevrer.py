@@ -8,7 +8,7 @@ from cjepa.data.converters.base import convert, open_source
 from cjepa.data.converters.clevrer import ATTRIBUTES, Clevrer
 from cjepa.errors import UserError
 from cjepa.evaluation.probes import read_bodies
-from cjepa.reporting.video import write_video
+from cjepa.reporting.videos import write_video
 from tests.conftest import ignore_progress
 from tests.data.converters.episodes import frames
 from tests.data.converters.sources import clevrer, clevrer_annotation

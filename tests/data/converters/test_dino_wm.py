@@ -8,8 +8,8 @@ import torch
 
 from cjepa.cli import main
 from cjepa.data.converters.base import convert, open_source
-from cjepa.data.store import EpisodeFile
-from cjepa.envs.pusht import PushT
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from tests.conftest import ignore_progress
 from tests.data.converters.episodes import an_episode

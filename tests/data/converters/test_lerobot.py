@@ -6,9 +6,9 @@ import pytest
 
 from cjepa.cli import main
 from cjepa.data.converters.base import convert, open_source
-from cjepa.data.store import EpisodeFile
+from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.errors import UserError
-from cjepa.reporting.video import write_video
+from cjepa.reporting.videos import write_video
 from tests.conftest import ignore_progress
 from tests.data.converters.episodes import FPS, an_episode, frames
 from tests.data.converters.lerobot_datasets import lerobot_v2, lerobot_v3

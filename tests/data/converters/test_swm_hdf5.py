@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from cjepa.data.converters.base import convert, open_source
-from cjepa.data.store import EpisodeFile
+from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.errors import UserError
 from tests.conftest import ignore_progress
 from tests.data.converters.episodes import an_episode

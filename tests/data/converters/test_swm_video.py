@@ -7,7 +7,7 @@ import pytest
 from cjepa.data.converters.base import convert, open_source
 from cjepa.data.converters.swm_video import NpzRows
 from cjepa.errors import UserError
-from cjepa.reporting.video import write_video
+from cjepa.reporting.videos import write_video
 from tests.conftest import ignore_progress
 from tests.data.converters.episodes import FPS, an_episode, frames
 from tests.data.converters.sources import swm_video

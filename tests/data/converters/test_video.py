@@ -8,7 +8,7 @@ import pytest
 from cjepa.data.converters.base import resize_images
 from cjepa.data.converters.video import VideoReader
 from cjepa.errors import UserError
-from cjepa.reporting.video import write_video
+from cjepa.reporting.videos import write_video
 from tests.data.converters.episodes import frames
 
 

@@ -1,0 +1,1 @@
+"""What users look at and pass on: inspect, verify, preview, export."""

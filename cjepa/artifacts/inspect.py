@@ -1,0 +1,131 @@
+"""What a file or a folder is, in a few lines."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from cjepa.checkpoints import WEIGHTS, find_checkpoint, read_checkpoint
+from cjepa.data.store.episodes import DamagedEpisode, Episodes
+from cjepa.data.store.parts import PARTS
+from cjepa.data.store.shards import ShardedEpisodes, open_episodes, shard_paths
+from cjepa.errors import UserError
+from cjepa.reporting.records import read_json
+
+_RANGE = ("min", "mean", "max")
+_SAMPLED_BYTES = 64e6  # of a column, and so of memory
+
+
+def kind_of(path: Path) -> Literal["data", "checkpoint", "run", "study"]:
+    """What there is: episodes or tokens in a file, a folder or a glob; a checkpoint or zoo:NAME; a run or a study.
+
+    Raises:
+        UserError: a folder of something else.
+    """
+    if path.suffix == ".ckpt" or path.name == WEIGHTS or (path / WEIGHTS).is_file() or str(path).startswith("zoo:"):
+        return "checkpoint"
+    if not path.is_dir() or path.suffix == PARTS:
+        return "data"
+    for name, kind in (("run.json", "run"), ("study.json", "study")):
+        if (path / name).is_file():
+            return kind
+    if any(path.glob("*.h5")):
+        return "data"
+    raise UserError(
+        f"{path}: no run.json, study.json or .h5 files in it; expected a run folder, a study folder, a data set, "
+        "an .h5 file or a .ckpt file"
+    )
+
+
+def inspect_path(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Facts, and for each column of data its name, dtype, shape and range, see :func:`column_table`.
+
+    Raises:
+        UserError: nothing is there, or nothing that this project knows.
+    """
+    kind = kind_of(path)
+    if kind == "checkpoint":
+        return _checkpoint_facts(find_checkpoint(str(path))), []
+    if kind == "run":
+        return _run_facts(path), []
+    if kind == "study":
+        return {"folder": str(path), **read_json(path / "study.json")}, []
+    episodes = open_episodes(path)
+    rows = _sampled_rows(episodes)
+    columns = [
+        {"column": name, "dtype": str(dtype), "shape": list(shape), **_range(episodes, name, rows)}
+        for name, (shape, dtype) in sorted(episodes.columns.items())
+    ]
+    return _data_facts(episodes) | {"ranges_are_of_the_first_rows": rows}, columns
+
+
+def column_table(columns: list[dict[str, Any]]) -> list[list[str]]:
+    """The columns as texts, header first; nothing of nothing."""
+    rows = [
+        [column["column"], column["dtype"], " x ".join(map(str, column["shape"]))]
+        + ["damaged" if column["damaged"] else _short(column[name]) for name in _RANGE]
+        for column in columns
+    ]
+    return [["column", "dtype", "shape", *_RANGE], *rows] if rows else []
+
+
+def _data_facts(episodes: Episodes) -> dict[str, Any]:
+    facts = {key: _parsed(value) for key, value in episodes.attributes.items()}
+    if isinstance(episodes, ShardedEpisodes):
+        facts["files"] = {str(shard.path): len(shard) for shard in episodes.shards}
+    size = sum(file.stat().st_size for file in shard_paths(episodes.path))
+    facts |= {"episodes": len(episodes), "env_steps": episodes.env_steps, "megabytes": round(size / 1e6, 1)}
+    for name, extreme in (("shortest", min), ("longest", max)):
+        facts[f"{name}_episode_env_steps"] = extreme(episodes.lengths.tolist(), default=None)
+    return facts
+
+
+def _sampled_rows(episodes: Episodes) -> int:
+    """How many first rows the ranges are of: enough to see a wrong unit, and quick on a large file."""
+    row_bytes = [dtype.itemsize * math.prod(shape[1:]) for shape, dtype in episodes.columns.values()]
+    return min(episodes.env_steps, max(1, int(_SAMPLED_BYTES / max([1, *row_bytes]))))
+
+
+def _range(episodes: Episodes, column: str, rows: int) -> dict[str, float | None]:
+    nothing = dict.fromkeys(_RANGE)
+    try:
+        values = episodes.read(column, 0, rows)
+    except DamagedEpisode:
+        return {**nothing, "damaged": True}
+    if not values.size:
+        return {**nothing, "damaged": False}
+    mean = values.mean(dtype=np.float64)  # adds up as float64, without a copy of all values
+    return {"min": values.min().item(), "mean": mean.item(), "max": values.max().item(), "damaged": False}
+
+
+def _short(number: float | None) -> str:
+    return "-" if number is None else f"{number:.4g}"
+
+
+def _run_facts(folder: Path) -> dict[str, Any]:
+    facts = read_json(folder / "run.json")
+    checkpoints = sorted(path.name for path in folder.glob("checkpoints/*.ckpt"))
+    return {"folder": str(folder), "checkpoints": checkpoints, **facts}
+
+
+def _checkpoint_facts(path: Path) -> dict[str, Any]:
+    content = read_checkpoint(path)
+    weights = [value for value in content["state_dict"].values() if isinstance(value, torch.Tensor)]
+    return {
+        "checkpoint": str(path),
+        "class": content["hyper_parameters"].get("_class_path"),
+        "values": sum(value.numel() for value in weights),
+        "optimizer_steps": content["global_step"],
+        "tokens_fingerprint": content.get("tokens_fingerprint"),
+        "tokenizer": content.get("tokenizer"),
+    }
+
+
+def _parsed(value: Any) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) and value[:1] in "{[" else value
+    except json.JSONDecodeError:
+        return value

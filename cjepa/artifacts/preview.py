@@ -1,0 +1,249 @@
+"""A look at data and runs: a sheet of frames and a video of a few episodes, with masks or slots where there are any."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from cjepa.artifacts.inspect import kind_of
+from cjepa.checkpoints import config_of, find_checkpoint, load_module, read_checkpoint
+from cjepa.data.store.episodes import Episodes
+from cjepa.data.store.shards import open_episodes
+from cjepa.data.video_clips import VideoClips
+from cjepa.errors import UserError
+from cjepa.reporting.records import read_json, replacing
+from cjepa.reporting.slots import clip_video, view_clips
+from cjepa.reporting.style import new_figure, style
+from cjepa.reporting.videos import contact_sheet, overlay_masks, side_by_side, write_png, write_video
+from cjepa.tokenizers.base import Tokenizer, check_environment
+from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer, fingerprint
+from cjepa.tokenizers.training import TokenizerTraining
+from cjepa.types import to_byte_pixels
+
+_FRAMES_A_ROW = 8
+_MAX_ENV_STEPS = 300  # of an episode in a video
+_TILE_PIXELS = 128
+_SLOW_FPS = 10
+_OPACITY = 0.8
+_TICKS = 8
+_TOKENIZER = TokenizerTraining.__name__
+
+Video = np.ndarray
+"""uint8 (T, Y, X, 3)."""
+
+
+def preview_path(
+    path: Path, out: Path, episodes: int, seed: int, on_progress: Callable[[int], None], data: str | None = None
+) -> list[Path]:
+    """Draw a sheet and a video of a few random episodes.
+
+    Args:
+        path: episodes or tokens; a tokenizer: run folder, checkpoint or ``zoo:NAME``; any other run or study has made
+            its own pictures.
+        out: folder for ``sheet.png`` and ``episodes.mp4``.
+        episodes: how many; of a tokenizer's run, as many held-out clips.
+        seed: which.
+        on_progress: called with the number of episodes just drawn.
+        data: episodes to show to a tokenizer; default those that it was trained on, of which held-out ones are taken.
+
+    Returns:
+        The files there are to look at.
+
+    Raises:
+        UserError: there is nothing to draw.
+    """
+    kind = kind_of(path)
+    if kind == "checkpoint" or kind == "run" and _is_tokenizer(path):
+        return _preview_tokenizer(path, data, out, episodes, seed, on_progress)
+    if data:
+        raise UserError(f"{path}: no tokenizer, to which alone other episodes can be shown; leave out --data")
+    if kind in ("run", "study"):
+        return _what_is_there(path)
+    return _preview_episodes(open_episodes(path), out, episodes, seed, on_progress)
+
+
+def _is_tokenizer(run: Path) -> bool:
+    """Whether it was trained here: a mere test of one has made its pictures."""
+    is_tokenizer = read_json(run / "run.json")["model"].get("class") == _TOKENIZER
+    return is_tokenizer and (run / "checkpoints").is_dir()
+
+
+def _preview_episodes(
+    data: Episodes, out: Path, count: int, seed: int, on_progress: Callable[[int], None]
+) -> list[Path]:
+    picks = _pick(np.flatnonzero(data.lengths > 0), count, seed)
+    if "tokens" in data.columns:
+        return _preview_tokens(data, out, picks, on_progress)
+    data.require("pixels")
+    panels = []
+    for index in picks:
+        panels.append(_episode_panels(data, index))
+        on_progress(1)
+    return _write(out, data, picks, panels)
+
+
+def _pick(candidates: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Different ones, in their order."""
+    if not len(candidates):
+        raise UserError("there is no episode to look at")
+    return np.sort(np.random.default_rng(seed).choice(candidates, min(count, len(candidates)), replace=False))
+
+
+def _rows(data: Episodes, index: int, column: str) -> np.ndarray:
+    start = int(data.offsets[index])
+    return data.read(column, start, start + min(int(data.lengths[index]), _MAX_ENV_STEPS))
+
+
+def _episode_panels(data: Episodes, index: int) -> dict[str, Video]:
+    frames = _rows(data, index, "pixels")
+    if "masks" not in data.columns:
+        return {"frames": frames}
+    labels_TYX = _rows(data, index, "masks")
+    objects_K11 = np.arange(1, max(int(labels_TYX.max()), 1) + 1)[:, None, None]
+    return {"frames": frames, "masks": overlay_masks(frames, labels_TYX[:, None] == objects_K11, _OPACITY)}
+
+
+def _preview_tokens(data: Episodes, out: Path, picks: np.ndarray, on_progress: Callable[[int], None]) -> list[Path]:
+    """What the stored tokens decode to, beside the frames that they were made of; else their values over time."""
+    tokenizer, source = _tokenizer_of(data), _source_of(data)
+    panels = []
+    for index in picks:
+        decoded = None if tokenizer is None else _decoded(tokenizer, data, index)
+        if decoded is None:
+            return [_write_values(out / "tokens.png", data, picks, on_progress)]
+        frames = {} if source is None else {"frames": _rows(source, index, "pixels")}
+        shown, masks = {**frames, "decoded": decoded[0]}, decoded[1]
+        panels.append({**shown, "slots": overlay_masks(next(iter(shown.values())), masks, _OPACITY)})
+        on_progress(1)
+    return _write(out, data, picks, panels)
+
+
+def _tokenizer_of(data: Episodes) -> Tokenizer | None:
+    """The very tokenizer that made these tokens, or None."""
+    try:
+        spec = TokenizerSpec(**json.loads(data.attributes["tokenizer"]))
+        tokenizer = build_tokenizer(spec)
+    except (UserError, TypeError, KeyError, json.JSONDecodeError):  # gone, or somebody else's
+        return None
+    return tokenizer if fingerprint(tokenizer) == data.attributes.get("tokenizer_fingerprint") else None
+
+
+def _source_of(data: Episodes) -> Episodes | None:
+    """The very episodes that the tokens are of, or None."""
+    try:
+        source = open_episodes(data.attributes["episodes_path"])
+    except (UserError, KeyError):
+        return None
+    same = source.fingerprint == data.attributes.get("episodes_fingerprint")
+    return source if same and "pixels" in source.columns else None
+
+
+@torch.inference_mode()
+def _decoded(tokenizer: Tokenizer, data: Episodes, index: int) -> tuple[Video, np.ndarray] | None:
+    """Frames and masks (T, S, Y, X), or None where there is no decoder."""
+    tokens_BTSD = torch.from_numpy(_rows(data, index, "tokens")).float()[None]
+    decoded = tokenizer.decode(tokens_BTSD)
+    return None if decoded is None else (to_byte_pixels(decoded[0][0]).numpy(), decoded[1][0].float().numpy())
+
+
+def _write_values(path: Path, data: Episodes, picks: np.ndarray, on_progress: Callable[[int], None]) -> Path:
+    """One picture an episode: a row a token value, all values of a token side by side, a column an env step."""
+    values = [_rows(data, index, "tokens").astype(np.float32) for index in picks]
+    low, high = np.percentile(np.concatenate([rows.ravel() for rows in values]), [1, 99])
+    with style():
+        figure = new_figure(9, 1.0 + 1.6 * len(picks))
+        panels = figure.subplots(len(picks), 1, squeeze=False)[:, 0]
+        for axes, index, rows in zip(panels, picks, values, strict=True):
+            slots, width = rows.shape[1:]
+            picture = axes.imshow(rows.reshape(len(rows), -1).T, aspect="auto", vmin=low, vmax=high, cmap="viridis")
+            axes.grid(False)
+            shown = range(0, slots, -(-slots // _TICKS))
+            axes.set_yticks([(slot + 0.5) * width - 0.5 for slot in shown], [f"{slot}" for slot in shown])
+            axes.set_title(f"episode {index}")
+            axes.set_ylabel("token")
+            on_progress(1)
+        panels[-1].set_xlabel("env step")
+        figure.colorbar(picture, ax=panels, label="value")
+        with replacing(path) as partial:
+            figure.savefig(partial, dpi=120)
+    return path
+
+
+def _preview_tokenizer(
+    run: Path, episodes: str | None, out: Path, count: int, seed: int, on_progress: Callable[[int], None]
+) -> list[Path]:
+    """Input | reconstruction | slots | tracks of held-out clips."""
+    checkpoint = find_checkpoint(str(run))
+    content = read_checkpoint(checkpoint)
+    if not content["hyper_parameters"].get("_class_path", "").endswith(f".{_TOKENIZER}"):
+        raise UserError(
+            f"{run}: not a tokenizer's checkpoint; of a world model give the run folder, which has pictures"
+        )
+    module = load_module(TokenizerTraining, content, checkpoint).eval()
+    options = yaml.safe_load(config_of(checkpoint).read_text("utf-8"))["data"]["init_args"]
+    try:
+        data = VideoClips(**options | {"path": episodes or options["path"]})
+        data.setup("validate")
+    except UserError as error:
+        if episodes:
+            raise
+        raise UserError(f"{error}; {run} was trained on these episodes, give others with --data") from None
+    check_environment(module.tokenizer, data.file.attributes.get("env_id"), str(data.file.path))
+    dataset = data.val_dataloader().dataset
+    views = view_clips(module, data, dataset, _pick(np.arange(len(dataset)), count, seed))
+    videos = []
+    for view in views:
+        title = f"episode {view.episode}, from env step {view.env_step}"
+        videos.append(side_by_side([clip_video(view)], [title]))
+        on_progress(1)
+    sheet = contact_sheet([video[len(video) // 2] for video in videos], columns=1)
+    fps = _fps(data.file) / dataset.frame_stride
+    return [write_png(out / "sheet.png", sheet), write_video(out / "clips.mp4", _stack(videos, columns=2), fps)]
+
+
+def _what_is_there(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.rglob("media/*") if path.suffix in (".png", ".mp4"))
+    if not found:
+        raise UserError(
+            f"{folder}: no pictures or videos in it yet; for a world model "
+            f"`cjepa plan {folder} -c experiments/pusht/plan.yaml --episodes EPISODES.h5` films trials"
+        )
+    return found
+
+
+def _write(out: Path, data: Episodes, picks: np.ndarray, panels: list[dict[str, Video]]) -> list[Path]:
+    """``sheet.png``: a few frames of every episode, panels below each other. ``episodes.mp4``: all of them at once."""
+    rows = [_sheet_row(index, episode) for index, episode in zip(picks, panels, strict=True)]
+    videos = []
+    for index, episode in zip(picks, panels, strict=True):
+        scale = _scale(episode)
+        labels = [f"{index}: {name}" for name in episode]
+        videos.append(side_by_side(list(episode.values()), labels, scale))
+    columns = max(1, round((len(videos) / len(panels[0])) ** 0.5))
+    sheet = write_png(out / "sheet.png", contact_sheet(rows, columns=1))
+    return [sheet, write_video(out / "episodes.mp4", _stack(videos, columns), _fps(data))]
+
+
+def _sheet_row(index: int, panels: dict[str, Video]) -> np.ndarray:
+    steps = min(map(len, panels.values()))
+    times = np.linspace(0, steps - 1, _FRAMES_A_ROW).round().astype(int)
+    tiles = [np.concatenate([panel[t] for panel in panels.values()], axis=0)[None] for t in times]
+    labels = [f"episode {index}, 0", *(f"env step {t}" for t in times[1:])]
+    return side_by_side(tiles, labels, _scale(panels))[0]
+
+
+def _scale(panels: dict[str, Video]) -> int:
+    return max(1, _TILE_PIXELS // next(iter(panels.values())).shape[2])
+
+
+def _stack(videos: list[Video], columns: int) -> Video:
+    """All videos at once on one canvas; the shorter ones hold their last frame."""
+    steps = max(map(len, videos))
+    return np.stack([contact_sheet([video[min(t, len(video) - 1)] for video in videos], columns) for t in range(steps)])
+
+
+def _fps(data: Episodes) -> float:
+    return float(data.attributes.get("env_steps_per_second", _SLOW_FPS))

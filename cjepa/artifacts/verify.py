@@ -1,0 +1,174 @@
+"""Is a data set, a checkpoint, a run or a study whole and undamaged? Every file in it is looked at."""
+
+import csv
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import yaml
+from PIL import Image
+
+from cjepa.artifacts.inspect import kind_of
+from cjepa.checkpoints import WEIGHTS, find_checkpoint, read_checkpoint
+from cjepa.data.store.parts import PARTS
+from cjepa.data.store.verify import verify_data
+from cjepa.errors import UserError
+from cjepa.reporting.records import TEST_RESULTS, read_json, result_row
+
+_RUN_KEYS = ("model", "objective", "data", "evaluation", "actions", "uncertainty", "versions", "git", "command")
+_CONFIG_KEYS = ("seed_everything", "trainer", "model", "data")
+_CHECKPOINT_KEYS = ("hyper_parameters", "global_step", "pytorch-lightning_version")
+_ROW_KEYS = tuple(result_row("", 0.0, model=""))
+_FIT_FILES = ("config.yaml", "metrics.csv", "checkpoints/last.ckpt")
+
+
+def verify_path(path: Path, on_progress: Callable[[float], None]) -> str | None:
+    """Look at everything there is.
+
+    Args:
+        path: data set, checkpoint, or folder of a run or a study.
+        on_progress: called with the share just checked.
+
+    Returns:
+        The first fault, with the file and, in a data file, episode and column; None if there is none.
+
+    Raises:
+        UserError: there is nothing, or nothing that this project knows.
+    """
+    kind = kind_of(path)
+    if kind == "data":
+        return verify_data(path, on_progress)
+    if kind == "checkpoint":
+        try:
+            fault = _checkpoint_fault(find_checkpoint(str(path)))
+        except UserError as error:
+            if not path.exists():
+                raise
+            fault = str(error)
+        on_progress(1.0)
+        return fault
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not _unfinished(file.relative_to(path)))
+    for file in files:
+        fault = _file_fault(file)
+        if fault is not None:
+            return fault if fault.startswith(str(file)) else f"{file}: {fault}"
+        on_progress(1 / len(files))
+    return None
+
+
+def _unfinished(path: Path) -> bool:
+    return path.suffix == ".partial" or any(part.endswith(PARTS) for part in path.parts)
+
+
+def _file_fault(path: Path) -> str | None:
+    check = _BY_NAME.get(path.name) or _BY_SUFFIX.get(path.suffix)
+    try:
+        return check(path) if check else None
+    except UserError as error:
+        return str(error)
+
+
+def _checkpoint_fault(path: Path) -> str | None:
+    content = read_checkpoint(path)
+    if missing := [key for key in _CHECKPOINT_KEYS if key not in content]:
+        return f"{path}: the key {missing[0]!r} is missing"
+    if path.suffix == ".ckpt" and (damaged := zipfile.ZipFile(path).testzip()):
+        return f"{path}: {damaged} in it is damaged"
+    for name, values in content["state_dict"].items():
+        if values.is_floating_point() and not values.isfinite().all():
+            return f"{path}: {name} has values that are not finite numbers"
+    return None
+
+
+def _run_fault(path: Path) -> str | None:
+    record = read_json(path)
+    if missing := _missing(record, _RUN_KEYS):
+        return missing
+    exported = (path.parent / WEIGHTS).is_file()
+    expected = [TEST_RESULTS if record["evaluation"].get("split") == "test" else "results.json"]
+    expected += _FIT_FILES if "optimizer_steps" in record["model"] and not exported else []
+    absent = [name for name in expected if not (path.parent / name).is_file()]
+    return f"{path.parent / absent[0]}: missing from the run" if absent else None
+
+
+def _results_fault(path: Path) -> str | None:
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        return "not a list of rows"
+    faults = (f"row {number}: {fault}" for number, row in enumerate(rows) if (fault := _missing(row, _ROW_KEYS)))
+    return next(faults, None)
+
+
+def _config_fault(path: Path) -> str | None:
+    try:
+        return _missing(yaml.safe_load(path.read_text("utf-8")), _CONFIG_KEYS)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return f"not valid YAML ({' '.join(str(error).split())})"
+
+
+def _missing(content: object, keys: tuple[str, ...]) -> str | None:
+    if not isinstance(content, dict):
+        return f"not a mapping with the keys {', '.join(keys)}"
+    return next((f"the key {key!r} is missing" for key in keys if key not in content), None)
+
+
+def _json_fault(path: Path) -> str | None:
+    read_json(path)
+    return None
+
+
+def _table_fault(path: Path) -> str | None:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file, strict=True)
+    except (ValueError, csv.Error) as error:
+        return f"not a table ({error})"
+    return next((f"line {n}: {len(row)} cells, expected {len(header)}" for n, row in enumerate(rows, 2)
+                 if len(row) != len(header)), None)  # fmt: skip
+
+
+def _tensors_fault(path: Path) -> str | None:
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # damage has many faces
+        return "not a file of tensors, or a damaged one"
+    return None
+
+
+def _picture_fault(path: Path) -> str | None:
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        return f"not a whole picture ({error})"
+    return None
+
+
+def _video_fault(path: Path) -> str | None:
+    """MP4 is a row of boxes, each with its size in front; the last one ends where the file does."""
+    content = path.read_bytes()
+    place, names = 0, []
+    while place + 8 <= len(content):
+        size = int.from_bytes(content[place : place + 4])
+        names.append(content[place + 4 : place + 8])
+        place += max(size, 8)
+    whole = place == len(content) and {b"ftyp", b"moov", b"mdat"} <= set(names)
+    return None if whole else "not a whole MP4 file"
+
+
+_BY_NAME: dict[str, Callable[[Path], str | None]] = {
+    "run.json": _run_fault,
+    "results.json": _results_fault,
+    "config.yaml": _config_fault,
+}
+_BY_SUFFIX: dict[str, Callable[[Path], str | None]] = {
+    ".ckpt": _checkpoint_fault,
+    ".safetensors": _checkpoint_fault,
+    ".csv": _table_fault,
+    ".h5": lambda path: verify_data(path, lambda share: None),
+    ".json": _json_fault,
+    ".mp4": _video_fault,
+    ".png": _picture_fault,
+    ".pt": _tensors_fault,
+}

@@ -1,0 +1,123 @@
+"""`cjepa bench tokenize`: frames a second and peak memory of every tokenizer, untrained, on the same frames.
+
+What reading and writing add is in a row of its own, of `cjepa tokenize` as a whole.
+"""
+
+import multiprocessing
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from cjepa.bench.timing import Row, bench_table, rows_against, take_turns
+from cjepa.command_result import CommandResult
+from cjepa.data.collect import Collection, collect
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.workers import end_with_parent
+from cjepa.envs.pusht.env import PushT
+from cjepa.envs.pusht.policy import PushTBehaviour
+from cjepa.errors import UserError
+from cjepa.progress import ProgressBar
+from cjepa.reporting.records import json_text, peak_memory_mb
+from cjepa.tokenizers.base import Tokenizer
+from cjepa.tokenizers.baselines.global_token import GlobalTokenizer
+from cjepa.tokenizers.baselines.initialisers import GaussianSlots
+from cjepa.tokenizers.baselines.patches import PatchTokenizer
+from cjepa.tokenizers.baselines.queries import QueryTokenizer
+from cjepa.tokenizers.baselines.savi import SAVi
+from cjepa.tokenizers.baselines.videosaur import VideoSAUR
+from cjepa.tokenizers.features import ConvFeatures
+from cjepa.tokenizers.oracle import OracleTokenizer
+from cjepa.tokenizers.slots.starts import LearnedStart, SeededStart
+from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
+from cjepa.tokenizers.token_files import TokenizerSpec, encode_clips, in_parallel, tokenize
+
+_WIDTH = 32
+_CLIPS_AT_A_TIME = 8
+CONTENDERS: dict[str, Callable[[], Tokenizer]] = {
+    "slots-2": lambda: SlotTokenizer(LearnedStart(2, _WIDTH), sprite_side=24),
+    "slots-6-seeded": lambda: SlotTokenizer(SeededStart(6, _WIDTH)),
+    "queries-2": lambda: QueryTokenizer(LearnedStart(2, _WIDTH)),
+    "savi-6": lambda: SAVi(GaussianSlots(6, 64)),
+    "videosaur-6-conv": lambda: VideoSAUR(ConvFeatures(), GaussianSlots(6, 128)),
+    "global": GlobalTokenizer,
+    "patch-4x4": lambda: PatchTokenizer(SlotTokenizer(LearnedStart(2, _WIDTH)), 4),
+    "oracle": lambda: OracleTokenizer(len(PushT.body_names), PushT.attribute_names),
+}
+"""Name -> how to build it at its default size for 64 px; speed does not depend on what the weights are."""
+FILE_TO_FILE = "slots-2-to-file"
+_SLOTS_2 = TokenizerSpec("zoo:pusht-slots")
+
+
+def tokenize_command(
+    against: str = "savi-6", clips: int = 32, blocks: int = 64, rounds: int = 5, json: bool = False
+) -> CommandResult:
+    """Frames a second and peak memory of every tokenizer, each in a process of its own.
+
+    Args:
+        against: the reference, one of the tokenizers; slots-2-to-file is `cjepa tokenize zoo:pusht-slots`.
+        clips: to encode; eight at a time go to each thread, as in `cjepa tokenize`.
+        blocks: frames a clip.
+        rounds: how often the tokenizers take turns.
+        json: print rows for programs.
+    """
+    names = [*CONTENDERS, FILE_TO_FILE]
+    if against not in names:
+        raise UserError(f"--against {against}: expected one of {', '.join(names)}")
+    with TemporaryDirectory() as scratch:
+        episodes = _make_episodes(Path(scratch) / "episodes.h5", clips, blocks)
+        rows = compare_tokenizers(names, against, episodes, rounds)
+    if json:
+        return CommandResult([json_text(rows)])
+    return CommandResult([], bench_table(rows))
+
+
+def compare_tokenizers(names: list[str], reference: str, episodes: EpisodeFile, rounds: int) -> list[Row]:
+    """Rows of :func:`rows_against`, with the peak memory of each process (MiB; PyTorch alone takes some 300)."""
+    path = episodes.path
+    with ExitStack() as stack, ProgressBar("tokenizers", len(names) * (rounds + 1), "turns") as bar:
+        spawn = multiprocessing.get_context("spawn")
+        pools = {name: stack.enter_context(ProcessPoolExecutor(1, spawn, end_with_parent)) for name in names}
+        for name, pool in pools.items():  # the first call of a shape also pays for kernel selection
+            pool.submit(_encode, name, path).result()
+            bar.advance(1)
+        turns = {name: lambda _, n=name, p=pool: p.submit(_encode, n, path).result() for name, pool in pools.items()}
+        seconds = take_turns(turns, rounds, lambda: bar.advance(1))
+        memory = {name: pool.submit(peak_memory_mb).result() for name, pool in pools.items()}
+    rows = rows_against(reference, seconds, episodes.env_steps, "frames")
+    return [{**row, "peak_memory_mb": memory[row["name"]]} for row in rows]
+
+
+def _encode(name: str, path: Path) -> float:
+    """Seconds that the tokens of all episodes take: of rows in memory, or from file to file."""
+    if name == FILE_TO_FILE:
+        out = path.with_name("tokens.h5")
+        out.unlink(missing_ok=True)
+        started = time.perf_counter()
+        tokenize(_SLOTS_2, EpisodeFile(path), out, lambda *_: None)
+        return time.perf_counter() - started
+    tokenizer, rows_BT = _prepared(name, path)
+    started = time.perf_counter()
+    deque(in_parallel(tokenizer, partial(encode_clips, tokenizer), rows_BT.split(_CLIPS_AT_A_TIME)), maxlen=0)
+    return time.perf_counter() - started
+
+
+@cache
+def _prepared(name: str, path: Path) -> tuple[Tokenizer, torch.Tensor]:
+    """A tokenizer and the rows that it reads, (episodes, env steps, ...), once a process."""
+    torch.manual_seed(0)
+    tokenizer = CONTENDERS[name]().eval()
+    episodes = EpisodeFile(path).episodes([tokenizer.column])
+    return tokenizer, torch.from_numpy(np.stack([episode[tokenizer.column] for episode in episodes]))
+
+
+def _make_episodes(path: Path, episodes: int, env_steps: int) -> EpisodeFile:
+    job = Collection("cjepa/PushT-v0", PushTBehaviour(), episodes, env_steps, seed=0, with_masks=False)
+    return collect(job, path, {"env_id": job.env_id}, 1, lambda *_: None)

@@ -1,0 +1,1 @@
+"""Episodes and tokens: stored, converted, collected, cut into clips."""

@@ -1,0 +1,1 @@
+"""Episode and token files."""

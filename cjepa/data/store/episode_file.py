@@ -1,0 +1,269 @@
+"""Episode and token files: the HDF5 layout of stable-worldmodel, with checksums and provenance.
+
+One flat dataset per column over all steps of all episodes, plus ``ep_len`` and ``ep_offset``. Attributes carry the
+format, where the data come from, a CRC32 for each episode and column, and a fingerprint of it all.
+"""
+
+import hashlib
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+from cjepa import __version__
+from cjepa.data.store.disk import HDF5Target, clear_errors, remove_abandoned
+from cjepa.data.store.episodes import DamagedEpisode, Episode, Episodes
+from cjepa.errors import UserError
+
+FORMATS = ("cjepa-episodes", "cjepa-tokens")
+VERSION = 1
+_ROWS_PER_SMALL_CHUNK = 4096
+_SMALL_ROW_BYTES = 512
+_INDEX = ("ep_len", "ep_offset")
+
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
+"""What h5py raises when bytes of a file are not what they should be."""
+
+
+class EpisodeWriter:
+    """Writes episodes to a ``.partial`` file beside ``path`` and moves it to ``path`` when closed without an error.
+
+    Args:
+        path: the file to make.
+        format: ``cjepa-episodes`` or ``cjepa-tokens``.
+        attributes: provenance; plain values, dicts are stored as JSON.
+
+    Raises:
+        UserError: the disk is full, or nothing can be written there.
+    """
+
+    def __init__(self, path: str | Path, format: str, attributes: dict[str, Any]):
+        self.path = Path(path)
+        # A process writes under a name of its own: two that make the same file cannot spoil each other's.
+        self._partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
+        with clear_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(self.path)
+            self._target = HDF5Target(self._partial)
+        self._file = h5py.File(self._target, "w", libver="latest")
+        self._attributes = {"format": format, "version": VERSION, "cjepa": __version__, **attributes}
+        self._lengths: list[int] = []
+        self._checksums: list[list[int]] = []
+        self._columns: list[str] = []
+
+    def __enter__(self) -> "EpisodeWriter":
+        return self
+
+    def __exit__(self, error_type, error, traceback) -> None:
+        try:
+            if error_type is None:
+                self.close()
+        finally:
+            self._file.close()
+            self._target.close()
+            self._partial.unlink(missing_ok=True)
+
+    def append(self, episode: Episode) -> None:
+        """Add one episode; every column has the same number of rows, and the same columns every time."""
+        lengths = {len(values) for values in episode.values()}
+        if len(lengths) != 1:
+            raise ValueError(f"columns of one episode differ in length: { {k: len(v) for k, v in episode.items()} }")
+        if not self._columns:
+            self._columns = sorted(episode)
+            for name in self._columns:
+                self._create_column(name, episode[name])
+        if sorted(episode) != self._columns:
+            raise ValueError(f"episode has columns {sorted(episode)}, the file {self._columns}")
+        rows = lengths.pop()
+        start = sum(self._lengths)
+        for name in self._columns:
+            column = self._file[name]
+            column.resize(start + rows, axis=0)
+            column[start:] = episode[name]
+        with clear_errors(self.path):
+            self._target.check()
+        self._lengths.append(rows)
+        self._checksums.append([crc32(episode[name]) for name in self._columns])
+
+    def close(self) -> None:
+        """Write the index, checksums and fingerprint, then move the file to its name."""
+        lengths = np.array(self._lengths, np.int32)
+        self._file["ep_len"] = lengths
+        self._file["ep_offset"] = np.cumsum(lengths, dtype=np.int64) - lengths
+        attributes = self._file.attrs
+        for key, value in self._attributes.items():
+            attributes[key] = json.dumps(value) if isinstance(value, dict | list) else value
+        attributes["columns"] = json.dumps(self._columns)
+        attributes["crc32"] = np.array(self._checksums, np.uint32).reshape(len(lengths), len(self._columns))
+        attributes["fingerprint"] = content_fingerprint(self._columns, lengths, attributes["crc32"])
+        attributes["attributes_crc32"] = attributes_checksum(_attributes(self._file))
+        self._file.close()
+        with clear_errors(self.path):
+            self._target.sync()
+            os.replace(self._partial, self.path)
+
+    def _create_column(self, name: str, values: np.ndarray) -> None:
+        # A frame is a chunk of its own: random clips then decompress nothing that they do not need.
+        row = values.shape[1:]
+        row_bytes = int(np.prod(row)) * values.dtype.itemsize
+        rows_per_chunk = 1 if row_bytes > _SMALL_ROW_BYTES else _ROWS_PER_SMALL_CHUNK
+        self._file.create_dataset(
+            name, (0, *row), values.dtype, maxshape=(None, *row), chunks=(rows_per_chunk, *row), **hdf5plugin.LZ4()
+        )
+
+
+class EpisodeFile(Episodes):
+    """One episode or token file; opened on first use, so that it can cross process borders.
+
+    Args:
+        path: an ``.h5`` file written by this project.
+
+    Raises:
+        UserError: the file is missing, in use or damaged, is not HDF5, or is of another format or version.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._handle: h5py.File | None = None
+        try:
+            with self._open() as file:
+                self._read_index(file)
+        except _DAMAGE as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{self.path}: its index is damaged ({_line(error)})") from None
+
+    def _read_index(self, file: h5py.File) -> None:
+        self.attributes = _attributes(file)
+        if self.attributes.get("format") not in FORMATS:
+            raise UserError(
+                f"{self.path}: format is {self.attributes.get('format')!r}, expected one of {FORMATS}; for a file of "
+                f"stable-worldmodel type `cjepa convert {self.path} NEW.h5 --from swm-hdf5`"
+            )
+        if self.attributes.get("version") != VERSION:
+            raise UserError(f"{self.path}: version {self.attributes.get('version')}, this cjepa reads {VERSION}")
+        self.lengths = file["ep_len"][:]
+        self.offsets = file["ep_offset"][:]
+        self.columns = {k: (v.shape, v.dtype) for k, v in file.items() if k not in _INDEX}
+        self.fingerprint = self.attributes["fingerprint"]
+        self.checksums: np.ndarray = self.attributes.pop("crc32")
+        """uint32 (episodes, columns)."""
+        self.checksummed_columns: list[str] = json.loads(self.attributes.pop("columns"))
+        self.attributes_crc32: int | None = self.attributes.pop("attributes_crc32", None)
+        self._checked = np.zeros(self.checksums.shape, bool)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_handle": None}
+
+    def close(self) -> None:
+        """Let go of the file; the next read opens it again."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def read(self, column: str, start: int, stop: int) -> np.ndarray:
+        """See :meth:`Episodes.read`."""
+        self.require(column)
+        values = self._rows(column, start, stop)
+        if column in self.checksummed_columns:
+            self._check(column, start, stop, values)
+        return values
+
+    def _rows(self, column: str, start: int, stop: int) -> np.ndarray:
+        if self._handle is None:
+            self._handle = self._open()
+        try:
+            return self._handle[column][start:stop]
+        except _DAMAGE as error:
+            episodes = self._episodes_of(start, stop)
+            if len(episodes) == 1:
+                reason = f"cannot be read ({_line(error)})"
+                raise DamagedEpisode(self.path, episodes[0], column, reason) from None
+            for episode in episodes:  # the first that cannot be read raises
+                self._rows(column, *self._span(episode))
+            raise UserError(f"{self.path}: column {column!r} cannot be read ({_line(error)})") from None
+
+    def _check(self, column: str, start: int, stop: int, values: np.ndarray) -> None:
+        index = self.checksummed_columns.index(column)
+        for episode in self._episodes_of(start, stop):
+            if self._checked[episode, index]:
+                continue
+            low, high = self._span(episode)
+            inside = start <= low and high <= stop
+            whole = values[low - start : high - start] if inside else self._rows(column, low, high)
+            if crc32(whole) != self.checksums[episode, index]:
+                raise DamagedEpisode(self.path, episode, column, "the checksum does not match")
+            self._checked[episode, index] = True
+
+    def _span(self, episode: int) -> tuple[int, int]:
+        low = int(self.offsets[episode])
+        return low, low + int(self.lengths[episode])
+
+    def _episodes_of(self, start: int, stop: int) -> range:
+        if stop <= start:
+            return range(0)
+        first, last = np.searchsorted(self.offsets, [start, stop - 1], side="right") - 1
+        return range(max(int(first), 0), int(last) + 1)
+
+    def _open(self) -> h5py.File:
+        if self.path.is_dir():
+            raise UserError(f"{self.path}: a folder, expected one file")
+        if not self.path.is_file():
+            raise UserError(f"{self.path}: no such file; `cjepa collect` makes episodes, `cjepa tokenize` tokens")
+        try:
+            return h5py.File(self.path, "r")
+        except BlockingIOError:
+            raise UserError(f"{self.path}: another program is writing it; wait for that program or stop it") from None
+        except OSError as error:
+            what = "is cut short" if "truncated" in str(error) else "is not a readable HDF5 file"
+            raise UserError(f"{self.path} {what} ({_line(error)}); copy it or make it again") from None
+
+
+def crc32(values: np.ndarray) -> int:
+    """CRC32 of an array's bytes in C order."""
+    return zlib.crc32(np.ascontiguousarray(values).data)
+
+
+def split_episodes(num_episodes: int, shares: tuple[float, float, float], seed: int) -> dict[str, np.ndarray]:
+    """Split episode indices into train, val and test; the same arguments give the same split everywhere.
+
+    Args:
+        num_episodes: how many there are.
+        shares: shares of train, val and test; they sum to 1.
+        seed: of the permutation.
+
+    Returns:
+        Sorted int64 indices under ``train``, ``val`` and ``test``.
+    """
+    if abs(sum(shares) - 1.0) > 1e-6:
+        raise UserError(f"split shares {shares} sum to {sum(shares)}, expected 1")
+    order = np.random.default_rng(seed).permutation(num_episodes)
+    cuts = np.round(np.cumsum(shares)[:2] * num_episodes).astype(int)
+    return {name: np.sort(part) for name, part in zip(("train", "val", "test"), np.split(order, cuts), strict=True)}
+
+
+def content_fingerprint(columns: list[str], lengths: np.ndarray, checksums: np.ndarray) -> str:
+    """16 hex digits that change with any value of any episode, and with nothing else."""
+    digest = hashlib.sha256(json.dumps(columns).encode())
+    digest.update(lengths.astype("<i4").tobytes())
+    digest.update(np.asarray(checksums).astype("<u4").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def attributes_checksum(attributes: dict[str, Any]) -> int:
+    """CRC32 of what a file says of itself; HDF5 itself would not notice that a letter of it has changed."""
+    said = {key: value for key, value in attributes.items() if key not in ("crc32", "columns", "attributes_crc32")}
+    return zlib.crc32(json.dumps(said, sort_keys=True, default=repr).encode())
+
+
+def _attributes(file: h5py.File) -> dict[str, Any]:
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()}
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

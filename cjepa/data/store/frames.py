@@ -1,0 +1,123 @@
+"""Rows of a column in any order, many times faster than HDF5 hands them out one by one.
+
+Most of what HDF5 spends on a single row goes into finding its chunk and passing it through a cache. Where a chunk is
+one row, the places of all chunks are listed once; rows are then read and decompressed without HDF5.
+"""
+
+import os
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import h5py
+import lz4.block
+import numpy as np
+
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.errors import UserError
+
+_LZ4_FILTER = 32004
+_LZ4_HEADER = 16  # bytes before the compressed row: size of the row (8), of a block (4), of the compressed block (4)
+
+
+class _Chunks(NamedTuple):
+    """Where the chunk of each row is in the file, int64 (rows,)."""
+
+    offset: np.ndarray
+    size: np.ndarray
+
+
+class FrameReader:
+    """Random access to one column of an episode file; may be handed to other processes, forked or spawned.
+
+    Every column can be read; fast are those of one row a chunk, which is how :class:`EpisodeWriter` stores frames. An
+    episode is checked against its checksum when one of its rows is read for the first time. Memory: 16 bytes a row.
+
+    Args:
+        file: the episodes.
+        column: its name.
+
+    Raises:
+        UserError: no such column.
+    """
+
+    def __init__(self, file: EpisodeFile, column: str):
+        if column not in file.columns:
+            raise UserError(f"{file.path}: no column {column!r}, it has {sorted(file.columns)}")
+        self.file, self.column = file, column
+        shape, self._dtype = file.columns[column]
+        self._row_shape = shape[1:]
+        self._chunks = _single_row_chunks(file.path, column)
+        self._checked = np.zeros(len(file), bool)
+        self._handle: BinaryIO | None = None
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_handle": None}
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Rows, counted over the whole file, in any order and as often as wanted -> ``(len(rows), ...)``.
+
+        Raises:
+            UserError: a row is not what was written.
+        """
+        self._check_episodes_of(rows)
+        values = np.empty((len(rows), *self._row_shape), self._dtype)
+        order = np.argsort(rows, kind="stable")  # the file is read from front to back
+        if self._chunks is None:
+            for place in order:
+                values[place] = self.file.read(self.column, rows[place], rows[place] + 1)[0]
+        else:
+            self._decompress(rows[order], order, values)
+        return values
+
+    def close(self) -> None:
+        """Let go of the file; the next read opens it again."""
+        self.file.close()
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def _check_episodes_of(self, rows: np.ndarray) -> None:
+        episodes = np.unique(np.searchsorted(self.file.offsets, rows, side="right") - 1)
+        for episode in episodes[~self._checked[episodes]]:
+            self.file.episode(episode, [self.column])  # whatever the file reads it checks
+            self._checked[episode] = True
+
+    def _decompress(self, rows: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
+        if self._handle is None:
+            self._handle = open(self.file.path, "rb", buffering=0)
+        size = values[0].nbytes
+        out = memoryview(values.reshape(-1).view(np.uint8))
+        starts, lengths = (part[rows].tolist() for part in self._chunks)
+        try:
+            for place, start, length in zip((places * size).tolist(), starts, lengths, strict=True):
+                out[place : place + size] = _row_of_chunk(self._handle, start, length, size)
+        except (lz4.block.LZ4BlockError, ValueError) as error:  # ValueError: what comes out is too short
+            raise UserError(
+                f"{self.file.path}: column {self.column!r} has changed since it was opened ({error})"
+            ) from None
+
+
+def _row_of_chunk(handle: BinaryIO, start: int, length: int, size: int) -> bytes:
+    # pread leaves the file's position alone, which forked processes share
+    packed = os.pread(handle.fileno(), length - _LZ4_HEADER, start + _LZ4_HEADER)
+    # the filter stores what does not get smaller as it is
+    return packed if len(packed) == size else lz4.block.decompress(packed, uncompressed_size=size)
+
+
+def _single_row_chunks(path: Path, column: str) -> _Chunks | None:
+    """The chunks of a column that has one row a chunk, each one LZ4 block; None for any other column."""
+    with h5py.File(path, "r") as file:
+        dataset = file[column]
+        pipeline = dataset.id.get_create_plist()
+        filters = [pipeline.get_filter(index)[0::2] for index in range(pipeline.get_nfilters())]
+        if dataset.chunks is None or dataset.chunks[0] != 1 or filters != [(_LZ4_FILTER, (0,))]:
+            return None
+        chunks = _Chunks(np.zeros(len(dataset), np.int64), np.zeros(len(dataset), np.int64))
+
+        def note(chunk: h5py.h5d.StoreInfo) -> None:
+            if chunk.filter_mask == 0:  # else HDF5 stored it unfiltered
+                row = chunk.chunk_offset[0]
+                chunks.offset[row], chunks.size[row] = chunk.byte_offset, chunk.size
+
+        dataset.id.chunk_iter(note)
+    return chunks if chunks.size.all() else None

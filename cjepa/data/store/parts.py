@@ -1,0 +1,198 @@
+"""Files that are made episode by episode: a kill loses no episode that was finished.
+
+Every finished episode is a small HDF5 file of its own in ``OUT.parts/`` until ``OUT`` is whole. Their names say which
+job they are of, so that a later run uses, and deletes, its own and no others.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+from filelock import FileLock, Timeout
+
+from cjepa import __version__
+from cjepa.data.store.disk import clear_errors
+from cjepa.data.store.episode_file import Episode, EpisodeFile, EpisodeWriter
+from cjepa.errors import UserError
+
+PARTS = ".parts"
+"""Ends the names of folders of finished episodes."""
+_CHECKSUM_BYTES = 4
+
+
+def complete_file(out: Path, job: str, num_episodes: int, resume: bool) -> EpisodeFile | None:
+    """``out`` if this very job made it, None if there is no such file yet.
+
+    Args:
+        out: the file to make.
+        job: all that decides the bytes of its episodes.
+        num_episodes: how many it is to have.
+        resume: whether an earlier run's work may be used.
+
+    Raises:
+        UserError: ``out`` is something else, or may not be used; it is never overwritten.
+    """
+    if not out.exists():
+        return None
+    mend = "choose another --out or delete it first"
+    try:
+        file = EpisodeFile(out)
+    except UserError as error:
+        raise UserError(f"{out} exists; {mend} ({error})") from None
+    if (file.attributes.get("job"), len(file)) != (job, num_episodes):
+        raise UserError(f"{out} exists and is of another job; {mend}")
+    if not resume:
+        raise UserError(f"{out} exists and is of this very job; leave out --no_resume, or {mend}")
+    _discard(parts_folder(out), _digest(job))  # a kill may have come between the last two steps
+    return file
+
+
+class ResumableWriter:
+    """Makes ``out`` from finished episodes; used with ``with``, by one process at a time.
+
+    Args:
+        out: the file to make.
+        format: ``cjepa-episodes`` or ``cjepa-tokens``.
+        attributes: provenance.
+        job: all that decides the bytes of an episode, besides its index.
+        resume: use the episodes that an interrupted run of this job finished.
+
+    Raises:
+        UserError: another process is making ``out``, the disk is full, or nothing can be written there.
+    """
+
+    def __init__(self, out: Path, format: str, attributes: dict[str, Any], job: str, resume: bool):
+        self.out = out
+        self.folder = parts_folder(out)
+        self._merged = self.folder / "merged"
+        self._format, self._attributes = format, {**attributes, "job": job}
+        self._resume = resume
+        self._job_digest = _digest(job)
+
+    def __enter__(self) -> "ResumableWriter":
+        with ExitStack() as opened:
+            opened.enter_context(self._locked_folder())
+            if self.out.exists():
+                raise UserError(f"{self.out} has appeared meanwhile; choose another --out or delete it first")
+            own = [] if self._resume else _parts_of(self.folder, self._job_digest)
+            for path in (*self.folder.glob("*.partial"), *own):
+                path.unlink()
+            self._writer = opened.enter_context(EpisodeWriter(self._merged, self._format, self._attributes))
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, error_type, error, traceback) -> None:
+        self._opened.__exit__(error_type, error, traceback)
+
+    @contextmanager
+    def _locked_folder(self) -> Iterator[None]:
+        with clear_errors(self.out):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / "lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                mend = "wait for it, or choose another --out"
+                raise UserError(f"{self.out}: another process is making this file; {mend}") from None
+        try:
+            yield
+            if self.out.exists():
+                raise UserError(f"{self.out} has appeared meanwhile; choose another --out or delete it first")
+            self._merged.rename(self.out)
+            _discard(self.folder, self._job_digest)
+        finally:
+            _remove_without_parts(self.folder)
+            lock.release()
+
+    def part(self, episode: int) -> Path:
+        """Where this episode is kept once it is finished."""
+        return self.folder / f"{episode:07d}-{self._job_digest}.h5"
+
+    def has(self, episode: int) -> bool:
+        """Whether this episode is finished and undamaged."""
+        return read_part(self.part(episode)) is not None
+
+    def append_part(self, episode: int) -> Episode:
+        """Add a finished episode to the file, and give it back."""
+        values = read_part(self.part(episode))
+        if values is None:
+            raise UserError(f"{self.part(episode)} is damaged; type the same command again to make that episode anew")
+        self._writer.append(values)
+        return values
+
+
+def parts_folder(out: Path) -> Path:
+    """Where the finished episodes of ``out`` are until it is whole."""
+    return Path(f"{out}{PARTS}")
+
+
+def refuse_unfinished(path: Path) -> None:
+    """Say what there is of a file that is not whole yet; ``path`` is that file or the folder of its parts.
+
+    Raises:
+        UserError: it is unfinished.
+    """
+    folder = path if path.suffix == PARTS else parts_folder(path)
+    if folder.is_dir() and (path == folder or not path.exists()):
+        done, name = len(list(folder.glob("*.h5"))), folder.stem
+        mend = f"type the command that makes {name} again, and it goes on from there"
+        raise UserError(f"{path}: unfinished, episodes done: {done}; {mend}")
+
+
+def _digest(job: str) -> str:
+    return hashlib.sha256(f"{__version__} {job}".encode()).hexdigest()[:16]
+
+
+def _parts_of(folder: Path, job_digest: str) -> list[Path]:
+    return list(folder.glob(f"*-{job_digest}.h5"))
+
+
+def _discard(folder: Path, job_digest: str) -> None:
+    """Delete the parts of one job, and the folder unless it has parts of another."""
+    for path in _parts_of(folder, job_digest):
+        path.unlink(missing_ok=True)
+    _remove_without_parts(folder)
+
+
+def _remove_without_parts(folder: Path) -> None:
+    if not any(folder.glob("*.h5")):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_part(path: Path, episode: Episode) -> None:
+    """Store one finished episode, in one piece or not at all."""
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver="latest") as file:
+        for name, values in episode.items():
+            # one chunk: a part is only ever read as a whole
+            chunks = {"chunks": values.shape, **hdf5plugin.LZ4()} if values.size else {}
+            file.create_dataset(name, data=values, **chunks)
+    content = image.getvalue()
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with clear_errors(path):
+        # HDF5 ignores what stands behind its end
+        try:
+            partial.write_bytes(content + zlib.crc32(content).to_bytes(_CHECKSUM_BYTES))
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def read_part(path: Path) -> Episode | None:
+    """A finished episode, None if it is not there or damaged (by a power cut: parts are not forced to disk)."""
+    if not path.is_file():
+        return None
+    content = path.read_bytes()
+    image, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
+    if zlib.crc32(image).to_bytes(_CHECKSUM_BYTES) != checksum:
+        return None
+    with h5py.File(io.BytesIO(image), "r") as file:
+        return {name: column[()] for name, column in file.items()}

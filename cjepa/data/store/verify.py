@@ -1,0 +1,127 @@
+"""Is a data set what its writer wrote?"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from cjepa.data.store.episode_file import EpisodeFile, attributes_checksum, content_fingerprint
+from cjepa.data.store.episodes import DamagedEpisode, Episodes
+from cjepa.data.store.shards import ShardedEpisodes, open_episodes, shard_paths
+from cjepa.errors import UserError
+
+_DTYPES = {
+    "pixels": ("uint8",),
+    "masks": ("uint8",),
+    "contacts": ("uint8",),
+    "action": ("float32",),
+    "proprio": ("float32",),
+    "state": ("float32",),
+    "objects": ("float32",),
+    "tokens": ("float16", "float32"),
+}
+"""Of the columns that have a meaning of their own."""
+
+
+def verify_data(path: Path, on_progress: Callable[[float], None]) -> str | None:
+    """Check index, columns, dtypes, checksums and finite values of every episode of every file.
+
+    Args:
+        path: a file, or the folder or glob of a data set of several.
+        on_progress: called with the share of the data just checked.
+
+    Returns:
+        The first fault, with file, episode and column, or None.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    files = shard_paths(path)
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: no such file")
+        fault = _file_fault(file, lambda share: on_progress(share / len(files)))
+        if fault is not None:
+            return fault
+    try:
+        open_episodes(path)
+    except UserError as error:  # each file is sound, but they are no set
+        return str(error)
+    return None
+
+
+def corrupted_episodes(episodes: Episodes) -> dict[int, str]:
+    """Index of every episode that is not what was written -> its first fault."""
+    shards = episodes.shards if isinstance(episodes, ShardedEpisodes) else [episodes]
+    faults: dict[int, str] = {}
+    first = 0
+    for shard in shards:
+        for episode in range(len(shard)):
+            fault = _episode_fault(shard, episode)
+            if fault is not None:
+                faults[first + episode] = f"{shard.path}: {fault}"
+        first += len(shard)
+        shard.close()
+    return faults
+
+
+def _file_fault(path: Path, on_progress: Callable[[float], None]) -> str | None:
+    try:
+        file = EpisodeFile(path)
+    except UserError as error:
+        return str(error)
+    fault = _index_fault(file)
+    for episode in range(len(file)) if fault is None else []:
+        fault = _episode_fault(file, episode)
+        if fault is not None:
+            break
+        on_progress(1 / len(file))
+    file.close()
+    return fault and f"{path}: {fault}"
+
+
+def _index_fault(file: EpisodeFile) -> str | None:
+    expected = list(file.checksummed_columns)
+    if missing := sorted(set(expected) - set(file.columns)):
+        return f"column {missing[0]!r} is missing"
+    if unknown := sorted(set(file.columns) - set(expected)):
+        return f"column {unknown[0]!r} has no checksums: it was not written with the others"
+    for name, (_, dtype) in file.columns.items():
+        if name in _DTYPES and dtype.name not in _DTYPES[name]:
+            return f"column {name!r} is {dtype.name}, expected {' or '.join(_DTYPES[name])}"
+    if file.checksums.shape != (len(file), len(expected)):
+        return f"checksums for {file.checksums.shape} episodes x columns, expected {(len(file), len(expected))}"
+    return _length_fault(file)
+
+
+def _length_fault(file: EpisodeFile) -> str | None:
+    if len(file.offsets) != len(file):
+        return f"{len(file.offsets)} entries in ep_offset, {len(file)} in ep_len"
+    if negative := np.flatnonzero(file.lengths < 0).tolist():
+        return f"episode {negative[0]}: ep_len is {file.lengths[negative[0]]}"
+    starts = np.concatenate([[0], np.cumsum(file.lengths)])[: len(file)]
+    if wrong := np.flatnonzero(file.offsets != starts).tolist():
+        first = wrong[0]
+        return f"episode {first}: ep_offset is {file.offsets[first]}, the lengths before it add up to {starts[first]}"
+    for name, (shape, _) in file.columns.items():
+        if shape[:1] != (file.env_steps,):
+            return f"column {name!r} has shape {shape}, the episode lengths add up to {file.env_steps}"
+    if file.fingerprint != content_fingerprint(file.checksummed_columns, file.lengths, file.checksums):
+        return "the fingerprint is not that of the checksums and lengths"
+    if file.attributes_crc32 not in (None, attributes_checksum(file.attributes)):
+        return "an attribute has changed since it was written"
+    return None
+
+
+def _episode_fault(file: EpisodeFile, episode: int) -> str | None:
+    for name in file.checksummed_columns:
+        try:
+            values = file.episode(episode, [name])[name]
+        except DamagedEpisode as error:
+            return f"episode {episode}, column {name!r}: {error.reason}"
+        except UserError as error:
+            return f"episode {episode}, column {name!r}: {error}"
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
+            return f"episode {episode}, column {name!r}, row {row}: not a finite number"
+    return None

@@ -1,0 +1,1 @@
+"""Collide, a table of colliding bodies."""

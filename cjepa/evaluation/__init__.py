@@ -1,0 +1,1 @@
+"""What is measured: metrics, intervals, probes, rollouts, planning."""

@@ -1,0 +1,1 @@
+"""Search of actions on a world model: problem, objectives, planners, the MPC loop, agents."""

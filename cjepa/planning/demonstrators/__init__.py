@@ -1,0 +1,1 @@
+"""Policies for collection that plan on the simulator."""

@@ -1,0 +1,1 @@
+"""Records, tables, figures, videos and HTML of what others measured."""

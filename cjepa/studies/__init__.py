@@ -1,0 +1,1 @@
+"""Studies: a YAML of stages, cached and resumed."""

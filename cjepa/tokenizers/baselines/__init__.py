@@ -1,0 +1,1 @@
+"""Tokenizers to compare with, one file each."""

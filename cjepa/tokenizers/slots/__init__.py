@@ -1,0 +1,1 @@
+"""The slot tokenizer of this project."""

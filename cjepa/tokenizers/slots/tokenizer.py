@@ -1,0 +1,227 @@
+"""Slots that carry a position and a scale, see the image in their own frame, and follow their object over a clip.
+
+Slot attention in frames of its own finds where the objects are (:mod:`.slot_attention`); a glimpse at each of them
+says what it looks like, and where it is exactly, and a sprite is drawn from that alone, as in Attend-Infer-Repeat
+(Eslami et al., 2016) and SPACE (Lin et al., 2020). The per-pixel median of the data is the background, and slots
+explain only what differs from it. That binds in minutes on a CPU.
+
+File letters: G cells of the grid (g x g), L those that slots look at, K width of features.
+"""
+
+from typing import NamedTuple
+
+import torch
+from einops import einsum, rearrange, repeat
+from torch import Tensor
+
+from cjepa.tokenizers.base import TrainableTokenizer
+from cjepa.tokenizers.encoders import ConvEncoder
+from cjepa.tokenizers.slots.foreground import FULLY_SALIENT, Foreground
+from cjepa.tokenizers.slots.losses import slot_contrast
+from cjepa.tokenizers.slots.slot_attention import Frame, InvariantSlotAttention, SlotState
+from cjepa.tokenizers.slots.sprites import (
+    CORRECTION_DIM,
+    POSITION_DIM,
+    GlimpseEncoder,
+    SpriteDecoder,
+    corrected,
+    embed_position,
+    read_position,
+)
+from cjepa.tokenizers.slots.starts import Start, fade
+from cjepa.types import Tokens
+
+_FOREGROUND_DIFFERENCE = 0.08
+_GAIN = 4.0  # differences are small numbers; brings them to about unit size, which shortens the first minute
+
+
+class Slots(NamedTuple):
+    """What there is, before it is packed into tokens; of one clip."""
+
+    content_BTSC: Tensor
+    position_BTS2: Tensor
+    """Of the object, not of what is seen of it; so is the scale."""
+    scale_BTS1: Tensor
+    seen_BTS1: Tensor
+    """How much of the object is in view, in [0, 1]."""
+    alive_BTS1: Tensor
+    """1 for a slot that has an object, in view or remembered."""
+    attention_BTSL: Tensor
+    """Which slot owns a cell, summing to 1 over S."""
+    owned_BTSYX: Tensor
+    """Share of each cell of the grid that is a slot's, in [0, 1]."""
+    frames_BT: Frame
+    """What was looked at; every field has T after B."""
+
+
+class SlotTokenizer(TrainableTokenizer):
+    """Frames to S tokens of content, position and scale.
+
+    A token is ``[content, position embedding, log scale, in view]``, and zero for a slot without an object. The
+    position enters as sines and cosines at four wavelengths (see :func:`embed_position`), so that it weighs in the
+    squared distance between tokens, which planners use as their cost, as much as what the object looks like. The token
+    of an object that is out of view is what was last known, moved on.
+
+    Args:
+        start: guesses the slots; it decides S. Its ``slot_dim`` is ``channels``.
+        content_dim: width of the learned part of a token.
+        channels: of the encoder.
+        hidden_dim: width of the MLPs from glimpses and to sprites.
+        sprite_side: side of glimpses and sprites in cells; they span five standard deviations of an object.
+        iterations: of slot attention at the first frame of a clip.
+        later_iterations: at the other frames.
+        image_size: side of the square frames in pixels, a multiple of 4.
+        foreground_weight: extra weight of foreground pixels in the reconstruction loss: objects cover a few percent of
+            a frame and the loss would hardly see them.
+
+    Raises:
+        ValueError: the size is another.
+    """
+
+    revision = 4
+
+    def __init__(
+        self,
+        start: Start,
+        content_dim: int = 16,
+        channels: int = 32,
+        hidden_dim: int = 128,
+        sprite_side: int = 16,
+        iterations: int = 3,
+        later_iterations: int = 2,
+        image_size: int = 64,
+        foreground_weight: float = 8.0,
+    ):
+        super().__init__()
+        if image_size < ConvEncoder.patch or image_size % ConvEncoder.patch:
+            raise ValueError(f"image_size: expected a multiple of {ConvEncoder.patch}, not {image_size}")
+        self.start = start
+        self.num_slots = start.num_slots
+        self.content_dim = content_dim
+        self.slot_dim = content_dim + POSITION_DIM + 2
+        self.iterations = iterations
+        self.later_iterations = later_iterations
+        self.image_size = image_size
+        self.foreground_weight = foreground_weight
+        self.encoder = ConvEncoder(channels, in_channels=3)
+        self.foreground = Foreground(image_size, self.encoder.patch)
+        self.attention = InvariantSlotAttention(channels, channels)
+        self.glimpse = GlimpseEncoder(content_dim, hidden_dim, sprite_side)
+        self.decoder = SpriteDecoder(content_dim, hidden_dim, sprite_side)
+
+    @property
+    def feature_shape(self) -> tuple[int, int]:
+        """Channels and side of the feature grid."""
+        return self.encoder.channels, self.image_size // self.encoder.patch
+
+    def prepare(self, pixels_B3YX: Tensor) -> None:
+        """Take the median of training frames as the background."""
+        self.foreground.fit(pixels_B3YX)
+
+    def features(self, pixels_B3YX: Tensor) -> Tensor:
+        """The encoder's feature grid ``(B, channels, Y / 4, X / 4)``."""
+        return self.encoder(_GAIN * self.foreground.difference(pixels_B3YX))
+
+    def slots(self, pixels_BT3YX: Tensor) -> Slots:
+        """Follow the objects through a clip."""
+        batch = len(pixels_BT3YX)
+        difference = self.foreground.difference(pixels_BT3YX.flatten(0, 1))
+        features = rearrange(self.encoder(_GAIN * difference), "n k y x -> n (y x) k")
+        looked, cells = self.foreground.look(difference, features)
+        frames_BT = Frame(*(rearrange(values, "(b t) ... -> b t ...", b=batch) for values in looked))
+        hidden_BTLK = self.attention.hidden(frames_BT.features_BLK)
+        states, attention = [], []
+        for t in range(pixels_BT3YX.shape[1]):
+            frame = Frame(*(values[:, t] for values in frames_BT))
+            guess = self.start(fade(states[-1]) if states else None, frame)
+            iterations = self.later_iterations if states else self.iterations
+            found, owner_BSL = self.attention(hidden_BTLK[:, t], frame, guess, iterations)
+            states.append(found.moved_from(states[-1], guess) if states else found)
+            attention.append(owner_BSL)
+        state = type(states[0])(*(torch.stack(values, dim=1) for values in zip(*states, strict=True)))
+        attention_BTSL = torch.stack(attention, dim=1)
+        owned_BTSYX = self._on_grid(attention_BTSL * frames_BT.salience_BL[:, :, None], cells)
+        glimpsed = self._glimpsed(difference, owned_BTSYX, state)
+        content, correction = glimpsed.split([self.content_dim, CORRECTION_DIM], dim=-1)
+        position, scale = corrected(state.position_BS2, state.scale_BS1, correction)
+        alive = (state.memory_BS1 > 0).float()
+        return Slots(content, position, scale, state.seen_BS1, alive, attention_BTSL, owned_BTSYX, frames_BT)
+
+    def _on_grid(self, owned_BTSL: Tensor, cells_NL: Tensor) -> Tensor:
+        """Values of the cells that were looked at, in their places (B, T, S, Y, X); 0 elsewhere."""
+        batch, blocks, slots, _ = owned_BTSL.shape
+        cells_BTSL = repeat(cells_NL, "(b t) l -> b t s l", b=batch, s=slots)
+        grid_BTSG = owned_BTSL.new_zeros(batch, blocks, slots, len(self.foreground.grid_G2))
+        return rearrange(
+            grid_BTSG.scatter(3, cells_BTSL, owned_BTSL), "b t s (y x) -> b t s y x", y=self.feature_shape[1]
+        )
+
+    def _glimpsed(self, difference: Tensor, owned_BTSYX: Tensor, state: SlotState) -> Tensor:
+        """What a glimpse tells, or told when the object was last in view: content and correction, (B, T, S, ...)."""
+        batch = len(owned_BTSYX)
+        owned = owned_BTSYX.flatten(0, 1)
+        position, scale = (values.flatten(0, 1) for values in (state.position_BS2, state.scale_BS1))
+        glimpsed = self.glimpse(difference, owned, position, scale)
+        glimpsed = rearrange(glimpsed.float(), "(b t) s c -> b t s c", b=batch)
+        held = [glimpsed[:, 0]]
+        for t in range(1, glimpsed.shape[1]):
+            held.append(torch.lerp(held[-1], glimpsed[:, t], state.seen_BS1[:, t]))
+        return torch.stack(held, dim=1)
+
+    def loss_terms(self, pixels_BT3YX: Tensor) -> dict[str, Tensor]:
+        """Foreground-weighted reconstruction and coverage; grouping of cells; contrast over time (SlotContrast)."""
+        slots = self.slots(pixels_BT3YX)
+        frames, opacity = (values.flatten(0, 1) for values in self.decode(self.pack(slots)))
+        pixels = pixels_BT3YX.flatten(0, 1)
+        looked = Frame(*(values.flatten(0, 1) for values in slots.frames_BT))
+        return {
+            "reconstruction": self.reconstruction_loss(frames, pixels),
+            "coverage": self.coverage_loss(opacity, pixels),
+            "grouping": self.foreground.grouping_loss(looked, slots.attention_BTSL.flatten(0, 1)),
+            "contrast": slot_contrast(slots.content_BTSC, slots.alive_BTS1[..., 0] > 0),
+        }
+
+    def reconstruction_loss(self, frames_B3YX: Tensor, pixels_B3YX: Tensor) -> Tensor:
+        """Mean squared error in which pixels that differ from the background weigh more."""
+        _, weight = self._foreground(pixels_B3YX)
+        return (weight * (frames_B3YX - pixels_B3YX).square()).mean() / weight.mean()
+
+    def coverage_loss(self, opacity_BSYX: Tensor, pixels_B3YX: Tensor) -> Tensor:
+        """Squared difference of what slots cover and what differs from the background, with the same weights.
+
+        Reconstruction alone cannot tell a half transparent object from a pale one.
+        """
+        is_foreground, weight = self._foreground(pixels_B3YX)
+        covered = opacity_BSYX.sum(dim=1, keepdim=True)
+        return (weight * (covered - is_foreground).square()).mean() / weight.mean()
+
+    def _foreground(self, pixels_B3YX: Tensor) -> tuple[Tensor, Tensor]:
+        """Float (B, 1, Y, X): 1 for pixels that differ from the background, and the weight of each."""
+        difference = self.foreground.difference(pixels_B3YX).abs().amax(dim=1, keepdim=True)
+        weight = 1.0 + self.foreground_weight * (difference > _FOREGROUND_DIFFERENCE)
+        return (difference > FULLY_SALIENT).float(), weight
+
+    def pack(self, slots: Slots) -> Tensor:
+        """Slots -> tokens ``(B, T, S, D)``."""
+        position = embed_position(slots.position_BTS2)
+        known = torch.cat([slots.content_BTSC, position, slots.scale_BTS1.log()], dim=-1) * slots.alive_BTS1
+        return torch.cat([known, slots.seen_BTS1], dim=-1)
+
+    def encode(self, pixels_BT3YX: Tensor) -> Tokens:
+        """See :class:`Tokenizer`; masks are what slots own, upsampled to pixels."""
+        slots = self.slots(pixels_BT3YX)
+        patch = self.encoder.patch
+        masks = repeat(slots.owned_BTSYX, "b t s y x -> b t s (y p) (x q)", p=patch, q=patch)
+        return Tokens(self.pack(slots), masks, slots.position_BTS2, slots.scale_BTS1 * slots.alive_BTS1)
+
+    def decode(self, slots_BTSD: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Tokenizer`; masks are opacities, and what no slot covers is background."""
+        batch = len(slots_BTSD)
+        parts = slots_BTSD.flatten(0, 1).split([self.content_dim, POSITION_DIM, 1, 1], dim=-1)
+        content, embedding, log_scale, seen = parts
+        colour_BS3, shade, logits = self.decoder(content, read_position(embedding), log_scale.exp(), self.image_size)
+        logits = logits + seen.clamp(min=1e-4).log()[..., None]
+        opacity = torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1).float().softmax(dim=1)[:, :-1]
+        drawn = einsum(opacity * shade, colour_BS3.float(), "b s y x, b s c -> b c y x")
+        frames = self.foreground.background_3YX + drawn
+        return tuple(rearrange(values, "(b t) ... -> b t ...", b=batch) for values in (frames, opacity))

@@ -1,0 +1,1 @@
+"""Dynamics in token space: predictors, masks, losses, training."""

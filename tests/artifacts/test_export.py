@@ -1,0 +1,68 @@
+"""A run as a folder to share."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+import cjepa.checkpoints as checkpoints
+from cjepa.cli import main
+from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer, fingerprint
+
+
+@pytest.fixture
+def exported(slots_run, tmp_path):
+    folder = tmp_path / "my-slots"
+    assert main(["export", str(slots_run), "--out", str(folder)]) == 0
+    return folder
+
+
+def test_an_exported_tokenizer_is_the_same_tokenizer(exported, slots_run):
+    first = build_tokenizer(TokenizerSpec(str(slots_run / "checkpoints" / "last.ckpt")))
+    again = build_tokenizer(TokenizerSpec(str(exported)))
+    assert fingerprint(first) == fingerprint(again)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+def test_it_is_small_and_says_what_it_is(exported, slots_run):
+    assert {path.name for path in exported.iterdir()} == {
+        "README.md",
+        "config.json",
+        "config.yaml",
+        "model.safetensors",
+        "results.json",
+        "run.json",
+    }
+    assert (exported / "model.safetensors").stat().st_size < 10e6
+    card = (exported / "README.md").read_text()
+    record = json.loads((slots_run / "run.json").read_text())
+    assert card.startswith("# my-slots") and record["data"]["fingerprint"] in card and "| fg_ari |" in card
+
+
+def test_results_on_test_episodes_come_along(slots_run, tmp_path):
+    run = shutil.copytree(slots_run, tmp_path / "run")
+    row = {"metric": "fg_ari", "value": 0.98765, "low": 0.9, "high": None, "n": 7, "split": "test"}
+    (run / "results_test.json").write_text(json.dumps([row]))
+    assert main(["export", str(run), "--out", str(tmp_path / "my-slots")]) == 0
+    assert "| test | fg_ari | 0.9877 [0.9, ?] | 7 |" in (tmp_path / "my-slots" / "README.md").read_text()
+    assert json.loads((tmp_path / "my-slots" / "results_test.json").read_text()) == [row]
+
+
+def test_it_is_accepted_wherever_a_run_is(exported, episodes_path, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(checkpoints, "ZOO", exported.parent)
+    for number, name in enumerate((str(exported), "zoo:my-slots")):
+        assert main(["tokenize", name, str(episodes_path), "--out", str(tmp_path / f"{number}.h5")]) == 0
+    assert main(["inspect", str(exported)]) == 0
+    assert "TokenizerTraining" in capsys.readouterr().out
+
+
+def test_wrong_names_are_one_line(exported, episodes_path, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(checkpoints, "ZOO", exported.parent)
+    assert main(["tokenize", "zoo:other", str(episodes_path), "--out", str(tmp_path / "t.h5")]) == 2
+    assert "zoo:my-slots" in capsys.readouterr().err
+    assert main(["export", str(exported), "--out", str(exported)]) == 2
+    assert "holds a model already" in capsys.readouterr().err
+    (exported / "model.safetensors").write_bytes(b"nothing")
+    assert main(["tokenize", str(exported), str(episodes_path), "--out", str(tmp_path / "t.h5")]) == 2
+    assert "damaged" in capsys.readouterr().err

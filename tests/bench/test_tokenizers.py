@@ -1,0 +1,30 @@
+import json
+
+import pytest
+
+from cjepa.bench import tokenizers
+from cjepa.cli import main
+from cjepa.tokenizers.base import Tokenizer
+from tests.contracts import concrete_subclasses
+
+
+def test_every_tokenizer_is_timed():
+    timed = {type(build()) for build in tokenizers.CONTENDERS.values()}
+    assert timed == set(concrete_subclasses("cjepa.tokenizers", Tokenizer))
+
+
+def test_rows_for_programs(monkeypatch, capsys):
+    two = {name: tokenizers.CONTENDERS[name] for name in ("savi-6", "oracle")}
+    monkeypatch.setattr(tokenizers, "CONTENDERS", two)
+    assert main(["bench", "tokenize", "--clips=2", "--blocks=3", "--rounds=2", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) == {*two, "slots-2-to-file"}
+    assert rows["savi-6"]["ratio"] == pytest.approx(1.0)
+    assert rows["oracle"]["ratio"] == pytest.approx(rows["savi-6"]["seconds"] / rows["oracle"]["seconds"])
+    assert all(row["peak_memory_mb"] > 50 and row["unit"] == "frames" for row in rows.values())
+    assert rows["oracle"]["samples_per_s"] == pytest.approx(2 * 3 / rows["oracle"]["seconds"])
+
+
+def test_an_unknown_reference_is_one_line(capsys):
+    assert main(["bench", "tokenize", "--against=magic"]) == 2
+    assert "slots-2" in capsys.readouterr().err

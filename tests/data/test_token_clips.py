@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.token_clips import ClipDataset, TokenClips
+from cjepa.errors import UserError
+from cjepa.types import Clip
+
+
+def opened(module):
+    module.setup("fit")
+    return module
+
+
+def clips_of(path, episodes, **windows) -> ClipDataset:
+    file = EpisodeFile(path)
+    columns = (torch.from_numpy(file.read(name, 0, file.env_steps)) for name in ("tokens", "proprio", "action"))
+    return ClipDataset(file, Clip(*columns), np.array(episodes, dtype=int), **windows)
+
+
+def all_clips(dataset: ClipDataset):
+    return dataset.__getitems__(list(range(len(dataset))))
+
+
+def test_a_clip_by_hand(numbered_tokens):
+    dataset = clips_of(numbered_tokens([7, 12]), [1], blocks=3, frame_stride=2)
+    clip = dataset.__getitems__([0, 6])
+    assert clip.tokens_BTSD.dtype == torch.float32
+    assert clip.tokens_BTSD.flatten(1).tolist() == [[7, 9, 11], [13, 15, 17]]
+    assert clip.proprio_BTP[:, :, 0].tolist() == [[7, 9, 11], [13, 15, 17]]
+    # action row t is (t, -t): both env steps of a block, in time order
+    assert clip.actions_BTA[0].tolist() == [[7, -7, 8, -8], [9, -9, 10, -10], [11, -11, 12, -12]]
+    assert clip.actions_BTA[1, -1].tolist() == [17, -17, 18, -18]  # the last row of the episode
+
+
+def test_windows_never_cross_episodes_and_none_is_missed(numbered_tokens):
+    lengths = [7, 12, 3, 6]
+    dataset = clips_of(numbered_tokens(lengths), range(4), blocks=3, frame_stride=2)
+    assert len(dataset) == sum(max(0, length - 5) for length in lengths)
+    episode_of_row = np.repeat(np.arange(4), lengths)
+    rows = all_clips(dataset).actions_BTA[..., ::2].flatten(1).long().numpy()
+    assert (np.diff(rows, axis=1) == 1).all()
+    assert (episode_of_row[rows] == episode_of_row[rows[:, :1]]).all()
+
+
+@pytest.mark.parametrize("episodes", [[0, 1], []])
+def test_no_clip_at_all_is_the_users_error(numbered_tokens, episodes):
+    path = numbered_tokens([7, 9, 40])
+    with pytest.raises(UserError, match="numbered.h5.*10 env steps"):
+        clips_of(path, episodes, blocks=5, frame_stride=2)
+
+
+def test_splits_share_no_episode(numbered_tokens):
+    length = 12
+    data = TokenClips(str(numbered_tokens([length] * 20)), frame_stride=2, train_blocks=2, val_blocks=4, batch_size=3)
+    opened(data)
+    loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
+    seen = {
+        name: {int(row) // length for clip in loader for row in clip.tokens_BTSD.flatten()}
+        for name, loader in loaders.items()
+    }
+    assert {name: len(found) for name, found in seen.items()} == {"train": 18, "val": 1, "test": 1}
+    assert set.union(*seen.values()) == set(range(20))
+    sample = data.normalisation_sample()
+    assert {int(row) // length for row in sample.tokens_BTSD.flatten()} == seen["train"]
+
+
+def test_validation_is_the_same_every_time_and_thinned(numbered_tokens):
+    path = str(numbered_tokens([60] * 20))
+    data = opened(TokenClips(path, frame_stride=1, val_blocks=2, val_clips=10))
+    first, second = (torch.cat([clip.tokens_BTSD for clip in data.val_dataloader()]) for _ in range(2))
+    assert torch.equal(first, second)
+    assert 10 <= len(first) <= 12
+
+
+def test_training_order_is_new_in_every_epoch_and_the_same_in_every_run(numbered_tokens):
+    def orders():
+        train = opened(TokenClips(str(numbered_tokens([60] * 20)), frame_stride=1, batch_size=64)).train_dataloader()
+        for _epoch in range(2):
+            yield torch.cat([clip.tokens_BTSD for clip in train])
+
+    first, second = orders()
+    assert not torch.equal(first, second)
+    assert torch.equal(first, next(orders()))
+
+
+def test_clips_of_the_token_fixture(tokens_path):
+    data = opened(TokenClips(str(tokens_path), frame_stride=5, train_blocks=4, val_blocks=8, batch_size=16))
+    clip = next(iter(data.train_dataloader()))
+    assert clip.tokens_BTSD.shape == (16, 4, 3, 6)
+    assert clip.proprio_BTP.shape == (16, 4, 4) and clip.actions_BTA.shape == (16, 4, 10)
+    assert next(iter(data.val_dataloader())).tokens_BTSD.shape[1] == 8
+    assert data.tokens_fingerprint == "0123456789abcdef"
+
+
+def test_the_wrong_kind_of_file_is_named(episodes_path):
+    with pytest.raises(UserError, match="cjepa tokenize"):
+        opened(TokenClips(str(episodes_path)))
+    with pytest.raises(UserError, match="nowhere.h5"):
+        opened(TokenClips("nowhere.h5"))

@@ -1,0 +1,26 @@
+"""One line, whatever the terminal's width: times are whole, the note gives way."""
+
+import re
+
+import pytest
+
+from cjepa.progress import ProgressBar
+
+
+def drawn(capsys, monkeypatch, columns: int, title: str, note: str) -> str:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with ProgressBar(title, 1e6, "frames") as bar:
+        bar.advance(64, note=note)
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [50, 80, 200])
+@pytest.mark.parametrize("title", ["collect", "plan baselines"])
+def test_times_are_never_cut(capsys, monkeypatch, columns, title):
+    text = drawn(capsys, monkeypatch, columns, title, "1,234,567 contacts")
+    assert text.count("\n") == 1 and len(text.rstrip()) <= columns
+    assert re.search(r" 0 % \d+:\d\d:\d\d left (-:--:--|\d+:\d\d:\d\d) ", text) and text.startswith(title)
+
+
+def test_eighty_columns_hold_the_note_of_collect(capsys, monkeypatch):
+    assert re.search(r" frames/s +1,234 contacts\n", drawn(capsys, monkeypatch, 80, "collect", "1,234 contacts"))

@@ -1,0 +1,258 @@
+"""Token files of a trained tokenizer, and the tokenizer back from what they name."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.errors import UserError
+from cjepa.tokenizers import token_files
+from cjepa.tokenizers.baselines.initialisers import ConditionedSlots, hints_from_labels
+from cjepa.tokenizers.baselines.patches import PatchTokenizer
+from cjepa.tokenizers.baselines.savi import SAVi
+from cjepa.tokenizers.features import DinoV2Features
+from cjepa.tokenizers.slots.starts import LearnedStart, SeededStart, Start
+from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
+from cjepa.tokenizers.token_files import (
+    TokenizerSpec,
+    build_tokenizer,
+    encode_clips,
+    fingerprint,
+    in_parallel,
+    tokenize,
+    tokenizer_spec,
+)
+from cjepa.types import to_float_pixels
+from tests.conftest import ignore_progress
+
+
+@pytest.fixture(params=["slot_tokens", "patch_tokens"])
+def tokens(request) -> EpisodeFile:
+    return EpisodeFile(request.getfixturevalue(request.param))
+
+
+def test_a_token_file_names_its_tokenizer(tokens):
+    tokenizer = build_tokenizer(TokenizerSpec(**json.loads(tokens.attributes["tokenizer"])))
+    assert fingerprint(tokenizer) == tokens.attributes["tokenizer_fingerprint"]
+    assert tokens.columns["tokens"][0][1:] == (tokenizer.num_slots, tokenizer.slot_dim)
+
+
+def test_the_tokens_are_those_of_the_episode_as_one_clip(tokens, episodes):
+    tokenizer = build_tokenizer(TokenizerSpec(**json.loads(tokens.attributes["tokenizer"])))
+    clip = torch.from_numpy(episodes.episode(7)["pixels"])[None]
+    found = torch.from_numpy(tokens.episode(7)["tokens"]).float()
+    expected = encode_clips(tokenizer, clip)
+    assert expected.dtype == torch.float32 and torch.equal(expected, encode_clips(tokenizer, clip))
+    torch.testing.assert_close(found, expected[0], atol=0.05, rtol=0.05)  # bfloat16 in batches of other sizes
+    assert found.std(dim=0).max() > 1e-3  # frames differ
+
+
+def test_everything_else_is_carried_over(tokens, episodes):
+    assert tokens.attributes["episodes_fingerprint"] == episodes.fingerprint
+    assert tokens.lengths.tolist() == episodes.lengths.tolist()
+    for name in ("action", "proprio", "state"):
+        np.testing.assert_array_equal(tokens.episode(3)[name], episodes.episode(3)[name])
+    assert "pixels" not in tokens.columns
+
+
+def test_the_fingerprint_changes_with_a_weight(slots_run):
+    spec = TokenizerSpec(str(slots_run / "checkpoints" / "last.ckpt"))
+    tokenizer = build_tokenizer(spec)
+    before = fingerprint(tokenizer)
+    assert before == fingerprint(build_tokenizer(spec)) != fingerprint(build_tokenizer(spec._replace(patch_grid=4)))
+    for parameter in tokenizer.parameters():
+        with torch.no_grad():
+            parameter.view(-1)[0] += 1e-3
+        after = fingerprint(tokenizer)
+        assert after != before
+        before = after
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path, slots_run, episodes, resume):
+    spec = TokenizerSpec(str(slots_run / "checkpoints" / "last.ckpt"))
+    whole = tokenize(spec, episodes, tmp_path / "whole.h5", ignore_progress)
+    frames, out = [], tmp_path / "tokens.h5"
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    def note(amount, new):
+        frames.append(amount if new else 0)
+
+    with pytest.raises(KeyboardInterrupt):
+        tokenize(spec, episodes, out, stop)
+    assert not out.exists()
+    again = tokenize(spec, episodes, out, note, resume)
+    # eleven episodes of 45 frames are encoded at once: what fits in a batch of 512
+    assert sum(frames) == episodes.env_steps - (495 if resume else 0)
+    assert again.fingerprint == whole.fingerprint
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tokens.h5", "whole.h5"]
+    assert tokenize(spec, episodes, out, stop).fingerprint == whole.fingerprint  # nothing is left to do
+
+
+def slot_tokenizer(start: type[Start] = LearnedStart, seed: int = 0) -> SlotTokenizer:
+    torch.manual_seed(seed)
+    return SlotTokenizer(start(3, slot_dim=32)).eval()
+
+
+def test_the_fingerprint_changes_with_the_kind_and_is_the_same_for_a_copy():
+    ours, copy, other = slot_tokenizer(), slot_tokenizer(), slot_tokenizer(seed=1)
+    assert fingerprint(ours) == fingerprint(copy) != fingerprint(other)
+    assert fingerprint(PatchTokenizer(ours, 4)) not in (fingerprint(ours), fingerprint(PatchTokenizer(ours, 8)))
+
+
+def test_the_fingerprint_changes_with_the_revision_of_the_code(monkeypatch):
+    before = fingerprint(slot_tokenizer())
+    monkeypatch.setattr(SlotTokenizer, "revision", SlotTokenizer.revision + 1)
+    assert fingerprint(slot_tokenizer()) != before
+
+
+@pytest.mark.parametrize("start", [LearnedStart, SeededStart])
+def test_episodes_of_unequal_length_are_tokenized_as_if_alone(tmp_path, monkeypatch, episodes, start):
+    lengths = [9, 4, 1, 7]
+    with EpisodeWriter(tmp_path / "episodes.h5", "cjepa-episodes", {}) as writer:
+        for index, length in enumerate(lengths):
+            writer.append({name: rows[:length] for name, rows in episodes.episode(index, ["pixels", "state"]).items()})
+    tokenizer = slot_tokenizer(start)
+    tokenizer.prepare(to_float_pixels(torch.from_numpy(episodes.read("pixels", 0, 200))))
+    monkeypatch.setattr(token_files, "build_tokenizer", lambda spec: tokenizer)
+    some = EpisodeFile(tmp_path / "episodes.h5")
+    done = []
+    tokens = tokenize(TokenizerSpec("any.ckpt"), some, tmp_path / "tokens.h5", lambda *amount: done.append(amount))
+    assert done == [(21, True)]  # all in one batch
+    assert tokens.lengths.tolist() == lengths
+    assert tokens.columns["tokens"] == ((21, 3, tokenizer.slot_dim), np.float16)
+    for index in range(4):
+        np.testing.assert_array_equal(tokens.episode(index)["state"], some.episode(index)["state"])
+        expected = encode_clips(tokenizer, torch.from_numpy(some.episode(index)["pixels"])[None])[0]
+        found = torch.from_numpy(tokens.episode(index)["tokens"]).float()
+        torch.testing.assert_close(found, expected, atol=0.05, rtol=0.05)
+    monkeypatch.setattr(token_files, "_FRAMES_PER_BATCH", 4)  # the first batch is then of one episode without rows
+    partly = tokenize(TokenizerSpec("any.ckpt"), some, tmp_path / "partly.h5", ignore_progress, excluded=[0])
+    assert partly.lengths.tolist() == [0, 4, 1, 7]
+    found, expected = (file.episode(3)["tokens"] for file in (partly, tokens))
+    np.testing.assert_allclose(found, expected, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_in_threads_come_back_in_order(threads):
+    tokenizer, before = slot_tokenizer(), torch.get_num_threads()
+    inside, read = set(), []
+
+    def encode(batch: int) -> int:
+        inside.add(torch.get_num_threads())
+        time.sleep(0.02 / (1 + batch))  # the later the faster
+        return batch
+
+    def batches():
+        for batch in range(9):
+            read.append(batch)
+            yield batch
+
+    torch.set_num_threads(threads)
+    try:
+        found = in_parallel(tokenizer, encode, batches())
+        assert next(found) == 0 and len(read) == 2 * threads + 1  # no more in memory than that
+        assert list(found) == list(range(1, 9))
+        assert inside == {1} and torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_error_in_a_thread_is_raised():
+    def encode(batch: int) -> int:
+        raise UserError("no")
+
+    before = torch.get_num_threads()
+    with pytest.raises(UserError, match="no"):
+        list(in_parallel(slot_tokenizer(), encode, range(3)))
+    assert torch.get_num_threads() == before
+
+
+def test_another_jobs_file_is_kept(tmp_path, slots_run, episodes):
+    spec = TokenizerSpec(str(slots_run / "checkpoints" / "last.ckpt"))
+    (tmp_path / "tokens.h5").write_text("mine")
+    with pytest.raises(UserError, match="tokens.h5 exists"):
+        tokenize(spec, episodes, tmp_path / "tokens.h5", ignore_progress)
+    assert (tmp_path / "tokens.h5").read_text() == "mine"
+
+
+@pytest.fixture
+def hinted(monkeypatch) -> SAVi:
+    torch.manual_seed(0)
+    tokenizer = SAVi(ConditionedSlots(3, 16), channels=8, decoder_channels=8).eval()
+    monkeypatch.setattr(token_files, "build_tokenizer", lambda spec: tokenizer)
+    return tokenizer
+
+
+@pytest.mark.parametrize("excluded", [[], [0]])
+def test_hints_are_where_the_objects_of_an_episodes_first_frame_are(tmp_path, hinted, episodes, excluded):
+    with EpisodeWriter(tmp_path / "episodes.h5", "cjepa-episodes", {}) as writer:
+        for index, length in enumerate([4, 2, 3]):
+            rows = episodes.episode(index, ["pixels", "masks"])
+            writer.append({name: values[:length] for name, values in rows.items()})
+    file = EpisodeFile(tmp_path / "episodes.h5")
+    tokens = tokenize(TokenizerSpec("any.ckpt"), file, tmp_path / "tokens.h5", ignore_progress, excluded=excluded)
+    assert set(tokens.columns) == {"tokens"}
+    for index in {0, 1, 2} - set(excluded):
+        pixels, masks = (torch.from_numpy(file.episode(index)[name])[None] for name in ("pixels", "masks"))
+        expected = encode_clips(hinted, pixels, hints_from_labels(masks[:, 0], 3, 2))[0]
+        found = torch.from_numpy(tokens.episode(index)["tokens"]).float()
+        torch.testing.assert_close(found, expected, atol=0.05, rtol=0.05)
+        assert (found - encode_clips(hinted, pixels)[0]).abs().max() > 0.2
+
+
+def test_hints_need_label_images(tmp_path, hinted, episodes):
+    with EpisodeWriter(tmp_path / "episodes.h5", "cjepa-episodes", {}) as writer:
+        writer.append(episodes.episode(0, ["pixels"]))
+    with pytest.raises(UserError, match="episodes.h5: no label images.*SAVi.*collect episodes with masks"):
+        tokenize(TokenizerSpec("any.ckpt"), EpisodeFile(tmp_path / "episodes.h5"), tmp_path / "t.h5", ignore_progress)
+    assert not (tmp_path / "t.h5").exists()
+
+
+def test_the_tokenizer_is_put_on_the_device(tmp_path, slots_run, episodes):
+    spec = TokenizerSpec(str(slots_run / "checkpoints" / "last.ckpt"))
+    with pytest.raises(NotImplementedError, match="meta"):  # every machine has it, and it computes nothing
+        tokenize(spec, episodes, tmp_path / "tokens.h5", ignore_progress, device="meta")
+
+
+@torch.no_grad()
+def test_patches_of_a_dinov2_need_no_trained_tokenizer(tmp_path, tiny_dinov2, episodes):
+    spec = tokenizer_spec(f"dino:{tiny_dinov2}", episodes, patch_grid=14)
+    but_the_first = range(1, len(episodes))
+    file = tokenize(spec, episodes, tmp_path / "tokens.h5", ignore_progress, excluded=but_the_first)
+    assert file.columns["tokens"][0][1:] == (196, 32)
+    again = build_tokenizer(TokenizerSpec(**json.loads(file.attributes["tokenizer"])))
+    assert fingerprint(again) == file.attributes["tokenizer_fingerprint"]
+    frames = to_float_pixels(torch.from_numpy(episodes.read("pixels", 0, 2)))
+    expected = DinoV2Features(str(tiny_dinov2)).features(frames).flatten(2).transpose(1, 2)
+    found = torch.from_numpy(file.episode(0)["tokens"][:2]).float()
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0.05)
+    assert found.std(dim=1).min() > 1e-2
+
+
+def test_a_dinov2_has_patches_only(tiny_dinov2, episodes):
+    with pytest.raises(UserError, match=f"dino:{tiny_dinov2}.*with patch_grid"):
+        tokenizer_spec(f"dino:{tiny_dinov2}", episodes)
+    with pytest.raises(UserError, match="patch_grid: a grid of 4 does not divide the encoder's 14 x 14 cells"):
+        build_tokenizer(TokenizerSpec(f"dino:{tiny_dinov2}", 4))
+    with pytest.raises(UserError, match="no DINOv2 at 'no/where/at/all'"):
+        build_tokenizer(TokenizerSpec("dino:no/where/at/all", 14))
+
+
+def test_what_is_named_but_not_there(episodes):
+    with pytest.raises(UserError, match="nowhere.ckpt"):
+        build_tokenizer(TokenizerSpec("nowhere.ckpt"))
+    with pytest.raises(UserError, match="nowhere.ckpt"):
+        tokenizer_spec("nowhere.ckpt", episodes)
+
+
+def test_what_cannot_be_made_leaves_nothing(tmp_path, slots_run, episodes):
+    spec = TokenizerSpec(str(slots_run / "checkpoints" / "last.ckpt"), patch_grid=5)
+    with pytest.raises(UserError, match="grid of 5"):
+        tokenize(spec, episodes, tmp_path / "tokens.h5", ignore_progress)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,188 @@
+import pytest
+import torch
+
+from cjepa.world_models.predictors.base import Predictor
+from cjepa.world_models.predictors.entity_transformer import EntityTransformer
+from tests.contracts import build, concrete_subclasses, stirred
+
+B, T, S, D, P, A = 3, 3, 4, 6, 4, 10
+SIZES = {
+    "token_dim": D,
+    "proprio_dim": P,
+    "action_dim": A,
+    "history_blocks": T,
+    "dim": 16,
+    "depth": 2,
+    "num_heads": 2,
+    "mlp_dim": 32,
+}
+
+
+def make(cls=EntityTransformer, **changes) -> Predictor:
+    torch.manual_seed(0)
+    return stirred(build(cls, **SIZES | changes)).eval()
+
+
+def inputs(blocks: int = T, seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(B, blocks, S, D), (B, blocks, P), (B, blocks, A)]
+    mask_BTS = torch.zeros(B, blocks, S, dtype=torch.bool)
+    return *(torch.randn(shape, generator=generator) for shape in shapes), mask_BTS
+
+
+@pytest.fixture(params=concrete_subclasses("cjepa.world_models", Predictor), ids=lambda cls: cls.__name__)
+def predictor(request):
+    return make(request.param)
+
+
+def test_contract_sizes_are_known(predictor):
+    sizes = (predictor.token_dim, predictor.proprio_dim, predictor.action_dim, predictor.history_blocks)
+    assert sizes == (D, P, A, T)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_contract_shapes(predictor, blocks):
+    tokens, proprio = predictor(*inputs(blocks))
+    assert tokens.shape == (B, blocks + 1, S, D) and proprio.shape == (B, P)
+    assert torch.isfinite(tokens).all() and torch.isfinite(proprio).all()
+
+
+def test_contract_what_is_hidden_is_never_read(predictor):
+    tokens, proprio, actions, mask = inputs()
+    mask[0, 1:, 2] = True
+    mask[1, 1:] = True
+    mask[2, 2, 0] = True
+    expected = predictor(tokens, proprio, actions, mask)
+    for value in (1e3, float("nan")):
+        found = predictor(torch.where(mask[..., None], value, tokens), proprio, actions, mask)
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
+def test_contract_what_is_visible_is_read(predictor):
+    tokens, proprio, actions, mask = inputs()
+    expected, _ = predictor(tokens, proprio, actions, mask)
+    for block in range(T):
+        changed = tokens.clone()
+        changed[:, block, 1] += 1
+        found, _ = predictor(changed, proprio, actions, mask)
+        assert (found[:, -1, 0] - expected[:, -1, 0]).abs().max() > 1e-4  # another object's future
+
+
+def test_contract_hiding_matters(predictor):
+    tokens, proprio, actions, mask = inputs()
+    hidden = mask.clone()
+    hidden[:, 1:, 1] = True
+    open_next, hidden_next = (predictor(tokens, proprio, actions, m)[0][:, -1, 0] for m in (mask, hidden))
+    assert (open_next - hidden_next).abs().max() > 1e-4
+
+
+def test_contract_the_next_block_depends_on_every_action(predictor):
+    tokens, proprio, actions, mask = inputs()
+    expected = predictor(tokens, proprio, actions, mask)
+    for block in range(T):
+        changed = actions.clone()
+        changed[:, block] += 1
+        found = predictor(tokens, proprio, changed, mask)
+        assert all(
+            (f - e).abs().max() > 1e-4
+            for f, e in zip((found[0][:, -1], found[1]), (expected[0][:, -1], expected[1]), strict=True)
+        )
+
+
+def test_contract_samples_do_not_mix(predictor):
+    tokens, proprio, actions, mask = inputs()
+    mask[1, 1:, 0] = True
+    whole = predictor(tokens, proprio, actions, mask)
+    for row in range(B):
+        alone = predictor(*(values[row : row + 1] for values in (tokens, proprio, actions, mask)))
+        for ours, theirs in zip(alone, whole, strict=True):
+            torch.testing.assert_close(ours[0], theirs[row])
+
+
+def test_contract_inputs_are_left_alone(predictor):
+    given = inputs()
+    given[3][:, 1, 0] = True
+    copies = [values.clone() for values in given]
+    predictor(*given)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(given, copies, strict=True))
+
+
+def test_contract_everything_is_trained(predictor):
+    tokens, proprio, actions, mask = inputs()
+    mask[:, 1:, 0] = True
+    predicted, next_proprio = predictor(tokens, proprio, actions, mask)
+    (predicted.square().sum() + next_proprio.square().sum()).backward()
+    unused = [name for name, p in predictor.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert unused == []
+
+
+@pytest.mark.parametrize("widths", [(0, A), (P, 0), (0, 0)])
+@pytest.mark.parametrize("cls", concrete_subclasses("cjepa.world_models", Predictor), ids=lambda cls: cls.__name__)
+def test_contract_entities_may_be_missing(cls, widths):
+    predictor = make(cls, proprio_dim=widths[0], action_dim=widths[1])
+    tokens, proprio, actions, mask = inputs()
+    mask[:, 1:, 0] = True
+    predicted, next_proprio = predictor(tokens, proprio[..., : widths[0]], actions[..., : widths[1]], mask)
+    assert predicted.shape == (B, T + 1, S, D) and next_proprio.shape == (B, widths[0])
+    assert torch.isfinite(predicted).all()
+    (predicted.square().sum() + next_proprio.square().sum()).backward()
+    assert [name for name, p in predictor.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+def test_a_missing_entity_has_no_parameters():
+    names = {name.split(".")[0] for name, _ in make(proprio_dim=0, action_dim=0).named_parameters()}
+    assert not {name for name in names if "proprio" in name or "action" in name}
+
+
+def test_untrained_it_says_that_nothing_changes():
+    tokens, proprio, actions, mask = inputs()
+    mask[:, 1:, 0] = True
+    predicted, next_proprio = EntityTransformer(**SIZES).eval()(tokens, proprio, actions, mask)
+    assert torch.equal(predicted[:, -1, 1:], tokens[:, -1, 1:]) and torch.equal(next_proprio, proprio[:, -1])
+    assert torch.equal(predicted[:, :, 0], tokens[:, :1, 0].expand(-1, T + 1, -1))  # hidden: from the anchor
+
+
+def test_object_order_does_not_matter():
+    predictor = make(num_positions=0)
+    tokens, proprio, actions, mask = inputs()
+    mask[:, 1:, 2] = True
+    order = torch.tensor([2, 0, 3, 1])
+    expected, expected_proprio = predictor(tokens, proprio, actions, mask)
+    found, found_proprio = predictor(tokens[:, :, order], proprio, actions, mask[:, :, order])
+    torch.testing.assert_close(found, expected[:, :, order])
+    torch.testing.assert_close(found_proprio, expected_proprio)
+
+
+def test_patches_know_their_place():
+    predictor = make(num_positions=S)
+    tokens, proprio, actions, mask = inputs()
+    tokens = tokens[:, :, :1].expand(-1, -1, S, -1)  # all the same
+    found, _ = predictor(tokens, proprio, actions, mask)
+    assert (found[:, :, 0] - found[:, :, 1]).abs().max() > 1e-4
+
+
+def test_time_order_matters():
+    predictor = make(history_blocks=4)
+    given = inputs(4)
+    expected = predictor(*given)[0][:, -1]
+    for kind in range(3):  # blocks 1 and 2: neither the anchor nor the last
+        swapped = [values[:, [0, 2, 1, 3]] if index == kind else values for index, values in enumerate(given)]
+        assert (predictor(*swapped)[0][:, -1] - expected).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("dim", 32), ("depth", 3), ("mlp_dim", 64), ("num_positions", 4), ("history_blocks", 5)]
+)
+def test_sizes_change_the_parameters(name, value):
+    def count(model):
+        return sum(p.numel() for p in model.parameters())
+
+    assert count(EntityTransformer(**SIZES | {name: value})) > count(EntityTransformer(**SIZES))
+
+
+def test_dropout_acts_in_training_only():
+    predictor = make(dropout=0.5)
+    given = inputs()
+    assert torch.equal(predictor(*given)[0], predictor(*given)[0])
+    predictor.train()
+    assert not torch.equal(predictor(*given)[0], predictor(*given)[0])

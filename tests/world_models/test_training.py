@@ -1,0 +1,274 @@
+import lightning as L
+import pytest
+import torch
+
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.token_clips import TokenClips
+from cjepa.errors import UserError
+from cjepa.types import Clip
+from cjepa.world_models.masks import Mask, ObjectMask
+from cjepa.world_models.predictors.base import Predictor
+from cjepa.world_models.predictors.entity_transformer import EntityTransformer
+from cjepa.world_models.training import WorldModel, repeat_clip
+from tests.conftest import token_attributes
+from tests.contracts import stirred
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+SMALL = {"history_blocks": 3, "dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 32, "dropout": 0.0}
+
+
+class Zeros(Predictor):
+    """Predicts 0 for everything and remembers what it was given."""
+
+    token_dim, proprio_dim, action_dim, history_blocks = 2, 2, 1, 3
+
+    def forward(self, tokens_BTSD, proprio_BTP, actions_BTA, mask_BTS):
+        self.given = (tokens_BTSD, proprio_BTP, actions_BTA, mask_BTS)
+        batch, blocks, slots, dim = tokens_BTSD.shape
+        return tokens_BTSD.new_zeros(batch, blocks + 1, slots, dim), torch.zeros_like(proprio_BTP[:, 0])
+
+
+class Fixed(Mask):
+    """Hides slot 1 at block 1 of the first sample and nothing else."""
+
+    def sample(self, batch, blocks, slots, generator):
+        mask_BTS = torch.zeros(batch, blocks, slots, dtype=torch.bool)
+        mask_BTS[0, 1, 1] = True
+        return mask_BTS
+
+
+def a_clip(blocks: int, batch: int = 2, slots: int = 3, dims=(6, 4, 10), seed: int = 0) -> Clip:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(batch, blocks, slots, dims[0]), (batch, blocks, dims[1]), (batch, blocks, dims[2])]
+    return Clip(*(torch.randn(shape, generator=generator) for shape in shapes))
+
+
+def small_model(mask: Mask | None = None, **changes) -> WorldModel:
+    torch.manual_seed(0)
+    predictor = stirred(EntityTransformer(token_dim=6, **SMALL))
+    return WorldModel(predictor, mask or ObjectMask(1), **changes).eval()
+
+
+def test_loss_terms_by_hand():
+    model = WorldModel(Zeros(), Fixed())
+    tokens = torch.zeros(2, 3, 2, 2)
+    tokens[0, 1, 1] = torch.tensor([1.0, 3.0])  # hidden: mean of squares 5
+    tokens[0, 0, 0] = 100.0  # visible history costs nothing
+    tokens[1, 1, 1] = 100.0
+    tokens[0, 2] = torch.tensor([[2.0, 0.0], [0.0, 0.0]])  # next block: (4 + 4) / 8
+    tokens[1, 2] = torch.tensor([[0.0, 0.0], [0.0, 2.0]])
+    proprio = torch.zeros(2, 3, 2)
+    proprio[:, 2] = torch.tensor([[1.0, 2.0], [0.0, 1.0]])  # (1 + 4 + 0 + 1) / 4
+    clip = Clip(tokens, proprio, torch.arange(6.0).reshape(2, 3, 1))
+    terms = model.loss_terms(clip, torch.Generator())
+    assert {name: term.item() for name, term in terms.items()} == {"masked": 5.0, "future": 1.0, "proprio": 1.5}
+    seen_tokens, seen_proprio, seen_actions, seen_mask = model.predictor.given
+    assert torch.equal(seen_tokens, tokens[:, :2])  # the next block is not in sight
+    assert torch.equal(seen_proprio, proprio[:, :2])
+    assert seen_actions.flatten(1).tolist() == [[0, 1], [3, 4]]
+    assert seen_mask.sum() == 1
+
+
+def test_nothing_hidden_costs_nothing():
+    terms = small_model(ObjectMask(0)).loss_terms(a_clip(4), torch.Generator())
+    assert terms["masked"].item() == 0.0 and terms["future"] > 0
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 0.0), (0.0, 3.0)])
+def test_the_loss_is_the_weighted_sum(weights):
+    model = small_model(ObjectMask(1), masked_weight=weights[0], proprio_weight=weights[1])
+    logged = {}
+    model.log_dict = lambda values, **_: logged.update(values)
+    model.log = lambda name, value, **_: logged.update({name: value})
+    loss = model.training_step(a_clip(4), 0)
+    expected = logged["train/future"] + weights[0] * logged["train/masked"] + weights[1] * logged["train/proprio"]
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(logged["train/loss"], loss)
+
+
+def test_what_a_step_draws_depends_on_the_step_alone(monkeypatch):
+    clip = a_clip(4, batch=16)
+
+    def losses(steps, mask_seed=0, rank=0):
+        model = small_model(ObjectMask(1), mask_seed=mask_seed)
+        model.log_dict = model.log = lambda *_, **__: None
+        monkeypatch.setattr(WorldModel, "global_rank", rank)
+        found = []
+        for step in steps:
+            monkeypatch.setattr(WorldModel, "global_step", step)
+            found.append(model.training_step(clip, 0).item())
+        return found
+
+    whole = losses(range(8))
+    assert len(set(whole)) > 4  # histories of one block have nothing to hide
+    assert losses(range(5, 8)) == whole[5:]  # resumed
+    assert losses(range(8), mask_seed=1) != whole
+    assert losses(range(8), rank=1) != whole
+
+
+def test_every_history_length_is_trained(monkeypatch):
+    model = WorldModel(Zeros(), ObjectMask(0))
+    model.log_dict = model.log = lambda *_, **__: None
+    lengths = []
+    for step in range(40):
+        monkeypatch.setattr(WorldModel, "global_step", step)
+        model.training_step(a_clip(4, dims=(2, 2, 1)), 0)
+        lengths.append(model.predictor.given[0].shape[1])
+    assert set(lengths) == {1, 2, 3}
+
+
+def test_inference_is_forward_with_an_empty_mask():
+    model, clip = small_model(), a_clip(3)
+    empty = torch.zeros(2, 3, 3, dtype=torch.bool)
+    for ours, theirs in zip(model(clip), model(clip, empty), strict=True):
+        assert torch.equal(ours, theirs)
+    hidden = empty.clone()
+    hidden[:, 1:, 0] = True
+    assert not torch.equal(model(clip)[0], model(clip, hidden)[0])
+
+
+@pytest.mark.parametrize("history", [1, 2, 3])
+def test_rollout_is_repeated_one_step_prediction(history):
+    model, context, horizon = small_model(), a_clip(history), 4
+    plan = torch.randn(2, horizon, 10, generator=torch.Generator().manual_seed(1))
+    rollout = model.rollout(context, plan)
+    tokens, proprio = list(context.tokens_BTSD.unbind(1)), list(context.proprio_BTP.unbind(1))
+    actions = [*context.actions_BTA[:, :-1].unbind(1), *plan.unbind(1)]
+    for block in range(horizon):
+        now = history + block
+        window = slice(max(0, now - 3), now)
+        clip = Clip(*(torch.stack(values[window], dim=1) for values in (tokens, proprio, actions)))
+        next_tokens, next_proprio = model(clip)
+        tokens.append(next_tokens[:, -1])
+        proprio.append(next_proprio)
+    torch.testing.assert_close(rollout.tokens_BHSD, torch.stack(tokens[history:], dim=1))
+    torch.testing.assert_close(rollout.proprio_BHP, torch.stack(proprio[history:], dim=1))
+
+
+def test_rollout_is_causal_and_ignores_the_last_context_action():
+    model, context = small_model(), a_clip(2)
+    plan = torch.randn(2, 4, 10, generator=torch.Generator().manual_seed(1))
+    expected = model.rollout(context, plan).tokens_BHSD
+    other = plan.clone()
+    other[:, 2] += 1
+    found = model.rollout(context, other).tokens_BHSD
+    assert torch.equal(found[:, :2], expected[:, :2])
+    assert not torch.equal(found[:, 2], expected[:, 2])
+    context.actions_BTA[:, -1] = 99.0
+    assert torch.equal(model.rollout(context, plan).tokens_BHSD, expected)
+
+
+def test_repeat_clip_keeps_rows_together():
+    clip = Clip(*(torch.tensor([1.0, 2.0]).reshape(2, *[1] * n) for n in (3, 2, 2)))
+    assert repeat_clip(clip, 3).proprio_BTP.flatten().tolist() == [1, 1, 1, 2, 2, 2]
+
+
+def test_validation_by_hand():
+    model = WorldModel(Zeros(), ObjectMask(0), proprio_weight=2.0)
+    logged = {}
+    model.log_dict = lambda values, **_: logged.update(values)
+    tokens = torch.zeros(1, 5, 1, 2)
+    tokens[0, :, 0, 0] = torch.tensor([9.0, 9.0, 1.0, 2.0, 4.0])  # 3 of history, then 2 to predict
+    proprio = torch.zeros(1, 5, 2)
+    proprio[0, 3] = 3.0
+    model.validation_step(Clip(tokens, proprio, torch.arange(5.0).reshape(1, 5, 1)), 0)
+    assert model.predictor.given[2].flatten().tolist() == [1, 2, 3]  # the last action leads out of the clip
+    assert {name: float(value) for name, value in logged.items()} == {
+        "val/loss": 2.0 + 2 * 9.0,
+        "val/future": 2.0,
+        "val/proprio": 9.0,
+        "val/error@1": 2.0,
+        "val/copy_error@1": 0.5,
+        "val/error@2": 8.0,
+        "val/copy_error@2": 4.5,
+    }
+
+
+def fit(tokens_path, model: WorldModel, max_steps: int = 2) -> L.Trainer:
+    data = TokenClips(str(tokens_path), train_blocks=4, val_blocks=8, batch_size=16)
+    trainer = L.Trainer(
+        max_steps=max_steps,
+        val_check_interval=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, datamodule=data)
+    return trainer
+
+
+def test_a_short_training(tokens_path):
+    model = small_model()
+    metrics = fit(tokens_path, model).callback_metrics
+    assert {"train/loss", "train/masked", "train/future", "train/proprio"} <= set(metrics)
+    assert {"val/loss", "val/future", "val/proprio", "val/rollout_error@1", "val/rollout_error@5"} <= set(metrics)
+    for block in (1, 5):
+        ratio = metrics[f"val/error@{block}"] / metrics[f"val/copy_error@{block}"]
+        torch.testing.assert_close(metrics[f"val/rollout_error@{block}"], ratio)
+    assert model.token_scale.fitted and model.proprio_scale.fitted and model.action_scale.fitted
+    assert model.tokens_fingerprint == "0123456789abcdef"
+
+
+def test_scales_make_training_values_standard(tokens_path):
+    model = small_model()
+    fit(tokens_path, model, max_steps=1)
+    data = TokenClips(str(tokens_path))
+    data.setup("fit")
+    for values in model.normalise(data.normalisation_sample()):
+        flat = values.reshape(-1, values.shape[-1])
+        torch.testing.assert_close(flat.mean(dim=0), torch.zeros(flat.shape[1]), atol=1e-3, rtol=0)
+        torch.testing.assert_close(flat.std(dim=0), torch.ones(flat.shape[1]), atol=1e-2, rtol=0)
+
+
+@pytest.fixture
+def bare_tokens_path(tmp_path, tokens_path):
+    """The same tokens in a file that knows of no actions and no proprioception."""
+    source, path = EpisodeFile(tokens_path), tmp_path / "bare.h5"
+    with EpisodeWriter(path, "cjepa-tokens", token_attributes()) as writer:
+        for episode in source.episodes(["tokens"]):
+            writer.append(episode)
+    return path
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["columns-unused", "no-columns"])
+def test_nobody_acts(tokens_path, bare_tokens_path, bare):
+    torch.manual_seed(0)
+    model = WorldModel(EntityTransformer(token_dim=6, proprio_dim=0, action_dim=0, **SMALL), ObjectMask(1))
+    trainer = fit(bare_tokens_path if bare else tokens_path, model)
+    metrics = trainer.callback_metrics
+    assert "train/proprio" not in metrics and "val/proprio" not in metrics
+    torch.testing.assert_close(metrics["val/loss"], metrics["val/future"])
+    assert all(torch.isfinite(value) for value in metrics.values())
+    clip = next(iter(trainer.datamodule.val_dataloader()))
+    predicted = model.eval().predict_step(clip, 0)
+    assert predicted.tokens_BHSD.shape[1] == 5 and torch.isfinite(predicted.tokens_BHSD).all()
+    assert predicted.proprio_BHP.shape[2] == 0
+    changed = clip._replace(actions_BTA=clip.actions_BTA + 1, proprio_BTP=clip.proprio_BTP + 1)
+    assert torch.equal(model.predict_step(changed, 0).tokens_BHSD, predicted.tokens_BHSD)
+
+
+def test_entities_that_the_data_do_not_have_are_named(bare_tokens_path):
+    with pytest.raises(UserError, match="proprio_dim is 4, but the data have 0; set it to 0"):
+        fit(bare_tokens_path, small_model())
+
+
+def test_other_sizes_and_other_tokens_are_refused(tokens_path):
+    model = WorldModel(EntityTransformer(token_dim=7, **SMALL), ObjectMask(1))
+    with pytest.raises(UserError, match="token_dim is 7.*set it to 6"):
+        fit(tokens_path, model)
+    model, checkpoint = small_model(), {}
+    model.on_save_checkpoint(checkpoint)
+    model.on_load_checkpoint(checkpoint | {"tokens_fingerprint": "another one"})
+    with pytest.raises(UserError, match="another one.*0123456789abcdef"):
+        fit(tokens_path, model)
+
+
+def test_the_fingerprint_is_in_the_checkpoint():
+    model, checkpoint = small_model(), {}
+    model.tokens_fingerprint = "abc"
+    model.on_save_checkpoint(checkpoint)
+    other = small_model()
+    other.on_load_checkpoint(checkpoint)
+    assert other.tokens_fingerprint == "abc"
