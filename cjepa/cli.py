@@ -13,32 +13,27 @@ from typing import NamedTuple
 
 
 class Verb(NamedTuple):
-    """A command: where its function is, which arguments are positional, and what it does."""
+    """A command: what it does, and which of its arguments are positional."""
 
-    function: str
-    positional: tuple[str, ...]
     help: str
-    module: str = "commands.commands"
-    """Under cjepa."""
+    positional: tuple[str, ...] = ()
 
 
-VERBS = {  # of one word or two
-    "collect": Verb("collect_command", (), "record episodes of a policy in an environment", "commands.making"),
-    "inspect": Verb("inspect_command", ("path",), "what a file or folder holds", "commands.checks"),
-    "verify": Verb("verify_command", ("path",), "check that all of it is as it was written", "commands.checks"),
-    "preview": Verb("preview_command", ("path",), "pictures and a video of a few random episodes", "commands.checks"),
-    "convert": Verb(
-        "convert_command", ("src", "dst"), "other projects' data into an episode or token file", "commands.making"
-    ),
-    "tokenize": Verb("tokenize_command", ("run", "episodes"), "frames of an episode file to tokens"),
-    "plan": Verb("plan_command", ("run",), "closed-loop planning on held-out pairs"),
-    "plan-baselines": Verb("plan_baselines_command", (), "random policy and CEM on the simulator, same pairs"),
-    "study": Verb("study_command", ("study",), "run a study YAML: cached stages, results table, report"),
-    "report": Verb("report_command", ("folder",), "(re)build the HTML report of a run or a study"),
-    "export": Verb("export_command", ("run",), "weights as safetensors, config and model card, to share"),
-    "bench loader": Verb("loader_command", (), "random clips of pixels a second, ours and others'", "bench.loader"),
-    "bench tokenize": Verb("tokenize_command", (), "frames a second and memory of every tokenizer", "bench.tokenizers"),
-    "info": Verb("info_command", (), "versions and devices, for bug reports"),
+VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `bench NAME` is in bench/NAME.py
+    "collect": Verb("record episodes of a policy in an environment"),
+    "inspect": Verb("what a file or folder holds", ("path",)),
+    "verify": Verb("verify checksums and completeness", ("path",)),
+    "preview": Verb("pictures and a video of a few random episodes", ("path",)),
+    "convert": Verb("other projects' data into an episode or token file", ("src", "dst")),
+    "tokenize": Verb("frames of an episode file to tokens", ("run", "episodes")),
+    "plan": Verb("closed-loop planning on held-out pairs", ("run",)),
+    "plan-baselines": Verb("random policy and CEM on the simulator, same pairs"),
+    "study": Verb("run a study YAML: cached stages, results table, report", ("study",)),
+    "report": Verb("(re)build the HTML report of a run or a study", ("folder",)),
+    "export": Verb("weights as safetensors, config and model card, to share", ("run",)),
+    "bench loader": Verb("clips per second, compared with other readers"),
+    "bench tokenize": Verb("frames per second and memory of every tokenizer"),
+    "info": Verb("versions and devices, for bug reports"),
 }
 RESUMABLE = ("collect", "tokenize", "study")
 LIGHTNING_VERBS = {
@@ -91,7 +86,8 @@ def execute(argv: list[str]):
         function = study_command
     else:
         _silence_lightning()
-        function = getattr(importlib.import_module(f"cjepa.{VERBS[verb].module}"), VERBS[verb].function)
+        folder, name = ("bench", argv[1]) if words == 2 else ("commands", verb.replace("-", "_"))
+        function = getattr(importlib.import_module(f"cjepa.{folder}.{name}"), f"{name}_command")
     return _call(function, VERBS[verb], f"cjepa {verb}", rest)
 
 

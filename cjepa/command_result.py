@@ -1,7 +1,6 @@
 """What every verb gives back to the command line."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class CommandResult(NamedTuple):
@@ -12,9 +11,3 @@ class CommandResult(NamedTuple):
     next_command: str | None = None
     failed: bool = False
     """A check found a fault: exit code 1."""
-
-
-def experiments_of(attributes: Mapping[str, Any]) -> str:
-    """The folder of YAMLs for episodes: ``experiments/collide`` for ``cjepa/Collide-v0``, else Push-T's."""
-    namespace, _, name = str(attributes.get("env_id", "")).partition("/")
-    return f"experiments/{name.partition('-')[0].lower() if namespace == 'cjepa' else 'pusht'}"

@@ -34,7 +34,7 @@ def test_a_flag_needs_no_value(words, value, place, tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flag.yaml").write_text("flag: true")
-    verb = cli.Verb("command", ("path",), "says what came")
+    verb = cli.Verb("says what came", ("path",))
     line = ["a.h5", *words] if place == "behind" else [*words, "a.h5"]
     assert cli._call(command, verb, "cjepa say", line) == ("a.h5", value)
 

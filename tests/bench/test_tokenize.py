@@ -2,20 +2,20 @@ import json
 
 import pytest
 
-from cjepa.bench import tokenizers
+from cjepa.bench import tokenize
 from cjepa.cli import main
 from cjepa.tokenizers.base import Tokenizer
 from tests.contracts import concrete_subclasses
 
 
 def test_every_tokenizer_is_timed():
-    timed = {type(build()) for build in tokenizers.CONTENDERS.values()}
+    timed = {type(build()) for build in tokenize.CONTENDERS.values()}
     assert timed == set(concrete_subclasses("cjepa.tokenizers", Tokenizer))
 
 
 def test_rows_for_programs(monkeypatch, capsys):
-    two = {name: tokenizers.CONTENDERS[name] for name in ("savi-6", "oracle")}
-    monkeypatch.setattr(tokenizers, "CONTENDERS", two)
+    two = {name: tokenize.CONTENDERS[name] for name in ("savi-6", "oracle")}
+    monkeypatch.setattr(tokenize, "CONTENDERS", two)
     assert main(["bench", "tokenize", "--clips=2", "--blocks=3", "--rounds=2", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert set(rows) == {*two, "slots-2-to-file"}

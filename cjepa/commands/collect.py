@@ -1,17 +1,18 @@
-"""The verbs that make data without a model: collect, convert; quick to start, since neither needs torch."""
+"""`cjepa collect`: episodes of a policy in an environment."""
 
 from pathlib import Path
 from typing import Any
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from cjepa.command_result import CommandResult, experiments_of
+from cjepa.command_result import CommandResult
+from cjepa.commands.options import experiments_of
 from cjepa.data.collect import Collection, collect
-from cjepa.data.converters.base import convert, open_source
 from cjepa.data.counterfactuals import TwinCollection, check_twins, collect_twins, twins_path
 from cjepa.data.workers import default_workers
 from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
 from cjepa.envs.policies import Policy
+from cjepa.envs.pusht.policy import PushTBehaviour  # noqa: F401
 from cjepa.progress import ProgressBar
 
 
@@ -82,32 +83,3 @@ def _collect_twins(job: TwinCollection, workers: int, resume: bool) -> str:
     with ProgressBar("twins", job.twins * job.factual.env_steps, "frames") as bar:
         file = collect_twins(job, out, workers, lambda env_steps, _, new: bar.advance(env_steps, new), resume)
     return f"{out}: {len(file)} twins, {file.env_steps} env steps, fingerprint {file.fingerprint} ({bar.rate})"
-
-
-def convert_command(src: str, dst: str, from_: str, image_size: NonNegativeInt = 0, camera: str = "") -> CommandResult:
-    """Write other people's data into an episode file, or their tokens into a token file.
-
-    Args:
-        src: file or folder of the source.
-        dst: file to make; an existing file is never replaced.
-        from_: format of the source. clevrer: a folder with CLEVRER's videos, annotations and questions.
-            cjepa-slots: the slots' pickle of the official C-JEPA release, or a folder with it and its *_meta.pkl files.
-            dino-wm: the train or val folder of DINO-WM's Push-T. lerobot: a LeRobot dataset, version 2.x or 3.0.
-            swm-hdf5, swm-lance, swm-video: a dataset of stable-worldmodel in one of its formats.
-        image_size: side of the square frames to make; 0 keeps the source's size.
-        camera: for lerobot, which of several cameras becomes pixels.
-    """
-    out = Path(dst)
-    source = open_source(from_, Path(src), {"image_size": image_size, "camera": camera})
-    with ProgressBar("convert", source.total_frames, "frames") as bar:
-        file = convert(source, out, bar.advance)
-    lines = [f"{out}: {len(file)} episodes, {file.env_steps} frames, fingerprint {file.fingerprint} ({bar.rate})"]
-    if extra := source.extra_file(out):
-        lines.append(str(extra))
-    if source.left_out:
-        lines.append(f"left out: {', '.join(source.left_out)}")
-    if "tokens" not in file.columns:
-        return CommandResult(lines, next_command=f"cjepa inspect {out}")
-    width = f"--model.init_args.predictor.init_args.token_dim {file.attributes['token_dim']}"
-    following = f"cjepa fit -c experiments/pusht/cjepa.yaml --data.init_args.path {out} {width}"
-    return CommandResult(lines, next_command=following)

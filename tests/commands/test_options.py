@@ -1,8 +1,8 @@
-"""What verbs give back."""
+"""What several verbs ask of their options."""
 
 import pytest
 
-from cjepa.command_result import experiments_of
+from cjepa.commands.options import experiments_of
 
 
 @pytest.mark.parametrize(

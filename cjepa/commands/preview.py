@@ -1,42 +1,15 @@
-"""The verbs that look at what others made: inspect, verify, preview."""
+"""`cjepa preview`: pictures and a video."""
 
 from pathlib import Path
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from cjepa.artifacts.inspect import column_table, inspect_path, kind_of
+from cjepa.artifacts.inspect import kind_of
 from cjepa.artifacts.preview import preview_path
-from cjepa.artifacts.verify import verify_path
 from cjepa.checkpoints import find_checkpoint, home_of
 from cjepa.command_result import CommandResult
+from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
 from cjepa.progress import ProgressBar
-from cjepa.reporting.records import json_text
-
-
-def inspect_command(path: str, json: bool = False) -> CommandResult:
-    """Say what a file or folder is: episodes, tokens, a checkpoint, a run, a study.
-
-    Args:
-        path: episode or token file, folder or glob of several; checkpoint or zoo:NAME; run or study folder.
-        json: print one JSON object, for programs.
-    """
-    facts, columns = inspect_path(Path(path))
-    if json:
-        return CommandResult([json_text({**facts, "columns": columns})])
-    return CommandResult([f"{key}: {value}" for key, value in facts.items()], column_table(columns))
-
-
-def verify_command(path: str) -> CommandResult:
-    """Check that everything is as it was written; the first fault is named, exit code 1.
-
-    Of episodes and tokens every checksum, length, dtype and finite value, of runs and studies every file.
-
-    Args:
-        path: episode or token file, folder or glob of several; checkpoint or zoo:NAME; run or study folder.
-    """
-    with ProgressBar("verify", 1.0, "files") as bar:
-        fault = verify_path(Path(path), bar.advance)
-    return CommandResult([fault or f"{path}: as it was written"], failed=fault is not None)
 
 
 def preview_command(

@@ -1,0 +1,39 @@
+"""`cjepa convert`: other projects' data."""
+
+from pathlib import Path
+
+from jsonargparse.typing import NonNegativeInt
+
+from cjepa.command_result import CommandResult
+from cjepa.data.converters.base import convert, open_source
+from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
+from cjepa.progress import ProgressBar
+
+
+def convert_command(src: str, dst: str, from_: str, image_size: NonNegativeInt = 0, camera: str = "") -> CommandResult:
+    """Write other people's data into an episode file, or their tokens into a token file.
+
+    Args:
+        src: file or folder of the source.
+        dst: file to make; an existing file is never replaced.
+        from_: format of the source. clevrer: a folder with CLEVRER's videos, annotations and questions.
+            cjepa-slots: the slots' pickle of the official C-JEPA release, or a folder with it and its *_meta.pkl files.
+            dino-wm: the train or val folder of DINO-WM's Push-T. lerobot: a LeRobot dataset, version 2.x or 3.0.
+            swm-hdf5, swm-lance, swm-video: a dataset of stable-worldmodel in one of its formats.
+        image_size: side of the square frames to make; 0 keeps the source's size.
+        camera: for lerobot, which of several cameras becomes pixels.
+    """
+    out = Path(dst)
+    source = open_source(from_, Path(src), {"image_size": image_size, "camera": camera})
+    with ProgressBar("convert", source.total_frames, "frames") as bar:
+        file = convert(source, out, bar.advance)
+    lines = [f"{out}: {len(file)} episodes, {file.env_steps} frames, fingerprint {file.fingerprint} ({bar.rate})"]
+    if extra := source.extra_file(out):
+        lines.append(str(extra))
+    if source.left_out:
+        lines.append(f"left out: {', '.join(source.left_out)}")
+    if "tokens" not in file.columns:
+        return CommandResult(lines, next_command=f"cjepa inspect {out}")
+    width = f"--model.init_args.predictor.init_args.token_dim {file.attributes['token_dim']}"
+    following = f"cjepa fit -c experiments/pusht/cjepa.yaml --data.init_args.path {out} {width}"
+    return CommandResult(lines, next_command=following)

@@ -1,0 +1,21 @@
+"""`cjepa inspect`: what a file or folder holds."""
+
+from pathlib import Path
+
+from cjepa.artifacts.inspect import column_table, inspect_path
+from cjepa.command_result import CommandResult
+from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
+from cjepa.reporting.records import json_text
+
+
+def inspect_command(path: str, json: bool = False) -> CommandResult:
+    """Say what a file or folder is: episodes, tokens, a checkpoint, a run, a study.
+
+    Args:
+        path: episode or token file, folder or glob of several; checkpoint or zoo:NAME; run or study folder.
+        json: print one JSON object, for programs.
+    """
+    facts, columns = inspect_path(Path(path))
+    if json:
+        return CommandResult([json_text({**facts, "columns": columns})])
+    return CommandResult([f"{key}: {value}" for key, value in facts.items()], column_table(columns))

@@ -1,0 +1,19 @@
+"""`cjepa report`: the HTML report."""
+
+from pathlib import Path
+
+from cjepa.command_result import CommandResult
+from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
+from cjepa.errors import UserError
+from cjepa.reporting.report import build_report
+
+
+def report_command(folder: str) -> CommandResult:
+    """(Re)build the HTML report of a run or a study.
+
+    Args:
+        folder: of the run or study.
+    """
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: no such run or study folder")
+    return CommandResult([str(build_report(Path(folder)))])

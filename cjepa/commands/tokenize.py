@@ -1,0 +1,52 @@
+"""`cjepa tokenize`: frames to tokens."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse.typing import NonNegativeInt
+
+from cjepa.command_result import CommandResult
+from cjepa.commands.options import chosen_device, experiments_of
+from cjepa.data.splits import excluded_episodes
+from cjepa.data.store.shards import open_episodes
+from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
+from cjepa.progress import ProgressBar
+from cjepa.tokenizers.token_files import tokenize, tokenizer_spec
+
+
+def tokenize_command(
+    run: str,
+    episodes: str,
+    out: str,
+    patch_grid: NonNegativeInt = 0,
+    resume: bool = True,
+    exclude_episodes: Sequence[int] = (),
+    exclude_corrupted: bool = False,
+    device: str = "auto",
+) -> CommandResult:
+    """Encode every frame of an episode file into a token file.
+
+    Args:
+        run: folder of a tokenizer run, a checkpoint, or ``zoo:NAME``; ``oracle`` for the simulator's own account of the
+            objects, ``oracle:D`` for a random projection of it to D values; ``dino:SOURCE`` for patches of a pretrained
+            DINOv2, a folder in the layout of ``transformers`` or a name on the hub.
+        episodes: episode file, or folder or glob of several.
+        out: token file to make.
+        patch_grid: 0 for the tokenizer's own tokens; g for a g x g grid of its encoder's features instead, which a
+            DINOv2 needs: 14 for all of its patches.
+        resume: use the episodes that an interrupted run of this command finished; an existing file is never replaced.
+        exclude_episodes: indices of episodes to leave out; the others keep their indices, and so their split.
+        exclude_corrupted: check all episodes first and leave out those that are damaged; which they are is logged.
+        device: cpu, cuda or another of PyTorch's; auto is cuda where there is a GPU, else cpu.
+    """
+    used = chosen_device(device)
+    source = open_episodes(episodes)
+    excluded = excluded_episodes(source, exclude_episodes, exclude_corrupted)
+    spec = tokenizer_spec(run, source, patch_grid)
+    with ProgressBar("tokenize", source.env_steps, "frames") as bar:
+        file = tokenize(spec, source, Path(out), bar.advance, resume, excluded, used)
+    slots, width = file.columns["tokens"][0][1:]
+    return CommandResult(
+        [f"{out}: {file.env_steps} frames as {slots} tokens x {width} ({bar.rate})"],
+        next_command=f"cjepa fit -c {experiments_of(source.attributes)}/cjepa.yaml --data.init_args.path {out}",
+    )

@@ -1,0 +1,21 @@
+"""`cjepa verify`: checksums and completeness."""
+
+from pathlib import Path
+
+from cjepa.artifacts.verify import verify_path
+from cjepa.command_result import CommandResult
+from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
+from cjepa.progress import ProgressBar
+
+
+def verify_command(path: str) -> CommandResult:
+    """Check that everything is as it was written; the first fault is named, exit code 1.
+
+    Of episodes and tokens every checksum, length, dtype and finite value, of runs and studies every file.
+
+    Args:
+        path: episode or token file, folder or glob of several; checkpoint or zoo:NAME; run or study folder.
+    """
+    with ProgressBar("verify", 1.0, "files") as bar:
+        fault = verify_path(Path(path), bar.advance)
+    return CommandResult([fault or f"{path}: as it was written"], failed=fault is not None)
