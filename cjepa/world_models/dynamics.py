@@ -1,0 +1,88 @@
+"""The door between world models and whoever imagines with them: planners, evaluation, reports.
+
+```
+clip (what was seen)  --observe-->  state  --step(action)-->  state  ...      one block at a time
+                                    state  --rollout(actions)-->  Rollout     H blocks at once
+```
+What a state is, only its model knows: a window of tokens, a key/value cache, a recurrent state. Whoever imagines may
+repeat a state for many candidates and pick rows of it, see :func:`repeat_rows` and :func:`take_rows`.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cjepa.types import Clip, Rollout
+
+Rows = TypeVar("Rows", bound=NamedTuple)
+"""A NamedTuple of tensors whose first axis is the batch: a Clip, a Rollout, the state of a model."""
+
+
+class Dynamics(nn.Module, ABC):
+    """Predicts tokens and proprioception from what was seen and the actions to come.
+
+    Clips and actions come in the units of tokenizer and environment. Rollouts are in the model's own, normalised units,
+    in which distances count; :meth:`normalise` takes a goal there, :meth:`denormalise` takes a rollout back.
+
+    No method switches gradients off: gradient planners need those of a rollout.
+
+    Subclasses set ``token_dim`` (D), ``proprio_dim`` (P), ``action_dim`` (A) and ``history_blocks``, the longest clip
+    that :meth:`observe` makes use of. A width of 0 means that the model has no such entity.
+    """
+
+    token_dim: int
+    proprio_dim: int
+    action_dim: int
+    history_blocks: int
+
+    @abstractmethod
+    def normalise(self, clip: Clip) -> Clip:
+        """Tokenizer's and environment's units -> the model's; an entity that it does not have gets a width of 0."""
+
+    @abstractmethod
+    def denormalise(self, rollout: Rollout) -> Rollout:
+        """The model's units -> those of tokenizer and environment."""
+
+    @abstractmethod
+    def observe(self, clip: Clip) -> NamedTuple:
+        """The state after the last frame of a clip.
+
+        Args:
+            clip: T blocks, 1 or more; the actions of its last block have not been chosen yet and are not read.
+
+        Returns:
+            A NamedTuple of tensors, batch first.
+        """
+
+    @abstractmethod
+    def step(self, state: NamedTuple, actions_BA: Tensor) -> NamedTuple:
+        """The state one block later; actions in the environment's units."""
+
+    @abstractmethod
+    def predicted(self, state: NamedTuple) -> tuple[Tensor, Tensor]:
+        """Tokens ``(B, S, D)`` and proprioception ``(B, P)`` of a state's present block, in the model's units."""
+
+    def rollout(self, state: NamedTuple, actions_BHA: Tensor) -> Rollout:
+        """Predict the H blocks that follow a state, in the model's units; actions in the environment's.
+
+        A model that predicts several blocks in one pass overrides this.
+        """
+        tokens, proprio = [], []
+        for block in range(actions_BHA.shape[1]):
+            state = self.step(state, actions_BHA[:, block])
+            tokens_BSD, proprio_BP = self.predicted(state)
+            tokens.append(tokens_BSD)
+            proprio.append(proprio_BP)
+        return Rollout(torch.stack(tokens, dim=1), torch.stack(proprio, dim=1))
+
+
+def repeat_rows(rows: Rows, times: int) -> Rows:
+    """Every row ``times`` times in a row: ``(B, ...)`` -> ``(B * times, ...)``."""
+    return type(rows)(*(values.repeat_interleave(times, dim=0) for values in rows))
+
+
+def take_rows(rows: Rows, part: slice | Tensor) -> Rows:
+    """Some rows, by a slice or by indices."""
+    return type(rows)(*(values[part] for values in rows))
