@@ -18,9 +18,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from cjepa.checkpoints import WEIGHTS, config_of, find_checkpoint, read_checkpoint
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
+from cjepa.files import read_json
 from cjepa.moved import teach_parsers
 from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
-from cjepa.reporting.records import TEST_RESULTS, read_json
+from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.tables import scores_table
 
 _TESTING_VERBS = ("validate", "test", "predict")

@@ -17,8 +17,8 @@ from update_results import markdown, write_block
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.envs.pusht.env import TABLE_PX
 from cjepa.evaluation.intervals import wilson
+from cjepa.files import read_json, write_json
 from cjepa.planning.demonstrators.simulator_mpc import SimulatorMPC, block_middle
-from cjepa.reporting.records import read_json, write_json
 from cjepa.reporting.tables import seconds_text
 
 DOCS = Path(__file__).parent

@@ -12,7 +12,7 @@ import imageio.v3 as iio
 import numpy as np
 
 from cjepa.bench.timing import bench_table
-from cjepa.reporting.records import read_json, write_json
+from cjepa.files import read_json, write_json
 from cjepa.reporting.tables import results_table, seconds_text
 from cjepa.reporting.videos import write_png
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 from update_results import markdown, write_block
 
-from cjepa.reporting.records import TEST_RESULTS, read_json, write_json
+from cjepa.files import read_json, write_json
+from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.tables import seconds_text
 
 DOCS = Path(__file__).parent

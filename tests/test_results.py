@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cjepa.bench.timing import rows_against
-from cjepa.reporting.records import read_json, write_json
+from cjepa.files import read_json, write_json
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from cjepa.checkpoints import export_checkpoint, find_checkpoint, home_of
-from cjepa.reporting.records import TEST_RESULTS, read_json, replacing
+from cjepa.files import read_json, write_text
+from cjepa.reporting.records import TEST_RESULTS
 
 _RESULTS = ("results.json", TEST_RESULTS)
 _RECORDS = ("config.yaml", "run.json", *_RESULTS)
@@ -29,8 +30,7 @@ def export_run(run: str, folder: Path) -> Path:
     for name in _RECORDS:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
-    with replacing(folder / "README.md") as path:
-        path.write_text("\n".join(_card(folder)) + "\n", "utf-8")
+    write_text(folder / "README.md", "\n".join(_card(folder)) + "\n")
     return weights
 
 

@@ -13,7 +13,7 @@ from cjepa.data.store.episodes import DamagedEpisode, Episodes
 from cjepa.data.store.parts import PARTS
 from cjepa.data.store.shards import ShardedEpisodes, open_episodes, shard_paths
 from cjepa.errors import UserError
-from cjepa.reporting.records import read_json
+from cjepa.files import read_json
 
 _RANGE = ("min", "mean", "max")
 _SAMPLED_BYTES = 64e6  # of a column, and so of memory

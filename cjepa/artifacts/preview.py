@@ -14,7 +14,7 @@ from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import open_episodes
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
-from cjepa.reporting.records import read_json, replacing
+from cjepa.files import read_json, replacing
 from cjepa.reporting.slots import clip_video, view_clips
 from cjepa.reporting.style import new_figure, style
 from cjepa.reporting.videos import contact_sheet, overlay_masks, side_by_side, write_png, write_video

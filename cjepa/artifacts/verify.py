@@ -14,7 +14,8 @@ from cjepa.checkpoints import WEIGHTS, find_checkpoint, read_checkpoint
 from cjepa.data.store.parts import PARTS
 from cjepa.data.store.verify import verify_data
 from cjepa.errors import UserError
-from cjepa.reporting.records import TEST_RESULTS, read_json, result_row
+from cjepa.files import read_json
+from cjepa.reporting.records import TEST_RESULTS, result_row
 
 _RUN_KEYS = ("model", "objective", "data", "evaluation", "actions", "uncertainty", "versions", "git", "command")
 _CONFIG_KEYS = ("seed_everything", "trainer", "model", "data")
@@ -58,7 +59,7 @@ def verify_path(path: Path, on_progress: Callable[[float], None]) -> str | None:
 
 
 def _unfinished(path: Path) -> bool:
-    return path.suffix == ".partial" or any(part.endswith(PARTS) for part in path.parts)
+    return ".partial" in path.suffixes or any(part.endswith(PARTS) for part in path.parts)
 
 
 def _file_fault(path: Path) -> str | None:

@@ -18,8 +18,8 @@ from cjepa.data.collect import Collection, collect
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.workers import default_workers, end_with_parent
 from cjepa.envs.pusht.policy import PushTBehaviour
+from cjepa.files import json_text
 from cjepa.progress import ProgressBar
-from cjepa.reporting.records import json_text
 
 _EPISODES, _EPISODE_ENV_STEPS = 200, 60
 _LIBRARIES = ("cjepa", "torch", "torchvision", "h5py", "lz4", "stable-worldmodel", "pylance")

@@ -24,8 +24,9 @@ from cjepa.data.workers import end_with_parent
 from cjepa.envs.pusht.env import PushT
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.errors import UserError
+from cjepa.files import json_text
 from cjepa.progress import ProgressBar
-from cjepa.reporting.records import json_text, peak_memory_mb
+from cjepa.reporting.records import peak_memory_mb
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.baselines.global_token import GlobalTokenizer
 from cjepa.tokenizers.baselines.initialisers import GaussianSlots

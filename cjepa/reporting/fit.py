@@ -20,16 +20,9 @@ from cjepa.evaluation.metrics import SlotConsistency, every_metric
 from cjepa.evaluation.probes import questions, read_bodies, run_probes
 from cjepa.evaluation.rollouts import rollout_errors
 from cjepa.evaluation.tokens import measure, num_frames
+from cjepa.files import replacing, write_json
 from cjepa.progress import ProgressBar
-from cjepa.reporting.records import (
-    TEST_RESULTS,
-    describe,
-    interval_row,
-    replacing,
-    result_row,
-    write_json,
-    write_run_record,
-)
+from cjepa.reporting.records import TEST_RESULTS, describe, interval_row, result_row, write_run_record
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.scoring import ScoredTokenizer
 from cjepa.world_models.training import WorldModel

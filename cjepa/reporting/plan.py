@@ -18,10 +18,11 @@ from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.control import Pair, Pairs, Trials, draw_pairs, run_trials
 from cjepa.evaluation.intervals import bootstrap, wilson
+from cjepa.files import write_json
 from cjepa.planning.agents import Agent, RandomAgent, SimulatorAgent, Situation, WorldModelAgent
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
-from cjepa.reporting.records import describe, interval_row, result_row, write_json, write_run_record
+from cjepa.reporting.records import describe, interval_row, result_row, write_run_record
 from cjepa.reporting.videos import overlay_masks, side_by_side, write_video
 from cjepa.tokenizers.base import check_environment
 from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer, device_of, encode_clips, fingerprint

@@ -1,25 +1,17 @@
-"""Run records and result rows: every number can be traced to code, data and command.
-
-All files are written under a temporary name and moved into place, so a kill never leaves half a file.
-"""
+"""Run records and result rows: every number can be traced to code, data and command."""
 
 import functools
-import json
-import math
-import os
 import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import cjepa
-from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval
+from cjepa.files import write_json
 
 TEST_RESULTS = "results_test.json"
 """Rows like those of ``results.json``, of the test split, beside it: training's results are never replaced."""
@@ -39,47 +31,6 @@ PACKAGES = (
     "matplotlib",
     "imageio-ffmpeg",
 )
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path with the same suffix; move it to ``path`` if the block ends without an error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def json_text(value: Any) -> str:
-    """``value`` as JSON, indent 2; NaN and infinities become null."""
-    return json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False)
-
-
-def write_json(path: str | Path, value: Any) -> Path:
-    """Write :func:`json_text` atomically."""
-    with replacing(path) as partial:
-        partial.write_text(json_text(value) + "\n", "utf-8")
-    return Path(path)
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        UserError: the file is missing or is not JSON.
-    """
-    try:
-        return json.loads(Path(path).read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable ({error})") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg})") from None
 
 
 @functools.lru_cache(maxsize=1)
@@ -221,15 +172,3 @@ def _without_machine(word: str) -> str:
         return word
     short = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.name
     return f"{head}{equals}{short}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy scalars and arrays, tensors
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, str | int | bool | None) else str(value)

@@ -11,8 +11,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from cjepa.errors import UserError
+from cjepa.files import read_json, write_text
 from cjepa.reporting import figures
-from cjepa.reporting.records import TEST_RESULTS, read_json, replacing
+from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.style import to_svg
 from cjepa.reporting.tables import Row, other_table, results_table, seconds_text
 
@@ -85,10 +86,7 @@ def build_report(folder: Path) -> Path:
         versions=_first(stage.record.get("versions") for stage in stages),
         commits=_commits(stages),
     )
-    target = folder / "report.html"
-    with replacing(target) as partial:
-        partial.write_text(page, "utf-8")
-    return target
+    return write_text(folder / "report.html", page)
 
 
 def _template() -> jinja2.Template:

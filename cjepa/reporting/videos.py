@@ -8,7 +8,7 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cjepa.reporting.records import replacing
+from cjepa.files import replacing
 
 SLOT_COLOURS = np.array(
     [

@@ -17,7 +17,8 @@ from cjepa import __version__
 from cjepa.command_result import CommandResult
 from cjepa.data.store.parts import PARTS
 from cjepa.errors import UserError
-from cjepa.reporting.records import TEST_RESULTS, peak_memory_mb, read_json, write_json
+from cjepa.files import read_json, write_json
+from cjepa.reporting.records import TEST_RESULTS, peak_memory_mb
 from cjepa.reporting.report import build_report
 from cjepa.reporting.tables import results_table
 

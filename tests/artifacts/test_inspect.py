@@ -12,7 +12,7 @@ from cjepa.artifacts.inspect import column_table, inspect_path, kind_of
 from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.errors import UserError
-from cjepa.reporting.records import write_json
+from cjepa.files import write_json
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 from cjepa.artifacts.verify import verify_path
 from cjepa.cli import main
 from cjepa.errors import UserError
-from cjepa.reporting.records import read_json, write_json
+from cjepa.files import read_json, write_json
 from cjepa.reporting.videos import write_png, write_video
 from tests.conftest import ignore_progress
 

@@ -16,7 +16,7 @@ from cjepa.data.store.verify import verify_data
 from cjepa.data.token_clips import TokenClips
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
-from cjepa.reporting.records import read_json
+from cjepa.files import read_json
 from tests.conftest import NUM_EPISODES, configs, fit, ignore_progress
 
 DAMAGED = [3, 17]

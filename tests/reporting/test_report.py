@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from cjepa.errors import UserError
+from cjepa.files import write_json
 from cjepa.reporting import figures, report
-from cjepa.reporting.records import write_json, write_run_record
+from cjepa.reporting.records import write_run_record
 from cjepa.reporting.style import spread, to_svg
 from cjepa.reporting.videos import write_png, write_video
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cjepa.errors import UserError
+from cjepa.files import is_alive
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -41,18 +42,8 @@ def remove_abandoned(path: Path) -> None:
     """Delete ``NAME.PID.partial`` beside ``path`` where the process PID, that was making it, has been killed."""
     for partial in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
         pid = partial.name.removeprefix(f"{path.name}.").removesuffix(".partial")
-        if pid.isdecimal() and not _is_alive(int(pid)):
+        if pid.isdecimal() and not is_alive(int(pid)):
             partial.unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 class HDF5Target(io.FileIO):

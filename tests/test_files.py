@@ -1,0 +1,79 @@
+"""Files are whole or absent, whatever happens while they are written."""
+
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cjepa import files
+from cjepa.errors import UserError
+
+
+def test_json_round_trip_turns_what_json_cannot_hold_into_plain_values(tmp_path):
+    path = tmp_path / "deep" / "a.json"
+    value = {
+        "nan": math.nan,
+        "inf": [-math.inf],
+        "numpy": np.float32(0.5),
+        "rows": np.arange(3),
+        "path": path,
+        "t": (1,),
+    }
+    files.write_json(path, value)
+    assert files.read_json(path) == {
+        "nan": None,
+        "inf": [None],
+        "numpy": 0.5,
+        "rows": [0, 1, 2],
+        "path": str(path),
+        "t": [1],
+    }
+    assert path.read_text().startswith('{\n  "nan": null')
+
+
+def test_an_exception_leaves_the_old_file_and_no_other(tmp_path):
+    path = files.write_json(tmp_path / "a.json", {"old": 1})
+    with pytest.raises(RuntimeError), files.replacing(path) as partial:
+        assert partial.suffix == ".json"
+        partial.write_text("half")
+        raise RuntimeError
+    assert files.read_json(path) == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("content", [None, "{", b"\xff\xfe", "[" * 100_000, "9" * 5_000])
+def test_unreadable_json_is_one_clear_line(tmp_path, content):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError) as caught:
+        files.read_json(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_is_written_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """A power cut must not leave a name without its content."""
+    happened = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: happened.append(os.readlink(f"/proc/self/fd/{fd}")) or fsync(fd))
+    monkeypatch.setattr(os, "replace", lambda old, new: happened.append(str(new)) or replace(old, new))
+    path = files.write_text(tmp_path / "a.txt", "hello")
+    partial = str(tmp_path / f".a.{os.getpid()}.partial.txt")
+    assert happened == [partial, str(path), str(tmp_path)] and path.read_text() == "hello"
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    (tmp_path / f".a.{killed.pid}.partial.json").write_text("half")
+    (tmp_path / f".a.{os.getppid()}.partial.json").write_text("another process is writing it")
+    (tmp_path / ".a.mine.partial.json").write_text("of the user")
+    files.write_json(tmp_path / "a.json", 1)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "a.json",
+        f".a.{os.getppid()}.partial.json",
+        ".a.mine.partial.json",
+    }
