@@ -5,6 +5,8 @@
 | B | batch (environments or clips) |
 | T | time in blocks; one block is ``frame_stride`` env steps |
 | S | object slots (or patches: whatever stands for "objects") |
+| O | bodies of the simulator |
+| F | attributes of a body, or values of a whole simulator state |
 | E | entities: the S objects, then proprio, then action |
 | D | token dimension |
 | N | action candidates of a planner, K of them elites |
@@ -43,7 +45,7 @@ class VideoBatch(NamedTuple):
     """uint8."""
     labels_BTYX: Tensor | None
     """uint8 label image of the simulator, 0 = background; used for scores only; None where there are none."""
-    objects_BTKF: Tensor | None
+    objects_BTOF: Tensor | None
     """float32 (B, T, bodies, attributes), the simulator's account; None where there is none."""
     proprio_BTP: Tensor | None
     actions_BTA: Tensor | None

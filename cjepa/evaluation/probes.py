@@ -3,7 +3,7 @@
 Every object in view is paired with the slot that covers it best in that frame. Probes are fitted on tokens of training
 episodes and scored on held-out ones: R² of place, angle and velocity, accuracy of colour, shape and material.
 
-File letters: K bodies, F attributes of a body, N samples (an object in a frame), R values of an answer.
+File letters: K labels (bodies and the background), N samples (an object in a frame), R values of an answer.
 """
 
 import copy
@@ -94,7 +94,7 @@ def read_bodies(file: EpisodeFile) -> Bodies | None:
 
 
 def object_samples(
-    tokens_BTSD: Tensor, masks_BTSYX: Tensor, labels_BTYX: Tensor, objects_BTKF: Tensor, episode_B: Tensor
+    tokens_BTSD: Tensor, masks_BTSYX: Tensor, labels_BTYX: Tensor, objects_BTOF: Tensor, episode_B: Tensor
 ) -> ObjectSamples:
     """Pair every object in view with the slot of largest IoU on its frame.
 
@@ -102,23 +102,23 @@ def object_samples(
         tokens_BTSD: float.
         masks_BTSYX: the larger owns the pixel.
         labels_BTYX: k + 1 for body k, 0 = background.
-        objects_BTKF: the simulator's account.
+        objects_BTOF: the simulator's account.
         episode_B: which episode a clip is from.
     """
-    batch, blocks, bodies = objects_BTKF.shape[:3]
+    batch, blocks, bodies = objects_BTOF.shape[:3]
     counts_BTKS = contingency(masks_BTSYX, labels_BTYX)
     counts_BTKS = pad(counts_BTKS, (0, 0, 0, max(0, 1 + bodies - counts_BTKS.shape[2])))  # bodies that no frame shows
-    iou_BTKS, seen_BTK = overlaps(counts_BTKS[:, :, : 1 + bodies])
-    slot_BTK1 = iou_BTKS.argmax(dim=3, keepdim=True)
+    iou_BTOS, seen_BTO = overlaps(counts_BTKS[:, :, : 1 + bodies])
+    slot_BTO1 = iou_BTOS.argmax(dim=3, keepdim=True)
     before_BTSD = tokens_BTSD.roll(1, dims=1)
     before_BTSD[:, 0] = torch.nan
     values = (
-        *(tokens.take_along_dim(slot_BTK1, dim=2) for tokens in (tokens_BTSD, before_BTSD)),
-        objects_BTKF,
+        *(tokens.take_along_dim(slot_BTO1, dim=2) for tokens in (tokens_BTSD, before_BTSD)),
+        objects_BTOF,
         torch.arange(bodies).expand(batch, blocks, bodies),
         episode_B[:, None, None].expand(batch, blocks, bodies),
     )
-    return ObjectSamples(*(value[seen_BTK] for value in values))
+    return ObjectSamples(*(value[seen_BTO] for value in values))
 
 
 def questions(bodies: Bodies) -> list[Question]:

@@ -160,7 +160,7 @@ def _samples(clips: EncodedClips, index_is_place: bool) -> ObjectSamples:
         torch.cat(parts, dim=-1),
         clips.encoded.masks_BTSYX,
         clips.batch.labels_BTYX,
-        clips.batch.objects_BTKF,
+        clips.batch.objects_BTOF,
         torch.from_numpy(clips.episode_B),
     )
 

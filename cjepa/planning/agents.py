@@ -22,7 +22,7 @@ class Situation(NamedTuple):
     """Where a batch of environments is and where it should get to."""
 
     pixels_BYXC: np.ndarray
-    objects_BKA: np.ndarray
+    objects_BOF: np.ndarray
     """The simulator's own account of the bodies; only oracle tokenizers may look."""
     proprio_BP: np.ndarray
     state_BF: np.ndarray
@@ -120,7 +120,7 @@ class WorldModelAgent(Agent):
     def _encode(self, *situations: Situation) -> Clip:
         """Normalised frames, one a situation; action rows are placeholders that rollouts do not read."""
         model = self.world_model
-        column = "pixels_BYXC" if self.tokenizer.column == "pixels" else "objects_BKA"
+        column = "pixels_BYXC" if self.tokenizer.column == "pixels" else "objects_BOF"
         seen = np.stack([getattr(situation, column) for situation in situations], axis=1)
         tokens = encode_clips(self.tokenizer, torch.from_numpy(seen))
         proprio = torch.from_numpy(np.stack([situation.proprio_BP for situation in situations], axis=1))

@@ -86,7 +86,7 @@ class ScoredTokenizer(L.LightningModule):
             UserError: it wants hints, and the clips have no label images.
         """
         if self.tokenizer.column == "objects":
-            return (batch.objects_BTKF,)
+            return (batch.objects_BTOF,)
         pixels_BT3YX = float_frames(self.tokenizer, batch.pixels_BTYXC)
         if not self.tokenizer.hint_dim:
             return (pixels_BT3YX,)

@@ -138,7 +138,7 @@ def test_worker_processes_give_the_same_batches(numbered, start, workers):
     assert len(here) == 5
     for own, other in zip(here, there, strict=True):
         assert type(other) is VideoBatch
-        assert own.objects_BTKF is other.objects_BTKF is None  # which this file has not
+        assert own.objects_BTOF is other.objects_BTOF is None  # which this file has not
         given = ([value for value in batch if value is not None] for batch in (own, other))
         assert all(torch.equal(a, b) for a, b in zip(*given, strict=True))
 

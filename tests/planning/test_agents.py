@@ -77,7 +77,7 @@ def test_world_model_agent_plans_blocks_in_time_order(model_agent):
 
 def test_world_model_agent_looks_at_pixels_and_proprio_only(model_agent):
     actions = model_agent.act(NOW, GOAL, seeded())
-    hidden = ("objects_BKA", "state_BF")
+    hidden = ("objects_BOF", "state_BF")
     blind = [s._replace(**{n: np.full_like(getattr(s, n), np.nan) for n in hidden}) for s in (NOW, GOAL)]
     np.testing.assert_array_equal(actions, model_agent.act(*blind, seeded()))
     for part in ("pixels_BYXC", "proprio_BP"):  # and at both of the goal
@@ -94,7 +94,7 @@ def test_an_oracle_looks_at_objects_and_proprio_only():
     hidden = ("pixels_BYXC", "state_BF")
     blind = [s._replace(**{n: np.zeros_like(getattr(s, n)) for n in hidden}) for s in (NOW, GOAL)]
     assert torch.equal(agent.plan(*blind, seeded()).cost_B, cost_B)
-    other = GOAL._replace(objects_BKA=NOW.objects_BKA)
+    other = GOAL._replace(objects_BOF=NOW.objects_BOF)
     assert not torch.equal(agent.plan(NOW, other, seeded()).cost_B, cost_B)
 
 

@@ -80,7 +80,7 @@ def test_an_oracle_sees_nothing_of_the_pixels(episodes_path):
     module = ScoredTokenizer([])
     module.tokenizer = build_tokenizer(TokenizerSpec("oracle", 0, 2, ("present", "x", "y", "angle", "vx", "vy")))
     batch = next(iter(data.test_dataloader()))
-    batch = batch._replace(objects_BTKF=batch.objects_BTKF[..., :6])
+    batch = batch._replace(objects_BTOF=batch.objects_BTOF[..., :6])
     black = batch._replace(pixels_BTYXC=torch.zeros_like(batch.pixels_BTYXC))
     assert torch.equal(*(module.encode_and_decode(b).tokens.slots_BTSD for b in (batch, black)))
     without = module.encode_and_decode(batch._replace(labels_BTYX=None))
