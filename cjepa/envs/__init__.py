@@ -18,9 +18,17 @@ def make_env(env_id: str, env_kwargs: dict[str, Any]) -> ObjectEnv:
     """A fresh simulator by its Gymnasium id, without Gymnasium's wrappers.
 
     Raises:
-        UserError: no such environment, or it does not take these arguments.
+        UserError: no such environment, it does not take these arguments, lacks a method, is not an
+            :class:`ObjectEnv`, or its actions have no finite bounds.
     """
     try:
-        return gym.make(env_id, disable_env_checker=True, **env_kwargs).unwrapped
+        env = gym.make(env_id, disable_env_checker=True, **env_kwargs).unwrapped
     except (gym.error.Error, ModuleNotFoundError, TypeError) as error:
         raise UserError(f"env_id {env_id} with env_kwargs {env_kwargs}: {error}") from error
+    if not isinstance(env, ObjectEnv):
+        raise UserError(
+            f"env_id {env_id} is a {type(env).__name__}, which is not a subclass of cjepa.envs.base.ObjectEnv; "
+            f"docs/add-an-environment.md shows how to write one"
+        )
+    env.action_bounds()
+    return env

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 
 from cjepa.errors import UserError
 
@@ -12,14 +13,36 @@ from cjepa.errors import UserError
 class ObjectEnv(gym.Env, ABC):
     """A seeded simulator that knows its objects.
 
-    Subclasses set ``body_names`` (label k + 1 in the mask image is ``body_names[k]``), ``attribute_names`` (the
-    columns of :meth:`objects`), ``env_steps_per_second`` and observations with the keys ``pixels``, ``proprio`` and
-    ``state``.
+    Subclasses set ``body_names``, ``attribute_names``, ``env_steps_per_second``, a finite one-dimensional
+    ``action_space`` and observations with the keys ``pixels``, ``proprio`` and ``state``.
     """
 
     body_names: tuple[str, ...]
+    """Label k + 1 in the mask image is ``body_names[k]``."""
     attribute_names: tuple[str, ...]
+    """The columns of :meth:`objects`."""
     env_steps_per_second: int
+    goal_proprio: tuple[int, ...] | None = None
+    """Indices of the proprio values that a goal fixes (the agent's place, not its speed); None: all of them."""
+    error_names: tuple[str, ...] = ()
+    """Names of the terms of :meth:`state_error`, one word each; without names the terms are numbered."""
+
+    def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest action, float32 ``(A,)`` each: what planners and policies search between.
+
+        Raises:
+            UserError: the action space is not a one-dimensional Box with finite bounds.
+        """
+        space = self.action_space
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+            raise UserError(f"{type(self).__name__} has the action space {space}, expected a Box of shape (A,)")
+        low_A, high_A = space.low.astype(np.float32), space.high.astype(np.float32)
+        if not np.isfinite([low_A, high_A]).all():
+            raise UserError(
+                f"{type(self).__name__} has the action space {space} without finite bounds; planners and the random "
+                f"policy need them, for example spaces.Box(-1.0, 1.0, {space.shape}, np.float32)"
+            )
+        return low_A, high_A
 
     @abstractmethod
     def get_state(self) -> np.ndarray:

@@ -37,7 +37,7 @@ class RandomPolicy(Policy):
 
 
 class StillPolicy(Policy):
-    """No action at all: for environments that move by themselves."""
+    """Zeros, or the nearest action that the environment allows: for environments that move by themselves."""
 
     def reset(self, rng: np.random.Generator) -> None:
         """Nothing is random."""
@@ -46,24 +46,24 @@ class StillPolicy(Policy):
         return None
 
     def act(self, env: ObjectEnv) -> np.ndarray:
-        return np.zeros(env.action_space.shape, np.float32)
+        return np.clip(np.float32(0), env.action_space.low, env.action_space.high)
 
 
 class MotionPolicy(Policy):
     """Strings together short straight motions of an agent, without a task; a low-pass filter gives momentum.
 
-    Subclasses say where the agent is (the first two values of :meth:`look`), how long an action is
-    (``action_length``), and where the next motion leads: :meth:`choose_target`.
+    Subclasses say where the agent is (the first two values of :meth:`look`), how far an action of length 1 aims
+    (``action_length``), and where the next motion leads: :meth:`choose_target`. Actions stay in the action space.
 
     Args:
         share_through: share of motions that push.
         share_around: share of motions that change sides; the rest are free moves.
         momentum: share of the last action in the next one, in [0, 1).
-        noise: standard deviation of the noise on each action (actions are in [-1, 1]).
+        noise: standard deviation of the noise on each action.
     """
 
     action_length: float
-    """How far the longest action aims, in the environment's units."""
+    """How far an action of length 1 aims, in the environment's units."""
 
     def __init__(
         self, share_through: float = 0.65, share_around: float = 0.25, momentum: float = 0.4, noise: float = 0.15
@@ -104,4 +104,4 @@ class MotionPolicy(Policy):
         self._last = self.momentum * self._last + (1 - self.momentum) * noisy
         if norm < 0.25:
             self._steps_left = 0
-        return np.clip(self._last, -1, 1).astype(np.float32)
+        return np.clip(self._last, env.action_space.low, env.action_space.high).astype(np.float32)

@@ -1,12 +1,15 @@
 """The contract of every environment."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
 from cjepa.envs import make_env as make_by_id
 from cjepa.envs.base import ObjectEnv
 from cjepa.envs.collide.env import Collide
+from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from tests.contracts import build, concrete_subclasses
 from tests.envs.replay import actions_of, replay
@@ -72,7 +75,9 @@ def test_contract_shapes_and_symmetry(make_env):
     env = make_env()
     observation, _ = env.reset(seed=0)
     bodies = len(env.body_names)
-    assert np.isfinite(env.action_space.low).all() and np.isfinite(env.action_space.high).all()
+    low_A, high_A = env.action_bounds()
+    assert low_A.dtype == high_A.dtype == np.float32 and low_A.shape == high_A.shape == env.action_space.shape
+    assert (low_A < high_A).all()
     np.testing.assert_array_equal(observation["pixels"], env.render_pixels())
     np.testing.assert_array_equal(observation["proprio"], env.proprio())
     np.testing.assert_array_equal(observation["state"], env.get_state().astype(np.float32))
@@ -87,12 +92,59 @@ def test_contract_shapes_and_symmetry(make_env):
     assert (env.state_error(env.get_state(), env.get_state()) == 0).all()
 
 
+def test_contract_what_a_goal_fixes_and_how_its_errors_are_called(make_env):
+    env = make_env()
+    env.reset(seed=0)
+    fixed = range(len(env.proprio())) if env.goal_proprio is None else env.goal_proprio
+    assert len(set(fixed)) == len(fixed) and set(fixed) <= set(range(len(env.proprio())))
+    assert len(env.error_names) == len(set(env.error_names)) == len(env.state_error(env.get_state(), env.get_state()))
+    assert all(name.isidentifier() for name in env.error_names)
+
+
+def test_a_goal_fixes_places_of_the_agent_and_not_speeds():
+    for env in (PushT(), Collide(agent=True)):
+        env.reset(seed=0)
+        place = env.proprio()[list(env.goal_proprio)]
+        np.testing.assert_array_equal(place, env.objects()[0][[env.attribute_names.index(axis) for axis in "xy"]])
+
+
+class Free(PushT):
+    """Push-T with the action space that a test gives it."""
+
+    def __init__(self, space: spaces.Space):
+        super().__init__()
+        self.action_space = space
+
+
+def test_bounds_of_actions_are_the_environments_own():
+    low_A, high_A = Free(spaces.Box(np.array([-0.5, 0.0]), np.array([0.25, 2.0]), dtype=np.float32)).action_bounds()
+    assert low_A.tolist() == [-0.5, 0.0] and high_A.tolist() == [0.25, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (spaces.Box(-np.inf, 1.0, (2,)), "Free has the action space .* without finite bounds"),
+        (spaces.Box(-1.0, 1.0, (2, 3)), r"expected a Box of shape \(A,\)"),
+        (spaces.Discrete(4), r"Discrete\(4\), expected a Box"),
+    ],
+)
+def test_an_action_space_without_bounds_is_refused_where_the_environment_is_made(space, message):
+    gym.register("cjepa/Free-v0", entry_point=Free)
+    try:
+        with pytest.raises(UserError, match=message):
+            make_by_id("cjepa/Free-v0", {"space": space})
+    finally:
+        del gym.registry["cjepa/Free-v0"]
+
+
 @pytest.mark.parametrize(
     ("env_id", "env_kwargs", "named"),
     [
         ("cjepa/Colide-v0", {}, "Colide"),
         ("nowhere:cjepa/Collide-v0", {}, "nowhere"),
         ("cjepa/Collide-v0", {"shaps": ["disc"]}, "shaps"),
+        ("CartPole-v1", {}, "CartPoleEnv, which is not a subclass of cjepa.envs.base.ObjectEnv"),
     ],
 )
 def test_an_environment_that_cannot_be_made_is_named(env_id, env_kwargs, named):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from cjepa.envs.base import ObjectEnv
 from cjepa.envs.collide.env import Collide
@@ -41,6 +42,19 @@ def test_contract(cls):
     if cls is not StillPolicy:
         assert actions.std() > 0.05
         assert not np.array_equal(actions, episode(policy, seed=2)[1])
+
+
+@pytest.mark.parametrize("cls", concrete_subclasses("cjepa.envs", Policy), ids=lambda cls: cls.__name__)
+def test_contract_actions_stay_in_the_action_space(cls):
+    env, policy = home_of(cls()), cls()
+    env.action_space = spaces.Box(np.array([-0.4, 0.1]), np.array([0.3, 0.2]), dtype=np.float32)
+    policy.reset(np.random.default_rng(0))
+    policy.start_state(env)
+    env.reset(seed=0)
+    for _ in range(40):
+        action = policy.act(env)
+        assert env.action_space.contains(action), action
+        env.advance(action)
 
 
 def test_behaviour_starts_off_the_block():

@@ -74,6 +74,7 @@ class Collide(InterventionEnv):
     metadata = {"render_modes": ["rgb_array"], "render_fps": ENV_STEPS_PER_SECOND}
     env_steps_per_second = ENV_STEPS_PER_SECOND
     attribute_names = tuple(attribute.name.lower() for attribute in Attribute)
+    goal_proprio = (0, 1)
 
     def __init__(
         self,
@@ -104,6 +105,7 @@ class Collide(InterventionEnv):
         if agent and "white" in colours:
             raise UserError("colours has 'white', which is the agent's; leave it out")
         self.body_names = (*(["agent"] if agent else []), *(f"body {k}" for k in range(int(agent), MAX_BODIES)))
+        self.error_names = ("position",) if agent else tuple(f"position_{k}" for k in range(MAX_BODIES))
         state_dim = MAX_BODIES * len(Attribute)
         self.observation_space = spaces.Dict(
             {

@@ -75,6 +75,8 @@ class PushT(ObjectEnv):
     body_names = ("agent", "block")
     attribute_names = ("x", "y", "angle", "vx", "vy", "angular_velocity")
     env_steps_per_second = 10
+    goal_proprio = (0, 1)
+    error_names = ("position", "angle")
 
     def __init__(
         self,
