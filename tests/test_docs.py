@@ -12,6 +12,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+import torch
 
 from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile
@@ -192,6 +193,18 @@ def run_example(scratch: Scratch, words: list[str]) -> None:
     scratch.cjepa([*words, *(["--data.init_args.path", "data/some.h5"] if words[0] == "fit" else [])])
     if words[0] == "collect":
         assert len(EpisodeFile(words[words.index("--out") + 1])) == 24
+
+
+def test_the_example_of_a_metric_scores_a_missed_object_0():
+    """Two objects of four pixels: a slot owns two of the first, and no slot any of the second."""
+    (code,) = blocks(ROOT / "docs" / "add-a-metric.md", "python")
+    (example,) = (cls for cls in classes_of(code, "docs_example") if issubclass(cls, SlotMetric))
+    labels_BTYX, masks_BTSYX = torch.zeros(1, 1, 4, 4, dtype=torch.uint8), torch.zeros(1, 1, 2, 4, 4)
+    labels_BTYX[..., :2, :2], labels_BTYX[..., 2:, 2:] = 1, 2
+    masks_BTSYX[:, :, 0, :2, 0] = 1.0
+    metric = example()
+    metric.update(masks_BTSYX, labels_BTYX)
+    assert metric.compute() == 0.25
 
 
 @pytest.fixture
