@@ -27,6 +27,21 @@ class UsedEpisodes(NamedTuple):
     excluded: list[int]
 
 
+class Lineage(NamedTuple):
+    """Which episodes a model learned from: what decides later whether an episode was held out.
+
+    Plain values only: a checkpoint stores ``lineage._asdict()`` and is read with ``Lineage(**stored)``.
+    """
+
+    episodes_fingerprint: str
+    """Of the episodes; a model that learned from tokens has that of the episodes which the tokens were made from."""
+    split_seed: int
+    excluded: list[int]
+    """Sorted indices of episodes that are in no part of the split."""
+    identities: list[int]
+    """:attr:`Episodes.identities` of all episodes."""
+
+
 def used_episodes(
     episodes: Episodes, split_seed: int, exclude_episodes: Sequence[int], exclude_corrupted: bool
 ) -> UsedEpisodes:
@@ -58,6 +73,55 @@ def excluded_episodes(episodes: Episodes, exclude_episodes: Sequence[int], exclu
     return sorted({*exclude_episodes, *faults})
 
 
+def lineage_of(file: Episodes, split_seed: int, excluded: Sequence[int]) -> Lineage:
+    """What a model that learns from ``file`` has to remember.
+
+    Args:
+        file: episodes, or tokens of them.
+        split_seed: of the split by episode.
+        excluded: indices that were left out; episodes that have no rows in a token file are added.
+    """
+    empty = np.flatnonzero(file.lengths == 0).tolist()
+    return Lineage(_source_fingerprint(file), split_seed, sorted({*excluded, *empty}), file.identities)
+
+
+def held_out(file: Episodes, lineage: Lineage, split: str) -> np.ndarray:
+    """Episodes of ``file`` that a model did not learn from.
+
+    Args:
+        file: the episodes that the model learned from, or others, of which all are held out then (this is logged).
+        lineage: of the model.
+        split: ``val`` or ``test``.
+
+    Returns:
+        Sorted int64 indices.
+
+    Raises:
+        UserError: ``file`` is another version of the episodes that the model learned from, so that its own split by
+            episode would mix held-out episodes with training episodes.
+    """
+    if _source_fingerprint(file) == lineage.episodes_fingerprint:
+        part = split_episodes(len(file), SPLIT_SHARES, lineage.split_seed)[split]
+        return np.setdiff1d(part, lineage.excluded)
+    known = set(lineage.identities) - {0}
+    shared = [index for index, identity in enumerate(file.identities) if identity in known]
+    if shared:
+        raise UserError(
+            f"{file.path}: another version of the episodes that the model was trained on: {len(shared)} of "
+            f"{len(file)} episodes are the same (the first is episode {shared[0]}), but the fingerprint is "
+            f"{_source_fingerprint(file)}, expected {lineage.episodes_fingerprint}; give the file that the model was "
+            "trained on, or episodes of another seed"
+        )
+    _log.warning("%s: none of its %d episodes was trained on; all count as held out", file.path, len(file))
+    return np.arange(len(file))
+
+
+def _source_fingerprint(file: Episodes) -> str:
+    # counterfactual episodes have the attribute too, but are episodes of their own
+    of_tokens = file.attributes["format"] == "cjepa-tokens"
+    return file.attributes.get("episodes_fingerprint", file.fingerprint) if of_tokens else file.fingerprint
+
+
 class EpisodesWithout(Episodes):
     """A data set of which some episodes have no rows; every other one keeps its index.
 
@@ -72,6 +136,12 @@ class EpisodesWithout(Episodes):
         self.lengths = episodes.lengths.copy()
         self.lengths[list(excluded)] = 0
         self._episodes = episodes
+
+    @property
+    def identities(self) -> list[int]:
+        """See :attr:`Episodes.identities`."""
+        every = self._episodes.identities
+        return [identity if length else 0 for identity, length in zip(every, self.lengths, strict=True)]
 
     def read(self, column: str, start: int, stop: int) -> np.ndarray:
         """See :meth:`Episodes.read`."""

@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from cjepa.cli import main
-from cjepa.data.splits import used_episodes
-from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.splits import SPLIT_SHARES, Lineage, held_out, lineage_of, used_episodes
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter, split_episodes
 from cjepa.data.store.episodes import DamagedEpisode
+from cjepa.data.store.shards import open_episodes
 from cjepa.data.store.verify import verify_data
 from cjepa.data.token_clips import TokenClips
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
 from cjepa.files import read_json
-from tests.conftest import NUM_EPISODES, configs, fit, ignore_progress
+from tests.conftest import NUM_EPISODES, configs, fit, ignore_progress, token_attributes
 
 DAMAGED = [3, 17]
 MODULES = [(VideoClips, "episodes", "pixels"), (TokenClips, "tokens", "tokens")]
@@ -125,3 +126,82 @@ def test_the_option_on_the_command_line(damaged, tmp_path, caplog):
     run = fit(tmp_path / "run", damaged["episodes"], *configs("pusht/tokenizer.yaml", "smoke/tokenizer.yaml"), *more)
     assert "left out as asked: episodes [3, 17]" in caplog.text
     assert read_json(run / "run.json")["data"]["excluded_episodes"] == DAMAGED
+
+
+def write_states(
+    path: Path, seeds: range, size: int = 4, format: str = "cjepa-episodes", empty: int = -1, **more
+) -> Path:
+    """Six rows for each seed, whose state says which seed it was; ``empty`` is an index without rows."""
+    attributes = token_attributes(**more) if format == "cjepa-tokens" else {}
+    looks = {"cjepa-episodes": ("pixels", (size, size, 3), np.uint8), "cjepa-tokens": ("tokens", (3, 6), np.float16)}
+    name, shape, dtype = looks[format]
+    with EpisodeWriter(path, format, attributes) as writer:
+        for index, seed in enumerate(seeds):
+            rows = 0 if index == empty else 6
+            state = np.full((rows, 2), seed, np.float32)
+            writer.append({"state": state, "action": -state, name: np.full((rows, *shape), seed, dtype)})
+    return path
+
+
+@pytest.fixture
+def lineage(tmp_path) -> Lineage:
+    """Of a model that learned from 20 episodes with split seed 5, without episodes 3 and 17."""
+    return lineage_of(EpisodeFile(write_states(tmp_path / "trained.h5", range(20))), 5, DAMAGED)
+
+
+def test_the_episodes_that_the_model_was_trained_on_are_split_as_it_was(tmp_path, lineage):
+    file = EpisodeFile(tmp_path / "trained.h5")
+    for split in ("val", "test"):
+        expected = set(split_episodes(20, SPLIT_SHARES, 5)[split]) - set(DAMAGED)
+        assert set(held_out(file, lineage, split).tolist()) == expected
+    with_other_seed = lineage._replace(split_seed=0)
+    assert held_out(file, lineage, "test").tolist() != held_out(file, with_other_seed, "test").tolist()
+
+
+def test_excluded_episodes_are_not_held_out(tmp_path, lineage):
+    file, (test_episode,) = EpisodeFile(tmp_path / "trained.h5"), split_episodes(20, SPLIT_SHARES, 5)["test"]
+    assert held_out(file, lineage, "test").tolist() == [test_episode]
+    assert held_out(file, lineage._replace(excluded=[int(test_episode)]), "test").tolist() == []
+
+
+def test_tokens_of_episodes_have_their_lineage(tmp_path, lineage):
+    episodes = EpisodeFile(tmp_path / "trained.h5")
+    more = {"episodes_fingerprint": episodes.fingerprint, "excluded_episodes": [4]}
+    tokens = EpisodeFile(write_states(tmp_path / "tokens.h5", range(20), format="cjepa-tokens", empty=4, **more))
+    assert tokens.fingerprint != episodes.fingerprint
+    of_tokens = lineage_of(tokens, 5, DAMAGED)
+    assert of_tokens.episodes_fingerprint == episodes.fingerprint and of_tokens.excluded == [3, 4, 17]
+    assert of_tokens.identities == [0 if index == 4 else number for index, number in enumerate(lineage.identities)]
+    for file in (episodes, tokens):
+        assert held_out(file, of_tokens, "test").tolist() == held_out(episodes, lineage, "test").tolist()
+
+
+@pytest.mark.parametrize(("seeds", "size"), [(range(30), 4), (range(20), 8), (range(19, 40), 4)])
+def test_another_version_of_the_same_data_is_refused(tmp_path, lineage, seeds, size):
+    """More episodes of the same seed, the same episodes in another image size, one that is in both files."""
+    path = write_states(tmp_path / "again.h5", seeds, size)
+    shared = sorted(set(seeds) & set(range(20)))
+    with pytest.raises(UserError) as raised:
+        held_out(EpisodeFile(path), lineage, "test")
+    line = str(raised.value)
+    assert line.startswith(f"{path}: another version of the episodes that the model was trained on: {len(shared)} of ")
+    assert f"the first is episode {list(seeds).index(shared[0])})" in line and "\n" not in line
+    assert f"expected {lineage.episodes_fingerprint}; give the file" in line
+
+
+def test_other_episodes_are_all_held_out_and_this_is_logged(tmp_path, lineage, caplog):
+    path = write_states(tmp_path / "others.h5", range(100, 110))
+    assert held_out(EpisodeFile(path), lineage, "test").tolist() == list(range(10))
+    assert f"{path}: none of its 10 episodes was trained on; all count as held out" in caplog.text
+
+
+def test_shards_are_compared_episode_by_episode(tmp_path, lineage):
+    folder = tmp_path / "shards"
+    write_states(folder / "a.h5", range(40, 45)), write_states(folder / "b.h5", range(10, 12))
+    with pytest.raises(UserError, match="2 of 7 episodes are the same .the first is episode 5."):
+        held_out(open_episodes(folder), lineage, "val")
+
+
+def test_a_lineage_is_made_of_plain_values(tmp_path, lineage):
+    torch.save(lineage._asdict(), tmp_path / "lineage.pt")
+    assert Lineage(**torch.load(tmp_path / "lineage.pt", weights_only=True)) == lineage

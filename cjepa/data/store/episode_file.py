@@ -17,7 +17,7 @@ import numpy as np
 
 from cjepa import __version__
 from cjepa.data.store.disk import HDF5Target, clear_errors, remove_abandoned
-from cjepa.data.store.episodes import DamagedEpisode, Episode, Episodes
+from cjepa.data.store.episodes import IDENTITY_COLUMNS, DamagedEpisode, Episode, Episodes
 from cjepa.errors import UserError
 
 FORMATS = ("cjepa-episodes", "cjepa-tokens")
@@ -159,6 +159,16 @@ class EpisodeFile(Episodes):
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_handle": None}
+
+    @property
+    def identities(self) -> list[int]:
+        """See :attr:`Episodes.identities`."""
+        used = [index for index, name in enumerate(self.checksummed_columns) if name in IDENTITY_COLUMNS]
+        rows = np.ascontiguousarray(self.checksums[:, used], "<u4")
+        return [
+            int(hashlib.sha256(row.tobytes()).hexdigest()[:12], 16) if used and length else 0
+            for row, length in zip(rows, self.lengths, strict=True)
+        ]
 
     def close(self) -> None:
         """Let go of the file; the next read opens it again."""

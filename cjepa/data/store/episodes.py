@@ -13,6 +13,10 @@ Episode = dict[str, np.ndarray]
 """Column name -> array (env steps, ...)."""
 
 
+IDENTITY_COLUMNS = ("action", "proprio", "state")
+"""Columns that tell episodes apart, whatever they look like; token files carry them too."""
+
+
 class DamagedEpisode(UserError):
     """Rows of an episode are not what was written.
 
@@ -57,6 +61,15 @@ class Episodes(ABC):
     def env_steps(self) -> int:
         """Rows over all episodes."""
         return int(self.lengths.sum())
+
+    @property
+    @abstractmethod
+    def identities(self) -> list[int]:
+        """A number below 2**48 for each episode, which depends on its ``IDENTITY_COLUMNS`` alone.
+
+        Two files have a number in common when both hold the same episode, drawn in any size or as tokens. An episode
+        without rows has 0, and so has every episode of a file without such columns.
+        """
 
     @abstractmethod
     def read(self, column: str, start: int, stop: int) -> np.ndarray:

@@ -83,6 +83,11 @@ class ShardedEpisodes(Episodes):
         self.attributes = {**_common_attributes(shards), "fingerprint": self.fingerprint}
         self._recent = RecentlyUsed(max_open)
 
+    @property
+    def identities(self) -> list[int]:
+        """See :attr:`Episodes.identities`."""
+        return [identity for shard in self.shards for identity in shard.identities]
+
     def read(self, column: str, start: int, stop: int) -> np.ndarray:
         """See :meth:`Episodes.read`."""
         self.require(column)
