@@ -75,6 +75,7 @@ def execute(argv: list[str]):
 
     teach_parsers()
     argv = current(argv)
+    _check_configs(argv)
     words = 2 if " ".join(argv[:2]) in VERBS else 1
     verb, rest = " ".join(argv[:words]), argv[words:]
     if verb in LIGHTNING_VERBS:
@@ -103,6 +104,19 @@ def study_command(study: str, root: str = "runs/studies"):
     from cjepa.studies.study import run_study
 
     return run_study(Path(study), Path(root), execute, lambda line: print(line, flush=True))
+
+
+def _check_configs(argv: list[str]) -> None:
+    """The parsers' own messages about a file that is not YAML do not name the file."""
+    from pathlib import Path
+
+    from cjepa.yaml_files import read_yaml
+
+    values = [after for word, after in zip(argv, argv[1:], strict=False) if word in ("-c", "--config")]
+    values += [word.partition("=")[2] for word in argv if word.startswith(("-c=", "--config="))]
+    for value in values:
+        if len(value) < 1000 and Path(value).is_file():  # it may also be YAML itself
+            read_yaml(value)
 
 
 def _call(function: Callable, verb: Verb, prog: str, rest: list[str]):

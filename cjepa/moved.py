@@ -56,9 +56,14 @@ def _renamed(value: Any, names: dict[str, str]) -> Any:
 
 @functools.cache
 def teach_parsers() -> None:
-    """Have jsonargparse read old class paths in YAMLs as those of today; words of a command line take `current`."""
+    """Have jsonargparse read YAML within the bounds of `parse_yaml`, and old class paths in it as those of today.
+
+    Words of a command line take `current`.
+    """
     import yaml
     from jsonargparse import get_loader, set_loader
 
+    from cjepa.yaml_files import parse_yaml
+
     load = get_loader("yaml")
-    set_loader("yaml", lambda text: current(load(text)), (yaml.YAMLError,))
+    set_loader("yaml", lambda text: current(parse_yaml(text, load)), (yaml.YAMLError,))

@@ -9,7 +9,8 @@ import cjepa
 
 PACKAGE = Path(cjepa.__file__).parent
 ORDER = [
-    {"__init__", "types", "errors", "files", "moved", "command_result", "progress", "optim", "checkpoints"},
+    {"__init__", "types", "errors", "files", "locks", "yaml_files", "moved"}
+    | {"command_result", "progress", "optim", "checkpoints"},
     {"envs"},
     {"data"},
     {"tokenizers"},

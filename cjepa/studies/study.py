@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from cjepa import __version__
 from cjepa.command_result import CommandResult
 from cjepa.data.store.parts import PARTS
@@ -21,6 +19,7 @@ from cjepa.files import read_json, write_json
 from cjepa.reporting.records import TEST_RESULTS, peak_memory_mb
 from cjepa.reporting.report import build_report
 from cjepa.reporting.tables import results_table
+from cjepa.yaml_files import read_yaml
 
 _REFERENCE = re.compile(r"\$\{([\w-]+)\}")
 _STAGE_KEYS = {"command", "positional", "configs", "args"}
@@ -72,7 +71,7 @@ def load_study(path: Path) -> Study:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such study; the repository's are in experiments/studies/")
-    content = _read_yaml(path)
+    content = read_yaml(path)
     _check_keys(path, "study", content, {"name", "description", "stages"}, {"name", "stages"})
     _check_keys(path, "stages", content["stages"])
     stages: list[Stage] = []
@@ -189,7 +188,7 @@ def _prepare(folder: Path, key: str) -> None:
 
 
 def _stage_key(stage: Stage, keys: dict[str, str]) -> str:
-    configs = [_read_yaml(config) for config in stage.configs]
+    configs = [read_yaml(config) for config in stage.configs]
     upstream = [keys[name] for name in stage.depends_on()]
     parts = [__version__, stage.command, stage.positional, configs, stage.args, upstream]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
@@ -199,13 +198,6 @@ def _rows(folder: Path) -> list[dict]:
     return [
         row for name in ("results.json", TEST_RESULTS) if (folder / name).is_file() for row in read_json(folder / name)
     ]
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({error})") from None
 
 
 def _check_keys(
