@@ -1,11 +1,14 @@
 """Open-loop prediction error of a world model, beside that of copying the last frame."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from cjepa.data.token_clips import TokenClips
+from cjepa.evaluation.intervals import bootstrap
+from cjepa.evaluation.measurements import Measurement, OpenProgress
 from cjepa.types import Clip
 from cjepa.world_models.training import WorldModel
 
@@ -17,6 +20,22 @@ class RolloutErrors(NamedTuple):
     copy_NH: np.ndarray
     """Of copying the last context frame."""
     num_slots: int
+
+
+def evaluate(
+    module: WorldModel, data: TokenClips, split: Literal["val", "test"], progress: OpenProgress
+) -> list[Measurement]:
+    """``rollout_error@k``, see :class:`~cjepa.evaluation.measurements.Evaluation`."""
+    errors = rollout_errors(module, data.val_dataloader() if split == "val" else data.test_dataloader())
+    size = {"tokens": errors.num_slots, "token_dim": module.predictor.token_dim}
+    intervals = {
+        block: bootstrap(errors.error_NH[:, block - 1], errors.copy_NH[:, block - 1])
+        for block in sorted({1, errors.error_NH.shape[1]})
+    }
+    return [
+        Measurement.of(f"rollout_error@{block}", interval, "of copying", **size)
+        for block, interval in intervals.items()
+    ]
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ import csv
 import os
 import time
 from pathlib import Path
+from typing import Literal
 
 import lightning as L
 import torch
@@ -11,21 +12,11 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from torch.utils.data import DataLoader
 
-from cjepa.data.video_clips import VideoClips
-from cjepa.evaluation.hiding import measure_hiding, num_hiding_frames
-from cjepa.evaluation.intervals import bootstrap
-from cjepa.evaluation.metrics import SlotConsistency, every_metric
-from cjepa.evaluation.probes import questions, read_bodies, run_probes
-from cjepa.evaluation.rollouts import rollout_errors
-from cjepa.evaluation.tokens import measure, num_frames
+from cjepa.evaluation.measurements import evaluation_of
 from cjepa.files import replacing, write_json
 from cjepa.progress import ProgressBar
-from cjepa.reporting.records import TEST_RESULTS, describe, interval_row, result_row, write_run_record
-from cjepa.tokenizers.base import Tokenizer
-from cjepa.tokenizers.scoring import ScoredTokenizer
-from cjepa.world_models.training import WorldModel
+from cjepa.reporting.records import TEST_RESULTS, result_row, write_run_record
 
 
 class MetricsFile(CSVLogger):
@@ -63,7 +54,7 @@ class RunRecord(Callback):
     def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
-        write_json(self.run_dir / "results.json", _result_rows(trainer, module, self.run_dir.name))
+        write_json(self.run_dir / "results.json", _rows(module, trainer.datamodule, "val", self.run_dir.name))
         self._write(
             trainer,
             module,
@@ -72,7 +63,7 @@ class RunRecord(Callback):
                 "optimizer_steps": trainer.global_step,
                 "processes": trainer.world_size,
             },
-            objective=_objective(module),
+            objective=getattr(module, "describe_objective", dict)(),
             evaluation={"split": "val", "held_out": "by episode"},
         )
 
@@ -121,19 +112,6 @@ class PredictionsFile(BasePredictionWriter):
             torch.save(joined, path)
 
 
-def _objective(module: L.LightningModule) -> dict:
-    if isinstance(module, WorldModel):
-        return {
-            "terms": {"future": 1.0, "masked": module.masked_weight, "proprio": module.proprio_weight},
-            "mask": describe(module.mask),
-            "against_collapse": "targets are fixed tokens of a frozen tokenizer",
-        }
-    return {
-        "terms": dict(module.loss_weights),
-        "against_collapse": "targets are the frames, or features of a frozen encoder",
-    }
-
-
 def _seed() -> int | None:
     """What ``seed_everything`` was given."""
     seed = os.environ.get("PL_GLOBAL_SEED")
@@ -141,57 +119,18 @@ def _seed() -> int | None:
 
 
 def write_test_results(module: L.LightningModule, data: L.LightningDataModule, run_dir: Path) -> Path:
-    """Measure a trained module on the test episodes, every value with its 95 % interval, into ``results_test.json``.
+    """Measure a trained module on the test episodes and write ``results_test.json``.
 
     Args:
-        module: a tokenizer with its scores, or a world model.
+        module: names its evaluation, see :mod:`cjepa.evaluation.measurements`.
         data: set up.
         run_dir: the run's folder.
     """
-    common = {"model": run_dir.name, "run": run_dir.name, "split": "test", "seed": _seed()}
-    if isinstance(module, ScoredTokenizer):
-        rows = _tokenizer_rows(module, data, common)
-    else:
-        rows = _rollout_rows(module, data.test_dataloader(), common)
-    return write_json(run_dir / TEST_RESULTS, rows)
+    return write_json(run_dir / TEST_RESULTS, _rows(module, data, "test", run_dir.name))
 
 
-def _tokenizer_rows(module: ScoredTokenizer, data: VideoClips, common: dict) -> list[dict]:
-    bodies = read_bodies(data.file)
-    metrics = {metric.name: metric for metric in every_metric(module.tokenizer.num_slots)}
-    for metric in module.scores["test"].values():
-        metrics.setdefault(metric.name, metric.clone().cpu())
-    if bodies and bodies.exchangeable:
-        del metrics[SlotConsistency.name]  # a label of one episode has nothing to do with the same one of another
-    with ProgressBar("encode", num_frames(data), "frames") as bar:
-        quality = measure(module, list(metrics.values()), data, bar.advance)
-    intervals = quality.intervals
-    if frames := num_hiding_frames(data):
-        with ProgressBar("hide", frames, "frames") as bar:
-            intervals = intervals | measure_hiding(module, data, bar.advance)
-    if quality.samples:
-        with ProgressBar("probe", len(questions(bodies)), "probes") as bar:
-            intervals = intervals | run_probes(**quality.samples, bodies=bodies, on_progress=bar.advance)
-    return [interval_row(name, value, **_size(module.tokenizer), **common) for name, value in intervals.items()]
-
-
-def _rollout_rows(module: WorldModel, loader: DataLoader, common: dict) -> list[dict]:
-    errors = rollout_errors(module, loader)
-    size = {"tokens": errors.num_slots, "token_dim": module.predictor.token_dim}
-    rows = []
-    for block in sorted({1, errors.error_NH.shape[1]}):
-        interval = bootstrap(errors.error_NH[:, block - 1], errors.copy_NH[:, block - 1])
-        rows.append(interval_row(f"rollout_error@{block}", interval, unit="of copying", **size, **common))
-    return rows
-
-
-def _size(tokenizer: Tokenizer) -> dict[str, int]:
-    return {"tokens": tokenizer.num_slots, "token_dim": tokenizer.slot_dim}
-
-
-def _result_rows(trainer: L.Trainer, module: L.LightningModule, run: str) -> list[dict]:
-    common = {"model": run, "run": run, "split": "val", "seed": _seed()}
-    if isinstance(module, WorldModel):
-        return _rollout_rows(module, trainer.datamodule.val_dataloader(), common)
-    metrics = {k.split("/", 1)[1]: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-    return [result_row(name, value, **_size(module.tokenizer), **common) for name, value in metrics.items()]
+def _rows(
+    module: L.LightningModule, data: L.LightningDataModule, split: Literal["val", "test"], run: str
+) -> list[dict]:
+    measured = evaluation_of(module)(module, data, split, ProgressBar)
+    return [result_row(**one._asdict(), model=run, run=run, split=split, seed=_seed()) for one in measured]

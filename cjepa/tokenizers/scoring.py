@@ -33,6 +33,7 @@ class ScoredTokenizer(L.LightningModule):
     """
 
     tokenizer: Tokenizer
+    evaluation = "cjepa.evaluation.tokenizers:evaluate"
 
     def __init__(self, metrics: list[Metric]):
         super().__init__()

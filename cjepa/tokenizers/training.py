@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from torchmetrics import Metric
@@ -45,6 +46,13 @@ class TokenizerTraining(ScoredTokenizer):
         self.lr = lr
         self.weight_decay = weight_decay
         self.warmup_steps = warmup_steps
+
+    def describe_objective(self) -> dict[str, Any]:
+        """What is optimised, as plain values for ``run.json``."""
+        return {
+            "terms": dict(self.loss_weights),
+            "against_collapse": "targets are the frames, or features of a frozen encoder",
+        }
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """One step."""

@@ -1,6 +1,6 @@
 """The world model: a predictor with its masks, losses and scales, trained on cached tokens."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import lightning as L
 import torch
@@ -45,6 +45,8 @@ class WorldModel(L.LightningModule):
         proprio_weight: weight of the proprioception term.
         mask_seed: seeds masks and history lengths, together with rank and step.
     """
+
+    evaluation = "cjepa.evaluation.rollouts:evaluate"
 
     def __init__(
         self,
@@ -125,6 +127,14 @@ class WorldModel(L.LightningModule):
         if self.predictor.proprio_dim:
             terms["proprio"] = (proprio.float() - clip.proprio_BTP[:, -1]).square().mean()
         return terms
+
+    def describe_objective(self) -> dict[str, Any]:
+        """What is optimised, as plain values for ``run.json``."""
+        return {
+            "terms": {"future": 1.0, "masked": self.masked_weight, "proprio": self.proprio_weight},
+            "mask": {"class": type(self.mask).__name__} | {k: v for k, v in vars(self.mask).items() if k[0] != "_"},
+            "against_collapse": "targets are fixed tokens of a frozen tokenizer",
+        }
 
     def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
         """One step on clips of ``history_blocks + 1`` blocks."""
