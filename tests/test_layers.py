@@ -26,8 +26,8 @@ ORDER = [
 ]
 PRINTING = {"cli.py"}
 MAX_LINES = 400
-FILES = sorted(PACKAGE.rglob("*.py"))
-EVERY_FILE = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+SOURCES = {path.relative_to(PACKAGE): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
+"""What each file of the package says; one test looks at all of them and reports every fault at once."""
 
 
 def rank(name: str) -> int:
@@ -59,26 +59,28 @@ def to_the_right(source: str, path: Path) -> list[str]:
     return [f"{path}:{line} imports cjepa.{name}" for name, line in sorted(found) if rank(name) > rank(own)]
 
 
-@EVERY_FILE
-def test_nothing_imports_rightwards(path):
-    assert to_the_right(path.read_text(), path.relative_to(PACKAGE)) == []
+def prints(source: str) -> list[int]:
+    """The lines that call ``print``."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [node.lineno for node in calls if isinstance(node.func, ast.Name) and node.func.id == "print"]
 
 
-@EVERY_FILE
-def test_files_are_short(path):
-    assert len(path.read_text().splitlines()) <= MAX_LINES
+def test_nothing_imports_rightwards():
+    assert [line for path, source in SOURCES.items() for line in to_the_right(source, path)] == []
 
 
-@EVERY_FILE
-def test_only_the_command_line_prints(path):
-    if str(path.relative_to(PACKAGE)) in PRINTING:
-        return
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    assert [node.lineno for node in calls if isinstance(node.func, ast.Name) and node.func.id == "print"] == []
+def test_files_are_short():
+    assert [str(path) for path, source in SOURCES.items() if len(source.splitlines()) > MAX_LINES] == []
+
+
+def test_only_the_command_line_prints():
+    quiet = {path: source for path, source in SOURCES.items() if str(path) not in PRINTING}
+    assert [f"{path}:{line}" for path, source in quiet.items() for line in prints(source)] == []
+    assert prints("x = 1\nif x:\n    print(x)\n") == [3]
 
 
 def test_every_folder_has_a_place():
-    folders = {path.parent.relative_to(PACKAGE).parts[0] for path in FILES if path.parent != PACKAGE}
+    folders = {path.parts[0] for path in SOURCES if len(path.parts) > 1}
     assert {name for name in folders if rank(name) == len(ORDER)} == set()
 
 
