@@ -4,7 +4,7 @@ import pytest
 from cjepa.envs.collide.drawing import BACKGROUND, COLOURS, DEFAULT_COLOURS
 from cjepa.envs.collide.env import Collide
 from cjepa.envs.collide.world import MAX_BODIES, SHAPE_NAMES, Attribute
-from tests.envs.test_collide import METAL, to_state
+from tests.envs.collide.test_env import METAL, to_state
 
 
 def directions(names) -> np.ndarray:

@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from cjepa.envs.collide.env import Collide
 from cjepa.envs.collide.world import MAX_BODIES, POSITION, Attribute
 from cjepa.errors import UserError
+from tests.conftest import EXPERIMENTS
 from tests.envs.replay import actions_of, digest, replay
 
 STILL = np.zeros((64, 2), np.float32)
@@ -106,13 +106,12 @@ def test_every_state_of_a_run_is_an_exact_start():
         np.testing.assert_array_equal(replay(restored, STILL[start + 1 :]), states[start + 1 :])
 
 
-@pytest.mark.parametrize("agent", [False, True])
-def test_another_process_gives_the_same_bytes(agent):
+def test_another_process_gives_the_same_bytes():
     code = "from cjepa.envs.collide.env import Collide; from tests.envs.replay import digest; "
-    code += f"print(digest(Collide(agent={agent})))"
-    root = Path(__file__).parents[2]
-    other = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert other.stdout.strip() == digest(Collide(agent=agent))
+    code += "print(*(digest(Collide(agent=agent)) for agent in (False, True)))"
+    words = [sys.executable, "-c", code]
+    other = subprocess.run(words, cwd=EXPERIMENTS.parent, capture_output=True, text=True, check=True)
+    assert other.stdout.split() == [digest(Collide(agent=agent)) for agent in (False, True)]
 
 
 # ---------------------------------------------------------------- starts
