@@ -9,7 +9,7 @@ import cjepa
 
 PACKAGE = Path(cjepa.__file__).parent
 ORDER = [
-    {"__init__", "types", "errors", "files", "locks", "yaml_files", "moved"}
+    {"__init__", "types", "errors", "files", "locks", "opencv", "yaml_files", "moved"}
     | {"command_result", "progress", "optim", "checkpoints"},
     {"envs"},
     {"data"},

@@ -4,13 +4,13 @@ import copy
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import lightning as L
 import numpy as np
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+from cjepa import opencv as cv2
 from cjepa.data.video_clips import VideoClips, VideoDataset
 from cjepa.evaluation.metrics import adjusted_rand, contingency
 from cjepa.evaluation.tokens import EncodedClips, encode_dataset, spread

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 
 import cjepa.data.converters as package
+from cjepa import opencv as cv2
 from cjepa.data.store.episode_file import Episode, EpisodeFile, EpisodeWriter
 from cjepa.errors import UserError
 

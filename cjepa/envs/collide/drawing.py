@@ -10,9 +10,9 @@ import cmath
 from collections.abc import Iterator
 from functools import cache
 
-import cv2
 import numpy as np
 
+from cjepa import opencv as cv2
 from cjepa.envs.collide.world import MATERIAL_NAMES, SHAPES, TABLE_UNITS, Attribute
 
 BACKGROUND = (24, 24, 28)

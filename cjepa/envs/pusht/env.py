@@ -7,12 +7,10 @@ The physics (pymunk space, PD control, T-shaped block) are those of gym-pusht, w
 from collections.abc import Sequence
 from functools import partial
 
-import cv2
 import numpy as np
-import pymunk
-from gym_pusht.envs.pusht import PushTEnv
 from gymnasium import spaces
 
+from cjepa import opencv as cv2
 from cjepa.envs.base import ObjectEnv, checked_image_size, checked_rgb
 
 TABLE_PX = 512.0
@@ -27,24 +25,6 @@ _SUBPIXEL_BITS = 4  # cv2 draws antialiased at 1/16 of a pixel
 _WHITE, _WALL = (255, 255, 255), (211, 211, 211)
 _COVERED = 255  # wholly
 _AGENT, _BLOCK, _GOAL = (65, 105, 225), (119, 136, 153), (144, 238, 144)
-
-
-class _Physics(PushTEnv):
-    """gym-pusht without what a world model does not need: its coverage reward costs most of a step."""
-
-    def _get_coverage(self) -> float:
-        return 0.0
-
-    def _get_info(self) -> dict:
-        return {}
-
-    def _handle_collision(self, arbiter: pymunk.Arbiter, space: pymunk.Space, data) -> None:
-        """Count contacts of agent and block only: gym-pusht counts those of the block with a wall too."""
-        if all(shape.body.body_type != pymunk.Body.STATIC for shape in arbiter.shapes):
-            super()._handle_collision(arbiter, space, data)
-
-    def get_obs(self) -> None:
-        return None
 
 
 class PushT(ObjectEnv):
@@ -68,7 +48,7 @@ class PushT(ObjectEnv):
         render_mode: only ``rgb_array``.
 
     Raises:
-        UserError: a colour or the image size is none.
+        UserError: a colour or the image size is invalid, or OpenCV cannot be imported.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -103,9 +83,11 @@ class PushT(ObjectEnv):
             }
         )
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
-        self._physics = _Physics()
-        self._physics._setup()
-        self._touched = False
+        cv2.require()  # gym-pusht imports it: only now, so that whoever needs a constant of this file needs no OpenCV
+        from cjepa.envs.pusht.physics import Physics
+
+        self._physics = Physics()
+        self._physics.restart()
         self._env_steps = 0
         # pymunk keeps shapes in a set ordered by address: sorted, bar and stem are drawn in one order in every process
         tee = (np.array(shape.get_vertices()) for shape in self._physics.block.shapes)
@@ -127,16 +109,14 @@ class PushT(ObjectEnv):
         self._env_steps += 1
         success = bool(self.is_success(self.get_state(), self.goal_state))
         truncated = self._env_steps >= self.max_episode_env_steps
-        return self._observe(), float(success), success, truncated, {"contact": self._touched}
+        return self._observe(), float(success), success, truncated, {"contact": self._physics.touched}
 
     def advance(self, action: np.ndarray) -> None:
         """One env step of physics without rendering; actions outside [-1, 1] are clipped."""
-        x, y = self._physics.agent.position
+        (x, y), (low, high) = self._physics.agent.position, REACH_PX
         target_x = x + ACTION_PX * min(max(float(action[0]), -1.0), 1.0)
         target_y = y + ACTION_PX * min(max(float(action[1]), -1.0), 1.0)
-        low, high = REACH_PX
-        self._physics.step(pymunk.Vec2d(min(max(target_x, low), high), min(max(target_y, low), high)))
-        self._touched = self._physics.n_contact_points > 0
+        self._physics.push(min(max(target_x, low), high), min(max(target_y, low), high))
 
     def get_state(self) -> np.ndarray:
         """agent x, y (px), block x, y (px), block angle in [0, 2 pi), agent vx, vy (px/s); float64 (7,)."""
@@ -150,7 +130,7 @@ class PushT(ObjectEnv):
         The block's velocity and pymunk's contact cache are not in the vector; docs/push-t.md says how far a
         restored run drifts from the original.
         """
-        self._physics._setup()
+        self._physics.restart()
         agent, block = self._physics.agent, self._physics.block
         agent.position = float(state[0]), float(state[1])
         agent.velocity = float(state[5]), float(state[6])
@@ -158,7 +138,6 @@ class PushT(ObjectEnv):
         block.position = float(state[2]), float(state[3])
         self._physics.space.reindex_shapes_for_body(agent)
         self._physics.space.reindex_shapes_for_body(block)
-        self._touched = False
 
     def objects(self) -> np.ndarray:
         """agent and block: x, y (px), angle (radians), vx, vy (px/s), angular velocity (radians/s); float32 (2, 6)."""
@@ -167,7 +146,7 @@ class PushT(ObjectEnv):
 
     def contacts(self) -> np.ndarray:
         """uint8 (2, 2): agent x block, from the last env step."""
-        touched = int(self._touched)
+        touched = int(self._physics.touched)
         return np.array([[0, touched], [touched, 0]], np.uint8)
 
     def state_error(self, state: np.ndarray, goal_state: np.ndarray) -> np.ndarray:
