@@ -1,19 +1,40 @@
-"""One progress bar for everything that is not Lightning's: share done, rate and time left."""
+"""Progress of everything that is not Lightning's: what long work reports, and the bar that shows it."""
 
 import time
 from types import TracebackType
+from typing import Protocol
 
 from rich.progress import (
     BarColumn,
-    Progress,
     ProgressColumn,
     Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
+
+
+class Progress(Protocol):
+    """Whoever is told how far long work has come."""
+
+    def advance(self, amount: float, new: bool = True, note: str = "") -> None:
+        """Report that ``amount`` more of the total is done.
+
+        Args:
+            amount: in the unit of the total: frames, trials, or a share of 1.
+            new: False for what an earlier run did, which counts as done but not for the rate.
+            note: a short text to show at the end of the line.
+        """
+
+
+class NoProgress(Progress):
+    """Shows nothing."""
+
+    def advance(self, amount: float, new: bool = True, note: str = "") -> None:
+        """See :meth:`Progress.advance`."""
 
 
 class _Note(ProgressColumn):
@@ -23,7 +44,7 @@ class _Note(ProgressColumn):
         return Text(task.fields["note"], no_wrap=True, overflow="ellipsis")
 
 
-class ProgressBar:
+class ProgressBar(Progress):
     """A context manager around one rich progress bar, on stderr.
 
     Args:
@@ -37,7 +58,7 @@ class ProgressBar:
 
         self.unit = unit
         whole = Column(no_wrap=True)  # in a narrow terminal the bar and the note give way
-        self._progress = Progress(
+        self._progress = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=10),
             TextColumn("{task.percentage:>3.0f} %"),
@@ -65,7 +86,7 @@ class ProgressBar:
         self._progress.stop()
 
     def advance(self, amount: float, new: bool = True, note: str = "") -> None:
-        """``amount`` more of the total is done; what is not new was done by an earlier run and makes no rate."""
+        """See :meth:`Progress.advance`."""
         if new:
             self._progress.advance(self._task, amount)
             self._new += amount

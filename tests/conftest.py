@@ -13,6 +13,7 @@ from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.envs.collide.policy import CollideBehaviour
 from cjepa.envs.pusht.env import PushT
 from cjepa.envs.pusht.policy import PushTBehaviour
+from cjepa.progress import NoProgress
 from cjepa.tokenizers.token_files import TokenizerSpec
 
 torch.set_num_threads(1)
@@ -40,8 +41,22 @@ def refused(capfd, tmp_path, monkeypatch):
     return run
 
 
-def ignore_progress(*_) -> None:
-    """For callbacks that a test does not look at."""
+ignore_progress = NoProgress()
+
+
+class RecordedProgress(NoProgress):
+    """Keeps what was reported, and interrupts like Ctrl-C at the report with the number ``interrupt_at``."""
+
+    def __init__(self, interrupt_at: int = 0):
+        self.interrupt_at = interrupt_at
+        self.amounts: list[float] = []
+        self.new: list[bool] = []
+        self.notes: list[str] = []
+
+    def advance(self, amount: float, new: bool = True, note: str = "") -> None:
+        self.amounts.append(amount), self.new.append(new), self.notes.append(note)
+        if len(self.amounts) == self.interrupt_at:
+            raise KeyboardInterrupt
 
 
 def token_attributes(**changes) -> dict:

@@ -24,3 +24,12 @@ def test_times_are_never_cut(capsys, monkeypatch, columns, title):
 
 def test_eighty_columns_hold_the_note_of_collect(capsys, monkeypatch):
     assert re.search(r" frames/s +1,234 contacts\n", drawn(capsys, monkeypatch, 80, "collect", "1,234 contacts"))
+
+
+def test_what_an_earlier_run_did_counts_as_done_but_not_for_the_rate(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with ProgressBar("collect", 200, "frames") as bar:
+        bar.advance(150, new=False)
+        assert bar.rate == "nothing new"
+        bar.advance(50)
+    assert "100 %" in capsys.readouterr().err and re.fullmatch(r"[\d,.]+ frames/s", bar.rate)

@@ -1,7 +1,6 @@
 """A look at data and runs: a sheet of frames and a video of a few episodes, with masks or slots where there are any."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from cjepa.data.store.shards import open_episodes
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
 from cjepa.files import read_json, replacing
+from cjepa.progress import Progress
 from cjepa.reporting.slots import clip_video, view_clips
 from cjepa.reporting.style import new_figure, style
 from cjepa.reporting.videos import contact_sheet, overlay_masks, side_by_side, write_png, write_video
@@ -36,7 +36,7 @@ Video = np.ndarray
 
 
 def preview_path(
-    path: Path, out: Path, episodes: int, seed: int, on_progress: Callable[[int], None], data: str | None = None
+    path: Path, out: Path, episodes: int, seed: int, progress: Progress, data: str | None = None
 ) -> list[Path]:
     """Draw a sheet and a video of a few random episodes.
 
@@ -46,7 +46,7 @@ def preview_path(
         out: folder for ``sheet.png`` and ``episodes.mp4``.
         episodes: how many; of a tokenizer's run, as many held-out clips.
         seed: which.
-        on_progress: called with the number of episodes just drawn.
+        progress: advanced by the number of episodes just drawn.
         data: episodes to show to a tokenizer; default those that it was trained on, of which held-out ones are taken.
 
     Returns:
@@ -57,12 +57,12 @@ def preview_path(
     """
     kind = kind_of(path)
     if kind == "checkpoint" or kind == "run" and _is_tokenizer(path):
-        return _preview_tokenizer(path, data, out, episodes, seed, on_progress)
+        return _preview_tokenizer(path, data, out, episodes, seed, progress)
     if data:
         raise UserError(f"{path}: no tokenizer, to which alone other episodes can be shown; leave out --data")
     if kind in ("run", "study"):
         return _what_is_there(path)
-    return _preview_episodes(open_episodes(path), out, episodes, seed, on_progress)
+    return _preview_episodes(open_episodes(path), out, episodes, seed, progress)
 
 
 def _is_tokenizer(run: Path) -> bool:
@@ -71,17 +71,15 @@ def _is_tokenizer(run: Path) -> bool:
     return is_tokenizer and (run / "checkpoints").is_dir()
 
 
-def _preview_episodes(
-    data: Episodes, out: Path, count: int, seed: int, on_progress: Callable[[int], None]
-) -> list[Path]:
+def _preview_episodes(data: Episodes, out: Path, count: int, seed: int, progress: Progress) -> list[Path]:
     picks = _pick(np.flatnonzero(data.lengths > 0), count, seed)
     if "tokens" in data.columns:
-        return _preview_tokens(data, out, picks, on_progress)
+        return _preview_tokens(data, out, picks, progress)
     data.require("pixels")
     panels = []
     for index in picks:
         panels.append(_episode_panels(data, index))
-        on_progress(1)
+        progress.advance(1)
     return _write(out, data, picks, panels)
 
 
@@ -106,18 +104,18 @@ def _episode_panels(data: Episodes, index: int) -> dict[str, Video]:
     return {"frames": frames, "masks": overlay_masks(frames, labels_TYX[:, None] == objects_K11, _OPACITY)}
 
 
-def _preview_tokens(data: Episodes, out: Path, picks: np.ndarray, on_progress: Callable[[int], None]) -> list[Path]:
+def _preview_tokens(data: Episodes, out: Path, picks: np.ndarray, progress: Progress) -> list[Path]:
     """What the stored tokens decode to, beside the frames that they were made of; else their values over time."""
     tokenizer, source = _tokenizer_of(data), _source_of(data)
     panels = []
     for index in picks:
         decoded = None if tokenizer is None else _decoded(tokenizer, data, index)
         if decoded is None:
-            return [_write_values(out / "tokens.png", data, picks, on_progress)]
+            return [_write_values(out / "tokens.png", data, picks, progress)]
         frames = {} if source is None else {"frames": _rows(source, index, "pixels")}
         shown, masks = {**frames, "decoded": decoded[0]}, decoded[1]
         panels.append({**shown, "slots": overlay_masks(next(iter(shown.values())), masks, _OPACITY)})
-        on_progress(1)
+        progress.advance(1)
     return _write(out, data, picks, panels)
 
 
@@ -149,7 +147,7 @@ def _decoded(tokenizer: Tokenizer, data: Episodes, index: int) -> tuple[Video, n
     return None if decoded is None else (to_byte_pixels(decoded[0][0]).numpy(), decoded[1][0].float().numpy())
 
 
-def _write_values(path: Path, data: Episodes, picks: np.ndarray, on_progress: Callable[[int], None]) -> Path:
+def _write_values(path: Path, data: Episodes, picks: np.ndarray, progress: Progress) -> Path:
     """One picture an episode: a row a token value, all values of a token side by side, a column an env step."""
     values = [_rows(data, index, "tokens").astype(np.float32) for index in picks]
     low, high = np.percentile(np.concatenate([rows.ravel() for rows in values]), [1, 99])
@@ -164,7 +162,7 @@ def _write_values(path: Path, data: Episodes, picks: np.ndarray, on_progress: Ca
             axes.set_yticks([(slot + 0.5) * width - 0.5 for slot in shown], [f"{slot}" for slot in shown])
             axes.set_title(f"episode {index}")
             axes.set_ylabel("token")
-            on_progress(1)
+            progress.advance(1)
         panels[-1].set_xlabel("env step")
         figure.colorbar(picture, ax=panels, label="value")
         with replacing(path) as partial:
@@ -173,7 +171,7 @@ def _write_values(path: Path, data: Episodes, picks: np.ndarray, on_progress: Ca
 
 
 def _preview_tokenizer(
-    run: Path, episodes: str | None, out: Path, count: int, seed: int, on_progress: Callable[[int], None]
+    run: Path, episodes: str | None, out: Path, count: int, seed: int, progress: Progress
 ) -> list[Path]:
     """Input | reconstruction | slots | tracks of held-out clips."""
     checkpoint = find_checkpoint(str(run))
@@ -198,7 +196,7 @@ def _preview_tokenizer(
     for view in views:
         title = f"episode {view.episode}, from env step {view.env_step}"
         videos.append(side_by_side([clip_video(view)], [title]))
-        on_progress(1)
+        progress.advance(1)
     sheet = contact_sheet([video[len(video) // 2] for video in videos], columns=1)
     fps = _fps(data.file) / dataset.frame_stride
     return [write_png(out / "sheet.png", sheet), write_video(out / "clips.mp4", _stack(videos, columns=2), fps)]

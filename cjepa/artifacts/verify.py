@@ -15,6 +15,7 @@ from cjepa.data.store.parts import PARTS
 from cjepa.data.store.verify import verify_data
 from cjepa.errors import UserError
 from cjepa.files import read_json
+from cjepa.progress import NoProgress, Progress
 from cjepa.reporting.records import TEST_RESULTS, result_row
 
 _RUN_KEYS = ("model", "objective", "data", "evaluation", "actions", "uncertainty", "versions", "git", "command")
@@ -24,12 +25,12 @@ _ROW_KEYS = tuple(result_row("", 0.0, model=""))
 _FIT_FILES = ("config.yaml", "metrics.csv", "checkpoints/last.ckpt")
 
 
-def verify_path(path: Path, on_progress: Callable[[float], None]) -> str | None:
+def verify_path(path: Path, progress: Progress) -> str | None:
     """Look at everything there is.
 
     Args:
         path: data set, checkpoint, or folder of a run or a study.
-        on_progress: called with the share just checked.
+        progress: advanced by the share just checked.
 
     Returns:
         The first fault, with the file and, in a data file, episode and column; None if there is none.
@@ -39,7 +40,7 @@ def verify_path(path: Path, on_progress: Callable[[float], None]) -> str | None:
     """
     kind = kind_of(path)
     if kind == "data":
-        return verify_data(path, on_progress)
+        return verify_data(path, progress)
     if kind == "checkpoint":
         try:
             fault = _checkpoint_fault(find_checkpoint(str(path)))
@@ -47,14 +48,14 @@ def verify_path(path: Path, on_progress: Callable[[float], None]) -> str | None:
             if not path.exists():
                 raise
             fault = str(error)
-        on_progress(1.0)
+        progress.advance(1.0)
         return fault
     files = sorted(file for file in path.rglob("*") if file.is_file() and not _unfinished(file.relative_to(path)))
     for file in files:
         fault = _file_fault(file)
         if fault is not None:
             return fault if fault.startswith(str(file)) else f"{file}: {fault}"
-        on_progress(1 / len(files))
+        progress.advance(1 / len(files))
     return None
 
 
@@ -167,7 +168,7 @@ _BY_SUFFIX: dict[str, Callable[[Path], str | None]] = {
     ".ckpt": _checkpoint_fault,
     ".safetensors": _checkpoint_fault,
     ".csv": _table_fault,
-    ".h5": lambda path: verify_data(path, lambda share: None),
+    ".h5": lambda path: verify_data(path, NoProgress()),
     ".json": _json_fault,
     ".mp4": _video_fault,
     ".png": _picture_fault,

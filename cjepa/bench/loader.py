@@ -75,7 +75,7 @@ def compare_readers(names: list[str], reference: str, job: ReadJob, rounds: int)
         for name in names:
             contenders[name], workers[name] = _at_its_best(stack, name, job)
             bar.advance(1)
-        seconds = take_turns(contenders, rounds, lambda: bar.advance(1))
+        seconds = take_turns(contenders, rounds, bar)
     versions = _versions()
     rows = rows_against(reference, seconds, job.clips, "clips")
     return [{**row, "workers": workers[row["name"]], "cores": job.cores, "versions": versions} for row in rows]
@@ -103,7 +103,7 @@ def _read(pool: ProcessPoolExecutor, *arguments) -> float:
 def _make_episodes(path: Path) -> EpisodeFile:
     job = Collection("cjepa/PushT-v0", PushTBehaviour(), _EPISODES, _EPISODE_ENV_STEPS, seed=0, with_masks=False)
     with ProgressBar("episodes", _EPISODES * _EPISODE_ENV_STEPS, "frames") as bar:
-        return collect(job, path, {"env_id": job.env_id}, default_workers(), lambda new, *_: bar.advance(new))
+        return collect(job, path, {"env_id": job.env_id}, default_workers(), bar)
 
 
 def _versions() -> dict[str, str]:

@@ -6,19 +6,18 @@ from typing import Any
 import numpy as np
 
 from cjepa.evaluation.intervals import bootstrap
+from cjepa.progress import Progress
 
 Row = dict[str, Any]
 
 
-def take_turns(
-    contenders: dict[str, Callable[[int], float]], rounds: int, on_progress: Callable[[], None]
-) -> dict[str, np.ndarray]:
+def take_turns(contenders: dict[str, Callable[[int], float]], rounds: int, progress: Progress) -> dict[str, np.ndarray]:
     """Run every contender once a round, each round beginning with another one.
 
     Args:
         contenders: name -> function that does the work of the round with this number and returns its seconds.
         rounds: how many.
-        on_progress: called after every turn.
+        progress: advanced by 1 after every turn.
 
     Returns:
         Seconds (rounds,) of each contender.
@@ -29,7 +28,7 @@ def take_turns(
         first = number % len(names)
         for name in names[first:] + names[:first]:
             seconds[name][number] = contenders[name](number)
-            on_progress()
+            progress.advance(1)
     return seconds
 
 

@@ -25,7 +25,7 @@ from cjepa.envs.pusht.env import PushT
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.errors import UserError
 from cjepa.files import json_text
-from cjepa.progress import ProgressBar
+from cjepa.progress import NoProgress, ProgressBar
 from cjepa.reporting.records import peak_memory_mb
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.baselines.global_token import GlobalTokenizer
@@ -90,7 +90,7 @@ def compare_tokenizers(names: list[str], reference: str, episodes: EpisodeFile, 
             pool.submit(_encode, name, path).result()
             bar.advance(1)
         turns = {name: lambda _, n=name, p=pool: p.submit(_encode, n, path).result() for name, pool in pools.items()}
-        seconds = take_turns(turns, rounds, lambda: bar.advance(1))
+        seconds = take_turns(turns, rounds, bar)
         memory = {name: pool.submit(peak_memory_mb).result() for name, pool in pools.items()}
     rows = rows_against(reference, seconds, episodes.env_steps, "frames")
     return [{**row, "peak_memory_mb": memory[row["name"]]} for row in rows]
@@ -102,7 +102,7 @@ def _encode(name: str, path: Path) -> float:
         out = path.with_name("tokens.h5")
         out.unlink(missing_ok=True)
         started = time.perf_counter()
-        tokenize(_SLOTS_2, EpisodeFile(path), out, lambda *_: None)
+        tokenize(_SLOTS_2, EpisodeFile(path), out, NoProgress())
         return time.perf_counter() - started
     tokenizer, rows_BT = _prepared(name, path)
     started = time.perf_counter()
@@ -121,4 +121,4 @@ def _prepared(name: str, path: Path) -> tuple[Tokenizer, torch.Tensor]:
 
 def _make_episodes(path: Path, episodes: int, env_steps: int) -> EpisodeFile:
     job = Collection("cjepa/PushT-v0", PushTBehaviour(), episodes, env_steps, seed=0, with_masks=False)
-    return collect(job, path, {"env_id": job.env_id}, 1, lambda *_: None)
+    return collect(job, path, {"env_id": job.env_id}, 1, NoProgress())

@@ -59,15 +59,8 @@ def collect_command(
         "policy_kwargs": {k: v for k, v in vars(policy).items() if not k.startswith("_")},
         "seed": seed,
     }
-    touching = 0  # env steps with a contact
     with ProgressBar("collect", episodes * episode_env_steps, "frames") as bar:
-
-        def on_progress(env_steps: int, contacts: int, new: bool) -> None:
-            nonlocal touching
-            touching += contacts
-            bar.advance(env_steps, new, f"{touching:,} contacts")
-
-        file = collect(job, Path(out), attributes, workers or default_workers(), on_progress, resume)
+        file = collect(job, Path(out), attributes, workers or default_workers(), bar, resume)
     size = f"{len(file)} episodes, {file.env_steps} env steps"
     lines = [f"{out}: {size}, fingerprint {file.fingerprint} ({bar.rate})"]
     if twins:
@@ -81,5 +74,5 @@ def collect_command(
 def _collect_twins(job: TwinCollection, workers: int, resume: bool) -> str:
     out = twins_path(job.factual.path)
     with ProgressBar("twins", job.twins * job.factual.env_steps, "frames") as bar:
-        file = collect_twins(job, out, workers, lambda env_steps, _, new: bar.advance(env_steps, new), resume)
+        file = collect_twins(job, out, workers, bar, resume)
     return f"{out}: {len(file)} twins, {file.env_steps} env steps, fingerprint {file.fingerprint} ({bar.rate})"

@@ -26,7 +26,7 @@ def convert_command(src: str, dst: str, from_: str, image_size: NonNegativeInt =
     out = Path(dst)
     source = open_source(from_, Path(src), {"image_size": image_size, "camera": camera})
     with ProgressBar("convert", source.total_frames, "frames") as bar:
-        file = convert(source, out, bar.advance)
+        file = convert(source, out, bar)
     lines = [f"{out}: {len(file)} episodes, {file.env_steps} frames, fingerprint {file.fingerprint} ({bar.rate})"]
     if extra := source.extra_file(out):
         lines.append(str(extra))

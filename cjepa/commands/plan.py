@@ -65,5 +65,5 @@ def plan_command(
         raise UserError(f"{run} is no run folder to put the results into; say where with --out")
     folder = new_results_folder(Path(out or f"{run}/plan"))
     with ProgressBar("plan", budget_env_steps, "env steps") as bar:
-        rows = plan_model(job, checkpoint, name, planner, objective, folder, bar.advance, used)
+        rows = plan_model(job, checkpoint, name, planner, objective, folder, bar, used)
     return CommandResult([f"{folder}/results.json"], results_table(rows), f"cjepa report {folder}")

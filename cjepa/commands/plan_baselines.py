@@ -59,5 +59,5 @@ def plan_baselines_command(
     )
     folder = new_results_folder(Path(out))
     with ProgressBar("plan baselines", pairs, "trials") as bar:
-        rows = plan_baselines(job, planner, folder, workers or default_workers(), bar.advance)
+        rows = plan_baselines(job, planner, folder, workers or default_workers(), bar)
     return CommandResult([f"{out}/results.json"], results_table(rows), f"cjepa report {out}")

@@ -31,7 +31,7 @@ def preview_command(
     """
     folder = Path(out or Path("runs", "previews", _name_of(Path(path))))
     with ProgressBar("preview", episodes, "episodes") as bar:
-        files = preview_path(Path(path), folder, episodes, seed, bar.advance, data)
+        files = preview_path(Path(path), folder, episodes, seed, bar, data)
     return CommandResult([str(file) for file in files])
 
 

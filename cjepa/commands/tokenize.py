@@ -44,7 +44,7 @@ def tokenize_command(
     excluded = excluded_episodes(source, exclude_episodes, exclude_corrupted)
     spec = tokenizer_spec(run, source, patch_grid)
     with ProgressBar("tokenize", source.env_steps, "frames") as bar:
-        file = tokenize(spec, source, Path(out), bar.advance, resume, excluded, used)
+        file = tokenize(spec, source, Path(out), bar, resume, excluded, used)
     slots, width = file.columns["tokens"][0][1:]
     return CommandResult(
         [f"{out}: {file.env_steps} frames as {slots} tokens x {width} ({bar.rate})"],

@@ -17,5 +17,5 @@ def verify_command(path: str) -> CommandResult:
         path: episode or token file, folder or glob of several; checkpoint or zoo:NAME; run or study folder.
     """
     with ProgressBar("verify", 1.0, "files") as bar:
-        fault = verify_path(Path(path), bar.advance)
+        fault = verify_path(Path(path), bar)
     return CommandResult([fault or f"{path}: as it was written"], failed=fault is not None)

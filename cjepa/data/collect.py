@@ -16,6 +16,7 @@ from cjepa.data.workers import parallel_map
 from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv
 from cjepa.envs.policies import Policy
+from cjepa.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def collect(
     out: Path,
     attributes: dict[str, Any],
     workers: int,
-    on_progress: Callable[[int, int, bool], None],
+    progress: Progress,
     resume: bool = True,
 ) -> EpisodeFile:
     """Collect episodes into ``out``; nothing is done if this very job has made it already.
@@ -50,14 +51,14 @@ def collect(
         out: the episode file to make.
         attributes: provenance to store besides the job's own.
         workers: processes; 1 stays in this one.
-        on_progress: called for each episode with its env steps, those with a contact, and whether it is new.
+        progress: advanced by the env steps of each episode; its note counts those with a contact.
         resume: use the episodes that an interrupted run finished.
 
     Raises:
         UserError: ``out`` is of another job or is being made by another process, or cannot be written.
     """
     record = partial(_record, job)
-    return make_episodes(record, job.episodes, out, attributes, _identity(job), workers, on_progress, resume)
+    return make_episodes(record, job.episodes, out, attributes, _identity(job), workers, progress, resume)
 
 
 def make_episodes(
@@ -67,7 +68,7 @@ def make_episodes(
     attributes: dict[str, Any],
     identity: str,
     workers: int,
-    on_progress: Callable[[int, int, bool], None],
+    progress: Progress,
     resume: bool,
 ) -> EpisodeFile:
     """As :func:`collect`, for episodes of any kind.
@@ -79,7 +80,7 @@ def make_episodes(
         attributes: provenance.
         identity: all that decides the bytes of an episode, besides its index.
         workers: processes; 1 stays in this one.
-        on_progress: called for each episode with its env steps, those with a contact, and whether it is new.
+        progress: advanced by the env steps of each episode; its note counts those with a contact.
         resume: use the episodes that an interrupted run finished.
 
     Raises:
@@ -87,14 +88,16 @@ def make_episodes(
     """
     if file := complete_file(out, identity, num_episodes, resume):
         return file
+    contacts = 0
     with ResumableWriter(out, "cjepa-episodes", attributes, identity, resume) as writer:
         tasks = {index: (record, index, writer.part(index)) for index in range(num_episodes) if not writer.has(index)}
         with parallel_map(_make_part, list(tasks.values()), workers) as finished:
             for index in range(num_episodes):
                 if index in tasks:
                     next(finished)
-                touched = writer.append_part(index)["contacts"].any(axis=(1, 2))
-                on_progress(len(touched), int(touched.sum()), index in tasks)
+                touching = writer.append_part(index)["contacts"].any(axis=(1, 2))
+                contacts += int(touching.sum())
+                progress.advance(len(touching), index in tasks, f"{contacts:,} contacts")
     return EpisodeFile(out)
 
 

@@ -1,7 +1,6 @@
 """Counterfactual twins: recorded episodes simulated again with one thing changed."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv
 from cjepa.envs.interventions import KINDS, Intervention, InterventionEnv
 from cjepa.errors import UserError
+from cjepa.progress import Progress
 
 SHARE_COLLIDING = 0.8
 """Of interventions, those that are on a body which touches another one later, where there is such a body."""
@@ -45,9 +45,7 @@ def twins_path(episodes: Path) -> Path:
     return episodes.with_suffix(TWINS)
 
 
-def collect_twins(
-    job: TwinCollection, out: Path, workers: int, on_progress: Callable[[int, int, bool], None], resume: bool = True
-) -> EpisodeFile:
+def collect_twins(job: TwinCollection, out: Path, workers: int, progress: Progress, resume: bool = True) -> EpisodeFile:
     """An episode file of twins, ``job.twins`` in a row for each recorded episode, which interrupted runs resume.
 
     Besides the columns of the recorded episodes it has, the same in every row of a twin, ``twin_episode`` (int32, which
@@ -59,7 +57,7 @@ def collect_twins(
         job: which twins.
         out: the file to make.
         workers: processes; 1 stays in this one.
-        on_progress: called for each twin with its env steps, those with a contact, and whether it is new.
+        progress: advanced by the env steps of each twin; its note counts those with a contact.
         resume: use the twins that an interrupted run finished.
 
     Raises:
@@ -74,7 +72,7 @@ def collect_twins(
     attributes |= {"episodes_path": str(factual.path), "episodes_fingerprint": factual.fingerprint}
     identity = json.dumps(["twins", factual.fingerprint, job.twins, job.seed])
     count = len(factual) * job.twins
-    return make_episodes(partial(_record, job), count, out, attributes, identity, workers, on_progress, resume)
+    return make_episodes(partial(_record, job), count, out, attributes, identity, workers, progress, resume)
 
 
 def check_twins(env: ObjectEnv, twins: int) -> None:

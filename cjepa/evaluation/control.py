@@ -10,6 +10,7 @@ from cjepa.data.store.episodes import Episodes
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.planning.agents import Agent, Situation
+from cjepa.progress import Progress
 
 
 class Pair(NamedTuple):
@@ -94,7 +95,7 @@ def run_trials(
     budget_env_steps: int,
     seed: int,
     num_recorded: int,
-    on_progress: Callable[[int], None],
+    progress: Progress,
 ) -> Trials:
     """Plan, execute the whole plan, plan again until the budget is spent; a trial ends at its first success.
 
@@ -105,7 +106,7 @@ def run_trials(
         budget_env_steps: per trial.
         seed: of the agent's randomness.
         num_recorded: the first so many trials keep their frames and plans.
-        on_progress: called with env steps done, of ``budget_env_steps``.
+        progress: advanced by env steps done, of ``budget_env_steps``.
     """
     generator = torch.Generator().manual_seed(seed)
     envs = [make_env() for _ in pairs]
@@ -133,7 +134,7 @@ def run_trials(
                     frames[index].append(env.render_pixels())
         spent += actions.shape[1]
         now = _observe(envs)
-        on_progress(actions.shape[1])
+        progress.advance(actions.shape[1])
     final_error = envs[0].state_error(now.state_BF, goal_states)
     return Trials(done, final_error, [np.stack(f) for f in frames], plans, situations, goals)
 

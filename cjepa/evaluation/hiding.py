@@ -7,7 +7,6 @@ tested so for their identity switches after occlusion; here it is known that not
 File letters: K objects, W windows of a clip's frames.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from cjepa.data.video_clips import VideoClips, VideoDataset
 from cjepa.evaluation.intervals import Interval, bootstrap
 from cjepa.evaluation.metrics import contingency
 from cjepa.evaluation.tokens import encode_batch, episode_of, spread
+from cjepa.progress import Progress
 from cjepa.tokenizers.scoring import ScoredTokenizer
 from cjepa.types import VideoBatch
 
@@ -40,9 +40,7 @@ class Hiding(NamedTuple):
     """First frame at which it is back."""
 
 
-def measure_hiding(
-    module: ScoredTokenizer, data: VideoClips, on_progress: Callable[[int], None]
-) -> dict[str, Interval]:
+def measure_hiding(module: ScoredTokenizer, data: VideoClips, progress: Progress) -> dict[str, Interval]:
     """Share of hidden objects that come back into the slot that they had, as ``kept_hidden@FRAMES``.
 
     The clips, the objects and the two frames at which their slots are looked up are the same for every number of
@@ -51,7 +49,7 @@ def measure_hiding(
     Args:
         module: trained; it keeps its mode.
         data: set up.
-        on_progress: called with a number of frames, of :func:`num_hiding_frames`.
+        progress: advanced by a number of frames, of :func:`num_hiding_frames`.
 
     Returns:
         By name, with intervals over episodes; empty where there are no label images, the clips are shorter than seven
@@ -74,7 +72,7 @@ def measure_hiding(
         for frames in HIDDEN_FRAMES if fitting_B.any() else ():
             masks = _masks(module, paint_out(batch, hiding, frames, background_YXC), hiding)
             kept[frames].append(is_kept(*masks, batch.labels_BTYX, hiding).numpy())
-        on_progress(len(HIDDEN_FRAMES) * len(start_B) * dataset.blocks)
+        progress.advance(len(HIDDEN_FRAMES) * len(start_B) * dataset.blocks)
     module.train(was_training)
     _, episode_N, clips = np.unique(np.concatenate(episodes), return_inverse=True, return_counts=True)
     return {

@@ -13,6 +13,7 @@ import lightning as L
 
 from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval
+from cjepa.progress import Progress
 
 _DEFAULT = "cjepa.evaluation.measurements:logged"
 
@@ -39,13 +40,6 @@ class Measurement(NamedTuple):
     ):
         """From a value with its interval."""
         return cls(metric, interval.value, interval.low, interval.high, interval.n, unit, tokens, token_dim)
-
-
-class Progress(Protocol):
-    """What long work tells how far it is."""
-
-    def advance(self, amount: float) -> None:
-        """``amount`` more is done."""
 
 
 OpenProgress = Callable[[str, float, str], AbstractContextManager[Progress]]

@@ -20,6 +20,7 @@ from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.envs.collide.world import SHAPE_NAMES
 from cjepa.evaluation.intervals import Interval, bootstrap
 from cjepa.evaluation.metrics import contingency, overlaps
+from cjepa.progress import Progress
 
 _CLASSES = ("colour", "shape", "material")
 _ALIKE_AFTER = {"agent": 0, "disc": 0, "square": 4, "triangle": 3, "hexagon": 6, "bar": 2}
@@ -230,9 +231,7 @@ def accuracy(scores_NR: Tensor, task: Task) -> Interval:
     return bootstrap(_by_episode(right_N, task), _by_episode(torch.ones_like(right_N), task))
 
 
-def run_probes(
-    train: ObjectSamples, test: ObjectSamples, bodies: Bodies, on_progress: Callable[[int], None]
-) -> dict[str, Interval]:
+def run_probes(train: ObjectSamples, test: ObjectSamples, bodies: Bodies, progress: Progress) -> dict[str, Interval]:
     """Every probe's score: ``linear_r2@x``, ``mlp_accuracy@colour`` and so on; n counts test episodes.
 
     Questions about which there are too few samples, or of which the answer never differs, are left out.
@@ -241,7 +240,7 @@ def run_probes(
         train: of training episodes.
         test: of held-out episodes.
         bodies: of the same file.
-        on_progress: called with a number of questions, of :func:`questions`.
+        progress: advanced by a number of questions, of :func:`questions`.
     """
     scores = {}
     for question in questions(bodies):
@@ -252,7 +251,7 @@ def run_probes(
             for name, fit in fits.items():
                 predicted = fit(task, question.is_class)(held_out.inputs_ND)
                 scores[f"{name}_{kind}@{question.name}"] = score(predicted, held_out)
-        on_progress(1)
+        progress.advance(1)
     return scores
 
 

@@ -30,12 +30,12 @@ def _test_intervals(module: ScoredTokenizer, data: VideoClips, progress: OpenPro
     if bodies and bodies.exchangeable:
         del metrics[SlotConsistency.name]  # a label of one episode has nothing to do with the same one of another
     with progress("encode", num_frames(data), "frames") as bar:
-        quality = measure(module, list(metrics.values()), data, bar.advance)
+        quality = measure(module, list(metrics.values()), data, bar)
     intervals = quality.intervals
     if frames := num_hiding_frames(data):
         with progress("hide", frames, "frames") as bar:
-            intervals = intervals | measure_hiding(module, data, bar.advance)
+            intervals = intervals | measure_hiding(module, data, bar)
     if quality.samples:
         with progress("probe", len(questions(bodies)), "probes") as bar:
-            intervals = intervals | run_probes(**quality.samples, bodies=bodies, on_progress=bar.advance)
+            intervals = intervals | run_probes(**quality.samples, bodies=bodies, progress=bar)
     return intervals

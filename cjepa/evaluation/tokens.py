@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from cjepa.data.video_clips import VideoClips, VideoDataset
 from cjepa.evaluation.intervals import Interval, bootstrap, bootstrap_metric
 from cjepa.evaluation.probes import ObjectSamples, object_samples, read_bodies
+from cjepa.progress import Progress
 from cjepa.tokenizers.scoring import Encoded, ScoredTokenizer, update_metric
 from cjepa.types import Tokens, VideoBatch, to_float_pixels
 
@@ -42,7 +43,7 @@ def spread(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def encode_dataset(
-    module: ScoredTokenizer, data: VideoClips, dataset: VideoDataset, on_progress: Callable[[int], None]
+    module: ScoredTokenizer, data: VideoClips, dataset: VideoDataset, progress: Progress
 ) -> Iterator[EncodedClips]:
     """Encode and decode clips, under bf16 autocast as token files are made; the module should be in eval mode."""
     for first in range(0, len(dataset), data.batch_size):
@@ -50,7 +51,7 @@ def encode_dataset(
         batch = dataset.__getitems__(list(range(first, first + len(start_B))))
         row_BT = start_B[:, None] + np.arange(dataset.blocks) * dataset.frame_stride
         yield EncodedClips(batch, encode_batch(module, batch), row_BT, episode_of(data, start_B))
-        on_progress(row_BT.size)
+        progress.advance(row_BT.size)
 
 
 @torch.no_grad()
@@ -120,16 +121,14 @@ class TokenQuality(NamedTuple):
     """Of ``train`` and ``test`` episodes; empty where the file has no label images or no named ``objects``."""
 
 
-def measure(
-    module: ScoredTokenizer, metrics: list[Metric], data: VideoClips, on_progress: Callable[[int], None]
-) -> TokenQuality:
+def measure(module: ScoredTokenizer, metrics: list[Metric], data: VideoClips, progress: Progress) -> TokenQuality:
     """Encode training and test clips; score the test clips, and gather what probes need of both.
 
     Args:
         module: trained; it keeps its mode.
         metrics: slot and token metrics whose states are sums.
         data: set up.
-        on_progress: called with a number of frames, of :func:`num_frames`.
+        progress: advanced by a number of frames, of :func:`num_frames`.
     """
     was_training = module.training
     module.eval()
@@ -138,7 +137,7 @@ def measure(
     samples: dict[str, list[ObjectSamples]] = {}
     for split, dataset in clips_to_encode(data).items():
         if split == "test" or probed:
-            for clips in encode_dataset(module, data, dataset, on_progress):
+            for clips in encode_dataset(module, data, dataset, progress):
                 if split == "test":
                     scores.add(clips)
                 if probed:

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from cjepa.files import write_json
 from cjepa.planning.agents import Agent, RandomAgent, SimulatorAgent, Situation, WorldModelAgent
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
+from cjepa.progress import NoProgress, Progress
 from cjepa.reporting.records import describe, interval_row, result_row, write_run_record
 from cjepa.reporting.videos import overlay_masks, side_by_side, write_video
 from cjepa.tokenizers.base import check_environment
@@ -65,7 +65,7 @@ def plan_model(
     planner: Planner,
     objective: Objective,
     folder: Path,
-    on_progress: Callable[[int], None],
+    progress: Progress,
     device: torch.device | str = "cpu",
 ) -> list[dict]:
     """Evaluate a world model; writes ``results.json``, ``run.json`` and ``media/*.mp4`` into ``folder``.
@@ -85,7 +85,7 @@ def plan_model(
     agent = WorldModelAgent(model, tokenizer, planner, objective, job.horizon_blocks, job.frame_stride)
     pairs = job.draw()
     timed = _Timed(agent)
-    trials = run_trials(timed, job.make_env, pairs.trials, job.budget_env_steps, job.seed, job.num_videos, on_progress)
+    trials = run_trials(timed, job.make_env, pairs.trials, job.budget_env_steps, job.seed, job.num_videos, progress)
     size = {"tokens": tokenizer.num_slots, "token_dim": tokenizer.slot_dim}
     rows = _success_rows(job, name, trials, pairs, folder, size)
     rows.append(_latency_row(job, name, agent, trials, folder, size))
@@ -109,15 +109,13 @@ def plan_model(
     return rows
 
 
-def plan_baselines(
-    job: PlanJob, planner: Planner, folder: Path, workers: int, on_progress: Callable[[int], None]
-) -> list[dict]:
+def plan_baselines(job: PlanJob, planner: Planner, folder: Path, workers: int, progress: Progress) -> list[dict]:
     """The two rows that stand in every table: random actions, and the planner on the simulator itself."""
     started = time.time()
     pairs = job.draw()
     action_dim = job.make_env().action_space.shape[0]
     random_agent = RandomAgent(job.horizon_blocks * job.frame_stride, action_dim)
-    trials = run_trials(random_agent, job.make_env, pairs.trials, job.budget_env_steps, job.seed, 0, lambda _: None)
+    trials = run_trials(random_agent, job.make_env, pairs.trials, job.budget_env_steps, job.seed, 0, NoProgress())
     rows = _success_rows(job, "random", trials, pairs, folder, {})
     # one task a trial: results then do not depend on the number of workers
     tasks = [(job, planner, pair, job.seed + index) for index, pair in enumerate(pairs.trials)]
@@ -125,7 +123,7 @@ def plan_baselines(
         outcomes = []
         for outcome in pool.imap(_simulator_trial, tasks):
             outcomes.append(outcome)
-            on_progress(1)
+            progress.advance(1)
     success = np.array([outcome[0] for outcome in outcomes])
     seconds = np.array([outcome[2] / max(outcome[3], 1) for outcome in outcomes])
     ceiling = Trials(success, np.stack([outcome[1] for outcome in outcomes]), [], [], [], trials.goals)
@@ -197,7 +195,7 @@ class _Timed(Agent):
 def _simulator_trial(task: tuple[PlanJob, Planner, Pair, int]) -> tuple[bool, np.ndarray, float, int]:
     job, planner, pair, seed = task
     agent = _Timed(SimulatorAgent(job.make_env(), planner, job.horizon_blocks, job.frame_stride))
-    trials = run_trials(agent, job.make_env, [pair], job.budget_env_steps, seed, 0, lambda _: None)
+    trials = run_trials(agent, job.make_env, [pair], job.budget_env_steps, seed, 0, NoProgress())
     return bool(trials.success[0]), trials.final_error[0], agent.seconds, agent.plans
 
 

@@ -14,6 +14,7 @@ from cjepa import opencv as cv2
 from cjepa.data.video_clips import VideoClips, VideoDataset
 from cjepa.evaluation.metrics import adjusted_rand, contingency
 from cjepa.evaluation.tokens import EncodedClips, encode_dataset, spread
+from cjepa.progress import NoProgress
 from cjepa.reporting.videos import SLOT_COLOURS, contact_sheet, gif, overlay_masks, side_by_side, write_png, write_video
 from cjepa.tokenizers.scoring import Encoded, ScoredTokenizer
 from cjepa.types import VideoBatch, to_byte_pixels
@@ -125,7 +126,7 @@ def view_clips(module: ScoredTokenizer, data: VideoClips, dataset: VideoDataset,
     chosen = copy.copy(dataset)
     chosen.starts = dataset.starts[clips]
     views = []
-    for part in encode_dataset(module, data, chosen, on_progress=lambda frames: None):
+    for part in encode_dataset(module, data, chosen, NoProgress()):
         env_step_B = part.row_BT[:, 0] - data.file.offsets[part.episode_B]
         views += [_view(part, index, int(env_step_B[index])) for index in range(len(part.episode_B))]
     return views

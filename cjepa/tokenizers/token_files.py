@@ -20,6 +20,7 @@ from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.episodes import Episode, Episodes
 from cjepa.data.store.parts import ResumableWriter, complete_file, write_part
 from cjepa.errors import UserError
+from cjepa.progress import Progress
 from cjepa.tokenizers.base import Tokenizer, check_environment, float_frames
 from cjepa.tokenizers.baselines.initialisers import hints_from_labels
 from cjepa.tokenizers.baselines.patches import PatchTokenizer
@@ -139,7 +140,7 @@ def tokenize(
     spec: TokenizerSpec,
     episodes: Episodes,
     out: Path,
-    on_progress: Callable[[int, bool], None],
+    progress: Progress,
     resume: bool = True,
     excluded: Sequence[int] = (),
     device: torch.device | str = "cpu",
@@ -150,7 +151,7 @@ def tokenize(
         spec: the tokenizer.
         episodes: with a ``pixels`` column, and ``masks`` for a tokenizer that takes hints.
         out: the token file to make; if this very job made it before, nothing is done.
-        on_progress: called with a number of frames, and whether they are new.
+        progress: advanced by the frames of each group of episodes.
         resume: use the episodes that an interrupted run finished.
         excluded: indices of episodes that get no rows; the others keep their indices, and so their split.
         device: that encodes.
@@ -190,7 +191,7 @@ def tokenize(
                     write_part(writer.part(index), episode)
             for index in group:
                 writer.append_part(index)
-            on_progress(int(episodes.lengths[group].sum()), new)
+            progress.advance(int(episodes.lengths[group].sum()), new)
     return EpisodeFile(out)
 
 

@@ -14,7 +14,7 @@ from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.errors import UserError
 from cjepa.reporting.videos import SLOT_COLOURS, write_png
-from tests.conftest import ignore_progress
+from tests.conftest import RecordedProgress, ignore_progress
 
 
 def preview(path: Path, out: Path, episodes: int = 3, seed: int = 0, data: str | None = None) -> list[str]:
@@ -57,9 +57,9 @@ def test_the_seed_chooses_the_episodes(tmp_path, episodes_path):
 
 
 def test_no_more_episodes_than_there_are(tmp_path, episodes_path):
-    done = []
-    preview_path(episodes_path, tmp_path, 50, 0, done.append)
-    assert sum(done) == 20
+    done = RecordedProgress()
+    preview_path(episodes_path, tmp_path, 50, 0, done)
+    assert sum(done.amounts) == 20
 
 
 def test_without_masks_and_of_several_files(tmp_path, episodes):

@@ -13,7 +13,7 @@ from cjepa.cli import main
 from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
 from cjepa.reporting.videos import write_png, write_video
-from tests.conftest import ignore_progress
+from tests.conftest import RecordedProgress, ignore_progress
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def cut(path: Path) -> None:
 
 def test_what_is_in_order(run, slots_run, world_model_run, slot_tokens):
     for path in (run, slots_run, world_model_run, slots_run / "checkpoints" / "best.ckpt", slot_tokens):
-        shares = []
-        assert verify_path(path, shares.append) is None
-        assert sum(shares) == pytest.approx(1)
+        shares = RecordedProgress()
+        assert verify_path(path, shares) is None
+        assert sum(shares.amounts) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from cjepa.bench.timing import bench_table, rows_against, take_turns
+from tests.conftest import RecordedProgress
 
 
 def test_every_round_begins_with_another_contender():
-    log, turns = [], []
+    log, progress = [], RecordedProgress()
 
     def contender(name: str, seconds: float):
         def run(number: int) -> float:
@@ -15,7 +16,7 @@ def test_every_round_begins_with_another_contender():
         return run
 
     contenders = {"a": contender("a", 1.0), "b": contender("b", 10.0), "c": contender("c", 100.0)}
-    seconds = take_turns(contenders, 4, lambda: turns.append(1))
+    seconds = take_turns(contenders, 4, progress)
     assert [name for name, _ in log] == list("abcbcacababc")
     assert [number for _, number in log] == sorted(number for _, number in log)
     assert {name: values.tolist() for name, values in seconds.items()} == {
@@ -23,7 +24,7 @@ def test_every_round_begins_with_another_contender():
         "b": [10, 20, 30, 40],
         "c": [100, 200, 300, 400],
     }
-    assert len(turns) == 12
+    assert progress.amounts == [1] * 12
 
 
 def test_rows_by_hand():

@@ -9,7 +9,7 @@ from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.envs.pusht.env import PushT
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.errors import UserError
-from tests.conftest import ignore_progress
+from tests.conftest import RecordedProgress, ignore_progress
 
 JOB = Collection("cjepa/PushT-v0", PushTBehaviour(), episodes=7, episode_env_steps=6, seed=5)
 
@@ -53,12 +53,11 @@ def test_row_t_holds_the_frame_and_the_action_taken_from_it(reference):
 
 
 def test_two_workers_give_the_same_bytes(tmp_path, reference):
-    done = []
-    file = collect(JOB, tmp_path / "b.h5", {}, 2, lambda *progress: done.append(progress))
+    progress = RecordedProgress()
+    file = collect(JOB, tmp_path / "b.h5", {}, 2, progress)
     assert_same(file, reference)
-    env_steps, contacts, new = zip(*done, strict=True)
-    assert env_steps == (6,) * 7 and all(new)
-    assert sum(contacts) == reference.read("contacts", 0, 42)[:, 0, 1].sum()
+    assert progress.amounts == [6] * 7 and all(progress.new)
+    assert progress.notes[-1] == f"{reference.read('contacts', 0, 42)[:, 0, 1].sum()} contacts"
 
 
 def test_the_number_of_episodes_changes_none(tmp_path, reference):
@@ -73,29 +72,17 @@ def test_the_seed_decides(tmp_path, reference):
     assert len(np.unique(starts, axis=0)) == 14
 
 
-def interrupt_after(episodes: int):
-    """Progress callback that interrupts like Ctrl-C."""
-    calls = []
-
-    def interrupt(*progress):
-        calls.append(progress)
-        if len(calls) == episodes:
-            raise KeyboardInterrupt
-
-    return interrupt
-
-
 def collect_and_interrupt(job: Collection, out: Path, episodes: int) -> None:
     with pytest.raises(KeyboardInterrupt):
-        collect(job, out, {}, 1, interrupt_after(episodes))
+        collect(job, out, {}, 1, RecordedProgress(interrupt_at=episodes))
     assert not out.exists()
 
 
 def news_of(job: Collection, out: Path, resume: bool = True) -> list[bool]:
     """Which episodes this run makes itself."""
-    done = []
-    collect(job, out, {}, 1, lambda *progress: done.append(progress[-1]), resume)
-    return done
+    progress = RecordedProgress()
+    collect(job, out, {}, 1, progress, resume)
+    return progress.new
 
 
 @pytest.mark.parametrize(("resume", "news"), [(True, [False] * 4 + [True] * 3), (False, [True] * 7)])

@@ -15,7 +15,7 @@ from cjepa.envs.collide.world import POSITION
 from cjepa.envs.interventions import KINDS, WITH_VALUE, Intervention
 from cjepa.envs.policies import StillPolicy
 from cjepa.errors import UserError
-from tests.conftest import configs, ignore_progress
+from tests.conftest import RecordedProgress, configs, ignore_progress
 
 EPISODES, ENV_STEPS, TWINS = 6, 24, 2
 JOB = Collection("cjepa/Collide-v0", StillPolicy(), EPISODES, ENV_STEPS, seed=3)
@@ -80,17 +80,13 @@ def test_twins_of_one_episode_differ(twins):
 
 def test_workers_and_interruptions_change_no_byte(factual, twins, tmp_path):
     job, out = TwinCollection(factual, TWINS, 0), tmp_path / "again.h5"
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        collect_twins(job, out, 1, interrupt)
+        collect_twins(job, out, 1, RecordedProgress(interrupt_at=1))
     assert not out.exists()
-    progress = []
-    again = collect_twins(job, out, 2, lambda *now: progress.append(now))
+    progress = RecordedProgress()
+    again = collect_twins(job, out, 2, progress)
     assert again.fingerprint == twins.fingerprint
-    assert 0 < sum(not new for _, _, new in progress) < len(progress) == EPISODES * TWINS
+    assert 0 < progress.new.count(False) < len(progress.new) == EPISODES * TWINS
     other = collect_twins(replace(job, seed=1), tmp_path / "other.h5", 1, ignore_progress)
     assert other.fingerprint != twins.fingerprint
 

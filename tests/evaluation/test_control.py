@@ -7,7 +7,7 @@ from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.evaluation.control import Pair, draw_pairs, run_trials
 from cjepa.planning.agents import Agent, RandomAgent
-from tests.conftest import EPISODE_ENV_STEPS, NUM_EPISODES, ignore_progress
+from tests.conftest import EPISODE_ENV_STEPS, NUM_EPISODES, RecordedProgress, ignore_progress
 
 GOAL_ENV_STEPS = 25
 
@@ -112,10 +112,10 @@ def test_a_trial_stops_at_its_first_success():
     near, far = (Pair(0, 0, state(100.0), state(goal)) for goal in (150.0, 400.0))
     right = np.zeros((2, 60, 2), np.float32)
     right[..., 0] = 0.2
-    progress = []
-    trials = run(Scripted(right, 5), [near, far], budget=12, recorded=1, progress=progress.append)
+    progress = RecordedProgress()
+    trials = run(Scripted(right, 5), [near, far], budget=12, recorded=1, progress=progress)
     assert trials.success.tolist() == [True, False]
-    assert progress == [5, 5, 2]  # the far one goes on until the budget is spent
+    assert progress.amounts == [5, 5, 2]  # the far one goes on until the budget is spent
     (frames,), (plans,) = trials.frames, trials.plans
     assert 3 < len(frames) < 12  # as many as it took, and the start
     assert all(plan.shape == (5, 2) for plan in plans) and len(plans) <= 2
@@ -132,9 +132,9 @@ def test_it_ends_when_all_have_succeeded():
     start, goal = (np.array([x, 100.0, 350.0, 350.0, 0.0, 0.0, 0.0]) for x in (100.0, 150.0))
     right = np.zeros((1, 200, 2), np.float32)
     right[..., 0] = 0.2
-    progress = []
-    trials = run(Scripted(right, 4), [Pair(0, 0, start, goal)], budget=200, progress=progress.append)
-    assert trials.success.all() and sum(progress) < 20
+    progress = RecordedProgress()
+    trials = run(Scripted(right, 4), [Pair(0, 0, start, goal)], budget=200, progress=progress)
+    assert trials.success.all() and sum(progress.amounts) < 20
 
 
 def test_the_agent_sees_where_it_is_and_its_goal(pairs):

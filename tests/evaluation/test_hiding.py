@@ -11,7 +11,7 @@ from cjepa.evaluation.hiding import Hiding, choose, is_kept, measure_hiding, num
 from cjepa.tokenizers.base import TrainableTokenizer
 from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import Tokens, VideoBatch
-from tests.conftest import ignore_progress
+from tests.conftest import RecordedProgress, ignore_progress
 
 BACKGROUND = torch.full((8, 8, 3), 9, dtype=torch.uint8)
 SIDE = 16
@@ -184,13 +184,13 @@ def test_the_size_of_batches_makes_no_difference(squares, monkeypatch):
 
 
 def test_progress_counts_every_frame_and_the_module_keeps_its_mode(squares):
-    data, module, frames = clips_of(squares), TokenizerTraining(Forgetful(9), [], {}), []
+    data, module, frames = clips_of(squares), TokenizerTraining(Forgetful(9), [], {}), RecordedProgress()
     for mode in (True, False):
         module.train(mode)
-        measure_hiding(module, data, frames.append)
+        measure_hiding(module, data, frames)
         assert module.training == mode
     clips = len(data.test_dataloader().dataset)
-    assert sum(frames) == 2 * num_hiding_frames(data) == 2 * 4 * clips * 9
+    assert sum(frames.amounts) == 2 * num_hiding_frames(data) == 2 * 4 * clips * 9
 
 
 def test_no_more_clips_than_needed(squares, monkeypatch):
@@ -209,6 +209,6 @@ def test_short_clips_and_clips_without_labels_are_left_out(squares, tmp_path):
 
 def test_where_nothing_is_in_view_for_long_there_is_nothing_to_say(squares, monkeypatch):
     monkeypatch.setattr(hiding, "_FEWEST_PIXELS", 17)
-    frames = []
-    assert measure_hiding(TokenizerTraining(Forgetful(9), [], {}), clips_of(squares), frames.append) == {}
-    assert sum(frames) == num_hiding_frames(clips_of(squares))
+    frames = RecordedProgress()
+    assert measure_hiding(TokenizerTraining(Forgetful(9), [], {}), clips_of(squares), frames) == {}
+    assert sum(frames.amounts) == num_hiding_frames(clips_of(squares))

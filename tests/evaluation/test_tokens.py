@@ -13,7 +13,7 @@ from cjepa.evaluation.tokens import EpisodeScores, encode_dataset, measure, num_
 from cjepa.tokenizers.base import TrainableTokenizer, centroids
 from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import Tokens
-from tests.conftest import ignore_progress
+from tests.conftest import RecordedProgress, ignore_progress
 
 AGENT, BLOCK, TABLE = (65, 105, 225), (119, 136, 153), (255, 255, 255)  # as Push-T draws them
 
@@ -76,7 +76,7 @@ def test_full_marks(quality):
 
 
 def test_probes_read_places_from_centres(quality, data):
-    scores = run_probes(**quality.samples, bodies=read_bodies(data.file), on_progress=ignore_progress)
+    scores = run_probes(**quality.samples, bodies=read_bodies(data.file), progress=ignore_progress)
     for name in ("agent_x", "agent_y"):  # in the one test episode the block hardly moves
         assert scores[f"linear_r2@{name}"].value > 0.95, name
     assert scores["linear_r2@agent_velocity"].value > scores["linear_r2@agent_velocity_one_frame"].value + 0.3
@@ -93,9 +93,9 @@ def test_probes_are_fitted_on_training_episodes_and_scored_on_test_episodes(qual
 
 
 def test_progress_counts_every_frame(module, data):
-    frames = []
-    measure(module, [], data, frames.append)
-    assert sum(frames) == num_frames(data) == (1 + 8) * 6 * 8
+    frames = RecordedProgress()
+    measure(module, [], data, frames)
+    assert sum(frames.amounts) == num_frames(data) == (1 + 8) * 6 * 8
 
 
 def test_the_module_keeps_its_mode(module, data):

@@ -14,7 +14,7 @@ from cjepa.planning.planners.cem import CEM
 from cjepa.reporting import plan
 from cjepa.reporting.plan import PlanJob, load_world_model, plan_baselines, plan_model
 from cjepa.tokenizers.token_files import build_tokenizer
-from tests.conftest import configs, fit, ignore_progress
+from tests.conftest import RecordedProgress, configs, fit, ignore_progress
 
 PAIRS = 3
 CEM_4 = CEM(num_samples=4, iterations=2, num_elites=2)
@@ -30,9 +30,9 @@ def job(episodes_path) -> PlanJob:
 def evaluated(job, world_model_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plan") / "model"
     checkpoint = world_model_run / "checkpoints" / "last.ckpt"
-    spent = []
-    rows = plan_model(job, checkpoint, "toy", CEM_4, LastStepMSE(), folder, spent.append)
-    return folder, rows, spent
+    spent = RecordedProgress()
+    rows = plan_model(job, checkpoint, "toy", CEM_4, LastStepMSE(), folder, spent)
+    return folder, rows, spent.amounts
 
 
 def by_metric(rows: list[dict]) -> dict[str, dict]:
@@ -83,9 +83,9 @@ def test_the_same_seed_gives_the_same_outcome(job, world_model_run, evaluated, t
 
 def test_baselines_do_not_depend_on_the_number_of_workers(job, tmp_path):
     job = job._replace(pairs=2, budget_env_steps=25)
-    done = []
-    one, two = (plan_baselines(job, CEM_4, tmp_path / str(workers), workers, done.append) for workers in (1, 2))
-    assert sum(done) == 4
+    done = RecordedProgress()
+    one, two = (plan_baselines(job, CEM_4, tmp_path / str(workers), workers, done) for workers in (1, 2))
+    assert sum(done.amounts) == 4
     for first, second in zip(one, two, strict=True):
         if not first["metric"].startswith("seconds"):
             assert {**first, "run": ""} == {**second, "run": ""}

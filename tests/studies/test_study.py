@@ -13,7 +13,7 @@ from cjepa.cli import execute, main
 from cjepa.command_result import CommandResult
 from cjepa.errors import UserError
 from cjepa.studies.study import load_study, run_study
-from tests.conftest import EXPERIMENTS, ignore_progress
+from tests.conftest import EXPERIMENTS
 
 STAGES = {
     "data": {"command": "make", "args": {"out": "${self}/data.txt", "size": 3}},
@@ -247,13 +247,13 @@ def test_the_smoke_study(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.symlink(EXPERIMENTS, tmp_path / "experiments")
     path, root, home = Path("experiments/smoke/study.yaml"), Path("root"), Path("root/smoke")
-    done = run_study(path, root, execute, ignore_progress)
+    done = run_study(path, root, execute, lambda line: None)
     stages = load_study(path).stages
     records = {stage.name: (home / stage.name / "stage.json").stat().st_mtime_ns for stage in stages}
     check_results(json.loads((home / "results.json").read_text()))
     check_page((home / "report.html").read_text())
     assert done.table is not None and len(done.table) > 4
-    again = run_study(path, root, execute, ignore_progress)
+    again = run_study(path, root, execute, lambda line: None)
     assert {name: (home / name / "stage.json").stat().st_mtime_ns for name in records} == records
     assert again.table == done.table
     for stage in json.loads((home / "study.json").read_text())["stages"]:

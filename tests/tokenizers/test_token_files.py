@@ -26,7 +26,7 @@ from cjepa.tokenizers.token_files import (
     tokenizer_spec,
 )
 from cjepa.types import to_float_pixels
-from tests.conftest import ignore_progress
+from tests.conftest import RecordedProgress, ignore_progress
 
 
 @pytest.fixture(params=["slot_tokens", "patch_tokens"])
@@ -75,23 +75,19 @@ def test_the_fingerprint_changes_with_a_weight(slots_run):
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path, slots_run, episodes, resume):
     spec = TokenizerSpec(str(slots_run / "checkpoints" / "last.ckpt"))
     whole = tokenize(spec, episodes, tmp_path / "whole.h5", ignore_progress)
-    frames, out = [], tmp_path / "tokens.h5"
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    def note(amount, new):
-        frames.append(amount if new else 0)
-
+    progress, out = RecordedProgress(), tmp_path / "tokens.h5"
     with pytest.raises(KeyboardInterrupt):
-        tokenize(spec, episodes, out, stop)
+        tokenize(spec, episodes, out, RecordedProgress(interrupt_at=1))
     assert not out.exists()
-    again = tokenize(spec, episodes, out, note, resume)
+    again = tokenize(spec, episodes, out, progress, resume)
     # eleven episodes of 45 frames are encoded at once: what fits in a batch of 512
-    assert sum(frames) == episodes.env_steps - (495 if resume else 0)
+    frames = sum(amount for amount, new in zip(progress.amounts, progress.new, strict=True) if new)
+    assert frames == episodes.env_steps - (495 if resume else 0)
     assert again.fingerprint == whole.fingerprint
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tokens.h5", "whole.h5"]
-    assert tokenize(spec, episodes, out, stop).fingerprint == whole.fingerprint  # nothing is left to do
+    assert (
+        tokenize(spec, episodes, out, RecordedProgress(interrupt_at=1)).fingerprint == whole.fingerprint
+    )  # nothing is left to do
 
 
 def slot_tokenizer(start: type[Start] = LearnedStart, seed: int = 0) -> SlotTokenizer:
@@ -121,9 +117,9 @@ def test_episodes_of_unequal_length_are_tokenized_as_if_alone(tmp_path, monkeypa
     tokenizer.prepare(to_float_pixels(torch.from_numpy(episodes.read("pixels", 0, 200))))
     monkeypatch.setattr(token_files, "build_tokenizer", lambda spec: tokenizer)
     some = EpisodeFile(tmp_path / "episodes.h5")
-    done = []
-    tokens = tokenize(TokenizerSpec("any.ckpt"), some, tmp_path / "tokens.h5", lambda *amount: done.append(amount))
-    assert done == [(21, True)]  # all in one batch
+    progress = RecordedProgress()
+    tokens = tokenize(TokenizerSpec("any.ckpt"), some, tmp_path / "tokens.h5", progress)
+    assert (progress.amounts, progress.new) == ([21], [True])  # all in one batch
     assert tokens.lengths.tolist() == lengths
     assert tokens.columns["tokens"] == ((21, 3, tokenizer.slot_dim), np.float16)
     for index in range(4):

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ import cjepa.data.converters as package
 from cjepa import opencv as cv2
 from cjepa.data.store.episode_file import Episode, EpisodeFile, EpisodeWriter
 from cjepa.errors import UserError
+from cjepa.progress import Progress
 
 _ONE_NUMBER = ("reward", "terminated")
 """Columns of one number a row; some formats know only lists, and keep lists of one."""
@@ -101,13 +102,13 @@ def open_source(name: str, source: Path, options: dict[str, Any]) -> Converter:
     return known[name](source, **given)
 
 
-def convert(converter: Converter, out: Path, on_progress: Callable[[int], None]) -> EpisodeFile:
+def convert(converter: Converter, out: Path, progress: Progress) -> EpisodeFile:
     """Write every episode of a source into ``out``, holding one at a time.
 
     Args:
         converter: of the source.
         out: the file to make.
-        on_progress: called with the number of frames just done.
+        progress: advanced by the number of frames just done.
 
     Raises:
         UserError: ``out`` exists, or an episode is not what the format promises; nothing is left then.
@@ -123,7 +124,7 @@ def convert(converter: Converter, out: Path, on_progress: Callable[[int], None])
             first = first or {name: values[:1].copy() for name, values in episode.items()}
             _check_like_first(f"{converter.source}: {label}", episode, first)
             writer.append(episode)
-            on_progress(len(next(iter(episode.values()))))
+            progress.advance(len(next(iter(episode.values()))))
         if first is None:
             raise UserError(f"{converter.source}: there are no episodes in it")
         _refuse_existing(out, extra)  # a long conversion leaves time for another one

@@ -1,6 +1,5 @@
 """Is a data set what its writer wrote?"""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from cjepa.data.store.episode_file import EpisodeFile, attributes_checksum, cont
 from cjepa.data.store.episodes import DamagedEpisode, Episodes
 from cjepa.data.store.shards import ShardedEpisodes, open_episodes, shard_paths
 from cjepa.errors import UserError
+from cjepa.progress import Progress
 
 _DTYPES = {
     "pixels": ("uint8",),
@@ -23,12 +23,12 @@ _DTYPES = {
 """Of the columns that have a meaning of their own."""
 
 
-def verify_data(path: Path, on_progress: Callable[[float], None]) -> str | None:
+def verify_data(path: Path, progress: Progress) -> str | None:
     """Check index, columns, dtypes, checksums and finite values of every episode of every file.
 
     Args:
         path: a file, or the folder or glob of a data set of several.
-        on_progress: called with the share of the data just checked.
+        progress: advanced by the share of the data just checked.
 
     Returns:
         The first fault, with file, episode and column, or None.
@@ -40,7 +40,7 @@ def verify_data(path: Path, on_progress: Callable[[float], None]) -> str | None:
     for file in files:
         if not file.is_file():
             raise UserError(f"{file}: no such file")
-        fault = _file_fault(file, lambda share: on_progress(share / len(files)))
+        fault = _file_fault(file, progress, 1 / len(files))
         if fault is not None:
             return fault
     try:
@@ -65,7 +65,7 @@ def corrupted_episodes(episodes: Episodes) -> dict[int, str]:
     return faults
 
 
-def _file_fault(path: Path, on_progress: Callable[[float], None]) -> str | None:
+def _file_fault(path: Path, progress: Progress, share: float) -> str | None:
     try:
         file = EpisodeFile(path)
     except UserError as error:
@@ -75,7 +75,7 @@ def _file_fault(path: Path, on_progress: Callable[[float], None]) -> str | None:
         fault = _episode_fault(file, episode)
         if fault is not None:
             break
-        on_progress(1 / len(file))
+        progress.advance(share / len(file))
     file.close()
     return fault and f"{path}: {fault}"
 

@@ -14,7 +14,7 @@ from cjepa.data.converters.base import Converter, convert, converters, open_sour
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.data.store.verify import verify_data
 from cjepa.errors import UserError
-from tests.conftest import ignore_progress
+from tests.conftest import RecordedProgress, ignore_progress
 from tests.contracts import concrete_subclasses
 from tests.data.converters.sources import SOURCES
 
@@ -69,9 +69,9 @@ def test_the_file_is_sound_and_says_where_it_is_from(name, sources, tmp_path, ca
 @EVERY_FORMAT
 def test_progress_adds_up_to_the_total(name, sources, tmp_path):
     converter = open_source(name, sources(name, 3), {})
-    done = []
-    file = convert(converter, tmp_path / "out.h5", done.append)
-    assert len(done) == 3 and sum(done) == converter.total_frames == file.env_steps
+    done = RecordedProgress()
+    file = convert(converter, tmp_path / "out.h5", done)
+    assert len(done.amounts) == 3 and sum(done.amounts) == converter.total_frames == file.env_steps
 
 
 @pytest.mark.slow

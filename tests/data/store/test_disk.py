@@ -20,7 +20,7 @@ from cjepa.data.store.parts import read_part
 from cjepa.data.store.verify import verify_data
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.errors import UserError
-from tests.conftest import configs, ignore_progress
+from tests.conftest import RecordedProgress, configs, ignore_progress
 
 COLLECT = [*configs("pusht/collect.yaml"), "--episodes", "60", "--episode_env_steps", "40", "--workers", "1"]
 MEGABYTE = 1_000_000
@@ -156,12 +156,8 @@ def test_a_file_that_is_cut_short(tmp_path, episodes_path, share, capsys):
 def test_parts_stay_whatever_is_refused(tmp_path, monkeypatch):
     """An interrupted run's parts outlive a later run that fails."""
     job, out = Collection("cjepa/PushT-v0", PushTBehaviour(), 6, 5, seed=0), tmp_path / "a.h5"
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        collect(job, out, {}, 1, interrupt)
+        collect(job, out, {}, 1, RecordedProgress(interrupt_at=1))
     (part,) = (tmp_path / "a.h5.parts").glob("*.h5")
     before = part.read_bytes(), part.stat().st_mtime_ns
 

@@ -12,6 +12,7 @@ from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.data.store.verify import corrupted_episodes, verify_data
 from cjepa.errors import UserError
+from tests.conftest import RecordedProgress, ignore_progress
 
 EPISODE_COLUMNS = ["action", "contacts", "masks", "objects", "pixels", "proprio", "state"]
 TOKEN_COLUMNS = ["action", "proprio", "state", "tokens"]
@@ -35,7 +36,7 @@ def copy(copy_of) -> Path:
 
 
 def fault_of(path: Path) -> str | None:
-    return verify_data(path, lambda share: None)
+    return verify_data(path, ignore_progress)
 
 
 def rewrite(source: Path, out: Path, change: Callable[[int, dict], None]) -> Path:
@@ -55,9 +56,9 @@ def test_the_columns_are_all_there_are(sources):
 
 def test_what_was_written_is_in_order(sources):
     for path in sources.values():
-        shares = []
-        assert verify_data(path, shares.append) is None
-        assert sum(shares) == pytest.approx(1)
+        shares = RecordedProgress()
+        assert verify_data(path, shares) is None
+        assert sum(shares.amounts) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("kind", "column"), COLUMNS)

@@ -13,6 +13,7 @@ from cjepa.planning.demonstrators.simulator_mpc import (
     goal_cost,
     random_goal,
 )
+from cjepa.progress import NoProgress
 
 SMALL = {"num_samples": 6, "iterations": 1, "num_elites": 2, "horizon_blocks": 2}
 AWAY = np.array([100.0, 100.0, 256.0, 211.0, 0.0, 0.0, 0.0])  # the block's middle is that of the table
@@ -55,7 +56,7 @@ def test_episodes_follow_from_the_generator_alone():
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path):
     def collected(workers: int):
         job = Collection("cjepa/PushT-v0", SimulatorMPC(**SMALL), 4, 10, seed=0)
-        return collect(job, tmp_path / f"{workers}.h5", {}, workers, lambda *_: None)
+        return collect(job, tmp_path / f"{workers}.h5", {}, workers, NoProgress())
 
     one, two = collected(1), collected(2)
     assert len(one) == 4 and one.fingerprint == two.fingerprint
