@@ -1,4 +1,4 @@
-"""Copy the study of demonstrations into docs/results/, measure its episodes, write the tables of docs/push-t.md.
+"""Copy the study of demonstrations into docs/results/ and write the tables of docs/results/demonstrations.md.
 
     python docs/update_demonstrations.py runs/studies/demonstrations
 
@@ -22,7 +22,7 @@ from cjepa.planning.demonstrators.simulator_mpc import SimulatorMPC, block_middl
 from cjepa.reporting.tables import seconds_text
 
 DOCS = Path(__file__).parent
-PAGE = DOCS / "push-t.md"
+PAGE = DOCS / "results" / "demonstrations.md"
 DATA = ("aimless", "purposeful")
 MODEL = "cjepa-1"
 REPLAYED_EPISODES = 100
@@ -98,7 +98,7 @@ def replayed(file: EpisodeFile) -> dict:
 
 
 def page_block(result: dict) -> str:
-    """What stands between the markers of docs/push-t.md."""
+    """What stands between the markers of docs/results/demonstrations.md."""
     goals = result["goals"]["reached"]
     reached = f"{goals['value']:.0%} [{goals['low']:.0%}, {goals['high']:.0%}] of {goals['n']}"
     data = [["", *DATA]]

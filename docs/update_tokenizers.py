@@ -1,4 +1,4 @@
-"""Copy the studies of tokenizers into docs/results/tokenizers.json and write the tables of docs/tokenizer-metrics.md.
+"""Copy the studies of tokenizers into docs/results/tokenizers.json and write the tables of docs/results/tokenizers.md.
 
 python docs/update_tokenizers.py runs/studies/tokenizers-pusht runs/studies/tokenizers-collide
 """
@@ -14,7 +14,7 @@ from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.tables import seconds_text
 
 DOCS = Path(__file__).parent
-PAGE = DOCS / "tokenizer-metrics.md"
+PAGE = DOCS / "results" / "tokenizers.md"
 STUDIES = DOCS.parent / "experiments" / "studies"
 TITLES = {"pusht": "Push-T", "collide": "Collide"}
 SCORES = {  # heading -> metrics, the first that was measured is shown

@@ -28,7 +28,7 @@ from tests.data.converters.sources import SOURCES
 from tests.test_experiments import ONE_PAIR, TWO_STEPS, data_of
 
 ROOT = EXPERIMENTS.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ADD_PAGES = [page for page in PAGES if page.name.startswith("add-")]
 EXTENSION_POINTS = {
     "add-a-mask": Mask,
