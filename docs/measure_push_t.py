@@ -14,7 +14,8 @@ import numpy as np
 from cjepa.data.recording import run_episode
 from cjepa.data.store.episode_file import Episode
 from cjepa.envs.policies import Policy
-from cjepa.envs.pusht.env import TABLE_PX, PushT
+from cjepa.envs.pusht.drawing import TABLE_PX
+from cjepa.envs.pusht.env import PushT
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.planning.demonstrators.simulator_mpc import SimulatorMPC, block_middle
 

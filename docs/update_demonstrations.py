@@ -15,7 +15,7 @@ from measure_push_t import WINDOW_ENV_STEPS, collect, motion, shares
 from update_results import markdown, write_block
 
 from cjepa.data.store.episode_file import EpisodeFile
-from cjepa.envs.pusht.env import TABLE_PX
+from cjepa.envs.pusht.drawing import TABLE_PX
 from cjepa.evaluation.intervals import wilson
 from cjepa.files import read_json, write_json
 from cjepa.planning.demonstrators.simulator_mpc import SimulatorMPC, block_middle

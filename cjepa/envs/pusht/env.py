@@ -5,26 +5,21 @@ The physics (pymunk space, PD control, T-shaped block) are those of gym-pusht, w
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 from gymnasium import spaces
 
 from cjepa import opencv as cv2
 from cjepa.envs.base import ObjectEnv, checked_image_size, checked_rgb
+from cjepa.envs.pusht.drawing import Colours, Painter, Pose
 
-TABLE_PX = 512.0
 ACTION_PX = 100.0
-AGENT_RADIUS_PX = 15.0
 REACH_PX = (22.0, 490.0)  # targets stay inside the walls: the agent is kinematic and would pass through them
 POSITION_TOLERANCE_PX = 20.0
 ANGLE_TOLERANCE = np.pi / 9
 BLOCK_START_PX = (110.0, 400.0)
 
-_SUBPIXEL_BITS = 4  # cv2 draws antialiased at 1/16 of a pixel
-_WHITE, _WALL = (255, 255, 255), (211, 211, 211)
-_COVERED = 255  # wholly
-_AGENT, _BLOCK, _GOAL = (65, 105, 225), (119, 136, 153), (144, 238, 144)
+_DEFAULT = Colours()
 
 
 class PushT(ObjectEnv):
@@ -62,17 +57,19 @@ class PushT(ObjectEnv):
         self,
         image_size: int = 64,
         draw_goal: bool = False,
-        background_colour: Sequence[int] = _WHITE,
-        agent_colour: Sequence[int] = _AGENT,
-        block_colour: Sequence[int] = _BLOCK,
+        background_colour: Sequence[int] = _DEFAULT.background,
+        agent_colour: Sequence[int] = _DEFAULT.agent,
+        block_colour: Sequence[int] = _DEFAULT.block,
         max_episode_env_steps: int = 300,
         render_mode: str | None = "rgb_array",
     ):
         self.image_size = checked_image_size(image_size)
         self.draw_goal = draw_goal
-        self.background_colour = checked_rgb("background_colour", background_colour)
-        self.agent_colour = checked_rgb("agent_colour", agent_colour)
-        self.block_colour = checked_rgb("block_colour", block_colour)
+        colours = Colours(
+            checked_rgb("background_colour", background_colour),
+            checked_rgb("agent_colour", agent_colour),
+            checked_rgb("block_colour", block_colour),
+        )
         self.max_episode_env_steps = max_episode_env_steps
         self.render_mode = render_mode
         self.observation_space = spaces.Dict(
@@ -91,7 +88,8 @@ class PushT(ObjectEnv):
         self._env_steps = 0
         # pymunk keeps shapes in a set ordered by address: sorted, bar and stem are drawn in one order in every process
         tee = (np.array(shape.get_vertices()) for shape in self._physics.block.shapes)
-        self._tee = sorted(tee, key=lambda vertices_V2: vertices_V2[:, 1].mean())
+        tee = sorted(tee, key=lambda vertices_V2: vertices_V2[:, 1].mean())
+        self._painter = Painter(image_size, colours, tee)
         self.goal_state = np.array([256.0, 256.0, 256.0, 256.0, np.pi / 4, 0.0, 0.0])
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
@@ -166,34 +164,19 @@ class PushT(ObjectEnv):
 
     def render_pixels(self) -> np.ndarray:
         """Antialiased frame drawn straight at the wanted size, uint8 (image_size, image_size, 3)."""
-        image = np.full((self.image_size, self.image_size, 3), self.background_colour, np.uint8)
-        low, high = self._to_fixed(np.array([[5.0, 5.0], [506.0, 506.0]]))
-        width = max(1, round(4 * self.image_size / TABLE_PX))
-        cv2.rectangle(image, low, high, _WALL, width, cv2.LINE_AA, _SUBPIXEL_BITS)
-        if self.draw_goal:
-            self._draw_tee(image, self.goal_state[2:5], _GOAL)
-        block = self._physics.block
-        self._draw_tee(image, (*block.position, block.angle), self.block_colour)
-        self._draw_agent(image, self.agent_colour)
-        return image
+        return self._painter.pixels(*self._scene())
 
     def render_labels(self) -> np.ndarray:
         """Label image uint8: what covers at least half of a pixel, and nothing above it does.
 
         0 background, 1 agent, 2 block, 3 goal marker where it is drawn.
         """
-        block = self._physics.block
-        drawn = [
-            *([(3, partial(self._draw_tee, pose=self.goal_state[2:5]))] if self.draw_goal else []),
-            (2, partial(self._draw_tee, pose=(*block.position, block.angle))),
-            (1, self._draw_agent),
-        ]
-        labels = np.zeros((self.image_size, self.image_size), np.uint8)
-        for label, draw in drawn:
-            coverage = np.zeros_like(labels)
-            draw(coverage, colour=_COVERED)
-            np.copyto(labels, np.uint8(label), where=coverage > _COVERED // 2)
-        return labels
+        return self._painter.labels(*self._scene())
+
+    def _scene(self) -> tuple[Sequence[float], Pose, Pose | None]:
+        agent, block = self._physics.agent, self._physics.block
+        goal = self.goal_state[2:5] if self.draw_goal else None
+        return agent.position, (*block.position, block.angle), goal
 
     def _observe(self) -> dict[str, np.ndarray]:
         return {
@@ -210,21 +193,3 @@ class PushT(ObjectEnv):
             agent = self.np_random.uniform(low, high, 2)
             if np.linalg.norm(agent - block) > 140:
                 return np.array([*agent, *block, angle, 0.0, 0.0])
-
-    def _to_fixed(self, points_px: np.ndarray) -> np.ndarray:
-        """Table px -> cv2 fixed point; a cv2 pixel centre is at integer coordinates, hence the half."""
-        scale = self.image_size / TABLE_PX
-        return np.round((points_px * scale - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-
-    def _draw_tee(self, image: np.ndarray, pose, colour) -> None:
-        x, y, angle = pose
-        cos, sin = np.cos(angle), np.sin(angle)
-        rotation = np.array([[cos, sin], [-sin, cos]])
-        for vertices in self._tee:
-            points = self._to_fixed(vertices @ rotation + (x, y))
-            cv2.fillConvexPoly(image, points, colour, cv2.LINE_AA, _SUBPIXEL_BITS)
-
-    def _draw_agent(self, image: np.ndarray, colour) -> None:
-        centre = self._to_fixed(np.array(self._physics.agent.position))
-        radius = round(AGENT_RADIUS_PX * self.image_size / TABLE_PX * (1 << _SUBPIXEL_BITS))
-        cv2.circle(image, centre, radius, colour, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)

@@ -1,5 +1,7 @@
 """Behaviour policy for Push-T."""
 
+import math
+
 import numpy as np
 
 from cjepa.envs.base import ObjectEnv
@@ -46,11 +48,15 @@ class PushTBehaviour(MotionPolicy):
 
     def gives_up(self, seen: np.ndarray, target: np.ndarray) -> bool:
         """Whether the motion would press the block into a wall: the agent is kinematic and would win."""
-        block = _block_centre(seen)
-        outward = np.sign(block - 256.0) * (np.abs(block - 256.0) > 130.0)
-        to_block = block - seen[:2]
-        near = np.linalg.norm(to_block) < 130
-        return bool(near and ((outward * to_block > 0) & (outward * (target - seen[:2]) > 0)).any())
+        agent = seen[:2].tolist()
+        block = _block_centre(seen).tolist()
+        near = math.dist(agent, block) < 130
+        return near and any(
+            abs(centre - 256.0) > 130.0
+            and (centre - 256.0) * (centre - place) > 0
+            and (centre - 256.0) * (to - place) > 0
+            for place, centre, to in zip(agent, block, target.tolist(), strict=True)
+        )
 
 
 def _block_centre(state: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from cjepa.envs.policies import Policy
-from cjepa.envs.pusht.env import ACTION_PX, REACH_PX, TABLE_PX, PushT
+from cjepa.envs.pusht.drawing import TABLE_PX
+from cjepa.envs.pusht.env import REACH_PX, PushT
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.planning.planners.cem import CEM
 
@@ -82,7 +83,7 @@ class SimulatorMPC(Policy):
         self._rng = rng
         self._generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         self._starts.reset(rng)
-        self._simulator = _BarePushT()
+        self._simulator = PushT()
         self._goal: np.ndarray | None = None
         self._goals_reached: list[bool] = []
 
@@ -179,29 +180,3 @@ def _to_middle(angle: np.ndarray) -> np.ndarray:
 def _direction(rng: np.random.Generator) -> np.ndarray:
     bearing = rng.uniform(0, 2 * np.pi)
     return np.array([np.cos(bearing), np.sin(bearing)])
-
-
-class _BarePushT(PushT):
-    """The same physics to the bit, several times as fast, but without contacts: what a search needs.
-
-    gym-pusht computes the agent's motion with vector objects and answers every contact in Python; both take longer
-    than the physics.
-    """
-
-    def set_state(self, state: np.ndarray) -> None:
-        super().set_state(state)
-        for shape in self._physics.space.shapes:
-            shape.collision_type = 1  # contacts are counted between shapes of type 0
-
-    def advance(self, action: np.ndarray) -> None:
-        physics, (low, high) = self._physics, REACH_PX
-        agent, dt = physics.agent, physics.dt
-        (x, y), (vx, vy) = agent.position, agent.velocity
-        target_x = min(max(x + ACTION_PX * min(max(action[0], -1.0), 1.0), low), high)
-        target_y = min(max(y + ACTION_PX * min(max(action[1], -1.0), 1.0), low), high)
-        for _ in range(int(1 / (dt * physics.control_hz))):
-            vx += (physics.k_p * (target_x - x) - physics.k_v * vx) * dt
-            vy += (physics.k_p * (target_y - y) - physics.k_v * vy) * dt
-            agent.velocity = vx, vy
-            physics.space.step(dt)
-            x, y = x + vx * dt, y + vy * dt  # nothing pushes a kinematic body

@@ -8,7 +8,6 @@ from cjepa.planning.demonstrators.simulator_mpc import (
     GOAL_BLOCK_PX,
     GOAL_WALL_PX,
     SimulatorMPC,
-    _BarePushT,
     block_middle,
     goal_cost,
     random_goal,
@@ -22,22 +21,6 @@ AWAY = np.array([100.0, 100.0, 256.0, 211.0, 0.0, 0.0, 0.0])  # the block's midd
 def reseeded(policy: SimulatorMPC, seed: int) -> SimulatorMPC:
     policy.reset(np.random.default_rng(seed))
     return policy
-
-
-def test_the_search_has_the_same_physics_to_the_bit():
-    env, bare, rng = PushT(), _BarePushT(), np.random.default_rng(0)
-    touched = 0
-    for seed in range(10):
-        env.reset(seed=seed)
-        bare.set_state(env.get_state())
-        env.set_state(env.get_state())
-        for _ in range(25):  # towards the block, past the bounds of actions and of the table
-            action = (env.get_state()[2:4] + rng.normal(0, 60, 2) - env.get_state()[:2]) / 60
-            env.advance(action)
-            bare.advance(action)
-            touched += env.contacts()[0, 1]
-            np.testing.assert_array_equal(env.get_state(), bare.get_state())
-    assert touched > 50
 
 
 def test_episodes_follow_from_the_generator_alone():
