@@ -86,11 +86,22 @@ def load_module(cls: type[Module], content: dict, checkpoint: Path) -> Module:
     torch.save(content, buffer)
     buffer.seek(0)
     try:
-        return cls.load_from_checkpoint(buffer, map_location="cpu", weights_only=True)
+        return _class_of(cls, content).load_from_checkpoint(buffer, map_location="cpu", weights_only=True)
     except RuntimeError as error:
         if "state_dict" not in str(error):
             raise
         raise UserError(f"{checkpoint}: its weights are of another version of cjepa; train it again") from None
+
+
+def _class_of(base: type[Module], content: dict) -> type[Module]:
+    """The subclass of ``base`` that a checkpoint names, if that is imported; else ``base``: Lightning refuses then."""
+    path = content["hyper_parameters"].get("_class_path", "")
+    known, waiting = {}, [base]
+    while waiting:
+        cls = waiting.pop()
+        known[f"{cls.__module__}.{cls.__qualname__}"] = cls
+        waiting += cls.__subclasses__()
+    return known.get(path, base)
 
 
 def export_checkpoint(checkpoint: Path, folder: Path) -> Path:

@@ -119,7 +119,7 @@ def _checkpoint_facts(path: Path) -> dict[str, Any]:
         "class": content["hyper_parameters"].get("_class_path"),
         "values": sum(value.numel() for value in weights),
         "optimizer_steps": content["global_step"],
-        "tokens_fingerprint": content.get("tokens_fingerprint"),
+        "tokenizer_fingerprint": content.get("tokenizer_fingerprint") or content.get("tokens_fingerprint"),
         "tokenizer": content.get("tokenizer"),
     }
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cjepa.data.sampling import ResumableShuffle
-from cjepa.data.splits import SPLIT_SEED, rows_of, used_episodes
+from cjepa.data.splits import SPLIT_SEED, lineage_of, rows_of, used_episodes
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
@@ -90,11 +90,12 @@ class TokenClips(L.LightningDataModule):
         self.file = open_episodes(self.path)
         if "tokens" not in self.file.columns:
             raise UserError(f"{self.path}: these are episodes, not tokens; make tokens with `cjepa tokenize`")
-        self.tokens_fingerprint: str = self.file.attributes["tokenizer_fingerprint"]
+        self.tokenizer_fingerprint: str = self.file.attributes["tokenizer_fingerprint"]
         self.tokenizer: dict = json.loads(self.file.attributes["tokenizer"])
         self.splits, self.excluded = used_episodes(
             self.file, self.split_seed, self.exclude_episodes, self.exclude_corrupted
         )
+        self.lineage = lineage_of(self.file, self.split_seed, self.excluded)
         self.rows = Clip(*(self._column(name) for name in ("tokens", "proprio", "action")))
 
     def normalisation_sample(self) -> Clip:

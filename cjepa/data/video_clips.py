@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cjepa.data.splits import SPLIT_SEED, rows_of, used_episodes
+from cjepa.data.splits import SPLIT_SEED, lineage_of, rows_of, used_episodes
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.frames import FrameReader
 from cjepa.data.store.shards import ShardedFrames, frame_reader, open_episodes
@@ -124,6 +124,7 @@ class VideoClips(L.LightningDataModule):
         self.splits, self.excluded = used_episodes(
             self.file, self.split_seed, self.exclude_episodes, self.exclude_corrupted
         )
+        self.lineage = lineage_of(self.file, self.split_seed, self.excluded)
 
     def sample_frames(self, count: int, seed: int = 0) -> Tensor:
         """Random frames of training episodes, uint8 (count, Y, X, 3)."""

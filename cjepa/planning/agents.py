@@ -11,9 +11,9 @@ from cjepa.envs.base import ObjectEnv
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.tokenizers.base import Tokenizer
-from cjepa.tokenizers.token_files import encode_clips
+from cjepa.tokenizers.token_files import device_of, encode_clips
 from cjepa.types import Clip, Plan, Rollout
-from cjepa.world_models.training import WorldModel, repeat_clip
+from cjepa.world_models.dynamics import Dynamics, repeat_rows, take_rows
 
 _ROLLOUT_CELLS = 16_000  # sequences x entities in one forward pass: activations then stay near the caches
 
@@ -68,7 +68,7 @@ class WorldModelAgent(Agent):
 
     def __init__(
         self,
-        world_model: WorldModel,
+        world_model: Dynamics,
         tokenizer: Tokenizer,
         planner: Planner,
         objective: Objective,
@@ -93,18 +93,20 @@ class WorldModelAgent(Agent):
         both = self._encode(now, goal)
         context, target = (Clip(*(values[:, t : t + 1] for values in both)) for t in (0, 1))
         model = self.world_model
-        action_dim = model.predictor.action_dim
-        high_A = torch.ones(action_dim)
+        high_A = torch.ones(model.action_dim)
+        goal = model.normalise(target)
+        state = model.observe(context)
+        device = goal.tokens_BTSD.device
 
         def cost_fn(actions_BNHA: Tensor) -> Tensor:
             batch, candidates = actions_BNHA.shape[:2]
-            actions_BHA = actions_BNHA.flatten(0, 1).to(model.device)
-            rollout = self._rollout(repeat_clip(context, candidates), model.action_scale(actions_BHA))
-            goal_tokens = target.tokens_BTSD[:, 0].repeat_interleave(candidates, dim=0)
-            goal_proprio = target.proprio_BTP[:, 0].repeat_interleave(candidates, dim=0)
+            actions_BHA = actions_BNHA.flatten(0, 1).to(device)
+            rollout = self._rollout(repeat_rows(state, candidates), actions_BHA)
+            goal_tokens = goal.tokens_BTSD[:, 0].repeat_interleave(candidates, dim=0)
+            goal_proprio = goal.proprio_BTP[:, 0].repeat_interleave(candidates, dim=0)
             return self.objective.cost(rollout, goal_tokens, goal_proprio).reshape(batch, candidates).cpu()
 
-        with torch.autocast(model.device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             batch = len(context.tokens_BTSD)
             return self.planner.plan(cost_fn, batch, self.horizon_blocks, -high_A, high_A, generator)
 
@@ -112,29 +114,30 @@ class WorldModelAgent(Agent):
     def imagine(self, now: Situation, actions: np.ndarray) -> Tensor:
         """Predicted tokens, in the tokenizer's scale, ``(B, H, S, D)`` for actions ``(B, env steps, action_dim)``."""
         model = self.world_model
-        blocks = torch.from_numpy(actions).reshape(len(actions), self.horizon_blocks, -1).to(model.device)
-        with torch.autocast(model.device.type, torch.bfloat16):
-            rollout = self._rollout(self._encode(now), model.action_scale(blocks))
-        return model.token_scale.inverse(rollout.tokens_BHSD).cpu()
+        context = self._encode(now)
+        device = context.tokens_BTSD.device
+        blocks = torch.from_numpy(actions).reshape(len(actions), self.horizon_blocks, -1).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            rollout = self._rollout(model.observe(context), blocks)
+        return model.denormalise(rollout).tokens_BHSD.cpu()
 
     def _encode(self, *situations: Situation) -> Clip:
-        """Normalised frames, one a situation; action rows are placeholders that rollouts do not read."""
-        model = self.world_model
+        """Frames, one a situation; action rows are placeholders that rollouts do not read."""
+        device = device_of(self.world_model)
         column = "pixels_BYXC" if self.tokenizer.column == "pixels" else "objects_BOF"
         seen = np.stack([getattr(situation, column) for situation in situations], axis=1)
         tokens = encode_clips(self.tokenizer, torch.from_numpy(seen))
         proprio = torch.from_numpy(np.stack([situation.proprio_BP for situation in situations], axis=1))
-        actions = torch.zeros(*tokens.shape[:2], model.predictor.action_dim)
-        return model.normalise(Clip(*(values.to(model.device) for values in (tokens, proprio, actions))))
+        actions = torch.zeros(*tokens.shape[:2], self.world_model.action_dim)
+        return Clip(*(values.to(device) for values in (tokens, proprio, actions)))
 
-    def _rollout(self, context: Clip, actions_BHA: Tensor) -> Rollout:
+    def _rollout(self, state: NamedTuple, actions_BHA: Tensor) -> Rollout:
         model = self.world_model
-        slots = context.tokens_BTSD.shape[2]
-        rows = max(1, _ROLLOUT_CELLS // ((slots + 2) * (model.predictor.history_blocks + 1)))
+        rows = max(1, _ROLLOUT_CELLS // ((self.tokenizer.num_slots + 2) * (model.history_blocks + 1)))
         parts = []
         for start in range(0, len(actions_BHA), rows):
             part = slice(start, start + rows)
-            parts.append(model.rollout(Clip(*(values[part] for values in context)), actions_BHA[part]))
+            parts.append(model.rollout(take_rows(state, part), actions_BHA[part]))
         return Rollout(*(torch.cat(values).float() for values in zip(*parts, strict=True)))
 
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from cjepa.checkpoints import load_module, read_checkpoint
 from cjepa.data.splits import SPLIT_SEED, SPLIT_SHARES
 from cjepa.data.store.episode_file import split_episodes
 from cjepa.data.store.shards import open_episodes
@@ -25,9 +24,9 @@ from cjepa.progress import NoProgress, Progress
 from cjepa.reporting.records import describe, interval_row, result_row, write_run_record
 from cjepa.reporting.videos import overlay_masks, side_by_side, write_video
 from cjepa.tokenizers.base import check_environment
-from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer, device_of, encode_clips, fingerprint
+from cjepa.tokenizers.token_files import device_of, encode_clips
 from cjepa.types import to_byte_pixels
-from cjepa.world_models.training import WorldModel
+from cjepa.world_models.loading import load_world_model
 
 _LATENCY_CALLS = 3
 _VIDEO_FPS = 8
@@ -74,12 +73,13 @@ def plan_model(
         UserError: the tokenizer is not the one that the world model was trained with, or the blocks differ.
     """
     started = time.time()
-    model, tokenizer = (part.to(device) for part in load_world_model(checkpoint))
+    loaded = load_world_model(checkpoint)
+    model, tokenizer = loaded.dynamics.to(device), loaded.tokenizer.to(device)
     values = job.frame_stride * job.make_env().action_space.shape[0]
-    if values != model.predictor.action_dim:
+    if values != model.action_dim:
         raise UserError(
             f"frame_stride {job.frame_stride} gives {values} action values a block, {checkpoint} was trained with "
-            f"{model.predictor.action_dim}"
+            f"{model.action_dim}"
         )
     check_environment(tokenizer, job.env_id, f"--env_id {job.env_id}")
     agent = WorldModelAgent(model, tokenizer, planner, objective, job.horizon_blocks, job.frame_stride)
@@ -103,7 +103,7 @@ def plan_model(
     )
     _write_videos(folder / "media", agent, tokenizer, trials)
     write_json(folder / "results.json", rows)
-    identity = {"name": name, "checkpoint": str(checkpoint), "tokens_fingerprint": model.tokens_fingerprint}
+    identity = {"name": name, "checkpoint": str(checkpoint), "tokenizer_fingerprint": loaded.tokenizer_fingerprint}
     identity["device"] = str(device)
     _write_record(job, folder, started, identity, planner, describe(objective))
     return rows
@@ -145,36 +145,6 @@ def plan_baselines(job: PlanJob, planner: Planner, folder: Path, workers: int, p
     write_json(folder / "results.json", rows)
     _write_record(job, folder, started, {"name": "random, simulator-cem"}, planner, {"class": "state_error"})
     return rows
-
-
-def load_world_model(checkpoint: Path):
-    """A world model and the tokenizer it was trained with, both frozen.
-
-    Raises:
-        UserError: not a world model's checkpoint, or its tokenizer has changed or wants hints.
-    """
-    content = read_checkpoint(checkpoint)
-    if "tokenizer" not in content:
-        raise UserError(f"{checkpoint}: not a world model; give a run of `cjepa fit -c experiments/pusht/cjepa.yaml`")
-    if foreign := content["tokenizer"].get("converted_from"):
-        raise UserError(
-            f"{checkpoint} was trained on converted tokens ({foreign}) without the tokenizer that made them, so "
-            "nothing can make them of the simulator's frames; plan with a model of tokens from `cjepa tokenize`"
-        )
-    model = load_module(WorldModel, content, checkpoint)
-    tokenizer = build_tokenizer(TokenizerSpec(**content["tokenizer"]))
-    found = fingerprint(tokenizer)
-    if found != model.tokens_fingerprint:
-        raise UserError(
-            f"{checkpoint} was trained on tokens of tokenizer {model.tokens_fingerprint}, but "
-            f"{content['tokenizer']['source']} is {found}; tokenize again and train again, or restore that file"
-        )
-    if tokenizer.hint_dim:
-        raise UserError(
-            f"{checkpoint}: its tokenizer {content['tokenizer']['source']} takes hints from label images, and there "
-            "are none when planning; plan with a model of tokens that need no hints"
-        )
-    return model.requires_grad_(False).eval(), tokenizer
 
 
 class _Timed(Agent):

@@ -78,6 +78,23 @@ class Dynamics(nn.Module, ABC):
         return Rollout(torch.stack(tokens, dim=1), torch.stack(proprio, dim=1))
 
 
+def rollout_clip(dynamics: Dynamics, clip: Clip) -> tuple[Rollout, Rollout]:
+    """Roll out all blocks of a clip after its first ``history_blocks``.
+
+    Args:
+        dynamics: the model.
+        clip: in the tokenizer's and the environment's units, longer than the history.
+
+    Returns:
+        What the model predicts and what followed, both in the model's units.
+    """
+    history = dynamics.history_blocks
+    state = dynamics.observe(Clip(*(values[:, :history] for values in clip)))
+    followed = dynamics.normalise(Clip(*(values[:, history:] for values in clip)))
+    rollout = dynamics.rollout(state, clip.actions_BTA[:, history - 1 : -1])
+    return rollout, Rollout(followed.tokens_BTSD, followed.proprio_BTP)
+
+
 def repeat_rows(rows: Rows, times: int) -> Rows:
     """Every row ``times`` times in a row: ``(B, ...)`` -> ``(B * times, ...)``."""
     return type(rows)(*(values.repeat_interleave(times, dim=0) for values in rows))

@@ -1,21 +1,26 @@
 """A plain pre-norm transformer block."""
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 
 class Block(nn.Module):
-    """``x = x + attention(norm(x)); x = x + mlp(norm(x))``, every token attends to every token.
+    """``x = x + attention(norm(x)); x = x + mlp(norm(x))``.
+
+    With a condition, norms are shifted and scaled and branches are gated by it, all zero at first: AdaLN-zero
+    (Peebles and Xie, arXiv 2212.09748).
 
     Args:
         dim: token width.
         num_heads: of the attention; divides ``dim``.
         mlp_dim: hidden width of the MLP.
         dropout: on both residual branches.
+        condition_dim: width of the condition, 0 for none.
     """
 
-    def __init__(self, dim: int, num_heads: int, mlp_dim: int, dropout: float):
+    def __init__(self, dim: int, num_heads: int, mlp_dim: int, dropout: float, condition_dim: int = 0):
         super().__init__()
         self.num_heads = num_heads
         self.norm_1 = nn.LayerNorm(dim)
@@ -24,26 +29,57 @@ class Block(nn.Module):
         self.norm_2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, mlp_dim), nn.GELU(), nn.Linear(mlp_dim, dim))
         self.dropout = nn.Dropout(dropout)
+        self.modulation = None
+        if condition_dim:
+            self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(condition_dim, 6 * dim))
+            nn.init.zeros_(self.modulation[1].weight)
+            nn.init.zeros_(self.modulation[1].bias)
 
-    def forward(self, tokens_BLD: Tensor) -> Tensor:
-        """``(B, L, dim)`` -> the same shape."""
-        tokens_BLD = tokens_BLD + self.dropout(self.attend(self.norm_1(tokens_BLD)))
-        return tokens_BLD + self.dropout(self.mlp(self.norm_2(tokens_BLD)))
+    def forward(
+        self, tokens_BLD: Tensor, visible_LL: Tensor | None = None, condition_BLC: Tensor | None = None
+    ) -> Tensor:
+        """One block.
 
-    def attend(self, tokens_BLD: Tensor) -> Tensor:
+        Args:
+            tokens_BLD: ``(B, L, dim)``.
+            visible_LL: bool, True where the token of a row attends to that of a column; by default everywhere. May
+                have a batch axis in front, as ``(B, 1, L, L)``.
+            condition_BLC: ``(B, L or 1, condition_dim)``, for a block that was built with one.
+
+        Returns:
+            The shape of ``tokens_BLD``.
+        """
+        if self.modulation is None:
+            tokens_BLD = tokens_BLD + self.dropout(self.attend(self.norm_1(tokens_BLD), visible_LL))
+            return tokens_BLD + self.dropout(self.mlp(self.norm_2(tokens_BLD)))
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(condition_BLC).chunk(6, dim=-1)
+        attended = self.attend(self.norm_1(tokens_BLD) * (1 + scale_1) + shift_1, visible_LL)
+        tokens_BLD = tokens_BLD + gate_1 * self.dropout(attended)
+        changed = self.mlp(self.norm_2(tokens_BLD) * (1 + scale_2) + shift_2)
+        return tokens_BLD + gate_2 * self.dropout(changed)
+
+    def attend(self, tokens_BLD: Tensor, visible_LL: Tensor | None = None) -> Tensor:
         """Multi-head self-attention of normed tokens."""
         query, key, value = rearrange(
             self.to_qkv(tokens_BLD), "b l (three h d) -> three b h l d", three=3, h=self.num_heads
         )
-        attended = _attention(query, key, value)
+        attended = _attention(query, key, value, visible_LL)
         return self.to_out(rearrange(attended, "b h l d -> b l (h d)"))
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def causal(length: int, block: int = 1) -> Tensor:
+    """What a token may see if it sees its own block of ``block`` tokens and earlier ones: bool (length, length)."""
+    block_L = torch.arange(length) // block
+    return block_L[:, None] >= block_L
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, visible_LL: Tensor | None) -> Tensor:
     """Softmax attention over ``(B, heads, L, d)``."""
     if query.device.type != "cpu":
-        return scaled_dot_product_attention(query, key, value)
+        return scaled_dot_product_attention(query, key, value, attn_mask=visible_LL)
     # torch's fused kernel for CPUs is made for long sequences: with 10 to 30 tokens its backward pass is several
     # times slower than these two products.
-    weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1)
-    return weights.to(value.dtype) @ value
+    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    if visible_LL is not None:
+        scores = scores.masked_fill(~visible_LL, -torch.inf)
+    return scores.softmax(dim=-1).to(value.dtype) @ value

@@ -113,7 +113,7 @@ def test_a_run_and_its_checkpoint(world_model_run):
     facts, columns = inspect_path(world_model_run)
     assert facts["model"]["class"] == "WorldModel" and "last.ckpt" in facts["checkpoints"] and not columns
     facts, _ = inspect_path(world_model_run / "checkpoints" / "last.ckpt")
-    assert facts["class"].endswith("WorldModel") and facts["optimizer_steps"] == 2 and facts["tokens_fingerprint"]
+    assert facts["class"].endswith("WorldModel") and facts["optimizer_steps"] == 2 and facts["tokenizer_fingerprint"]
 
 
 def test_a_model_that_comes_along(capsys):

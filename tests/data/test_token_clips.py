@@ -91,7 +91,7 @@ def test_clips_of_the_token_fixture(tokens_path):
     assert clip.tokens_BTSD.shape == (16, 4, 3, 6)
     assert clip.proprio_BTP.shape == (16, 4, 4) and clip.actions_BTA.shape == (16, 4, 10)
     assert next(iter(data.val_dataloader())).tokens_BTSD.shape[1] == 8
-    assert data.tokens_fingerprint == "0123456789abcdef"
+    assert data.tokenizer_fingerprint == "0123456789abcdef"
 
 
 def test_the_wrong_kind_of_file_is_named(episodes_path):

@@ -10,9 +10,8 @@ from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.slots.starts import LearnedStart
 from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
-from cjepa.world_models.masks import ObjectMask
+from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
-from cjepa.world_models.training import WorldModel
 from tests.contracts import stirred
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -57,7 +56,7 @@ def test_simulator_agent_plans_what_it_wants():
 
 def agent_with(tokenizer: Tokenizer) -> WorldModelAgent:
     predictor = EntityTransformer(tokenizer.slot_dim, action_dim=10, dim=16, depth=1, num_heads=2, mlp_dim=32)
-    model = WorldModel(stirred(predictor), ObjectMask(1)).eval()
+    model = PredictorDynamics(stirred(predictor)).eval()
     model.action_scale.fit(torch.randn(100, 10))
     return WorldModelAgent(model, tokenizer, CEM(8, 2, 3), LastStepMSE(), horizon_blocks=3, frame_stride=5)
 

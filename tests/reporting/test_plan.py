@@ -5,15 +5,11 @@ import json
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-import torch
 
 from cjepa.cli import main
-from cjepa.errors import UserError
 from cjepa.planning.objectives import LastStepMSE
 from cjepa.planning.planners.cem import CEM
-from cjepa.reporting import plan
-from cjepa.reporting.plan import PlanJob, load_world_model, plan_baselines, plan_model
-from cjepa.tokenizers.token_files import build_tokenizer
+from cjepa.reporting.plan import PlanJob, plan_baselines, plan_model
 from tests.conftest import RecordedProgress, configs, fit, ignore_progress
 
 PAIRS = 3
@@ -59,7 +55,7 @@ def test_the_record_of_an_evaluation(evaluated, episodes):
     assert record["data"]["fingerprint"] == episodes.fingerprint
     assert record["evaluation"]["pairs"] == PAIRS and "held_out" in record["evaluation"]
     assert record["actions"]["planner"]["class"] == "CEM" and record["actions"]["planner"]["num_samples"] == 4
-    assert record["model"]["tokens_fingerprint"] and record["model"]["device"] == "cpu"
+    assert record["model"]["tokenizer_fingerprint"] and record["model"]["device"] == "cpu"
 
 
 def test_videos_of_the_first_trials(evaluated):
@@ -98,27 +94,6 @@ def test_all_agents_get_the_same_pairs(job):
     first, second = job.draw(), job._replace(num_videos=0).draw()
     assert [pair.start_row for pair in first.trials] == [pair.start_row for pair in second.trials]
     assert [p.start_row for p in job._replace(seed=1).draw().trials] != [p.start_row for p in first.trials]
-
-
-def test_a_world_model_is_loaded_with_its_tokenizer(world_model_run, slots_run):
-    model, tokenizer = load_world_model(world_model_run / "checkpoints" / "last.ckpt")
-    assert not model.training and not tokenizer.training
-    assert not any(p.requires_grad for module in (model, tokenizer) for p in module.parameters())
-    trained = torch.load(world_model_run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
-    with pytest.raises(UserError, match="not a world model"):
-        load_world_model(slots_run / "checkpoints" / "last.ckpt")
-
-
-def test_nothing_can_give_hints_when_planning(world_model_run, monkeypatch):
-    def hinted(spec):
-        tokenizer = build_tokenizer(spec)
-        tokenizer.hint_dim = 2
-        return tokenizer
-
-    monkeypatch.setattr(plan, "build_tokenizer", hinted)
-    with pytest.raises(UserError, match="last.ckpt: its tokenizer .* label images"):
-        load_world_model(world_model_run / "checkpoints" / "last.ckpt")
 
 
 def test_patches_plan_without_pictures(tmp_path, patch_tokens, job):

@@ -62,14 +62,18 @@ def test_objects_are_hidden_whole():
     assert len(mask_BTS[:, 1].unique(dim=0)) == 6  # all pairs of four
 
 
-def test_count_can_be_drawn():
-    counts = ObjectMask(3, random_count=True).sample(4000, 2, 4, seeded()).sum(dim=(1, 2))
-    torch.testing.assert_close(counts.bincount() / 4000, torch.full((4,), 0.25), atol=0.03, rtol=0)
+@CONTRACT
+def test_contract_drawn_counts_are_the_same_budget_for_every_mask(cls):
+    cells = cls(3, random_count=True).sample(4000, 4, 5, seeded()).sum(dim=(1, 2))
+    assert (cells % 3 == 0).all()  # whole objects' worth of the three maskable blocks
+    torch.testing.assert_close((cells // 3).bincount() / 4000, torch.full((4,), 0.25), atol=0.03, rtol=0)
+    assert cells.float().mean().item() == pytest.approx(3 * 3 / 2, rel=0.03)  # half of what a fixed count hides
 
 
+@CONTRACT
 @pytest.mark.parametrize("random_count", [False, True])
-def test_one_draw_for_the_batch(random_count):
-    mask, generator = ObjectMask(2, random_count, shared_in_batch=True), seeded()
+def test_contract_one_draw_for_the_batch(cls, random_count):
+    mask, generator = cls(2, random_count, shared_in_batch=True), seeded()
     draws = [mask.sample(8, 3, 4, generator) for _ in range(10)]
     assert all((draw == draw[:1]).all() for draw in draws)
     assert len(torch.stack(draws)[:, 0].flatten(1).unique(dim=0)) > 1

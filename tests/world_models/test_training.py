@@ -7,9 +7,9 @@ from cjepa.data.token_clips import TokenClips
 from cjepa.errors import UserError
 from cjepa.types import Clip
 from cjepa.world_models.masks import Mask, ObjectMask
-from cjepa.world_models.predictors.base import Predictor
+from cjepa.world_models.predictors.base import Prediction, Predictor
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
-from cjepa.world_models.training import WorldModel, repeat_clip
+from cjepa.world_models.training import WorldModel
 from tests.conftest import token_attributes
 from tests.contracts import stirred
 
@@ -25,16 +25,8 @@ class Zeros(Predictor):
     def forward(self, tokens_BTSD, proprio_BTP, actions_BTA, mask_BTS):
         self.given = (tokens_BTSD, proprio_BTP, actions_BTA, mask_BTS)
         batch, blocks, slots, dim = tokens_BTSD.shape
-        return tokens_BTSD.new_zeros(batch, blocks + 1, slots, dim), torch.zeros_like(proprio_BTP[:, 0])
-
-
-class Fixed(Mask):
-    """Hides slot 1 at block 1 of the first sample and nothing else."""
-
-    def sample(self, batch, blocks, slots, generator):
-        mask_BTS = torch.zeros(batch, blocks, slots, dtype=torch.bool)
-        mask_BTS[0, 1, 1] = True
-        return mask_BTS
+        zeros = tokens_BTSD.new_zeros(batch, blocks + 1, slots, dim)
+        return Prediction(zeros[:, :-1], zeros[:, -1:], torch.zeros_like(proprio_BTP[:, :1]))
 
 
 def a_clip(blocks: int, batch: int = 2, slots: int = 3, dims=(6, 4, 10), seed: int = 0) -> Clip:
@@ -43,30 +35,10 @@ def a_clip(blocks: int, batch: int = 2, slots: int = 3, dims=(6, 4, 10), seed: i
     return Clip(*(torch.randn(shape, generator=generator) for shape in shapes))
 
 
-def small_model(mask: Mask | None = None, **changes) -> WorldModel:
-    torch.manual_seed(0)
-    predictor = stirred(EntityTransformer(token_dim=6, **SMALL))
+def small_model(mask: Mask | None = None, seed: int = 0, **changes) -> WorldModel:
+    torch.manual_seed(seed)
+    predictor = stirred(EntityTransformer(token_dim=6, **SMALL), seed)
     return WorldModel(predictor, mask or ObjectMask(1), **changes).eval()
-
-
-def test_loss_terms_by_hand():
-    model = WorldModel(Zeros(), Fixed())
-    tokens = torch.zeros(2, 3, 2, 2)
-    tokens[0, 1, 1] = torch.tensor([1.0, 3.0])  # hidden: mean of squares 5
-    tokens[0, 0, 0] = 100.0  # visible history costs nothing
-    tokens[1, 1, 1] = 100.0
-    tokens[0, 2] = torch.tensor([[2.0, 0.0], [0.0, 0.0]])  # next block: (4 + 4) / 8
-    tokens[1, 2] = torch.tensor([[0.0, 0.0], [0.0, 2.0]])
-    proprio = torch.zeros(2, 3, 2)
-    proprio[:, 2] = torch.tensor([[1.0, 2.0], [0.0, 1.0]])  # (1 + 4 + 0 + 1) / 4
-    clip = Clip(tokens, proprio, torch.arange(6.0).reshape(2, 3, 1))
-    terms = model.loss_terms(clip, torch.Generator())
-    assert {name: term.item() for name, term in terms.items()} == {"masked": 5.0, "future": 1.0, "proprio": 1.5}
-    seen_tokens, seen_proprio, seen_actions, seen_mask = model.predictor.given
-    assert torch.equal(seen_tokens, tokens[:, :2])  # the next block is not in sight
-    assert torch.equal(seen_proprio, proprio[:, :2])
-    assert seen_actions.flatten(1).tolist() == [[0, 1], [3, 4]]
-    assert seen_mask.sum() == 1
 
 
 def test_nothing_hidden_costs_nothing():
@@ -113,54 +85,8 @@ def test_every_history_length_is_trained(monkeypatch):
     for step in range(40):
         monkeypatch.setattr(WorldModel, "global_step", step)
         model.training_step(a_clip(4, dims=(2, 2, 1)), 0)
-        lengths.append(model.predictor.given[0].shape[1])
+        lengths.append(model.dynamics.predictor.given[0].shape[1])
     assert set(lengths) == {1, 2, 3}
-
-
-def test_inference_is_forward_with_an_empty_mask():
-    model, clip = small_model(), a_clip(3)
-    empty = torch.zeros(2, 3, 3, dtype=torch.bool)
-    for ours, theirs in zip(model(clip), model(clip, empty), strict=True):
-        assert torch.equal(ours, theirs)
-    hidden = empty.clone()
-    hidden[:, 1:, 0] = True
-    assert not torch.equal(model(clip)[0], model(clip, hidden)[0])
-
-
-@pytest.mark.parametrize("history", [1, 2, 3])
-def test_rollout_is_repeated_one_step_prediction(history):
-    model, context, horizon = small_model(), a_clip(history), 4
-    plan = torch.randn(2, horizon, 10, generator=torch.Generator().manual_seed(1))
-    rollout = model.rollout(context, plan)
-    tokens, proprio = list(context.tokens_BTSD.unbind(1)), list(context.proprio_BTP.unbind(1))
-    actions = [*context.actions_BTA[:, :-1].unbind(1), *plan.unbind(1)]
-    for block in range(horizon):
-        now = history + block
-        window = slice(max(0, now - 3), now)
-        clip = Clip(*(torch.stack(values[window], dim=1) for values in (tokens, proprio, actions)))
-        next_tokens, next_proprio = model(clip)
-        tokens.append(next_tokens[:, -1])
-        proprio.append(next_proprio)
-    torch.testing.assert_close(rollout.tokens_BHSD, torch.stack(tokens[history:], dim=1))
-    torch.testing.assert_close(rollout.proprio_BHP, torch.stack(proprio[history:], dim=1))
-
-
-def test_rollout_is_causal_and_ignores_the_last_context_action():
-    model, context = small_model(), a_clip(2)
-    plan = torch.randn(2, 4, 10, generator=torch.Generator().manual_seed(1))
-    expected = model.rollout(context, plan).tokens_BHSD
-    other = plan.clone()
-    other[:, 2] += 1
-    found = model.rollout(context, other).tokens_BHSD
-    assert torch.equal(found[:, :2], expected[:, :2])
-    assert not torch.equal(found[:, 2], expected[:, 2])
-    context.actions_BTA[:, -1] = 99.0
-    assert torch.equal(model.rollout(context, plan).tokens_BHSD, expected)
-
-
-def test_repeat_clip_keeps_rows_together():
-    clip = Clip(*(torch.tensor([1.0, 2.0]).reshape(2, *[1] * n) for n in (3, 2, 2)))
-    assert repeat_clip(clip, 3).proprio_BTP.flatten().tolist() == [1, 1, 1, 2, 2, 2]
 
 
 def test_validation_by_hand():
@@ -172,7 +98,7 @@ def test_validation_by_hand():
     proprio = torch.zeros(1, 5, 2)
     proprio[0, 3] = 3.0
     model.validation_step(Clip(tokens, proprio, torch.arange(5.0).reshape(1, 5, 1)), 0)
-    assert model.predictor.given[2].flatten().tolist() == [1, 2, 3]  # the last action leads out of the clip
+    assert model.dynamics.predictor.given[2].flatten().tolist() == [1, 2, 3]  # the last action leads out of the clip
     assert {name: float(value) for name, value in logged.items()} == {
         "val/loss": 2.0 + 2 * 9.0,
         "val/future": 2.0,
@@ -207,8 +133,8 @@ def test_a_short_training(tokens_path):
     for block in (1, 5):
         ratio = metrics[f"val/error@{block}"] / metrics[f"val/copy_error@{block}"]
         torch.testing.assert_close(metrics[f"val/rollout_error@{block}"], ratio)
-    assert model.token_scale.fitted and model.proprio_scale.fitted and model.action_scale.fitted
-    assert model.tokens_fingerprint == "0123456789abcdef"
+    assert model.dynamics.token_scale.fitted and model.dynamics.action_scale.fitted
+    assert model.tokenizer_fingerprint == "0123456789abcdef"
 
 
 def test_scales_make_training_values_standard(tokens_path):
@@ -216,7 +142,7 @@ def test_scales_make_training_values_standard(tokens_path):
     fit(tokens_path, model, max_steps=1)
     data = TokenClips(str(tokens_path))
     data.setup("fit")
-    for values in model.normalise(data.normalisation_sample()):
+    for values in model.dynamics.normalise(data.normalisation_sample()):
         flat = values.reshape(-1, values.shape[-1])
         torch.testing.assert_close(flat.mean(dim=0), torch.zeros(flat.shape[1]), atol=1e-3, rtol=0)
         torch.testing.assert_close(flat.std(dim=0), torch.ones(flat.shape[1]), atol=1e-2, rtol=0)
@@ -260,15 +186,59 @@ def test_other_sizes_and_other_tokens_are_refused(tokens_path):
         fit(tokens_path, model)
     model, checkpoint = small_model(), {}
     model.on_save_checkpoint(checkpoint)
-    model.on_load_checkpoint(checkpoint | {"tokens_fingerprint": "another one"})
+    model.on_load_checkpoint(checkpoint | {"tokenizer_fingerprint": "another one"})
     with pytest.raises(UserError, match="another one.*0123456789abcdef"):
         fit(tokens_path, model)
 
 
 def test_the_fingerprint_is_in_the_checkpoint():
     model, checkpoint = small_model(), {}
-    model.tokens_fingerprint = "abc"
+    model.tokenizer_fingerprint = "abc"
     model.on_save_checkpoint(checkpoint)
     other = small_model()
     other.on_load_checkpoint(checkpoint)
-    assert other.tokens_fingerprint == "abc"
+    assert other.tokenizer_fingerprint == "abc"
+
+
+@pytest.mark.parametrize(("blocks", "name"), [({"train_blocks": 3}, "train_blocks"), ({"val_blocks": 3}, "val_blocks")])
+def test_clips_that_are_not_longer_than_the_history(tokens_path, blocks, name):
+    data = TokenClips(str(tokens_path), **{"train_blocks": 4, "val_blocks": 8, "batch_size": 16} | blocks)
+    trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
+    with pytest.raises(UserError, match=f"{name} is 3, .*history_blocks of 3; set it to 4 or more"):
+        trainer.fit(small_model(), datamodule=data)
+
+
+def test_a_checkpoint_of_before_has_other_names(tokens_path):
+    model, checkpoint = small_model(), {}
+    fit(tokens_path, model, max_steps=1)
+    model.on_save_checkpoint(checkpoint)
+    weights = {name.removeprefix("dynamics."): value for name, value in model.state_dict().items()}
+    old = {
+        "state_dict": weights,
+        "tokens_fingerprint": checkpoint["tokenizer_fingerprint"],
+        "tokenizer": {"source": "x"},
+    }
+    other = small_model(seed=1)
+    other.on_load_checkpoint(old)
+    other.load_state_dict(old["state_dict"])
+    assert other.tokenizer_fingerprint == "0123456789abcdef" and other.lineage == {}
+    clip = a_clip(5)
+    expected, found = (m.eval().predict_step(clip, 0).tokens_BHSD for m in (model, other))
+    assert torch.equal(found, expected)
+
+
+def test_what_was_held_out_is_in_the_checkpoint(tokens_path):
+    model, checkpoint = small_model(), {}
+    trainer = fit(tokens_path, model, max_steps=1)
+    model.on_save_checkpoint(checkpoint)
+    assert checkpoint["lineage"] == trainer.datamodule.lineage._asdict()
+    other = small_model()
+    other.on_load_checkpoint(checkpoint)
+    assert other.lineage == checkpoint["lineage"]
+
+
+def test_the_objective_is_described():
+    described = small_model(ObjectMask(1, random_count=True), masked_weight=0.5).describe_objective()
+    assert described["terms"] == {"future": 1.0, "masked": 0.5, "proprio": 1.0}
+    assert described["mask"] == {"class": "ObjectMask", "num_masked": 1, "random_count": True, "shared_in_batch": False}
+    assert "frozen tokenizer" in described["against_collapse"]

@@ -4,7 +4,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from cjepa.world_models.predictors.base import Predictor
+from cjepa.world_models.predictors.base import Prediction, Predictor
 from cjepa.world_models.transformer import Block
 
 
@@ -69,9 +69,7 @@ class EntityTransformer(Predictor):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
 
-    def forward(
-        self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTS: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTS: Tensor) -> Prediction:
         """See :class:`Predictor`."""
         batch, blocks, slots, _ = tokens_BTSD.shape
         parts = [rearrange(self._objects(tokens_BTSD, mask_BTS), "b t s d -> b (t s) d")]
@@ -85,10 +83,11 @@ class EntityTransformer(Predictor):
         entities = self.norm(entities)
         cells = (blocks + 1) * slots
         changes = rearrange(self.token_head(entities[:, :cells]), "b (t s) d -> b t s d", s=slots)
-        next_proprio = proprio_BTP[:, -1]
+        tokens = self._last_visible(tokens_BTSD, mask_BTS) + changes
+        proprio_B1P = proprio_BTP[:, -1:]
         if self.proprio_head is not None:
-            next_proprio = next_proprio + self.proprio_head(entities[:, cells + blocks])
-        return self._last_visible(tokens_BTSD, mask_BTS) + changes, next_proprio
+            proprio_B1P = proprio_B1P + self.proprio_head(entities[:, cells + blocks :][:, :1])
+        return Prediction(tokens[:, :-1], tokens[:, -1:], proprio_B1P)
 
     def _objects(self, tokens_BTSD: Tensor, mask_BTS: Tensor) -> Tensor:
         """Embedded objects at blocks 0..T: tokens where visible, queries where hidden and at the next block."""

@@ -42,9 +42,12 @@ def test_contract_sizes_are_known(predictor):
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 def test_contract_shapes(predictor, blocks):
-    tokens, proprio = predictor(*inputs(blocks))
-    assert tokens.shape == (B, blocks + 1, S, D) and proprio.shape == (B, P)
-    assert torch.isfinite(tokens).all() and torch.isfinite(proprio).all()
+    prediction = predictor(*inputs(blocks))
+    future = prediction.future_BFSD.shape[1]
+    assert prediction.history_BTSD.shape == (B, blocks, S, D)
+    assert prediction.future_BFSD.shape == (B, future, S, D) and future >= 1
+    assert prediction.proprio_BFP.shape == (B, future, P)
+    assert all(torch.isfinite(values).all() for values in prediction)
 
 
 def test_contract_what_is_hidden_is_never_read(predictor):
@@ -60,19 +63,19 @@ def test_contract_what_is_hidden_is_never_read(predictor):
 
 def test_contract_what_is_visible_is_read(predictor):
     tokens, proprio, actions, mask = inputs()
-    expected, _ = predictor(tokens, proprio, actions, mask)
+    expected = predictor(tokens, proprio, actions, mask).future_BFSD
     for block in range(T):
         changed = tokens.clone()
         changed[:, block, 1] += 1
-        found, _ = predictor(changed, proprio, actions, mask)
-        assert (found[:, -1, 0] - expected[:, -1, 0]).abs().max() > 1e-4  # another object's future
+        found = predictor(changed, proprio, actions, mask).future_BFSD
+        assert (found[:, 0, 0] - expected[:, 0, 0]).abs().max() > 1e-4  # another object's future
 
 
 def test_contract_hiding_matters(predictor):
     tokens, proprio, actions, mask = inputs()
     hidden = mask.clone()
     hidden[:, 1:, 1] = True
-    open_next, hidden_next = (predictor(tokens, proprio, actions, m)[0][:, -1, 0] for m in (mask, hidden))
+    open_next, hidden_next = (predictor(tokens, proprio, actions, m).future_BFSD[:, 0, 0] for m in (mask, hidden))
     assert (open_next - hidden_next).abs().max() > 1e-4
 
 
@@ -83,10 +86,7 @@ def test_contract_the_next_block_depends_on_every_action(predictor):
         changed = actions.clone()
         changed[:, block] += 1
         found = predictor(tokens, proprio, changed, mask)
-        assert all(
-            (f - e).abs().max() > 1e-4
-            for f, e in zip((found[0][:, -1], found[1]), (expected[0][:, -1], expected[1]), strict=True)
-        )
+        assert all((f - e).abs().max() > 1e-4 for f, e in zip(found[1:], expected[1:], strict=True))
 
 
 def test_contract_samples_do_not_mix(predictor):
@@ -110,8 +110,7 @@ def test_contract_inputs_are_left_alone(predictor):
 def test_contract_everything_is_trained(predictor):
     tokens, proprio, actions, mask = inputs()
     mask[:, 1:, 0] = True
-    predicted, next_proprio = predictor(tokens, proprio, actions, mask)
-    (predicted.square().sum() + next_proprio.square().sum()).backward()
+    sum(values.square().sum() for values in predictor(tokens, proprio, actions, mask)).backward()
     unused = [name for name, p in predictor.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert unused == []
 
@@ -122,10 +121,10 @@ def test_contract_entities_may_be_missing(cls, widths):
     predictor = make(cls, proprio_dim=widths[0], action_dim=widths[1])
     tokens, proprio, actions, mask = inputs()
     mask[:, 1:, 0] = True
-    predicted, next_proprio = predictor(tokens, proprio[..., : widths[0]], actions[..., : widths[1]], mask)
-    assert predicted.shape == (B, T + 1, S, D) and next_proprio.shape == (B, widths[0])
-    assert torch.isfinite(predicted).all()
-    (predicted.square().sum() + next_proprio.square().sum()).backward()
+    prediction = predictor(tokens, proprio[..., : widths[0]], actions[..., : widths[1]], mask)
+    assert prediction.history_BTSD.shape == (B, T, S, D) and prediction.proprio_BFP.shape[2] == widths[0]
+    assert torch.isfinite(prediction.future_BFSD).all()
+    sum(values.square().sum() for values in prediction).backward()
     assert [name for name, p in predictor.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
@@ -137,9 +136,10 @@ def test_a_missing_entity_has_no_parameters():
 def test_untrained_it_says_that_nothing_changes():
     tokens, proprio, actions, mask = inputs()
     mask[:, 1:, 0] = True
-    predicted, next_proprio = EntityTransformer(**SIZES).eval()(tokens, proprio, actions, mask)
-    assert torch.equal(predicted[:, -1, 1:], tokens[:, -1, 1:]) and torch.equal(next_proprio, proprio[:, -1])
-    assert torch.equal(predicted[:, :, 0], tokens[:, :1, 0].expand(-1, T + 1, -1))  # hidden: from the anchor
+    history, future, next_proprio = EntityTransformer(**SIZES).eval()(tokens, proprio, actions, mask)
+    assert torch.equal(future[:, 0, 1:], tokens[:, -1, 1:]) and torch.equal(next_proprio, proprio[:, -1:])
+    assert torch.equal(history[:, :, 0], tokens[:, :1, 0].expand(-1, T, -1))  # hidden: from the anchor
+    assert torch.equal(future[:, 0, 0], tokens[:, 0, 0])
 
 
 def test_object_order_does_not_matter():
@@ -147,27 +147,28 @@ def test_object_order_does_not_matter():
     tokens, proprio, actions, mask = inputs()
     mask[:, 1:, 2] = True
     order = torch.tensor([2, 0, 3, 1])
-    expected, expected_proprio = predictor(tokens, proprio, actions, mask)
-    found, found_proprio = predictor(tokens[:, :, order], proprio, actions, mask[:, :, order])
-    torch.testing.assert_close(found, expected[:, :, order])
-    torch.testing.assert_close(found_proprio, expected_proprio)
+    expected = predictor(tokens, proprio, actions, mask)
+    found = predictor(tokens[:, :, order], proprio, actions, mask[:, :, order])
+    torch.testing.assert_close(found.history_BTSD, expected.history_BTSD[:, :, order])
+    torch.testing.assert_close(found.future_BFSD, expected.future_BFSD[:, :, order])
+    torch.testing.assert_close(found.proprio_BFP, expected.proprio_BFP)
 
 
 def test_patches_know_their_place():
     predictor = make(num_positions=S)
     tokens, proprio, actions, mask = inputs()
     tokens = tokens[:, :, :1].expand(-1, -1, S, -1)  # all the same
-    found, _ = predictor(tokens, proprio, actions, mask)
+    found = predictor(tokens, proprio, actions, mask).future_BFSD
     assert (found[:, :, 0] - found[:, :, 1]).abs().max() > 1e-4
 
 
 def test_time_order_matters():
     predictor = make(history_blocks=4)
     given = inputs(4)
-    expected = predictor(*given)[0][:, -1]
+    expected = predictor(*given).future_BFSD
     for kind in range(3):  # blocks 1 and 2: neither the anchor nor the last
         swapped = [values[:, [0, 2, 1, 3]] if index == kind else values for index, values in enumerate(given)]
-        assert (predictor(*swapped)[0][:, -1] - expected).abs().max() > 1e-5
+        assert (predictor(*swapped).future_BFSD - expected).abs().max() > 1e-5
 
 
 @pytest.mark.parametrize(
@@ -183,6 +184,6 @@ def test_sizes_change_the_parameters(name, value):
 def test_dropout_acts_in_training_only():
     predictor = make(dropout=0.5)
     given = inputs()
-    assert torch.equal(predictor(*given)[0], predictor(*given)[0])
+    assert torch.equal(predictor(*given).future_BFSD, predictor(*given).future_BFSD)
     predictor.train()
-    assert not torch.equal(predictor(*given)[0], predictor(*given)[0])
+    assert not torch.equal(predictor(*given).future_BFSD, predictor(*given).future_BFSD)

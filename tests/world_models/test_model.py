@@ -1,0 +1,105 @@
+"""Dynamics of a predictor: what the contract of dynamics promises, and that predictions are fed back rightly."""
+
+import pytest
+import torch
+
+from cjepa.types import Clip, Rollout
+from cjepa.world_models.dynamics import repeat_rows, rollout_clip, take_rows
+from cjepa.world_models.model import PredictorDynamics
+from cjepa.world_models.predictors.entity_transformer import EntityTransformer
+from tests.contracts import stirred
+from tests.world_models.test_training import SMALL, a_clip
+
+
+@pytest.fixture
+def dynamics() -> PredictorDynamics:
+    torch.manual_seed(0)
+    model = PredictorDynamics(stirred(EntityTransformer(token_dim=6, **SMALL))).eval()
+    model.fit_scales(a_clip(50, seed=3))
+    return model
+
+
+def plan(blocks: int) -> torch.Tensor:
+    return torch.randn(2, blocks, 10, generator=torch.Generator().manual_seed(1))
+
+
+def test_no_mask_is_an_empty_mask(dynamics):
+    clip, empty = a_clip(3), torch.zeros(2, 3, 3, dtype=torch.bool)
+    for ours, theirs in zip(dynamics(clip), dynamics(clip, empty), strict=True):
+        assert torch.equal(ours, theirs)
+    hidden = empty.clone()
+    hidden[:, 1:, 0] = True
+    assert not torch.equal(dynamics(clip).future_BFSD, dynamics(clip, hidden).future_BFSD)
+
+
+@pytest.mark.parametrize("history", [1, 2, 3, 5])
+def test_a_rollout_is_repeated_one_step_prediction(dynamics, history):
+    context, horizon = a_clip(history), 4
+    rollout = dynamics.rollout(dynamics.observe(context), plan(horizon))
+    known = dynamics.normalise(context)
+    tokens, proprio = list(known.tokens_BTSD.unbind(1)), list(known.proprio_BTP.unbind(1))
+    actions = [*known.actions_BTA[:, :-1].unbind(1), *dynamics.action_scale(plan(horizon)).unbind(1)]
+    for block in range(horizon):
+        now = history + block
+        window = slice(max(0, now - 3), now)
+        clip = Clip(*(torch.stack(values[window], dim=1) for values in (tokens, proprio, actions)))
+        prediction = dynamics(clip)
+        tokens.append(prediction.future_BFSD[:, 0])
+        proprio.append(prediction.proprio_BFP[:, 0])
+    torch.testing.assert_close(rollout.tokens_BHSD, torch.stack(tokens[history:], dim=1))
+    torch.testing.assert_close(rollout.proprio_BHP, torch.stack(proprio[history:], dim=1))
+
+
+def test_rollouts_are_causal_and_ignore_the_last_action_of_the_context(dynamics):
+    context = a_clip(2)
+    expected = dynamics.rollout(dynamics.observe(context), plan(4)).tokens_BHSD
+    other = plan(4)
+    other[:, 2] += 1
+    found = dynamics.rollout(dynamics.observe(context), other).tokens_BHSD
+    assert torch.equal(found[:, :2], expected[:, :2])
+    assert not torch.equal(found[:, 2], expected[:, 2])
+    context.actions_BTA[:, -1] = 99.0
+    assert torch.equal(dynamics.rollout(dynamics.observe(context), plan(4)).tokens_BHSD, expected)
+
+
+def test_steps_are_a_rollout(dynamics):
+    state = dynamics.observe(a_clip(2))
+    whole = dynamics.rollout(state, plan(3))
+    for block in range(3):
+        state = dynamics.step(state, plan(3)[:, block])
+        tokens_BSD, proprio_BP = dynamics.predicted(state)
+        assert torch.equal(tokens_BSD, whole.tokens_BHSD[:, block])
+        assert torch.equal(proprio_BP, whole.proprio_BHP[:, block])
+
+
+def test_a_rollout_keeps_the_gradient_of_its_actions(dynamics):
+    actions = plan(3).requires_grad_()
+    dynamics.rollout(dynamics.observe(a_clip(1)), actions).tokens_BHSD[:, -1].sum().backward()
+    assert (actions.grad.abs().sum(dim=(0, 2)) > 0).all()
+
+
+def test_units(dynamics):
+    clip = a_clip(4)
+    normalised = dynamics.normalise(clip)
+    back = dynamics.denormalise(Rollout(normalised.tokens_BTSD, normalised.proprio_BTP))
+    torch.testing.assert_close(back.tokens_BHSD, clip.tokens_BTSD)
+    torch.testing.assert_close(back.proprio_BHP, clip.proprio_BTP)
+    rollout, followed = rollout_clip(dynamics, a_clip(5))
+    assert rollout.tokens_BHSD.shape == followed.tokens_BHSD.shape == (2, 2, 3, 6)
+    assert torch.equal(followed.tokens_BHSD, dynamics.normalise(a_clip(5)).tokens_BTSD[:, 3:])
+
+
+def test_scales_are_fitted_once(dynamics):
+    before = dynamics.token_scale.std.clone()
+    dynamics.fit_scales(Clip(*(3 * values for values in a_clip(50, seed=3))))
+    assert torch.equal(dynamics.token_scale.std, before)
+
+
+def test_rows_are_repeated_together_and_taken(dynamics):
+    clip = Clip(*(torch.tensor([1.0, 2.0]).reshape(2, *[1] * n) for n in (3, 2, 2)))
+    repeated = repeat_rows(clip, 3)
+    assert repeated.proprio_BTP.flatten().tolist() == [1, 1, 1, 2, 2, 2]
+    assert take_rows(repeated, slice(2, 4)).proprio_BTP.flatten().tolist() == [1, 2]
+    state = repeat_rows(dynamics.observe(a_clip(2)), 2)
+    assert torch.equal(dynamics.rollout(state, plan(2).repeat_interleave(2, 0)).tokens_BHSD[::2],
+                       dynamics.rollout(dynamics.observe(a_clip(2)), plan(2)).tokens_BHSD)  # fmt: skip
