@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from cjepa.data.clip_module import as_is, clip_starts
 from cjepa.data.store.episode_file import EpisodeFile
-from cjepa.data.token_clips import as_is, clip_starts
 from cjepa.data.video_clips import VideoDataset
 
 COLUMNS = ("pixels", "proprio", "action")

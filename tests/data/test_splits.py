@@ -205,3 +205,13 @@ def test_shards_are_compared_episode_by_episode(tmp_path, lineage):
 def test_a_lineage_is_made_of_plain_values(tmp_path, lineage):
     torch.save(lineage._asdict(), tmp_path / "lineage.pt")
     assert Lineage(**torch.load(tmp_path / "lineage.pt", weights_only=True)) == lineage
+
+
+def test_both_modules_name_the_lineage_of_the_same_episodes(tmp_path, episodes_path, tokens_path):
+    made = []
+    for data, path in ((VideoClips, episodes_path), (TokenClips, tokens_path)):
+        module = data(str(path), split_seed=5, exclude_episodes=[4])
+        module.setup("fit")
+        made.append(module.lineage)
+        assert held_out(EpisodeFile(episodes_path), module.lineage, "test").tolist() == module.splits["test"].tolist()
+    assert made[0] == made[1] and made[0].excluded == [4] and made[0].split_seed == 5

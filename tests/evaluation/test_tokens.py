@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
-from cjepa.data.video_clips import VideoClips
+from cjepa.data.video_clips import VideoClips, VideoDataset
 from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import EffectiveRank, ForegroundARI, every_metric
 from cjepa.evaluation.probes import read_bodies, run_probes
@@ -118,7 +118,8 @@ def test_without_an_account_of_the_objects_there_is_nothing_to_probe(module, epi
 
 def test_scores_over_episodes_are_those_over_all_clips(module, data):
     scores, metric, rank = EpisodeScores([ForegroundARI(), EffectiveRank()]), ForegroundARI(), EffectiveRank()
-    batches = list(encode_dataset(module, data, data._dataset("train", 4), ignore_progress))[:3]
+    dataset = VideoDataset(data.file, data.splits["train"], 4, data.frame_stride)
+    batches = list(encode_dataset(module, data, dataset, ignore_progress))[:3]
     for clips in batches:
         scores.add(clips)
         metric.update(clips.encoded.masks_BTSYX, clips.batch.labels_BTYX)

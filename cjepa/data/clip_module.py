@@ -1,0 +1,133 @@
+"""What all DataModules of clips share: which episodes they use, in which order, and how batches are made."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import lightning as L
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from cjepa.data.sampling import ResumableShuffle
+from cjepa.data.splits import SPLIT_SEED, lineage_of, used_episodes
+from cjepa.data.store.episodes import Episodes
+from cjepa.data.store.shards import open_episodes
+from cjepa.errors import UserError
+
+
+class EpisodeClips(L.LightningDataModule, ABC):
+    """Clips of the training, validation and test episodes of a file.
+
+    Args:
+        path: episode or token file, or folder or glob of several.
+        frame_stride: env steps a block.
+        train_blocks: frames a training clip; a world model needs its history plus one.
+        val_blocks: frames a validation or test clip; a world model needs its history plus the rollout's horizon.
+        batch_size: clips.
+        val_clips: how many held-out clips validation looks at, spread evenly.
+        split_seed: of the split by episode; everything that uses the same episodes must use the same.
+        shuffle_seed: of the order of training batches.
+        exclude_episodes: indices of episodes to leave out; the others are split as if nothing were missing.
+        exclude_corrupted: check all episodes first and leave out those that are damaged; which they are is logged.
+    """
+
+    num_workers = 0
+    """Processes that read ahead; 0 reads in the training process."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        frame_stride: int = 5,
+        train_blocks: int = 4,
+        val_blocks: int = 8,
+        batch_size: int = 256,
+        val_clips: int = 1024,
+        split_seed: int = SPLIT_SEED,
+        shuffle_seed: int = 0,
+        exclude_episodes: Sequence[int] = (),
+        exclude_corrupted: bool = False,
+    ):
+        super().__init__()
+        self.path = path
+        self.frame_stride = frame_stride
+        self.train_blocks = train_blocks
+        self.val_blocks = val_blocks
+        self.batch_size = batch_size
+        self.val_clips = val_clips
+        self.split_seed = split_seed
+        self.shuffle_seed = shuffle_seed
+        self.exclude_episodes = exclude_episodes
+        self.exclude_corrupted = exclude_corrupted
+
+    def setup(self, stage: str) -> None:
+        """Open the file, split it, and say in ``lineage`` what a checkpoint has to remember of it."""
+        self.file = open_episodes(self.path)
+        self.splits, self.excluded = used_episodes(
+            self.file, self.split_seed, self.exclude_episodes, self.exclude_corrupted
+        )
+        self.lineage = lineage_of(self.file, self.split_seed, self.excluded)
+
+    @abstractmethod
+    def training_clips(self) -> Dataset:
+        """All training clips; ``__getitems__`` makes a whole batch."""
+
+    @abstractmethod
+    def held_out_clips(self, split: str) -> Dataset:
+        """All clips of ``val_blocks`` of the split ``val`` or ``test``, with ``starts`` that can be thinned."""
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled training clips, which a resumed run continues exactly; the last, incomplete batch is dropped."""
+        dataset, trainer = self.training_clips(), self.trainer
+        progress = (
+            (trainer.global_step * trainer.accumulate_grad_batches, trainer.global_rank, trainer.world_size)
+            if trainer
+            else (0, 0, 1)
+        )
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=ResumableShuffle(len(dataset), self.batch_size, self.shuffle_seed, *progress),
+            drop_last=True,
+            collate_fn=as_is,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """Held-out clips, the same ones every time."""
+        return self._evaluation("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Clips of the test episodes, on which planning is evaluated too."""
+        return self._evaluation("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """As for testing."""
+        return self.test_dataloader()
+
+    def _evaluation(self, split: str) -> DataLoader:
+        dataset = self.held_out_clips(split)
+        dataset.starts = dataset.starts[:: max(1, len(dataset) // self.val_clips)]
+        return DataLoader(dataset, batch_size=self.batch_size, collate_fn=as_is)
+
+
+def clip_starts(file: Episodes, episodes: np.ndarray, blocks: int, frame_stride: int) -> np.ndarray:
+    """Every row at which a clip of ``blocks`` x ``frame_stride`` env steps fits into its episode, int64.
+
+    Raises:
+        UserError: there is none.
+    """
+    span = blocks * frame_stride
+    starts = [file.offsets[e] + np.arange(max(0, file.lengths[e] - span + 1)) for e in episodes]
+    if not sum(map(len, starts)):
+        longest = int(file.lengths[episodes].max()) if len(episodes) else 0
+        raise UserError(
+            f"{file.path}: no clip of {blocks} blocks x {frame_stride} env steps = {span} env steps in "
+            f"{len(episodes)} episodes, the longest has {longest}; collect longer or more episodes"
+        )
+    return np.concatenate(starts)
+
+
+def as_is(batch):
+    """For datasets that make whole batches themselves."""
+    return batch
