@@ -8,8 +8,12 @@ import importlib
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
+
+from cjepa.command_result import OUTCOME_FILE, CommandResult
+from cjepa.errors import UserError
 
 
 class Verb(NamedTuple):
@@ -53,8 +57,9 @@ def main(argv: list[str] | None = None) -> int:
     if argv[bool(group) :] in ([], ["-h"], ["--help"]):
         print(_overview(group))
         return 0
-    from cjepa.errors import UserError
-
+    outcome_file = os.environ.pop(OUTCOME_FILE, None)
+    if outcome_file is not None:
+        return _run_stage(argv, outcome_file)
     try:
         done = execute(argv)
         _show(done)
@@ -68,9 +73,27 @@ def main(argv: list[str] | None = None) -> int:
     return int(done.failed)
 
 
-def execute(argv: list[str]):
-    """Run one command line without catching errors; returns :class:`cjepa.command_result.CommandResult`."""
-    from cjepa.errors import UserError
+def _run_stage(argv: list[str], outcome_file: str) -> int:
+    """Run a stage of a study: what it would show at its end goes into a file that the study reads."""
+    from cjepa.files import write_json
+
+    code, error, trace = 0, "", ""
+    try:
+        done = execute(argv)
+        if done.failed:
+            code, error = 1, " ".join(done.lines)
+    except (UserError, argparse.ArgumentError, OSError) as refusal:
+        code, error = 2, _one_line(refusal)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as bug:  # or a machine that gave up: the study's user gets one line, the rest goes into a file
+        code, error, trace = 1, f"{type(bug).__name__}: {_one_line(bug)}", traceback.format_exc()
+    write_json(outcome_file, {"error": error, "traceback": trace})
+    return code
+
+
+def execute(argv: list[str]) -> CommandResult:
+    """Run one command line without catching errors."""
     from cjepa.moved import current, teach_parsers
 
     teach_parsers()
@@ -83,27 +106,10 @@ def execute(argv: list[str]):
         return _lightning(verb, rest)
     if verb not in VERBS:
         raise UserError(f"no such command {verb!r}; `cjepa --help` lists them")
-    if verb == "study":
-        function = study_command
-    else:
-        _silence_lightning()
-        folder, name = ("bench", argv[1]) if words == 2 else ("commands", verb.replace("-", "_"))
-        function = getattr(importlib.import_module(f"cjepa.{folder}.{name}"), f"{name}_command")
+    _silence_lightning()
+    folder, name = ("bench", argv[1]) if words == 2 else ("commands", verb.replace("-", "_"))
+    function = getattr(importlib.import_module(f"cjepa.{folder}.{name}"), f"{name}_command")
     return _call(function, VERBS[verb], f"cjepa {verb}", rest)
-
-
-def study_command(study: str, root: str = "runs/studies"):
-    """Run a study YAML: every stage that is not done yet, then the results table and the report.
-
-    Args:
-        study: study YAML.
-        root: folder of all studies.
-    """
-    from pathlib import Path
-
-    from cjepa.studies.study import run_study
-
-    return run_study(Path(study), Path(root), execute, lambda line: print(line, flush=True))
 
 
 def _check_configs(argv: list[str]) -> None:
@@ -119,26 +125,22 @@ def _check_configs(argv: list[str]) -> None:
             read_yaml(value)
 
 
-def _call(function: Callable, verb: Verb, prog: str, rest: list[str]):
+def _call(function: Callable, verb: Verb, prog: str, rest: list[str]) -> CommandResult:
     from docstring_parser import parse  # what jsonargparse reads the other arguments' help with
     from jsonargparse import ActionYesNo, ArgumentParser
-
-    from cjepa.errors import UserError
 
     parser = ArgumentParser(prog=prog, description=verb.help, exit_on_error=False)
     parser.add_argument("-c", "--config", action="config", help="YAML with any of these arguments; may be repeated")
     documented = {entry.arg_name: entry.description for entry in parse(function.__doc__).params}
     for name in verb.positional:
         parser.add_argument(name, type=str, help=documented[name])
-    keywords = [name for name in inspect.signature(function).parameters if name.endswith("_")]
+    parameters = inspect.signature(function).parameters
+    shows = {"say": _say} if "say" in parameters else {}  # for a command that shows lines before its end
+    keywords = [name for name in parameters if name.endswith("_")]
     for name in keywords:  # an option that Python keeps for itself: `from_` is --from
         parser.add_argument(f"--{name[:-1]}", type=str, required=True, help=documented[name])
-    flags = {
-        name: entry.default
-        for name, entry in inspect.signature(function).parameters.items()
-        if entry.annotation is bool
-    }
-    parser.add_function_arguments(function, as_group=False, skip={*verb.positional, *keywords, *flags})
+    flags = {name: entry.default for name, entry in parameters.items() if entry.annotation is bool}
+    parser.add_function_arguments(function, as_group=False, skip={*verb.positional, *keywords, *flags, *shows})
     for name, default in flags.items():  # --name and --no_name
         parser.add_argument(f"--{name}", action=ActionYesNo, nargs="?", default=default, help=documented[name])
     config = parser.parse_args(_with_flag_values(rest, flags))
@@ -147,7 +149,8 @@ def _call(function: Callable, verb: Verb, prog: str, rest: list[str]):
     except ValueError as error:  # what a constructor refuses
         raise UserError(str(error)) from error
     arguments = {key: value for key, value in vars(config).items() if key != "config"}
-    return function(**{f"{key}_" if f"{key}_" in keywords else key: value for key, value in arguments.items()})
+    arguments = {f"{key}_" if f"{key}_" in keywords else key: value for key, value in arguments.items()}
+    return function(**arguments, **shows)
 
 
 def _with_flag_values(words: list[str], flags: Iterable[str]) -> list[str]:
@@ -160,8 +163,7 @@ def _with_flag_values(words: list[str], flags: Iterable[str]) -> list[str]:
     ]
 
 
-def _lightning(verb: str, rest: list[str]):
-    from cjepa.command_result import CommandResult
+def _lightning(verb: str, rest: list[str]) -> CommandResult:
     from cjepa.lightning_cli import CJEPACLI
 
     cli = CJEPACLI([verb, *rest])
@@ -192,7 +194,11 @@ def _silence_lightning() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def _show(done) -> None:
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _show(done: CommandResult) -> None:
     if done.table:
         widths = [max(map(len, column)) for column in zip(*done.table, strict=True)]
         for row in done.table:

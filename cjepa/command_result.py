@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+OUTCOME_FILE = "CJEPA_OUTCOME_FILE"
+"""Environment variable: the JSON file into which a command writes how it ended, instead of showing it."""
+
 
 class CommandResult(NamedTuple):
     """What a command made, and what to type next."""

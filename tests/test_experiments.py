@@ -11,7 +11,7 @@ import yaml
 from cjepa.cli import VERBS, main
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.evaluation import probes
-from cjepa.studies.study import load_study
+from cjepa.studies.definition import load_study
 from tests.conftest import EXPERIMENTS
 
 ROOT = EXPERIMENTS.parent

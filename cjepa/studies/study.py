@@ -1,129 +1,113 @@
 """A study: a YAML of stages, each one ``cjepa`` command, cached by everything that decides its outcome."""
 
-import argparse
 import hashlib
 import json
-import re
-import shutil
-import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cjepa import __version__
 from cjepa.command_result import CommandResult
-from cjepa.data.store.parts import PARTS
 from cjepa.errors import UserError
-from cjepa.files import read_json, write_json
-from cjepa.reporting.records import TEST_RESULTS, peak_memory_mb
+from cjepa.files import read_json, write_json, write_text
+from cjepa.locks import only_process
+from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.report import build_report
 from cjepa.reporting.tables import results_table
+from cjepa.studies.definition import STUDY_FILES, Stage, Study, load_study
+from cjepa.studies.executors import Executor
+from cjepa.studies.stage_folders import TRACEBACK, StageFolder, set_aside
 from cjepa.yaml_files import read_yaml
 
-_REFERENCE = re.compile(r"\$\{([\w-]+)\}")
-_STAGE_KEYS = {"command", "positional", "configs", "args"}
+_FORMAT = "cjepa-study"
 
 
-class Stage(NamedTuple):
-    """One command with its configs and arguments; ``${name}`` in them is the folder of stage ``name``."""
-
-    name: str
-    command: str
-    positional: list[str]
-    configs: list[Path]
-    args: dict[str, Any]
-
-    def depends_on(self) -> list[str]:
-        """Names of the stages that this one reads."""
-        text = json.dumps([self.positional, self.args])
-        return sorted(set(_REFERENCE.findall(text)) - {"self"})
-
-    def argv(self, folders: dict[str, Path]) -> list[str]:
-        """The command line, without the program's name."""
-
-        def fill(value: Any) -> str:
-            text = value if isinstance(value, str) else json.dumps(value)
-            return _REFERENCE.sub(lambda match: str(folders[match[1]]), text)
-
-        words = [self.command, *map(fill, self.positional)]
-        for config in self.configs:
-            words += ["-c", str(config)]
-        for key, value in self.args.items():
-            words += [f"--{key}", fill(value)]
-        return words
-
-
-class Study(NamedTuple):
-    """What a study YAML says."""
-
-    name: str
-    description: str
-    stages: list[Stage]
-
-
-def load_study(path: Path) -> Study:
-    """Read and check a study YAML.
-
-    Raises:
-        UserError: missing file, not YAML, unknown or missing keys, missing configs, references to stages that do
-            not stand above.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such study; the repository's are in experiments/studies/")
-    content = read_yaml(path)
-    _check_keys(path, "study", content, {"name", "description", "stages"}, {"name", "stages"})
-    _check_keys(path, "stages", content["stages"])
-    stages: list[Stage] = []
-    for name, entry in content["stages"].items():
-        _check_keys(path, f"stage {name}", entry, _STAGE_KEYS, {"command"})
-        configs = [path.parent / config for config in entry.get("configs", [])]
-        for config in configs:
-            if not config.is_file():
-                raise UserError(f"{path}: stage {name}: no such config {config}")
-        stage = Stage(name, entry["command"], entry.get("positional", []), configs, entry.get("args", {}))
-        known = {above.name for above in stages}
-        if unknown := [other for other in stage.depends_on() if other not in known]:
-            raise UserError(f"{path}: stage {name} refers to ${{{unknown[0]}}}, which is not a stage above it")
-        stages.append(stage)
-    return Study(content["name"], content.get("description", ""), stages)
-
-
-def run_study(
-    path: Path, root: Path, execute: Callable[[list[str]], CommandResult], say: Callable[[str], None]
-) -> CommandResult:
+def run_study(path: Path, root: Path, executor: Executor, say: Callable[[str], None]) -> CommandResult:
     """Run what is not done yet, gather the results, write the report.
 
     Args:
         path: study YAML.
         root: studies live in ``root/<name>/``.
-        execute: runs one command line.
+        executor: runs the stages.
         say: shows a line of progress.
 
     Raises:
-        UserError: a stage failed; finished stages are kept, and the same command goes on from there.
+        UserError: the YAML or one of its configs is wrong, the study already runs, or a stage failed; finished stages
+            are kept, and the same command goes on from there.
     """
     study = load_study(path)
+    keys = _stage_keys(study.stages)
     home = root / study.name
-    folders = {stage.name: home / stage.name for stage in study.stages}
-    keys: dict[str, str] = {}
-    records: list[dict] = []
-    for number, stage in enumerate(study.stages, 1):
-        folder = folders[stage.name]
-        argv = stage.argv(folders | {"self": folder})
-        keys[stage.name] = _stage_key(stage, keys)
-        title = f"[{number}/{len(study.stages)}] {stage.name}"
-        record = _finished(folder, keys[stage.name])
-        if record is not None:
-            say(f"{title}: done before, in {record['seconds']:.0f} s")
-            record["cached"] = True
-        else:
-            say(f"{title}: cjepa {' '.join(argv)}")
-            record = _run_stage(stage, folder, keys[stage.name], argv, execute)
-            say(f"{title}: {record['seconds']:.0f} s")
-        records.append(record)
-    write_json(home / "study.json", {"name": study.name, "description": study.description, "stages": records})
-    rows = [row for folder in folders.values() for row in _rows(folder)]
+    with only_process(home, f"study {study.name}"):
+        _claim(home, study, say)
+        records = []
+        for number, stage in enumerate(study.stages, 1):
+            folder = StageFolder(home / stage.name, study.name, keys[stage.name])
+            title = f"[{number}/{len(study.stages)}] {stage.name}"
+            records.append(_reused(stage, folder, title, say) or _run_stage(stage, folder, title, executor, say))
+        return _gather(home, study, records)
+
+
+def _reused(stage: Stage, folder: StageFolder, title: str, say: Callable[[str], None]) -> dict[str, Any] | None:
+    found = folder.finished()
+    if found is None:
+        return None
+    say(f"{title}: done before, in {found['seconds']:.0f} s")
+    return _record(stage, folder.key, found["seconds"], found.get("peak_memory_mb", 0), cached=True)
+
+
+def _run_stage(
+    stage: Stage, folder: StageFolder, title: str, executor: Executor, say: Callable[[str], None]
+) -> dict[str, Any]:
+    if aside := folder.begin():
+        say(f"{title}: what was in its folder is now in {aside}")
+    home = folder.path.parent
+    argv = stage.argv({name: home / name for name in stage.depends_on()} | {"self": folder.path})
+    say(f"{title}: cjepa {' '.join(argv)}")
+    outcome = executor.run(argv)
+    if outcome.error:
+        see = ""
+        if outcome.traceback:
+            see = f"; see {write_text(folder.path / TRACEBACK, outcome.traceback)}"
+        raise UserError(f"stage {stage.name} failed: {outcome.error}{see}")
+    record = _record(stage, folder.key, round(outcome.seconds, 1), round(outcome.peak_memory_mb), cached=False)
+    folder.finish(record)
+    say(f"{title}: {outcome.seconds:.0f} s")
+    return record
+
+
+def _record(stage: Stage, key: str, seconds: float, peak_memory_mb: float, cached: bool) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "command": stage.command,
+        "seconds": seconds,
+        "peak_memory_mb": peak_memory_mb,
+        "folder": stage.name,
+        "depends_on": stage.depends_on(),
+        "cached": cached,
+        "key": key,
+    }
+
+
+def _claim(home: Path, study: Study, say: Callable[[str], None]) -> None:
+    """Mark the folder as this study's; files of the names that a study writes, if another made them, are renamed."""
+    mark = {"format": _FORMAT, "name": study.name}
+    try:
+        found = read_json(home / "study.json")
+    except UserError:
+        found = None
+    if isinstance(found, dict) and mark.items() <= found.items():
+        return
+    for name in STUDY_FILES:
+        if (home / name).exists():
+            say(f"{home / name} was not made by this study; it is now {set_aside(home / name, 'set-aside').name}")
+    write_json(home / "study.json", {**mark, "description": study.description, "stages": []})
+
+
+def _gather(home: Path, study: Study, records: list[dict[str, Any]]) -> CommandResult:
+    content = {"format": _FORMAT, "name": study.name, "description": study.description, "stages": records}
+    write_json(home / "study.json", content)
+    rows = [row for stage in study.stages for row in _rows(home / stage.name)]
     write_json(home / "results.json", rows)
     report = build_report(home)
     new = sum(record["seconds"] for record in records if not record["cached"])
@@ -135,77 +119,30 @@ def run_study(
     return CommandResult(lines, results_table(rows))
 
 
-def _run_stage(
-    stage: Stage, folder: Path, key: str, argv: list[str], execute: Callable[[list[str]], CommandResult]
-) -> dict:
-    _prepare(folder, key)
-    started = time.time()
-    try:
-        execute(argv)
-    except (UserError, argparse.ArgumentError) as error:
-        raise UserError(f"stage {stage.name} failed: {error}") from error
-    except Exception as error:  # a bug, or a machine that gave up: the study's user gets one line, the rest a file
-        (folder / "traceback.txt").write_text(traceback.format_exc())
-        what = f"{type(error).__name__}: {error}; see {folder / 'traceback.txt'}"
-        raise UserError(f"stage {stage.name} failed: {what}") from error
-    record = {
-        "name": stage.name,
-        "command": stage.command,
-        "seconds": round(time.time() - started, 1),
-        "peak_memory_mb": round(peak_memory_mb()),
-        "folder": stage.name,
-        "depends_on": stage.depends_on(),
-        "cached": False,
-        "key": key,
-    }
-    write_json(folder / "stage.json", record)
-    return record
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    rows = []
+    for path in (folder / "results.json", folder / TEST_RESULTS):
+        found = read_json(path) if path.is_file() else []
+        if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+            raise UserError(f"{path}: not a list of result rows; delete {folder} to run its stage again")
+        rows += found
+    return rows
 
 
-def _finished(folder: Path, key: str) -> dict | None:
-    path = folder / "stage.json"
-    record = read_json(path) if path.is_file() else {}
-    return record if record.get("key") == key and "seconds" in record else None
+def _stage_keys(stages: list[Stage]) -> dict[str, str]:
+    """For each stage a digest of all that decides what it makes: its command, and the keys of what it reads."""
+    keys: dict[str, str] = {}
+    for stage in stages:
+        configs = [_with_text_keys(read_yaml(config)) for config in stage.configs]
+        upstream = [keys[name] for name in stage.depends_on()]
+        parts = [__version__, stage.command, stage.positional, configs, stage.args, upstream]
+        text = json.dumps(parts, sort_keys=True, default=str)
+        keys[stage.name] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return keys
 
 
-def _prepare(folder: Path, key: str) -> None:
-    """A folder to work in: what another configuration finished is set aside, what a kill left half done goes."""
-    path = folder / "stage.json"
-    before = read_json(path) if path.is_file() else {}
-    if "seconds" in before:
-        aside = folder.with_name(f"{folder.name}.{before['key'][:8]}")
-        if aside.exists():  # the same configuration, set aside before
-            shutil.rmtree(aside)
-        folder.rename(aside)
-    elif folder.exists() and before.get("key") != key:
-        shutil.rmtree(folder)
-    elif folder.exists():
-        for child in folder.iterdir():
-            if child.suffix != PARTS:  # finished parts of a collection are used again
-                shutil.rmtree(child) if child.is_dir() else child.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"key": key})
-
-
-def _stage_key(stage: Stage, keys: dict[str, str]) -> str:
-    configs = [read_yaml(config) for config in stage.configs]
-    upstream = [keys[name] for name in stage.depends_on()]
-    parts = [__version__, stage.command, stage.positional, configs, stage.args, upstream]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _rows(folder: Path) -> list[dict]:
-    return [
-        row for name in ("results.json", TEST_RESULTS) if (folder / name).is_file() for row in read_json(folder / name)
-    ]
-
-
-def _check_keys(
-    path: Path, where: str, content: Any, allowed: set[str] | None = None, required: set[str] = frozenset()
-) -> None:
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: {where} is not a mapping" + (f" of {sorted(allowed)}" if allowed else ""))
-    if allowed and (unknown := sorted(set(content) - allowed)):
-        raise UserError(f"{path}: {where}: unknown key {unknown[0]!r}, expected some of {sorted(allowed)}")
-    if missing := sorted(required - set(content)):
-        raise UserError(f"{path}: {where}: the key {missing[0]!r} is missing")
+def _with_text_keys(value: Any) -> Any:
+    """Keys of different types cannot be sorted."""
+    if isinstance(value, dict):
+        return {f"{type(key).__name__} {key}": _with_text_keys(entry) for key, entry in value.items()}
+    return [_with_text_keys(entry) for entry in value] if isinstance(value, list) else value

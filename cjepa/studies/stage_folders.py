@@ -1,0 +1,115 @@
+"""Folders of stages: what counts as done, and room for a stage without deleting what anybody made.
+
+A study deletes only the two files that it writes into a stage's folder itself. Everything else is renamed.
+"""
+
+import itertools
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cjepa.data.store.parts import PARTS
+from cjepa.errors import UserError
+from cjepa.files import read_json, write_json
+
+TRACEBACK = "traceback.txt"
+_RECORD = "stage.json"
+_OWN_FILES = {_RECORD, TRACEBACK}
+
+
+class StageFolder(NamedTuple):
+    """The folder of a stage.
+
+    Args:
+        path: of the folder.
+        study: name of the study.
+        key: of all that decides what the stage makes.
+    """
+
+    path: Path
+    study: str
+    key: str
+
+    def finished(self) -> dict[str, Any] | None:
+        """Seconds and memory of this very stage if it is done here; it may be brought back from where it was set aside.
+
+        The record is written by the study after the command has reported that its work is done; nothing else counts.
+        """
+        found = _finished(self.path, self.study, self.key)
+        aside = self._aside_if_finished()
+        if found is None and aside != self.path and (found := _finished(aside, self.study, self.key)):
+            _set_aside(self.path, self.study)
+            aside.rename(self.path)
+        return found
+
+    def begin(self) -> Path | None:
+        """Make an empty folder, but for finished parts of a collection that this very stage has begun.
+
+        Returns:
+            Where the folder is now that was in the way; None if there was nothing.
+        """
+        record = _record(self.path, self.study)
+        aside = None
+        if os.path.lexists(self.path):
+            resumed = self._parts() if record.get("key") == self.key else []
+            own = _OWN_FILES if record else set()
+            if not self.path.is_dir() or {path.name for path in self.path.iterdir()} - own - {p.name for p in resumed}:
+                aside = _set_aside(self.path, self.study)
+                self.path.mkdir()
+                for part in resumed:
+                    (aside / part.name).rename(part)
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / TRACEBACK).unlink(missing_ok=True)
+        write_json(self.path / _RECORD, self._mark())
+        return aside
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Write that the stage is done, with its record."""
+        write_json(self.path / _RECORD, self._mark() | record)
+
+    def _mark(self) -> dict[str, Any]:
+        return {"format": "cjepa-stage", "study": self.study, "key": self.key}
+
+    def _parts(self) -> list[Path]:
+        return [path for path in self.path.iterdir() if path.suffix == PARTS and path.is_dir()]
+
+    def _aside_if_finished(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.{self.key[:8]}")
+
+
+def set_aside(path: Path, ending: str) -> Path:
+    """Rename a file or folder to ``NAME.ENDING``, with a number behind it if that exists."""
+    for number in itertools.count(1):
+        aside = path.with_name(f"{path.name}.{ending}{'' if number == 1 else f'-{number}'}")
+        if not os.path.lexists(aside):
+            path.rename(aside)
+            return aside
+    raise AssertionError
+
+
+def _set_aside(path: Path, study: str) -> Path | None:
+    """Named after the configuration if it is finished; None if nothing is there."""
+    if not os.path.lexists(path):
+        return None
+    record = _record(path, study)
+    if "seconds" in record:
+        return set_aside(path, record["key"][:8])
+    return set_aside(path, "unfinished" if record else "set-aside")
+
+
+def _finished(path: Path, study: str, key: str) -> dict[str, Any] | None:
+    record = _record(path, study)
+    return record if record.get("key") == key and "seconds" in record else None
+
+
+def _record(path: Path, study: str) -> dict[str, Any]:
+    """What the study has written into the folder; empty if the folder does not have its mark."""
+    try:
+        record = read_json(path / _RECORD)
+    except UserError:
+        return {}
+    if not isinstance(record, dict) or (record.get("format"), record.get("study")) != ("cjepa-stage", study):
+        return {}
+    numbers = [record.get(name, 0.0) for name in ("seconds", "peak_memory_mb")]
+    sound = isinstance(record.get("key"), str) and all(isinstance(number, int | float) for number in numbers)
+    return record if sound else {}
