@@ -107,8 +107,8 @@ def execute(argv: list[str]) -> CommandResult:
     if verb not in VERBS:
         raise UserError(f"no such command {verb!r}; `cjepa --help` lists them")
     _silence_lightning()
-    folder, name = ("bench", argv[1]) if words == 2 else ("commands", verb.replace("-", "_"))
-    function = getattr(importlib.import_module(f"cjepa.{folder}.{name}"), f"{name}_command")
+    group, _, name = verb.replace("-", "_").rpartition(" ")
+    function = getattr(importlib.import_module(f"cjepa.{group or 'commands'}.{name}"), f"{name}_command")
     return _call(function, VERBS[verb], f"cjepa {verb}", rest)
 
 
