@@ -12,6 +12,7 @@ from update_results import markdown, write_block
 from cjepa.files import read_json, write_json
 from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.tables import seconds_text
+from cjepa.studies.definition import load_study
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "results" / "tokenizers.md"
@@ -38,8 +39,8 @@ def measured(study: Path, before: list[dict]) -> list[dict]:
     rows = []
     environment = study.name.removeprefix("tokenizers-")
     definition = STUDIES / f"{study.name.replace('-', '_')}.yaml"
-    stages = yaml.safe_load(definition.read_text())["stages"]
-    for stage in (name for name, content in stages.items() if content["command"] == "test"):
+    stages = {stage.name: stage.command for stage in load_study(definition).stages}
+    for stage in (name for name, command in stages.items() if command == "test"):
         name, _, seed = stage.rpartition("-")
         key = {"environment": environment, "tokenizer": name, "seed": int(seed)}
         if not (study / stage / TEST_RESULTS).is_file():

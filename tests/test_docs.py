@@ -15,16 +15,19 @@ import pytest
 import torch
 
 from cjepa.cli import main
+from cjepa.commands import study as study_verb
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.envs.base import ObjectEnv
 from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import SlotMetric
 from cjepa.planning.planners.base import Planner
+from cjepa.studies.definition import load_study
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.world_models.masks import Mask
 from cjepa.world_models.predictors.base import Predictor
 from tests.conftest import EXPERIMENTS
 from tests.data.converters.sources import SOURCES
+from tests.studies.fakes import InProcess
 from tests.test_experiments import ONE_PAIR, TWO_STEPS, data_of
 
 ROOT = EXPERIMENTS.parent
@@ -128,9 +131,29 @@ def test_commands(page, tmp_path, monkeypatch, request):
     if page.name == "README.md" or any(words[0].endswith("cjepa") for words in commands(page)):
         monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(probes, "_STEPS", 100)
+    monkeypatch.setattr(study_verb, "LocalProcesses", InProcess)  # tests of executors start processes
     scratch = Scratch(tmp_path, request.getfixturevalue)
+    for text in blocks(page, "yaml"):
+        if name := re.match(r"# (\w+\.yaml)\n", text):  # a file of the reader's
+            (tmp_path / name[1]).write_text(text)
     for words in commands(page):
         scratch.run(words)
+
+
+def test_studies_of_the_pages_are_what_the_pages_say(tmp_path, monkeypatch):
+    page = ROOT / "docs" / "studies.md"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").symlink_to(EXPERIMENTS)
+    lines = {}
+    for text in blocks(page, "yaml"):
+        path = Path(re.match(r"# (\w+\.yaml)\n", text)[1])
+        path.write_text(text)
+        study = load_study(path)
+        folders = {stage.name: Path("runs/studies") / study.name / stage.name for stage in study.stages}
+        lines[path.name] = [" ".join(s.argv(folders | {"self": folders[s.name]})) for s in study.stages]
+    said = re.search(r"<!-- stages of my_study.yaml -->\n```text\n(.*?)```", page.read_text(), re.DOTALL)[1]
+    assert [f"cjepa {line}" for line in lines["my_study.yaml"]] == said.splitlines()
+    assert len(lines["variants.yaml"]) == 6
 
 
 @pytest.mark.parametrize("page", PAGES, **by_name)

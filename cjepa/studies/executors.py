@@ -58,9 +58,10 @@ class LocalProcesses(Executor):
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="cjepa-") as folder:
             told, measured = Path(folder) / "outcome.json", Path(folder) / "measured.json"
-            # -P and this process's own path: what can be imported here can be imported there, and nothing else
-            command = [sys.executable, "-P", "-m", "cjepa.cli", *words]
-            environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), OUTCOME_FILE: str(told)}
+            command = [sys.executable, "-m", "cjepa.cli", *words]
+            # what can be imported here can be imported there, and nothing else
+            path = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"}
+            environment = os.environ | path | {OUTCOME_FILE: str(told)}
             launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(measured), *command]
             # A group of its own: an interrupt reaches the command once, from here, whoever sent it. The launcher ends
             # the group when its input closes, which it does when this process ends.

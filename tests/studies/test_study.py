@@ -10,15 +10,10 @@ import pytest
 import yaml
 
 from cjepa.errors import UserError
-<<<<<<< HEAD
-from cjepa.studies.study import load_study, run_study
-from tests.conftest import EXPERIMENTS
-=======
 from cjepa.studies.definition import load_study
 from cjepa.studies.study import run_study
-from tests.conftest import EXPERIMENTS, ignore_progress
+from tests.conftest import EXPERIMENTS
 from tests.studies.fakes import FakeExecutor, InProcess
->>>>>>> 7ca8053 (Studies: each stage in a process of its own, a lock per study, nothing deleted, matrix)
 
 STAGES = {
     "data": {"command": "make", "args": {"out": "${self}/data.txt", "size": 3}},
@@ -26,6 +21,10 @@ STAGES = {
     "right": {"command": "make", "positional": ["${data}/data.txt"], "configs": ["right.yaml"]},
     "both": {"command": "join", "args": {"a": "${left}", "b": "${right}", "options": {"deep": [1, 2]}}},
 }
+
+
+def say_nothing(line: str) -> None:
+    """For lines that a test does not look at."""
 
 
 class Study:
@@ -284,7 +283,7 @@ def test_a_stage_with_a_wrong_call(wrong, tmp_path, capfd):
         stage = {"command": command, "configs": configs, "args": {key: value or "3"}}
         path.write_text(yaml.safe_dump({"name": "wrong", "stages": {"bad": stage}}))
         with pytest.raises(UserError, match=f"stage bad failed: .*{key}") as failure:
-            run_study(path, tmp_path / "runs", InProcess(), ignore_progress)
+            run_study(path, tmp_path / "runs", InProcess(), say_nothing)
         assert "\n" not in str(failure.value)
         assert capfd.readouterr().err == ""
 
@@ -301,7 +300,7 @@ def test_a_stage_that_does_no_work_is_not_done(words, tmp_path, monkeypatch):
             return super().run(words)
 
     with pytest.raises((UserError, SystemExit)):
-        run_study(path, Path("runs"), Idle(), ignore_progress)
+        run_study(path, Path("runs"), Idle(), say_nothing)
     assert "seconds" not in json.loads(Path("runs/idle/idle/stage.json").read_text())
 
 
@@ -311,21 +310,13 @@ def test_the_smoke_study(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.symlink(EXPERIMENTS, tmp_path / "experiments")
     path, root, home = Path("experiments/smoke/study.yaml"), Path("root"), Path("root/smoke")
-<<<<<<< HEAD
-    done = run_study(path, root, execute, lambda line: None)
-=======
-    done = run_study(path, root, InProcess(), ignore_progress)
->>>>>>> 7ca8053 (Studies: each stage in a process of its own, a lock per study, nothing deleted, matrix)
+    done = run_study(path, root, InProcess(), say_nothing)
     stages = load_study(path).stages
     records = {stage.name: (home / stage.name / "stage.json").stat().st_mtime_ns for stage in stages}
     check_results(json.loads((home / "results.json").read_text()))
     check_page((home / "report.html").read_text())
     assert done.table is not None and len(done.table) > 4
-<<<<<<< HEAD
-    again = run_study(path, root, execute, lambda line: None)
-=======
-    again = run_study(path, root, InProcess(), ignore_progress)
->>>>>>> 7ca8053 (Studies: each stage in a process of its own, a lock per study, nothing deleted, matrix)
+    again = run_study(path, root, InProcess(), say_nothing)
     assert {name: (home / name / "stage.json").stat().st_mtime_ns for name in records} == records
     assert again.table == done.table
     for stage in json.loads((home / "study.json").read_text())["stages"]:
