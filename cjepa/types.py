@@ -41,14 +41,14 @@ class Tokens(NamedTuple):
 class VideoBatch(NamedTuple):
     """Clips of pixels for tokenizers; frame t, and the actions that lead from frame t to frame t + 1."""
 
-    pixels_BTYXC: Tensor
-    """uint8."""
-    labels_BTYX: Tensor | None
-    """uint8 label image of the simulator, 0 = background; used for scores only; None where there are none."""
-    objects_BTOF: Tensor | None
-    """float32 (B, T, bodies, attributes), the simulator's account; None where there is none."""
-    proprio_BTP: Tensor | None
-    actions_BTA: Tensor | None
+    pixels_BTYXC: Tensor | None = None
+    """uint8; None where nobody looks at them."""
+    labels_BTYX: Tensor | None = None
+    """uint8 label image of the simulator, 0 = background, for scores and hints; None where there are none."""
+    objects_BTOF: Tensor | None = None
+    """float32, the simulator's account of the bodies; None where there is none."""
+    proprio_BTP: Tensor | None = None
+    actions_BTA: Tensor | None = None
     """As in :class:`Clip`."""
 
 

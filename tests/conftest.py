@@ -14,7 +14,7 @@ from cjepa.envs.collide.policy import CollideBehaviour
 from cjepa.envs.pusht.env import PushT
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.progress import NoProgress
-from cjepa.tokenizers.token_files import TokenizerSpec
+from cjepa.tokenizers.specs import TokenizerSpec
 
 torch.set_num_threads(1)
 
@@ -62,7 +62,7 @@ class RecordedProgress(NoProgress):
 def token_attributes(**changes) -> dict:
     """Attributes of a token file."""
     return {
-        "tokenizer": TokenizerSpec("none.ckpt")._asdict(),
+        "tokenizer": TokenizerSpec("cjepa.tokenizers.training.load_tokenizer", {"checkpoint": "none.ckpt"}).plain(),
         "tokenizer_fingerprint": "0123456789abcdef",
         "episodes_fingerprint": "fedcba9876543210",
         "num_slots": SLOTS,

@@ -7,7 +7,7 @@ from cjepa.checkpoints import export_checkpoint, find_checkpoint, read_checkpoin
 from cjepa.cli import main
 from cjepa.errors import UserError
 from cjepa.tokenizers.baselines.patches import PatchTokenizer
-from cjepa.tokenizers.token_files import fingerprint
+from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.training import load_tokenizer
 
 
@@ -62,7 +62,7 @@ def test_other_options_are_another_tokenizer(tmp_path, slots_run):
 
 
 def test_a_tokenizer_knows_whose_frames_it_was_trained_on(slots_run, collide_episodes_path, tmp_path, capfd):
-    assert load_tokenizer(find_checkpoint(str(slots_run))).env_id == "cjepa/PushT-v0"
+    assert load_tokenizer(find_checkpoint(str(slots_run))).info.env_id == "cjepa/PushT-v0"
     other = str(collide_episodes_path)
     for words in (
         ["tokenize", str(slots_run), other, "--out", str(tmp_path / "tokens.h5")],

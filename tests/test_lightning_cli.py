@@ -17,7 +17,7 @@ from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.video_clips import VideoClips
 from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import every_metric
-from cjepa.tokenizers.token_files import encode_clips
+from cjepa.tokenizers.encode import encode_clips
 from cjepa.tokenizers.training import load_tokenizer
 from tests.conftest import configs, fit
 
@@ -134,7 +134,7 @@ def test_what_was_exported_is_tested_into_a_folder_of_its_own(tested, episodes_p
     tokenizer = load_tokenizer(Path("exported", "model.safetensors"))
     data = VideoClips(str(episodes_path), frame_stride=2, val_blocks=4, val_clips=2)
     data.setup("predict")
-    expected = encode_clips(tokenizer, next(iter(data.predict_dataloader())).pixels_BTYXC)
+    expected = encode_clips(tokenizer, next(iter(data.predict_dataloader())))
     torch.testing.assert_close(predictions[0]["slots_BTSD"].float()[: len(expected)], expected, atol=2e-2, rtol=0)
 
 

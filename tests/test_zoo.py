@@ -10,7 +10,7 @@ from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.evaluation.metrics import ClipConsistency, ForegroundARI
 from cjepa.tokenizers.base import float_frames
-from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer
+from cjepa.tokenizers.training import load_tokenizer
 from tests.conftest import configs
 
 SLOTS = ["pusht-slots", "collide-slots"]
@@ -34,7 +34,7 @@ def test_slots_find_the_objects_of_new_episodes(name, tmp_path):
     path = tmp_path / "episodes.h5"
     words = [*configs(f"{name.removesuffix('-slots')}/collect.yaml"), "--seed=1234", "--episodes=8", "--workers=1"]
     assert main(["collect", *words, "--out", str(path)]) == 0
-    file, tokenizer = EpisodeFile(path), build_tokenizer(TokenizerSpec(f"zoo:{name}"))
+    file, tokenizer = EpisodeFile(path), load_tokenizer(f"zoo:{name}")
     ari, consistency = ForegroundARI(video=True), ClipConsistency()
     for episode in file.episodes(("pixels", "masks")):
         pixels, labels = (torch.from_numpy(episode[column][:32:2])[None] for column in ("pixels", "masks"))

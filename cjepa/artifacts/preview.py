@@ -19,7 +19,8 @@ from cjepa.reporting.slots import clip_video, view_clips
 from cjepa.reporting.style import new_figure, style
 from cjepa.reporting.videos import contact_sheet, overlay_masks, side_by_side, write_png, write_video
 from cjepa.tokenizers.base import Tokenizer, check_environment
-from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer, fingerprint
+from cjepa.tokenizers.encode import fingerprint
+from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer
 from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import to_byte_pixels
 
@@ -122,7 +123,7 @@ def _preview_tokens(data: Episodes, out: Path, picks: np.ndarray, progress: Prog
 def _tokenizer_of(data: Episodes) -> Tokenizer | None:
     """The very tokenizer that made these tokens, or None."""
     try:
-        spec = TokenizerSpec(**json.loads(data.attributes["tokenizer"]))
+        spec = TokenizerSpec.from_plain(json.loads(data.attributes["tokenizer"]))
         tokenizer = build_tokenizer(spec)
     except (UserError, TypeError, KeyError, json.JSONDecodeError):  # gone, or somebody else's
         return None

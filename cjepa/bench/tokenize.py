@@ -34,11 +34,14 @@ from cjepa.tokenizers.baselines.patches import PatchTokenizer
 from cjepa.tokenizers.baselines.queries import QueryTokenizer
 from cjepa.tokenizers.baselines.savi import SAVi
 from cjepa.tokenizers.baselines.videosaur import VideoSAUR
+from cjepa.tokenizers.encode import clips_of, encode_clips, in_parallel, read_columns
 from cjepa.tokenizers.features import ConvFeatures
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.slots.starts import LearnedStart, SeededStart
 from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
-from cjepa.tokenizers.token_files import TokenizerSpec, encode_clips, in_parallel, tokenize
+from cjepa.tokenizers.specs import tokenizer_spec
+from cjepa.tokenizers.token_files import tokenize
+from cjepa.types import VideoBatch
 
 _WIDTH = 32
 _CLIPS_AT_A_TIME = 8
@@ -54,7 +57,6 @@ CONTENDERS: dict[str, Callable[[], Tokenizer]] = {
 }
 """Name -> how to build it at its default size for 64 px; speed does not depend on what the weights are."""
 FILE_TO_FILE = "slots-2-to-file"
-_SLOTS_2 = TokenizerSpec("zoo:pusht-slots")
 
 
 def tokenize_command(
@@ -102,21 +104,25 @@ def _encode(name: str, path: Path) -> float:
         out = path.with_name("tokens.h5")
         out.unlink(missing_ok=True)
         started = time.perf_counter()
-        tokenize(_SLOTS_2, EpisodeFile(path), out, NoProgress())
+        episodes = EpisodeFile(path)
+        tokenize(tokenizer_spec("zoo:pusht-slots", episodes), episodes, out, NoProgress())
         return time.perf_counter() - started
-    tokenizer, rows_BT = _prepared(name, path)
+    tokenizer, batches = _prepared(name, path)
     started = time.perf_counter()
-    deque(in_parallel(tokenizer, partial(encode_clips, tokenizer), rows_BT.split(_CLIPS_AT_A_TIME)), maxlen=0)
+    deque(in_parallel(tokenizer, partial(encode_clips, tokenizer), batches), maxlen=0)
     return time.perf_counter() - started
 
 
 @cache
-def _prepared(name: str, path: Path) -> tuple[Tokenizer, torch.Tensor]:
-    """A tokenizer and the rows that it reads, (episodes, env steps, ...), once a process."""
+def _prepared(name: str, path: Path) -> tuple[Tokenizer, list[VideoBatch]]:
+    """A tokenizer and batches of what it reads, once a process."""
     torch.manual_seed(0)
     tokenizer = CONTENDERS[name]().eval()
-    episodes = EpisodeFile(path).episodes([tokenizer.column])
-    return tokenizer, torch.from_numpy(np.stack([episode[tokenizer.column] for episode in episodes]))
+    columns = read_columns(tokenizer)
+    episodes = list(EpisodeFile(path).episodes(columns))
+    batches = [episodes[first : first + _CLIPS_AT_A_TIME] for first in range(0, len(episodes), _CLIPS_AT_A_TIME)]
+    stacked = [{name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in columns} for rows in batches]
+    return tokenizer, [clips_of(batch) for batch in stacked]
 
 
 def _make_episodes(path: Path, episodes: int, env_steps: int) -> EpisodeFile:

@@ -11,7 +11,8 @@ from cjepa.data.splits import excluded_episodes
 from cjepa.data.store.shards import open_episodes
 from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
 from cjepa.progress import ProgressBar
-from cjepa.tokenizers.token_files import tokenize, tokenizer_spec
+from cjepa.tokenizers.specs import tokenizer_spec
+from cjepa.tokenizers.token_files import tokenize
 
 
 def tokenize_command(
@@ -29,7 +30,8 @@ def tokenize_command(
     Args:
         run: folder of a tokenizer run, a checkpoint, or ``zoo:NAME``; ``oracle`` for the simulator's own account of the
             objects, ``oracle:D`` for a random projection of it to D values; ``dino:SOURCE`` for patches of a pretrained
-            DINOv2, a folder in the layout of ``transformers`` or a name on the hub.
+            DINOv2, a folder in the layout of ``transformers`` or a name on the hub; or the class path of a tokenizer of
+            your own, ``my.module.MyTokenizer`` or ``{class_path: my.module.MyTokenizer, init_args: {...}}``.
         episodes: episode file, or folder or glob of several.
         out: token file to make.
         patch_grid: 0 for the tokenizer's own tokens; g for a g x g grid of its encoder's features instead, which a

@@ -141,7 +141,7 @@ def measure(module: ScoredTokenizer, metrics: list[Metric], data: VideoClips, pr
                 if split == "test":
                     scores.add(clips)
                 if probed:
-                    samples.setdefault(split, []).append(_samples(clips, module.tokenizer.index_is_place))
+                    samples.setdefault(split, []).append(_samples(clips, module.tokenizer.info.index_is_place))
     module.train(was_training)
     joined = {split: ObjectSamples(*map(torch.cat, zip(*parts, strict=True))) for split, parts in samples.items()}
     return TokenQuality(scores.intervals(), joined)

@@ -11,8 +11,8 @@ from cjepa.envs.base import ObjectEnv
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.tokenizers.base import Tokenizer
-from cjepa.tokenizers.token_files import device_of, encode_clips
-from cjepa.types import Clip, Plan, Rollout
+from cjepa.tokenizers.encode import device_of, encode_clips
+from cjepa.types import Clip, Plan, Rollout, VideoBatch
 from cjepa.world_models.dynamics import Dynamics, repeat_rows, take_rows
 
 _ROLLOUT_CELLS = 16_000  # sequences x entities in one forward pass: activations then stay near the caches
@@ -124,9 +124,11 @@ class WorldModelAgent(Agent):
     def _encode(self, *situations: Situation) -> Clip:
         """Frames, one a situation; action rows are placeholders that rollouts do not read."""
         device = device_of(self.world_model)
-        column = "pixels_BYXC" if self.tokenizer.column == "pixels" else "objects_BOF"
-        seen = np.stack([getattr(situation, column) for situation in situations], axis=1)
-        tokens = encode_clips(self.tokenizer, torch.from_numpy(seen))
+        pixels, objects = (
+            torch.from_numpy(np.stack([getattr(situation, name) for situation in situations], axis=1))
+            for name in ("pixels_BYXC", "objects_BOF")
+        )
+        tokens = encode_clips(self.tokenizer, VideoBatch(pixels, objects_BTOF=objects))
         proprio = torch.from_numpy(np.stack([situation.proprio_BP for situation in situations], axis=1))
         actions = torch.zeros(*tokens.shape[:2], self.world_model.action_dim)
         return Clip(*(values.to(device) for values in (tokens, proprio, actions)))

@@ -24,8 +24,8 @@ from cjepa.progress import NoProgress, Progress
 from cjepa.reporting.records import describe, interval_row, result_row, write_run_record
 from cjepa.reporting.videos import overlay_masks, side_by_side, write_video
 from cjepa.tokenizers.base import check_environment
-from cjepa.tokenizers.token_files import device_of, encode_clips
-from cjepa.types import to_byte_pixels
+from cjepa.tokenizers.encode import device_of, encode_clips, read_columns
+from cjepa.types import VideoBatch, to_byte_pixels
 from cjepa.world_models.loading import load_world_model
 
 _LATENCY_CALLS = 3
@@ -214,9 +214,9 @@ def _write_videos(folder: Path, agent: WorldModelAgent, tokenizer, trials: Trial
 
 def _masks(tokenizer, frames_TYXC: np.ndarray) -> np.ndarray:
     nothing = np.zeros((len(frames_TYXC), 1, *frames_TYXC.shape[1:3]), np.float32)
-    if tokenizer.column != "pixels":
+    if "pixels" not in read_columns(tokenizer):
         return nothing
-    decoded = _decode(tokenizer, encode_clips(tokenizer, torch.from_numpy(frames_TYXC)[None]))
+    decoded = _decode(tokenizer, encode_clips(tokenizer, VideoBatch(torch.from_numpy(frames_TYXC)[None])))
     return nothing if decoded is None else decoded[1][0].numpy()
 
 

@@ -1,48 +1,107 @@
 """The contract of a tokenizer: clips in, object tokens with masks out."""
 
 from abc import ABC, abstractmethod
+from typing import Any, Literal, NamedTuple
 
-import torch
-from einops import einsum, rearrange
 from torch import Tensor, nn
 
+from cjepa.data.store.episodes import Episodes
 from cjepa.errors import UserError
 from cjepa.types import Tokens, to_float_pixels
+
+Memory = Any
+"""What a tokenizer carries from one frame to the next: its own named tuple of tensors ``(B, ...)``, or None."""
+
+
+class TokenizerInfo(NamedTuple):
+    """What others must know of a tokenizer."""
+
+    num_slots: int
+    """S."""
+    slot_dim: int
+    """D."""
+    image_size: int | None = None
+    """Side in pixels of the square frames that it is made for; None for any."""
+    column: Literal["pixels", "objects"] = "pixels"
+    """The data column that it reads: frames, or the simulator's account of the bodies."""
+    hint_dim: int = 0
+    """Values of a hint at each object of the first frame, which :meth:`Tokenizer.encode`, :meth:`Tokenizer.step` and
+    losses then take as a further argument; 0 for tokenizers without hints."""
+    index_is_place: bool = False
+    """Whether token s covers the same part of every frame, so that its number says where it is, as in a grid."""
+    revision: int = 1
+    """Increment when ``encode`` changes its output for the same weights: old token files then no longer match."""
+    env_id: str | None = None
+    """The environment whose frames it was trained on; None where it was not trained or the environment is unknown."""
+    options: str = ""
+    """The arguments it was built with, as JSON, where it comes from a checkpoint: other options make other tokens of
+    the same weights."""
 
 
 class Tokenizer(nn.Module, ABC):
     """Turns every frame of a clip into a fixed number of tokens; token s of a clip is the same object throughout.
 
-    Subclasses set ``num_slots`` (S) and ``slot_dim`` (D) in ``__init__``, before any weights are loaded.
+    Args:
+        info: see :class:`TokenizerInfo`; known before any weights are loaded.
     """
 
-    num_slots: int
-    slot_dim: int
-    image_size: int | None = None
-    """Side in pixels of the square frames that it is made for; None for any."""
-    revision = 1
-    """To be counted up when :meth:`encode` makes something else of the same weights: old token files are then not
-    taken for new ones."""
-    options = ""
-    """What it was built with, as JSON, where it comes from a checkpoint: other options make other tokens of the same
-    weights."""
-    env_id: str | None = None
-    """Whose frames it was trained on; None where it was not trained, or nobody knows."""
-    index_is_place = False
-    """Whether token s is of the same part of every frame, so that its number says where it is: a grid's does."""
-    column = "pixels"
-    """The data column that :meth:`encode` reads; ``objects`` for those that look at the simulator's state instead."""
-    hint_dim = 0
-    """Values of a hint at each object of the first frame, which :meth:`encode` (and losses) then take beside the
-    frames; 0 for those that take none."""
+    def __init__(self, info: TokenizerInfo):
+        super().__init__()
+        self.info = info
+
+    @property
+    def num_slots(self) -> int:
+        """S."""
+        return self.info.num_slots
+
+    @property
+    def slot_dim(self) -> int:
+        """D."""
+        return self.info.slot_dim
+
+    @property
+    def image_size(self) -> int | None:
+        """Side in pixels of the square frames that it is made for; None for any."""
+        return self.info.image_size
 
     @abstractmethod
     def encode(self, pixels_BT3YX: Tensor) -> Tokens:
         """Frames, float in [0, 1] -> tokens; deterministic in eval mode, and causal: frame t knows frames 0..t."""
 
+    def step(
+        self, pixels_BT3YX: Tensor, memory: Memory = None, hints_BSH: Tensor | None = None
+    ) -> tuple[Tokens, Memory]:
+        """Encode the next frames of clips, most often one, with what was remembered of the frames before.
+
+        Stepping through a clip, in parts of any length, gives the tokens that :meth:`encode` gives of the whole clip.
+        B environments are stepped at once, as the rows of one batch; ``memory`` belongs to those rows in that order.
+        A memory is never changed in place: it may be stepped from twice, for instance with the next frame and with a
+        goal image, whose slots then hold the same objects.
+
+        Override it in tokenizers whose frames depend on earlier ones; the default encodes each frame by itself.
+
+        Args:
+            pixels_BT3YX: the next frames, or rows of what else its column holds.
+            memory: from the step before; None where clips begin.
+            hints_BSH: at the objects of the first frame, for tokenizers that take hints; read only where clips begin.
+
+        Returns:
+            Tokens of these frames, and the memory for the next step.
+        """
+        return self.encode(pixels_BT3YX), None
+
     @abstractmethod
     def decode(self, slots_BTSD: Tensor) -> tuple[Tensor, Tensor] | None:
         """Tokens -> (frames ``(B, T, 3, Y, X)``, masks ``(B, T, S, Y, X)``), or None where there is no decoder."""
+
+    @classmethod
+    def init_args_from(cls, episodes: Episodes) -> dict[str, Any]:
+        """Constructor arguments that the episodes decide, as plain values; none by default.
+
+        Raises:
+            UserError: these episodes lack what this tokenizer needs.
+        """
+        return {}
 
 
 class TrainableTokenizer(Tokenizer):
@@ -57,19 +116,20 @@ class TrainableTokenizer(Tokenizer):
 
 
 def check_environment(tokenizer: Tokenizer, env_id: str | None, where: str) -> None:
-    """Whether a tokenizer may look at these frames; those of nobody knows which environment are let through.
+    """Whether a tokenizer may look at these frames; frames of unknown origin are accepted.
 
     Args:
         tokenizer: to use.
-        env_id: of the environment that the frames are of.
+        env_id: of the environment that the frames show.
         where: they come from.
 
     Raises:
         UserError: it was trained on another environment.
     """
-    if None not in (tokenizer.env_id, env_id) and tokenizer.env_id != env_id:
+    trained_on = tokenizer.info.env_id
+    if None not in (trained_on, env_id) and trained_on != env_id:
         raise UserError(
-            f"{where}: frames of {env_id}, but this {type(tokenizer).__name__} was trained on {tokenizer.env_id}; give "
+            f"{where}: frames of {env_id}, but this {type(tokenizer).__name__} was trained on {trained_on}; give "
             "a tokenizer that was trained on such episodes"
         )
 
@@ -81,30 +141,11 @@ def float_frames(tokenizer: Tokenizer, pixels_YXC: Tensor) -> Tensor:
         UserError: it is made for frames of another size.
     """
     height, width = pixels_YXC.shape[-3:-1]
-    if tokenizer.image_size not in (None, height) or tokenizer.image_size not in (None, width):
+    side = tokenizer.image_size
+    if side not in (None, height) or side not in (None, width):
         raise UserError(
-            f"frames of {width} x {height} pixels, but this {type(tokenizer).__name__} is made for "
-            f"{tokenizer.image_size} x {tokenizer.image_size}; collect with --env_kwargs.image_size "
-            f"{tokenizer.image_size} (or convert so), or train a tokenizer with an image_size of {height}"
+            f"frames of {width} x {height} pixels, but this {type(tokenizer).__name__} is made for {side} x {side}; "
+            f"collect with --env_kwargs.image_size {side} (or convert so), or train a tokenizer with an image_size of "
+            f"{height}"
         )
     return to_float_pixels(pixels_YXC)
-
-
-def centroids(masks_BSYX: Tensor) -> Tensor:
-    """Centres (x, y) of masks in image coordinates [-1, 1]: float (..., S, 2); the middle for an empty mask."""
-    height, width = masks_BSYX.shape[-2:]
-    weights = rearrange(masks_BSYX, "... y x -> ... (y x)")
-    weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-6)
-    return einsum(weights, cell_centres(height, width).to(weights), "... l, l c -> ... c")
-
-
-def cell_centres(height: int, width: int | None = None) -> Tensor:
-    """(x, y) of the cells of a grid in [-1, 1], row by row: float (height * width, 2); square unless width is given."""
-    y, x = (cell_middles(side) for side in (height, width or height))
-    y, x = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([x, y], dim=-1).flatten(0, 1)
-
-
-def cell_middles(count: int, device: torch.device | None = None) -> Tensor:
-    """Middles of ``count`` equal cells that fill [-1, 1]: float (count,)."""
-    return (torch.arange(count, device=device) + 0.5) / count * 2 - 1

@@ -3,10 +3,15 @@
 File letter: A values of a body, of which an angle makes two.
 """
 
+import json
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from cjepa.tokenizers.base import Tokenizer
+from cjepa.data.store.episodes import Episodes
+from cjepa.errors import UserError
+from cjepa.tokenizers.base import Tokenizer, TokenizerInfo
 from cjepa.types import Tokens
 
 _PROJECTION_SEED = 0
@@ -23,15 +28,11 @@ class OracleTokenizer(Tokenizer):
         dim: D of a fixed random projection, or 0 for the attributes themselves.
     """
 
-    column = "objects"
-
     def __init__(self, num_bodies: int, attributes: tuple[str, ...], dim: int = 0):
-        super().__init__()
-        self.num_slots = num_bodies
         is_angle = torch.tensor([name == "angle" for name in attributes])
-        self.register_buffer("is_angle_F", is_angle, persistent=False)
         width = len(attributes) + int(is_angle.sum())
-        self.slot_dim = dim or width
+        super().__init__(TokenizerInfo(num_bodies, dim or width, column="objects"))
+        self.register_buffer("is_angle_F", is_angle, persistent=False)
         generator = torch.Generator().manual_seed(_PROJECTION_SEED)
         projection = torch.randn(width, dim, generator=generator) / width**0.5 if dim else torch.eye(width)
         self.register_buffer("projection_AD", projection)
@@ -43,6 +44,17 @@ class OracleTokenizer(Tokenizer):
         tokens = (values[..., None] * self.projection_AD).sum(dim=-2)  # not a product that autocast would round
         empty = [tokens.new_zeros(*tokens.shape[:3], *size) for size in ((0, 0), (2,), (1,))]
         return Tokens(tokens, *empty)
+
+    @classmethod
+    def init_args_from(cls, episodes: Episodes) -> dict[str, Any]:
+        """How many bodies there are, and the names of their attributes."""
+        if "objects" not in episodes.columns or "attribute_names" not in episodes.attributes:
+            raise UserError(
+                f"{episodes.path}: no column 'objects' with its 'attribute_names', which an oracle reads; collect the "
+                "episodes again"
+            )
+        names = json.loads(episodes.attributes["attribute_names"])
+        return {"num_bodies": episodes.columns["objects"][0][1], "attributes": names}
 
     def decode(self, slots_BTSD: Tensor) -> None:
         """Nothing to look at."""

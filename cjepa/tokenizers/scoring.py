@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from cjepa.errors import UserError
 from cjepa.tokenizers.base import Tokenizer, check_environment, float_frames
-from cjepa.tokenizers.baselines.initialisers import hints_from_labels
+from cjepa.tokenizers.encode import tokenizer_inputs
 from cjepa.types import Tokens, VideoBatch
 
 
@@ -59,10 +58,10 @@ class ScoredTokenizer(L.LightningModule):
     def encode_and_decode(self, batch: VideoBatch) -> Encoded:
         """Tokens, and frames and masks from the tokens where the tokenizer has a decoder.
 
-        A tokenizer that sees no pixels has the label images for masks: it takes the simulator's word for all.
+        A tokenizer without masks of its own, since it sees no pixels, is given the label images as masks.
         """
         tokens = self.tokenizer.encode(*self.inputs(batch))
-        if self.tokenizer.column == "objects":
+        if not tokens.masks_BTSYX.numel():
             tokens = tokens._replace(masks_BTSYX=_label_masks(batch, self.tokenizer.num_slots))
         decoded = self.tokenizer.decode(tokens.slots_BTSD)
         frames, masks = (None, tokens.masks_BTSYX) if decoded is None else decoded
@@ -81,23 +80,8 @@ class ScoredTokenizer(L.LightningModule):
         return encoded
 
     def inputs(self, batch: VideoBatch) -> tuple[Tensor, ...]:
-        """What the tokenizer's methods take: frames or objects, and hints at the first frame's objects if it wants any.
-
-        Raises:
-            UserError: it wants hints, and the clips have no label images.
-        """
-        if self.tokenizer.column == "objects":
-            return (batch.objects_BTOF,)
-        pixels_BT3YX = float_frames(self.tokenizer, batch.pixels_BTYXC)
-        if not self.tokenizer.hint_dim:
-            return (pixels_BT3YX,)
-        if batch.labels_BTYX is None:
-            raise UserError(
-                f"{type(self.tokenizer).__name__} takes hints from label images, and these clips have none; set "
-                "data.init_args.labels to true, and collect episodes with masks"
-            )
-        first_BYX = batch.labels_BTYX[:, 0]
-        return pixels_BT3YX, hints_from_labels(first_BYX, self.tokenizer.num_slots, self.tokenizer.hint_dim)
+        """What the tokenizer's methods take of the clips, see :func:`tokenizer_inputs`."""
+        return tokenizer_inputs(self.tokenizer, batch)
 
     def check_environment(self) -> None:
         """Whether the tokenizer may look at the trainer's data.

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torchmetrics import Metric
 
-from cjepa.checkpoints import load_module, read_checkpoint
+from cjepa.checkpoints import find_checkpoint, load_module, read_checkpoint
 from cjepa.errors import UserError
 from cjepa.moved import original
 from cjepa.optim import adamw_with_warmup_cosine
@@ -91,26 +91,32 @@ class TokenizerTraining(ScoredTokenizer):
         """Show the tokenizer training frames, unless a checkpoint brings what it made of them."""
         self.check_environment()
         data = self.trainer.datamodule
-        self.tokenizer.env_id = data.file.attributes.get("env_id")
+        self._know(env_id=data.file.attributes.get("env_id"))
         if self.trainer.ckpt_path is None:
             frames = data.sample_frames(_PREPARING_FRAMES)
             self.tokenizer.prepare(float_frames(self.tokenizer, frames).to(self.device))
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["env_id"] = self.tokenizer.env_id
+        checkpoint["env_id"] = self.tokenizer.info.env_id
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self.tokenizer.env_id = checkpoint.get("env_id")
         options = original(checkpoint["hyper_parameters"]["tokenizer"])  # a moved class makes the same tokens
-        self.tokenizer.options = json.dumps(options, sort_keys=True, default=str)
+        self._know(env_id=checkpoint.get("env_id"), options=json.dumps(options, sort_keys=True, default=str))
+
+    def _know(self, **facts: str | None) -> None:
+        self.tokenizer.info = self.tokenizer.info._replace(**facts)
 
 
-def load_tokenizer(checkpoint: Path) -> TrainableTokenizer:
+def load_tokenizer(checkpoint: str | Path) -> TrainableTokenizer:
     """The frozen tokenizer of a training checkpoint, in eval mode.
+
+    Args:
+        checkpoint: a run folder, an exported folder, a file, or ``zoo:NAME``.
 
     Raises:
         UserError: the file is missing, unreadable or another model's.
     """
+    checkpoint = find_checkpoint(str(checkpoint))
     content = read_checkpoint(checkpoint)
     if not any(name.startswith("tokenizer.") for name in content["state_dict"]):
         raise UserError(f"{checkpoint}: not a tokenizer; give a run of `cjepa fit -c experiments/pusht/tokenizer.yaml`")

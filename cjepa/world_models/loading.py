@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from cjepa.checkpoints import load_module, read_checkpoint
 from cjepa.errors import UserError
 from cjepa.tokenizers.base import Tokenizer
-from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer, fingerprint
+from cjepa.tokenizers.encode import fingerprint
+from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer
 from cjepa.world_models.dynamics import Dynamics
 from cjepa.world_models.training import DynamicsTraining
 
@@ -42,16 +43,17 @@ def _tokenizer_of(content: dict, checkpoint: Path) -> Tokenizer:
             f"{checkpoint} was trained on converted tokens ({foreign}) without the tokenizer that made them, so "
             "the simulator's frames cannot be tokenized; plan with a model of tokens from `cjepa tokenize`"
         )
-    tokenizer = build_tokenizer(TokenizerSpec(**content["tokenizer"]))
+    spec = TokenizerSpec.from_plain(content["tokenizer"])
+    tokenizer = build_tokenizer(spec)
     trained_on = content.get("tokenizer_fingerprint") or content["tokens_fingerprint"]
     if (found := fingerprint(tokenizer)) != trained_on:
         raise UserError(
             f"{checkpoint} was trained on tokens of tokenizer {trained_on}, but "
-            f"{content['tokenizer']['source']} is {found}; tokenize again and train again, or restore that file"
+            f"{spec} is {found}; tokenize again and train again, or restore that file"
         )
-    if tokenizer.hint_dim:
+    if tokenizer.info.hint_dim:
         raise UserError(
-            f"{checkpoint}: its tokenizer {content['tokenizer']['source']} takes hints from label images, and there "
+            f"{checkpoint}: its tokenizer {spec} takes hints from label images, and there "
             "are none when planning; plan with a model of tokens that need no hints"
         )
     return tokenizer

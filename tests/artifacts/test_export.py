@@ -8,7 +8,8 @@ import torch
 
 import cjepa.checkpoints as checkpoints
 from cjepa.cli import main
-from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer, fingerprint
+from cjepa.tokenizers.encode import fingerprint
+from cjepa.tokenizers.training import load_tokenizer
 
 
 @pytest.fixture
@@ -19,8 +20,8 @@ def exported(slots_run, tmp_path):
 
 
 def test_an_exported_tokenizer_is_the_same_tokenizer(exported, slots_run):
-    first = build_tokenizer(TokenizerSpec(str(slots_run / "checkpoints" / "last.ckpt")))
-    again = build_tokenizer(TokenizerSpec(str(exported)))
+    first = load_tokenizer(slots_run / "checkpoints" / "last.ckpt")
+    again = load_tokenizer(exported)
     assert fingerprint(first) == fingerprint(again)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
 

@@ -74,7 +74,7 @@ def test_large_frames_take_little_memory(tmp_path):
 def test_tokens_name_their_tokenizer_and_their_episodes(slot_tokens, episodes):
     facts, columns = inspect_path(slot_tokens)
     assert facts["format"] == "cjepa-tokens" and facts["episodes_fingerprint"] == episodes.fingerprint
-    assert facts["tokenizer"]["source"].endswith("last.ckpt")
+    assert facts["tokenizer"]["init_args"]["checkpoint"].endswith("last.ckpt")
     assert "tokens" in [column["column"] for column in columns]
 
 

@@ -8,7 +8,7 @@ from cjepa.data.store.episode_file import EpisodeWriter
 from cjepa.data.video_clips import VideoClips
 from cjepa.evaluation import hiding
 from cjepa.evaluation.hiding import Hiding, choose, is_kept, measure_hiding, num_hiding_frames, paint_out
-from cjepa.tokenizers.base import TrainableTokenizer
+from cjepa.tokenizers.base import TokenizerInfo, TrainableTokenizer
 from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import Tokens, VideoBatch
 from tests.conftest import RecordedProgress, ignore_progress
@@ -106,10 +106,8 @@ def test_kept_by_hand():
 class Forgetful(TrainableTokenizer):
     """Slots are red and green; what was out of view for longer than ``memory`` frames comes back into the third."""
 
-    num_slots, slot_dim = 3, 1
-
     def __init__(self, memory: int):
-        super().__init__()
+        super().__init__(TokenizerInfo(num_slots=3, slot_dim=1))
         self.memory = torch.nn.Parameter(torch.tensor(float(memory)))
 
     def encode(self, pixels_BT3YX):

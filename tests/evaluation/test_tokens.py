@@ -10,7 +10,8 @@ from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import EffectiveRank, ForegroundARI, every_metric
 from cjepa.evaluation.probes import read_bodies, run_probes
 from cjepa.evaluation.tokens import EpisodeScores, encode_dataset, measure, num_frames, spread
-from cjepa.tokenizers.base import TrainableTokenizer, centroids
+from cjepa.tokenizers.base import TokenizerInfo, TrainableTokenizer
+from cjepa.tokenizers.grid import centroids
 from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import Tokens
 from tests.conftest import RecordedProgress, ignore_progress
@@ -21,10 +22,8 @@ AGENT, BLOCK, TABLE = (65, 105, 225), (119, 136, 153), (255, 255, 255)  # as Pus
 class ColourTokenizer(TrainableTokenizer):
     """Knows the colours of agent and block: each token is a centre; it draws nothing."""
 
-    num_slots, slot_dim = 2, 2
-
     def __init__(self):
-        super().__init__()
+        super().__init__(TokenizerInfo(num_slots=2, slot_dim=2))
         self.colours_33 = torch.nn.Parameter(torch.tensor([AGENT, BLOCK, TABLE]) / 255)
 
     def encode(self, pixels_BT3YX):

@@ -8,9 +8,10 @@ import torch
 
 from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
-from cjepa.tokenizers.base import Tokenizer, TrainableTokenizer, cell_centres, centroids, float_frames
+from cjepa.tokenizers.base import Tokenizer, TrainableTokenizer, float_frames
 from cjepa.tokenizers.baselines.initialisers import ConditionedSlots, GaussianSlots, Initialiser, LearnedSlots
 from cjepa.tokenizers.features import ConvFeatures
+from cjepa.tokenizers.grid import cell_centres, centroids
 from cjepa.tokenizers.slots.starts import LearnedStart, SeededStart, Start
 from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
 from cjepa.types import Tokens, to_float_pixels
@@ -72,7 +73,7 @@ def tokenizer(case, rows) -> Tokenizer:
 
 @pytest.fixture
 def clips(tokenizer, rows) -> torch.Tensor:
-    return rows[tokenizer.column]
+    return rows[tokenizer.info.column]
 
 
 def finite(tokens: Tokens) -> bool:
@@ -83,7 +84,7 @@ def finite(tokens: Tokens) -> bool:
 @torch.no_grad()
 def test_contract_shapes_and_ranges(tokenizer, clips):
     slots, masks, positions, scales = tokens = tokenizer.encode(clips)
-    size = (SIDE, SIDE) if tokenizer.column == "pixels" else (0, 0)
+    size = (SIDE, SIDE) if tokenizer.info.column == "pixels" else (0, 0)
     assert slots.shape == (CLIPS, BLOCKS, tokenizer.num_slots, tokenizer.slot_dim)
     assert masks.shape == (CLIPS, BLOCKS, tokenizer.num_slots, *size)
     assert positions.shape == (CLIPS, BLOCKS, tokenizer.num_slots, 2)
@@ -115,8 +116,24 @@ def test_contract_a_frame_knows_nothing_of_the_frames_after_it(tokenizer, clips)
 
 
 @with_starts(Tokenizer)
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_contract_stepping_through_a_clip_is_encoding_it(tokenizer, clips, dtype):
+    close = {"atol": 1e-4, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 0.05, "rtol": 0.05}
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        whole = tokenizer.encode(clips)
+        for lengths in ((1, 1, 1, 1), (1, 2, 1)):
+            memory, parts = None, []
+            for part in clips.split(lengths, dim=1):
+                tokens, memory = tokenizer.step(part, memory)
+                parts.append(tokens)
+            for found, expected in zip(zip(*parts, strict=True), whole, strict=True):
+                torch.testing.assert_close(torch.cat(found, dim=1).float(), expected.float(), **close)
+
+
+@with_starts(Tokenizer)
 def test_contract_frames_of_another_size_are_refused(tokenizer):
-    if tokenizer.column != "pixels":
+    if tokenizer.info.column != "pixels":
         return
     assert tokenizer.image_size == SIDE
     assert float_frames(tokenizer, torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8)).shape == (1, 3, SIDE, SIDE)
@@ -158,7 +175,7 @@ def test_contract_losses_are_scalars_with_the_same_names_every_time(tokenizer, c
 
 @with_starts(TrainableTokenizer)
 def test_contract_every_parameter_learns(tokenizer, clips):
-    hints = [torch.rand(CLIPS, SLOTS, tokenizer.hint_dim)] if tokenizer.hint_dim else []
+    hints = [torch.rand(CLIPS, SLOTS, tokenizer.info.hint_dim)] if tokenizer.info.hint_dim else []
     for hint in hints:
         hint[:, 0] = torch.nan  # one that is missing
     sum(tokenizer.train().loss_terms(clips[:, :3], *hints).values()).backward()

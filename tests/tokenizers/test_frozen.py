@@ -4,15 +4,19 @@ import contextlib
 import io
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from cjepa.cli import main
+from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.video_clips import VideoClips
 from cjepa.evaluation import probes
 from cjepa.evaluation.tokens import measure
+from cjepa.tokenizers.encode import fingerprint
+from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.scoring import ScoredTokenizer
-from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer
+from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer, tokenizer_spec
 from tests.conftest import configs, ignore_progress
 
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.callbacks", "[]"]
@@ -60,6 +64,51 @@ def test_patches_of_a_dinov2(episodes_path, tiny_dinov2, tmp_path):
     assert -5 < rows["linear_r2@agent_x"]["value"] <= 1
 
 
+OUTSIDE = '''
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
+
+from cjepa.tokenizers.base import Tokenizer, TokenizerInfo
+from cjepa.types import Tokens
+
+
+class Stripes(Tokenizer):
+    """Mean colours of vertical stripes."""
+
+    def __init__(self, stripes: int = 4):
+        super().__init__(TokenizerInfo(stripes, 3))
+        self.register_buffer("zero", torch.zeros(1))
+
+    def encode(self, pixels_BT3YX):
+        batch, blocks = pixels_BT3YX.shape[:2]
+        colours = adaptive_avg_pool2d(pixels_BT3YX.flatten(0, 1), (1, self.num_slots))
+        slots = colours[:, :, 0].transpose(1, 2).reshape(batch, blocks, self.num_slots, 3)
+        owner = torch.eye(self.num_slots).repeat_interleave(64 // self.num_slots, dim=1)
+        masks = owner[None, None, :, None].expand(batch, blocks, -1, 64, -1)
+        return Tokens(slots, masks, slots[..., :2] * 0, slots[..., :1] * 0 + 0.1)
+
+    def decode(self, slots_BTSD):
+        return None
+'''
+
+
+def test_a_class_of_another_package(episodes, episodes_path, tmp_path, monkeypatch):
+    """From `cjepa tokenize` and back from what the token file says; and measured by `cjepa test`."""
+    (tmp_path / "outside_tokenizers.py").write_text(OUTSIDE)
+    monkeypatch.syspath_prepend(tmp_path)
+    out = tmp_path / "tokens.h5"
+    assert main(["tokenize", "outside_tokenizers.Stripes", str(episodes_path), "--out", str(out), "--device=cpu"]) == 0
+    file = EpisodeFile(out)
+    found = file.episode(3)["tokens"][5]
+    expected = episodes.episode(3)["pixels"][5].reshape(64, 4, 16, 3).mean(axis=(0, 2)) / 255
+    np.testing.assert_allclose(found, expected, atol=0.01)
+    again = build_tokenizer(TokenizerSpec.from_plain(json.loads(file.attributes["tokenizer"])))
+    assert fingerprint(again) == file.attributes["tokenizer_fingerprint"]
+    named = "{class_path: outside_tokenizers.Stripes, init_args: {stripes: 8}}"
+    rows = measured(episodes_path, tmp_path / "stripes", *source(named))
+    assert {(row["tokens"], row["token_dim"]) for row in rows.values()} == {(8, 3)}
+
+
 def test_probes_know_which_cell_a_patch_is_of(episodes_path, slots_run):
     """And nobody else is told where a token is: that has to be in it."""
     data = VideoClips(str(episodes_path), frame_stride=2, val_blocks=4, val_clips=2, batch_size=4)
@@ -67,7 +116,7 @@ def test_probes_know_which_cell_a_patch_is_of(episodes_path, slots_run):
     widths = {}
     for grid in (0, 4):
         module = ScoredTokenizer([])
-        module.tokenizer = build_tokenizer(TokenizerSpec(str(slots_run / "checkpoints" / "last.ckpt"), grid))
+        module.tokenizer = build_tokenizer(tokenizer_spec(str(slots_run), data.file, grid))
         samples = measure(module, [], data, ignore_progress).samples["test"]
         widths[grid] = samples.tokens_ND.shape[1] - module.tokenizer.slot_dim
     places = {(x, y) for x in (-0.75, -0.25, 0.25, 0.75) for y in (-0.75, -0.25, 0.25, 0.75)}
@@ -78,7 +127,7 @@ def test_an_oracle_sees_nothing_of_the_pixels(episodes_path):
     data = VideoClips(str(episodes_path), frame_stride=2, val_blocks=4, val_clips=2)
     data.setup("test")
     module = ScoredTokenizer([])
-    module.tokenizer = build_tokenizer(TokenizerSpec("oracle", 0, 2, ("present", "x", "y", "angle", "vx", "vy")))
+    module.tokenizer = OracleTokenizer(2, ("present", "x", "y", "angle", "vx", "vy")).eval()
     batch = next(iter(data.test_dataloader()))
     batch = batch._replace(objects_BTOF=batch.objects_BTOF[..., :6])
     black = batch._replace(pixels_BTYXC=torch.zeros_like(batch.pixels_BTYXC))

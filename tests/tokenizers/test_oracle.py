@@ -8,8 +8,10 @@ import torch
 
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.errors import UserError
+from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.oracle import OracleTokenizer
-from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer, fingerprint, tokenize, tokenizer_spec
+from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer, tokenizer_spec
+from cjepa.tokenizers.token_files import tokenize
 from tests.conftest import ignore_progress
 
 ATTRIBUTES = ("x", "angle", "vx")
@@ -67,7 +69,7 @@ def test_token_files(tmp_path, episodes):
 
 def test_the_same_oracle_comes_back_from_a_file(tmp_path, episodes):
     file = tokenize(tokenizer_spec("oracle:12", episodes), episodes, tmp_path / "tokens.h5", ignore_progress)
-    tokenizer = build_tokenizer(TokenizerSpec(**json.loads(file.attributes["tokenizer"])))
+    tokenizer = build_tokenizer(TokenizerSpec.from_plain(json.loads(file.attributes["tokenizer"])))
     assert fingerprint(tokenizer) == file.attributes["tokenizer_fingerprint"]
 
 

@@ -6,9 +6,9 @@ import torch
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
 from cjepa.evaluation.metrics import ForegroundARI
+from cjepa.tokenizers.encode import encode_clips, fingerprint
 from cjepa.tokenizers.slots.starts import LearnedStart
 from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
-from cjepa.tokenizers.token_files import encode_clips, fingerprint
 from cjepa.tokenizers.training import TokenizerTraining, load_tokenizer
 from cjepa.types import VideoBatch, to_float_pixels
 
@@ -46,8 +46,8 @@ def test_the_trained_module_and_the_loaded_tokenizer_give_the_same_tokens(slots_
     with torch.no_grad():
         pixels = to_float_pixels(batch.pixels_BTYXC)
         assert torch.equal(tokenizer.encode(pixels).slots_BTSD, module.tokenizer.encode(pixels).slots_BTSD)
-    tokens = encode_clips(tokenizer, batch.pixels_BTYXC)
-    assert torch.equal(tokens, encode_clips(module.tokenizer, batch.pixels_BTYXC))
+    tokens = encode_clips(tokenizer, batch)
+    assert torch.equal(tokens, encode_clips(module.tokenizer, batch))
     assert fingerprint(tokenizer) == fingerprint(module.tokenizer) != fingerprint(a_tokenizer())
 
 

@@ -37,7 +37,7 @@ def test_nothing_can_give_hints_when_planning(world_model_run, monkeypatch):
 
     def hinted(spec):
         tokenizer = build(spec)
-        tokenizer.hint_dim = 2
+        tokenizer.info = tokenizer.info._replace(hint_dim=2)
         return tokenizer
 
     monkeypatch.setattr(loading, "build_tokenizer", hinted)

@@ -7,7 +7,7 @@ import torch
 from einops import einsum, rearrange, repeat
 from torch import Tensor, nn
 
-from cjepa.tokenizers.base import cell_centres
+from cjepa.tokenizers.grid import cell_centres
 
 _FIRST_SIDE = 8  # of the grid that a slot is broadcast to
 

@@ -4,7 +4,7 @@ from einops import rearrange
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
-from cjepa.tokenizers.base import TrainableTokenizer
+from cjepa.tokenizers.base import TokenizerInfo, TrainableTokenizer
 from cjepa.types import Tokens
 
 _LAST_SIDE = 4  # of the grid that becomes the token
@@ -28,11 +28,10 @@ class GlobalTokenizer(TrainableTokenizer):
     """
 
     def __init__(self, dim: int = 192, channels: int = 32, image_size: int = 64):
-        super().__init__()
+        super().__init__(TokenizerInfo(1, dim, image_size))
         halvings = (image_size // _LAST_SIDE).bit_length() - 1
         if halvings < 1 or image_size != _LAST_SIDE * 2**halvings:
             raise ValueError(f"image_size: expected {_LAST_SIDE} times a power of two, not {image_size}")
-        self.num_slots, self.slot_dim = 1, dim
         widths = [channels * 2**level for level in range(halvings)]
         flat = widths[-1] * _LAST_SIDE**2
         down = [nn.Conv2d(3, channels, 4, stride=2, padding=1)]
@@ -44,7 +43,6 @@ class GlobalTokenizer(TrainableTokenizer):
             Rearrange("n c y x -> n (c y x)"),
             Rearrange("n (c y x) -> n c y x", y=_LAST_SIDE, x=_LAST_SIDE),
         )
-        self.image_size = image_size
         self.encoder = nn.Sequential(*down, nn.GELU(), to_flat, nn.Linear(flat, dim))
         self.decoder = nn.Sequential(nn.Linear(dim, flat), nn.GELU(), to_grid, *up)
 

@@ -9,10 +9,9 @@ import torch
 from einops import repeat
 from torch import Tensor, nn
 
-from cjepa.tokenizers.base import cell_centres
+from cjepa.tokenizers.hints import BOX, CENTRE
 
 _EVAL_SEED = 0
-_CENTRE, _BOX = 2, 4
 
 
 class Initialiser(nn.Module, ABC):
@@ -90,10 +89,10 @@ class ConditionedSlots(Initialiser):
         ValueError: ``hint_dim`` is neither.
     """
 
-    def __init__(self, num_slots: int, slot_dim: int, hint_dim: int = _CENTRE):
+    def __init__(self, num_slots: int, slot_dim: int, hint_dim: int = CENTRE):
         super().__init__(num_slots, slot_dim)
-        if hint_dim not in (_CENTRE, _BOX):
-            raise ValueError(f"hint_dim: expected {_CENTRE} for centres or {_BOX} for boxes, not {hint_dim}")
+        if hint_dim not in (CENTRE, BOX):
+            raise ValueError(f"hint_dim: expected {CENTRE} for centres or {BOX} for boxes, not {hint_dim}")
         self.hint_dim = hint_dim
         self.unhinted_SD = nn.Parameter(torch.randn(num_slots, slot_dim) * slot_dim**-0.5)
         self.mlp = nn.Sequential(nn.Linear(hint_dim, 2 * slot_dim), nn.ReLU(), nn.Linear(2 * slot_dim, slot_dim))
@@ -106,26 +105,3 @@ class ConditionedSlots(Initialiser):
         missing_BS1 = hints_BSH.isnan().any(dim=-1, keepdim=True)
         hinted_BSD = self.mlp(hints_BSH.nan_to_num())
         return torch.where(missing_BS1, unhinted_BSD, hinted_BSD.to(unhinted_BSD))
-
-
-def hints_from_labels(labels_BYX: Tensor, num_slots: int, hint_dim: int) -> Tensor:
-    """Hints at the objects of label images: object k for slot k, NaN where it is out of view and for slot 0.
-
-    Args:
-        labels_BYX: integers, 0 = background; labels from ``num_slots`` on are left out.
-        num_slots: S.
-        hint_dim: 2 for centres of mass, 4 for boxes, see :class:`ConditionedSlots`.
-
-    Returns:
-        float (B, S, hint_dim), in [-1, 1].
-    """
-    height, width = labels_BYX.shape[1:]
-    slot_S1 = torch.arange(num_slots, device=labels_BYX.device)[:, None]
-    is_mine_BSL1 = ((labels_BYX.flatten(1)[:, None] == slot_S1) & (slot_S1 > 0))[..., None]
-    place_L2 = cell_centres(height, width).to(labels_BYX.device)
-    if hint_dim == _CENTRE:
-        return (place_L2 * is_mine_BSL1).sum(dim=2) / is_mine_BSL1.sum(dim=2)  # 0 / 0 is NaN
-    half = torch.tensor([1 / width, 1 / height], device=labels_BYX.device)  # of a pixel
-    low = torch.where(is_mine_BSL1, place_L2 - half, torch.inf).amin(dim=2)
-    high = torch.where(is_mine_BSL1, place_L2 + half, -torch.inf).amax(dim=2)
-    return torch.cat([low, high], dim=-1).where(is_mine_BSL1.any(dim=2), torch.nan)

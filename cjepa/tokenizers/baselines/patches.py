@@ -5,8 +5,9 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from cjepa.tokenizers.base import Tokenizer, cell_centres
+from cjepa.tokenizers.base import Tokenizer, TokenizerInfo
 from cjepa.tokenizers.features import FeatureEncoder
+from cjepa.tokenizers.grid import cell_centres
 from cjepa.types import Tokens
 
 
@@ -25,21 +26,17 @@ class PatchTokenizer(Tokenizer):
         ValueError: the tokenizer has no feature grid, or g does not divide it.
     """
 
-    index_is_place = True
-
     def __init__(self, trained: Tokenizer | FeatureEncoder, grid: int):
-        super().__init__()
         if not hasattr(trained, "features"):
             raise ValueError(f"{type(trained).__name__} has no grid of features")
         channels, side = trained.feature_shape
         if side % grid:
             raise ValueError(f"a grid of {grid} does not divide the encoder's {side} x {side} cells")
+        width = channels if grid == side else 3 * channels
+        env_id = trained.info.env_id if isinstance(trained, Tokenizer) else None
+        super().__init__(TokenizerInfo(grid * grid, width, trained.image_size, index_is_place=True, env_id=env_id))
         self.trained = trained
-        self.image_size = trained.image_size
-        self.env_id = getattr(trained, "env_id", None)
         self.grid = grid
-        self.num_slots = grid * grid
-        self.slot_dim = channels if grid == side else 3 * channels
         self.register_buffer("centres_S2", cell_centres(grid), persistent=False)
         self.register_buffer("inside_L2", cell_centres(side // grid), persistent=False)
 

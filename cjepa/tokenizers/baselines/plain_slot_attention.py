@@ -3,6 +3,8 @@
 File letters: L cells of a feature grid, K width of features.
 """
 
+from typing import NamedTuple
+
 import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
@@ -56,6 +58,17 @@ def weighted_mean(attention_BSL: Tensor, value_BLD: Tensor) -> Tensor:
     return einsum(weights_BSL.to(value_BLD.dtype), value_BLD, "b s l, b l d -> b s d")
 
 
+class Followed(NamedTuple):
+    """Slots of a stretch of frames, and where the next frame's begin."""
+
+    slots_BTSD: Tensor
+    """Corrected by each frame."""
+    attention_BTSL: Tensor
+    """That led to them; sums to 1 over S."""
+    predicted_BSD: Tensor
+    """For the frame after these."""
+
+
 class RecurrentSlots(nn.Module):
     """Slots that follow a video: what one frame's slots predict is where the next frame's begin.
 
@@ -80,14 +93,23 @@ class RecurrentSlots(nn.Module):
         self.iterations = iterations
         self.later_iterations = later_iterations
 
-    def forward(self, features_BTLK: Tensor, hints_BSH: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """-> the corrected slots ``(B, T, S, D)`` and their attention ``(B, T, S, L)``."""
-        predicted_BSD = self.initialiser(len(features_BTLK), hints_BSH)
+    def forward(
+        self, features_BTLK: Tensor, predicted_BSD: Tensor | None = None, hints_BSH: Tensor | None = None
+    ) -> Followed:
+        """Follow the slots through frames.
+
+        Args:
+            features_BTLK: of the frames.
+            predicted_BSD: where the slots of the first of these frames begin; None at the beginning of a clip.
+            hints_BSH: for the initialiser, at the beginning of a clip.
+        """
+        iterations = self.later_iterations
+        if predicted_BSD is None:
+            predicted_BSD, iterations = self.initialiser(len(features_BTLK), hints_BSH), self.iterations
         slots, attention = [], []
-        for t in range(features_BTLK.shape[1]):
-            iterations = self.later_iterations if t else self.iterations
-            corrected_BSD, attention_BSL = self.corrector(features_BTLK[:, t], predicted_BSD, iterations)
-            predicted_BSD = self.predictor(corrected_BSD)
+        for features_BLK in features_BTLK.unbind(dim=1):
+            corrected_BSD, attention_BSL = self.corrector(features_BLK, predicted_BSD, iterations)
+            predicted_BSD, iterations = self.predictor(corrected_BSD), self.later_iterations
             slots.append(corrected_BSD.float())
             attention.append(attention_BSL)
-        return torch.stack(slots, dim=1), torch.stack(attention, dim=1)
+        return Followed(torch.stack(slots, dim=1), torch.stack(attention, dim=1), predicted_BSD)

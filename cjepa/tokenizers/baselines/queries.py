@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cjepa.tokenizers.slots.slot_attention import Frame, InvariantSlotAttention, SlotState, moments, relative_places
 from cjepa.tokenizers.slots.starts import Start
-from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
+from cjepa.tokenizers.slots.tokenizer import Slots, SlotTokenizer
 from cjepa.types import Tokens
 
 _NO_SALIENCE = 1e-4  # keeps the mean over a frame without any foreground finite
@@ -62,15 +62,14 @@ class QueryTokenizer(SlotTokenizer):
         start: see :class:`SlotTokenizer`, as all others; one that gives every slot an object.
     """
 
-    revision = SlotTokenizer.revision + 1
-
     def __init__(self, start: Start, **options):
         super().__init__(start, **options)
+        self.info = self.info._replace(revision=self.info.revision + 1)
         self.attention = QueryAttention(self.encoder.channels, self.encoder.channels)
 
-    def encode(self, pixels_BT3YX: Tensor) -> Tokens:
-        """See :class:`~cjepa.tokenizers.base.Tokenizer`; where queries attend to the same pixel they share it."""
-        tokens = super().encode(pixels_BT3YX)
+    def tokens(self, slots: Slots) -> Tokens:
+        """See :class:`SlotTokenizer`; where queries attend to the same pixel they share it."""
+        tokens = super().tokens(slots)
         masks = tokens.masks_BTSYX
         return tokens._replace(masks_BTSYX=masks / masks.sum(dim=2, keepdim=True).clamp(min=1))
 

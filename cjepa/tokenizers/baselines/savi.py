@@ -6,10 +6,11 @@ File letters: L cells of the feature grid, K width of features, H values of a hi
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from cjepa.tokenizers.base import TrainableTokenizer, cell_centres
+from cjepa.tokenizers.base import TokenizerInfo, TrainableTokenizer
 from cjepa.tokenizers.baselines.decoders import PositionEmbedding, SpatialBroadcastDecoder
 from cjepa.tokenizers.baselines.initialisers import Initialiser
-from cjepa.tokenizers.baselines.plain_slot_attention import RecurrentSlots
+from cjepa.tokenizers.baselines.plain_slot_attention import Followed, RecurrentSlots
+from cjepa.tokenizers.grid import cell_centres
 from cjepa.tokenizers.slots.slot_attention import moments
 from cjepa.types import Tokens
 
@@ -50,25 +51,26 @@ class SAVi(TrainableTokenizer):
         num_heads: int = 4,
         image_size: int = 64,
     ):
-        super().__init__()
-        self.num_slots, self.slot_dim = initialiser.num_slots, initialiser.slot_dim
-        self.hint_dim = initialiser.hint_dim
-        self.image_size = image_size
+        num_slots, slot_dim = initialiser.num_slots, initialiser.slot_dim
+        super().__init__(TokenizerInfo(num_slots, slot_dim, image_size, hint_dim=initialiser.hint_dim))
         self.feature_shape = (channels, image_size // stride)
         self.encoder = FrameEncoder(channels, stride, image_size // stride)
-        predictor = nn.TransformerEncoderLayer(self.slot_dim, num_heads, 2 * self.slot_dim, dropout=0, batch_first=True)
+        predictor = nn.TransformerEncoderLayer(slot_dim, num_heads, 2 * slot_dim, dropout=0, batch_first=True)
         self.recurrence = RecurrentSlots(initialiser, predictor, channels, iterations, later_iterations)
-        self.decoder = SpatialBroadcastDecoder(self.slot_dim, decoder_channels, image_size)
+        self.decoder = SpatialBroadcastDecoder(slot_dim, decoder_channels, image_size)
         self.register_buffer("grid_L2", cell_centres(image_size // stride), persistent=False)
 
     def features(self, pixels_B3YX: Tensor) -> Tensor:
         """The encoder's feature grid ``(B, K, Y / stride, X / stride)``."""
         return self.encoder(pixels_B3YX)
 
-    def slots(self, pixels_BT3YX: Tensor, hints_BSH: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Slots ``(B, T, S, D)`` and their attention ``(B, T, S, L)``."""
+    def slots(
+        self, pixels_BT3YX: Tensor, predicted_BSD: Tensor | None = None, hints_BSH: Tensor | None = None
+    ) -> Followed:
+        """Follow the objects through frames, see :class:`RecurrentSlots`."""
         features = rearrange(self.features(pixels_BT3YX.flatten(0, 1)), "n k y x -> n (y x) k")
-        return self.recurrence(rearrange(features, "(b t) l k -> b t l k", b=len(pixels_BT3YX)), hints_BSH)
+        features_BTLK = rearrange(features, "(b t) l k -> b t l k", b=len(pixels_BT3YX))
+        return self.recurrence(features_BTLK, predicted_BSD, hints_BSH)
 
     def encode(self, pixels_BT3YX: Tensor, hints_BSH: Tensor | None = None) -> Tokens:
         """See :class:`~cjepa.tokenizers.base.Tokenizer`; masks are the attention, upsampled to pixels.
@@ -77,13 +79,19 @@ class SAVi(TrainableTokenizer):
             pixels_BT3YX: frames, in [0, 1].
             hints_BSH: at the objects of the first frame, as the initialiser wants them.
         """
-        slots_BTSD, attention_BTSL = self.slots(pixels_BT3YX, hints_BSH)
+        return self.step(pixels_BT3YX, None, hints_BSH)[0]
+
+    def step(
+        self, pixels_BT3YX: Tensor, memory: Tensor | None = None, hints_BSH: Tensor | None = None
+    ) -> tuple[Tokens, Tensor]:
+        """See :class:`~cjepa.tokenizers.base.Tokenizer`; the memory is what the predictor expects, ``(B, S, D)``."""
+        slots_BTSD, attention_BTSL, predicted_BSD = self.slots(pixels_BT3YX, memory, hints_BSH)
         positions, scales = moments(attention_BTSL.flatten(0, 1), self.grid_L2[None])
         side = self.feature_shape[1]
         patch = self.image_size // side
         masks = repeat(attention_BTSL, "b t s (y x) -> b t s (y p) (x q)", y=side, p=patch, q=patch)
         places = (rearrange(values, "(b t) ... -> b t ...", b=len(pixels_BT3YX)) for values in (positions, scales))
-        return Tokens(slots_BTSD, masks, *places)
+        return Tokens(slots_BTSD, masks, *places), predicted_BSD
 
     def decode(self, slots_BTSD: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`~cjepa.tokenizers.base.Tokenizer`; masks are the decoder's, which the paper scores."""
@@ -92,7 +100,7 @@ class SAVi(TrainableTokenizer):
 
     def loss_terms(self, pixels_BT3YX: Tensor, hints_BSH: Tensor | None = None) -> dict[str, Tensor]:
         """Mean squared error of the frames that the corrected slots draw."""
-        frames, _ = self.decode(self.slots(pixels_BT3YX, hints_BSH)[0])
+        frames, _ = self.decode(self.slots(pixels_BT3YX, hints_BSH=hints_BSH).slots_BTSD)
         return {"reconstruction": (frames - pixels_BT3YX).square().mean()}
 
 

@@ -8,11 +8,12 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, normalize
 
-from cjepa.tokenizers.base import TrainableTokenizer, cell_centres
+from cjepa.tokenizers.base import TokenizerInfo, TrainableTokenizer
 from cjepa.tokenizers.baselines.decoders import SlotMixer
 from cjepa.tokenizers.baselines.initialisers import Initialiser
 from cjepa.tokenizers.baselines.plain_slot_attention import RecurrentSlots
 from cjepa.tokenizers.features import FeatureEncoder
+from cjepa.tokenizers.grid import cell_centres
 from cjepa.tokenizers.slots.slot_attention import moments
 from cjepa.types import Tokens
 
@@ -47,11 +48,9 @@ class VideoSAUR(TrainableTokenizer):
         render_dim: int = 256,
         temperature: float = 0.25,
     ):
-        super().__init__()
+        num_slots, dim = initialiser.num_slots, initialiser.slot_dim
+        super().__init__(TokenizerInfo(num_slots, dim, features.image_size, hint_dim=initialiser.hint_dim))
         self.backbone = features
-        self.image_size = features.image_size
-        self.num_slots, self.hint_dim = initialiser.num_slots, initialiser.hint_dim
-        self.slot_dim = dim = initialiser.slot_dim
         self.temperature = temperature
         self.feature_shape = features.feature_shape
         width, cells = features.channels, features.side**2
@@ -78,14 +77,20 @@ class VideoSAUR(TrainableTokenizer):
             pixels_BT3YX: frames, in [0, 1].
             hints_BSH: at the objects of the first frame, where the initialiser takes them.
         """
+        return self.step(pixels_BT3YX, None, hints_BSH)[0]
+
+    def step(
+        self, pixels_BT3YX: Tensor, memory: Tensor | None = None, hints_BSH: Tensor | None = None
+    ) -> tuple[Tokens, Tensor]:
+        """See :class:`~cjepa.tokenizers.base.Tokenizer`; the memory is what the predictor expects, ``(B, S, D)``."""
         batch, (_, side) = len(pixels_BT3YX), self.feature_shape
         values_BTLK = rearrange(self.features(pixels_BT3YX.flatten(0, 1)), "(b t) k y x -> b t (y x) k", b=batch)
-        slots_BTSD, _ = self.recurrence(self.adapt(values_BTLK), hints_BSH)
+        slots_BTSD, _, predicted_BSD = self.recurrence(self.adapt(values_BTLK), memory, hints_BSH)
         weights = self.mixer.mixing_weights(slots_BTSD.flatten(0, 1))
         grid = rearrange(weights, "n s (y x) -> n s y x", y=side)
         masks = interpolate(grid, pixels_BT3YX.shape[-2:], mode="bilinear")
         rest = (rearrange(v, "(b t) ... -> b t ...", b=batch) for v in (masks, *moments(weights, self.grid_L2[None])))
-        return Tokens(slots_BTSD, *rest)
+        return Tokens(slots_BTSD, *rest), predicted_BSD
 
     def decode(self, slots_BTSD: Tensor) -> None:
         """Slots become features again, not frames."""
@@ -96,7 +101,7 @@ class VideoSAUR(TrainableTokenizer):
         batch = len(pixels_BT3YX)
         grids = self.backbone(pixels_BT3YX.flatten(0, 1))
         values_BTLK, keys_BTLK = (rearrange(grid, "(b t) k y x -> b t (y x) k", b=batch) for grid in grids)
-        slots_BTSD, _ = self.recurrence(self.adapt(values_BTLK), hints_BSH)
+        slots_BTSD = self.recurrence(self.adapt(values_BTLK), hints_BSH=hints_BSH).slots_BTSD
         rendered, _ = self.mixer(slots_BTSD.flatten(0, 1))
         rendered = rearrange(rendered.float(), "(b t) l k -> b t l k", b=batch)
         found_BTLK, way_BTLM = rendered.split([values_BTLK.shape[-1], rendered.shape[2]], dim=-1)

@@ -8,7 +8,7 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, normalize
 
-from cjepa.tokenizers.base import cell_centres
+from cjepa.tokenizers.grid import cell_centres
 from cjepa.tokenizers.slots.slot_attention import Frame
 
 FULLY_SALIENT = 0.2  # difference from the background, of 1, from which on a pixel counts fully

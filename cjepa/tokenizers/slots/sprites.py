@@ -7,7 +7,7 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from cjepa.tokenizers.base import cell_middles
+from cjepa.tokenizers.grid import cell_middles
 
 _WAVELENGTHS = (4.0, 2.0, 1.0, 0.5)  # of position embeddings, in image coordinates
 POSITION_DIM = 4 * len(_WAVELENGTHS)

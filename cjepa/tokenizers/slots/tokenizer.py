@@ -5,7 +5,7 @@ says what it looks like, and where it is exactly, and a sprite is drawn from tha
 (Eslami et al., 2016) and SPACE (Lin et al., 2020). The per-pixel median of the data is the background, and slots
 explain only what differs from it. That binds in minutes on a CPU.
 
-File letters: G cells of the grid (g x g), L those that slots look at, K width of features.
+File letters: G cells of the grid (g x g), L those that slots look at, K width of features, C values of a glimpse.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import torch
 from einops import einsum, rearrange, repeat
 from torch import Tensor
 
-from cjepa.tokenizers.base import TrainableTokenizer
+from cjepa.tokenizers.base import TokenizerInfo, TrainableTokenizer
 from cjepa.tokenizers.encoders import ConvEncoder
 from cjepa.tokenizers.slots.foreground import FULLY_SALIENT, Foreground
 from cjepa.tokenizers.slots.losses import slot_contrast
@@ -35,8 +35,16 @@ _FOREGROUND_DIFFERENCE = 0.08
 _GAIN = 4.0  # differences are small numbers; brings them to about unit size, which shortens the first minute
 
 
+class SlotMemory(NamedTuple):
+    """What slots carry from frame to frame."""
+
+    state: SlotState
+    glimpsed_BSC: Tensor
+    """What a glimpse told of each object when it was last in view: content and correction."""
+
+
 class Slots(NamedTuple):
-    """What there is, before it is packed into tokens; of one clip."""
+    """What is known of the objects in frames, before it is packed into tokens."""
 
     content_BTSC: Tensor
     position_BTS2: Tensor
@@ -52,6 +60,8 @@ class Slots(NamedTuple):
     """Share of each cell of the grid that is a slot's, in [0, 1]."""
     frames_BT: Frame
     """What was looked at; every field has T after B."""
+    memory: SlotMemory
+    """After the last frame."""
 
 
 class SlotTokenizer(TrainableTokenizer):
@@ -78,8 +88,6 @@ class SlotTokenizer(TrainableTokenizer):
         ValueError: the size is another.
     """
 
-    revision = 4
-
     def __init__(
         self,
         start: Start,
@@ -92,16 +100,14 @@ class SlotTokenizer(TrainableTokenizer):
         image_size: int = 64,
         foreground_weight: float = 8.0,
     ):
-        super().__init__()
+        slot_dim = content_dim + POSITION_DIM + 2
+        super().__init__(TokenizerInfo(start.num_slots, slot_dim, image_size, revision=4))
         if image_size < ConvEncoder.patch or image_size % ConvEncoder.patch:
             raise ValueError(f"image_size: expected a multiple of {ConvEncoder.patch}, not {image_size}")
         self.start = start
-        self.num_slots = start.num_slots
         self.content_dim = content_dim
-        self.slot_dim = content_dim + POSITION_DIM + 2
         self.iterations = iterations
         self.later_iterations = later_iterations
-        self.image_size = image_size
         self.foreground_weight = foreground_weight
         self.encoder = ConvEncoder(channels, in_channels=3)
         self.foreground = Foreground(image_size, self.encoder.patch)
@@ -122,30 +128,38 @@ class SlotTokenizer(TrainableTokenizer):
         """The encoder's feature grid ``(B, channels, Y / 4, X / 4)``."""
         return self.encoder(_GAIN * self.foreground.difference(pixels_B3YX))
 
-    def slots(self, pixels_BT3YX: Tensor) -> Slots:
-        """Follow the objects through a clip."""
+    def slots(self, pixels_BT3YX: Tensor, memory: SlotMemory | None = None) -> Slots:
+        """Follow the objects through frames: from the memory on, or from the beginning of a clip."""
         batch = len(pixels_BT3YX)
         difference = self.foreground.difference(pixels_BT3YX.flatten(0, 1))
         features = rearrange(self.encoder(_GAIN * difference), "n k y x -> n (y x) k")
         looked, cells = self.foreground.look(difference, features)
         frames_BT = Frame(*(rearrange(values, "(b t) ... -> b t ...", b=batch) for values in looked))
+        states_BT, attention_BTSL = self._followed(frames_BT, memory and memory.state)
+        owned_BTSYX = self._on_grid(attention_BTSL * frames_BT.salience_BL[:, :, None], cells)
+        glimpsed_BTSC = self._glimpsed(difference, owned_BTSYX, states_BT, memory and memory.glimpsed_BSC)
+        content, correction = glimpsed_BTSC.split([self.content_dim, CORRECTION_DIM], dim=-1)
+        position, scale = corrected(states_BT.position_BS2, states_BT.scale_BS1, correction)
+        alive = (states_BT.memory_BS1 > 0).float()
+        after = SlotMemory(SlotState(*(values[:, -1] for values in states_BT)), glimpsed_BTSC[:, -1])
+        seen = states_BT.seen_BS1
+        return Slots(content, position, scale, seen, alive, attention_BTSL, owned_BTSYX, frames_BT, after)
+
+    def _followed(self, frames_BT: Frame, before: SlotState | None) -> tuple[SlotState, Tensor]:
+        """The slots at each frame, every field with T after B, and the attention ``(B, T, S, L)`` that found them."""
         hidden_BTLK = self.attention.hidden(frames_BT.features_BLK)
         states, attention = [], []
-        for t in range(pixels_BT3YX.shape[1]):
+        for t in range(hidden_BTLK.shape[1]):
             frame = Frame(*(values[:, t] for values in frames_BT))
-            guess = self.start(fade(states[-1]) if states else None, frame)
-            iterations = self.later_iterations if states else self.iterations
+            guess = self.start(before and fade(before), frame)
+            iterations = self.later_iterations if before else self.iterations
             found, owner_BSL = self.attention(hidden_BTLK[:, t], frame, guess, iterations)
-            states.append(found.moved_from(states[-1], guess) if states else found)
+            before = found.moved_from(before, guess) if before else found
+            states.append(before)
             attention.append(owner_BSL)
-        state = type(states[0])(*(torch.stack(values, dim=1) for values in zip(*states, strict=True)))
-        attention_BTSL = torch.stack(attention, dim=1)
-        owned_BTSYX = self._on_grid(attention_BTSL * frames_BT.salience_BL[:, :, None], cells)
-        glimpsed = self._glimpsed(difference, owned_BTSYX, state)
-        content, correction = glimpsed.split([self.content_dim, CORRECTION_DIM], dim=-1)
-        position, scale = corrected(state.position_BS2, state.scale_BS1, correction)
-        alive = (state.memory_BS1 > 0).float()
-        return Slots(content, position, scale, state.seen_BS1, alive, attention_BTSL, owned_BTSYX, frames_BT)
+        return SlotState(*(torch.stack(values, dim=1) for values in zip(*states, strict=True))), torch.stack(
+            attention, 1
+        )
 
     def _on_grid(self, owned_BTSL: Tensor, cells_NL: Tensor) -> Tensor:
         """Values of the cells that were looked at, in their places (B, T, S, Y, X); 0 elsewhere."""
@@ -156,16 +170,18 @@ class SlotTokenizer(TrainableTokenizer):
             grid_BTSG.scatter(3, cells_BTSL, owned_BTSL), "b t s (y x) -> b t s y x", y=self.feature_shape[1]
         )
 
-    def _glimpsed(self, difference: Tensor, owned_BTSYX: Tensor, state: SlotState) -> Tensor:
-        """What a glimpse tells, or told when the object was last in view: content and correction, (B, T, S, ...)."""
-        batch = len(owned_BTSYX)
+    def _glimpsed(
+        self, difference: Tensor, owned_BTSYX: Tensor, states_BT: SlotState, before_BSC: Tensor | None
+    ) -> Tensor:
+        """What a glimpse tells, or told when the object was last in view: content and correction, (B, T, S, C)."""
         owned = owned_BTSYX.flatten(0, 1)
-        position, scale = (values.flatten(0, 1) for values in (state.position_BS2, state.scale_BS1))
-        glimpsed = self.glimpse(difference, owned, position, scale)
-        glimpsed = rearrange(glimpsed.float(), "(b t) s c -> b t s c", b=batch)
-        held = [glimpsed[:, 0]]
-        for t in range(1, glimpsed.shape[1]):
-            held.append(torch.lerp(held[-1], glimpsed[:, t], state.seen_BS1[:, t]))
+        position, scale = (values.flatten(0, 1) for values in (states_BT.position_BS2, states_BT.scale_BS1))
+        glimpsed = self.glimpse(difference, owned, position, scale).float()
+        glimpsed_BTSC = rearrange(glimpsed, "(b t) s c -> b t s c", b=len(owned_BTSYX))
+        held = []
+        for now_BSC, seen_BS1 in zip(glimpsed_BTSC.unbind(1), states_BT.seen_BS1.unbind(1), strict=True):
+            before_BSC = now_BSC if before_BSC is None else torch.lerp(before_BSC, now_BSC, seen_BS1)
+            held.append(before_BSC)
         return torch.stack(held, dim=1)
 
     def loss_terms(self, pixels_BT3YX: Tensor) -> dict[str, Tensor]:
@@ -208,14 +224,24 @@ class SlotTokenizer(TrainableTokenizer):
         return torch.cat([known, slots.seen_BTS1], dim=-1)
 
     def encode(self, pixels_BT3YX: Tensor) -> Tokens:
-        """See :class:`Tokenizer`; masks are what slots own, upsampled to pixels."""
-        slots = self.slots(pixels_BT3YX)
+        """See :class:`~cjepa.tokenizers.base.Tokenizer`."""
+        return self.step(pixels_BT3YX)[0]
+
+    def step(
+        self, pixels_BT3YX: Tensor, memory: SlotMemory | None = None, hints_BSH: None = None
+    ) -> tuple[Tokens, SlotMemory]:
+        """See :class:`~cjepa.tokenizers.base.Tokenizer`."""
+        slots = self.slots(pixels_BT3YX, memory)
+        return self.tokens(slots), slots.memory
+
+    def tokens(self, slots: Slots) -> Tokens:
+        """What others see of the slots; masks are what slots own, upsampled to pixels."""
         patch = self.encoder.patch
         masks = repeat(slots.owned_BTSYX, "b t s y x -> b t s (y p) (x q)", p=patch, q=patch)
         return Tokens(self.pack(slots), masks, slots.position_BTS2, slots.scale_BTS1 * slots.alive_BTS1)
 
     def decode(self, slots_BTSD: Tensor) -> tuple[Tensor, Tensor]:
-        """See :class:`Tokenizer`; masks are opacities, and what no slot covers is background."""
+        """See :class:`~cjepa.tokenizers.base.Tokenizer`; masks are opacities, and what no slot covers is background."""
         batch = len(slots_BTSD)
         parts = slots_BTSD.flatten(0, 1).split([self.content_dim, POSITION_DIM, 1, 1], dim=-1)
         content, embedding, log_scale, seen = parts

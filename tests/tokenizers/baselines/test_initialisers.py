@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from cjepa.tokenizers.baselines.initialisers import ConditionedSlots, GaussianSlots, LearnedSlots, hints_from_labels
+from cjepa.tokenizers.baselines.initialisers import ConditionedSlots, GaussianSlots, LearnedSlots
+from cjepa.tokenizers.hints import hints_from_labels
 
 SLOTS, DIM = 3, 8
 

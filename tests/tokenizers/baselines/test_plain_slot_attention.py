@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from cjepa.tokenizers.base import cell_centres
 from cjepa.tokenizers.baselines.initialisers import ConditionedSlots, LearnedSlots
 from cjepa.tokenizers.baselines.plain_slot_attention import RecurrentSlots, SlotAttention, attend, weighted_mean
+from cjepa.tokenizers.grid import cell_centres
 from tests.contracts import stirred
 
 SLOTS, DIM, WIDTH = 3, 8, 5
@@ -80,12 +80,14 @@ def test_each_frame_begins_where_the_last_one_led(attention):
     predictor = nn.Linear(DIM, DIM)
     recurrence = RecurrentSlots(LearnedSlots(SLOTS, DIM), predictor, WIDTH, iterations=3, later_iterations=1)
     features = torch.rand(2, 3, 16, WIDTH, generator=torch.Generator().manual_seed(4))
-    slots, weights = recurrence(features)
+    slots, weights, predicted = recurrence(features)
     first, _ = recurrence.corrector(features[:, 0], recurrence.initialiser(2), 3)
     second, second_weights = recurrence.corrector(features[:, 1], predictor(first), 1)
     torch.testing.assert_close(slots[:, 0], first)
     torch.testing.assert_close(slots[:, 1], second)
     torch.testing.assert_close(weights[:, 1], second_weights)
+    last, _ = recurrence.corrector(features[:, 2], predictor(second), 1)
+    torch.testing.assert_close(predicted, predictor(last))
 
 
 @torch.no_grad()
@@ -103,5 +105,5 @@ def test_a_hint_moves_its_slot_to_the_object():
     for cells in ((9, 54), (54, 9), (14, 49)):
         hints = torch.full((1, SLOTS, 2), torch.nan)
         hints[0, 1:] = cell_centres(side)[list(cells)]
-        _, weights = recurrence(features, hints)
+        weights = recurrence(features, hints_BSH=hints).attention_BTSL
         assert weights[0, 0].argmax(dim=0)[list(cells)].tolist() == [1, 2]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from cjepa.tokenizers.base import cell_centres
 from cjepa.tokenizers.baselines.queries import QueryAttention, QueryTokenizer
+from cjepa.tokenizers.grid import cell_centres
 from cjepa.tokenizers.slots.slot_attention import Frame, InvariantSlotAttention, SlotState
 from cjepa.tokenizers.slots.starts import LearnedStart
 from cjepa.tokenizers.slots.tokenizer import SlotTokenizer

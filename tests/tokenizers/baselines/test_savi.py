@@ -6,9 +6,10 @@ import torch
 from cjepa.cli import main
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
-from cjepa.tokenizers.baselines.initialisers import ConditionedSlots, GaussianSlots, LearnedSlots, hints_from_labels
+from cjepa.tokenizers.baselines.initialisers import ConditionedSlots, GaussianSlots, LearnedSlots
 from cjepa.tokenizers.baselines.patches import PatchTokenizer
 from cjepa.tokenizers.baselines.savi import SAVi
+from cjepa.tokenizers.hints import hints_from_labels
 from cjepa.tokenizers.training import TokenizerTraining, load_tokenizer
 from cjepa.types import VideoBatch, to_float_pixels
 from tests.conftest import configs, fit
@@ -38,7 +39,7 @@ def batch(episodes_path) -> VideoBatch:
 @pytest.mark.parametrize("stride", [1, 2])
 def test_masks_are_the_attention_at_full_resolution(pixels, stride):
     tokenizer = a_tokenizer(stride=stride)
-    _, attention = tokenizer.slots(pixels)
+    attention = tokenizer.slots(pixels).attention_BTSL
     masks = tokenizer.encode(pixels).masks_BTSYX
     assert masks.shape == (2, 3, SLOTS, SIDE, SIDE) and attention.shape[-1] == (SIDE // stride) ** 2
     assert torch.equal(masks[..., ::stride, ::stride].flatten(3), attention)

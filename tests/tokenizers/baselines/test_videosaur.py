@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from cjepa.tokenizers.baselines.initialisers import GaussianSlots, LearnedSlots
+from cjepa.tokenizers.baselines.patches import PatchTokenizer
 from cjepa.tokenizers.baselines.videosaur import VideoSAUR, temporal_similarity, temporal_similarity_loss
 from cjepa.tokenizers.features import ConvFeatures
-from cjepa.tokenizers.token_files import TokenizerSpec, build_tokenizer
 from cjepa.tokenizers.training import load_tokenizer
 from tests.conftest import configs, fit
 from tests.contracts import stirred
@@ -125,7 +125,7 @@ def test_the_checkpoint_gives_the_same_tokens(tmp_path, episodes_path, pixels, t
     checkpoint = run / "checkpoints" / "last.ckpt"
     first, second = load_tokenizer(checkpoint), load_tokenizer(checkpoint)
     assert torch.equal(first.encode(pixels).slots_BTSD, second.encode(pixels).slots_BTSD)
-    patches = build_tokenizer(TokenizerSpec(str(checkpoint), patch_grid=2))
+    patches = PatchTokenizer(load_tokenizer(checkpoint), 2).eval()
     assert patches.encode(pixels).slots_BTSD.shape == (2, 3, 4, 3 * 32)
     names = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert [name for name in names if ".backbone." in name] == ["tokenizer.backbone.digest"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cjepa.tokenizers.base import cell_centres
+from cjepa.tokenizers.grid import cell_centres
 from cjepa.tokenizers.slots.slot_attention import Frame, InvariantSlotAttention, SlotState, moments
 from tests.contracts import stirred
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import grid_sample
 
-from cjepa.tokenizers.base import centroids
+from cjepa.tokenizers.grid import centroids
 from cjepa.tokenizers.slots.sprites import (
     POSITION_DIM,
     GlimpseEncoder,

@@ -81,7 +81,7 @@ def test_packing_by_hand():
     tokenizer = a_tokenizer(num_slots=2, content_dim=1)
     ones = torch.ones(1, 1, 2, 1)
     alive = torch.tensor([1.0, 0.0]).reshape(1, 1, 2, 1)
-    slots = Slots(3 * ones, torch.zeros(1, 1, 2, 2), 0.5 * ones, 0.25 * alive, alive, None, None, None)
+    slots = Slots(3 * ones, torch.zeros(1, 1, 2, 2), 0.5 * ones, 0.25 * alive, alive, *[None] * 4)
     token, empty = tokenizer.pack(slots)[0, 0]
     middle = [0.0] * 8 + [1.0] * 8
     assert token.tolist() == pytest.approx([3.0, *middle, math.log(0.5), 0.25], abs=1e-6)
