@@ -7,6 +7,7 @@ import argparse
 import importlib
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -226,7 +227,12 @@ def _overview(group: str) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    line = " ".join(str(error).split())
+    abstract = re.search(r"but ([\w.]+)\.(\w+) is abstract", line)  # jsonargparse does not say which methods it lacks
+    if not abstract:
+        return line
+    missing = getattr(importlib.import_module(abstract[1]), abstract[2]).__abstractmethods__
+    return f"{line}: it lacks {', '.join(sorted(missing))}; add what its base class asks for"
 
 
 if __name__ == "__main__":
