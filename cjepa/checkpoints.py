@@ -51,7 +51,7 @@ def read_checkpoint(path: Path) -> dict:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # damage has many faces, and some of torch's texts advise to load the file unsafely
-        raise UserError(f"{path}: not a checkpoint, or a damaged one") from None
+        raise UserError(f"{path}: not a checkpoint, or damaged") from None
     if not isinstance(content, dict) or "state_dict" not in content:
         raise UserError(f"{path}: not a checkpoint of `cjepa fit`")
     return content | {key: current(content[key]) for key in _WITH_CLASS_PATHS if key in content}
@@ -90,7 +90,9 @@ def load_module(cls: type[Module], content: dict, checkpoint: Path) -> Module:
     except RuntimeError as error:
         if "state_dict" not in str(error):
             raise
-        raise UserError(f"{checkpoint}: its weights are of another version of cjepa; train it again") from None
+        raise UserError(
+            f"{checkpoint}: its weights come from another version of cjepa; train the model again"
+        ) from None
 
 
 def _class_of(base: type[Module], content: dict) -> type[Module]:
@@ -112,7 +114,7 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> Path:
     """
     weights = folder / WEIGHTS
     if weights.exists():
-        raise UserError(f"{folder} holds a model already; choose another folder or delete it first")
+        raise UserError(f"{folder} already contains a model; choose another folder or delete it first")
     content = read_checkpoint(checkpoint)
     config = {key: value for key, value in content.items() if key not in _NOT_EXPORTED}
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,5 +129,5 @@ def _zoo_weights(name: str) -> Path:
     weights = ZOO / name / WEIGHTS
     if not weights.is_file():
         known = ", ".join(f"zoo:{path.parent.name}" for path in sorted(ZOO.glob(f"*/{WEIGHTS}"))) or "none yet"
-        raise UserError(f"zoo:{name}: no such model; there are {known}")
+        raise UserError(f"zoo:{name}: no such model; expected one of {known}")
     return weights

@@ -26,26 +26,26 @@ class Verb(NamedTuple):
 
 VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `bench NAME` is in bench/NAME.py
     "collect": Verb("record episodes of a policy in an environment"),
-    "inspect": Verb("what a file or folder holds", ("path",)),
+    "inspect": Verb("show what a file or folder contains", ("path",)),
     "verify": Verb("verify checksums and completeness", ("path",)),
-    "preview": Verb("pictures and a video of a few random episodes", ("path",)),
-    "convert": Verb("other projects' data into an episode or token file", ("src", "dst")),
-    "tokenize": Verb("frames of an episode file to tokens", ("run", "episodes")),
-    "plan": Verb("closed-loop planning on held-out pairs", ("run",)),
-    "plan-baselines": Verb("random policy and CEM on the simulator, same pairs"),
-    "study": Verb("run a study YAML: cached stages, results table, report", ("study",)),
-    "report": Verb("(re)build the HTML report of a run or a study", ("folder",)),
-    "export": Verb("weights as safetensors, config and model card, to share", ("run",)),
-    "bench loader": Verb("clips per second, compared with other readers"),
-    "bench tokenize": Verb("frames per second and memory of every tokenizer"),
-    "info": Verb("versions and devices, for bug reports"),
+    "preview": Verb("draw pictures and a video of a few random episodes", ("path",)),
+    "convert": Verb("convert another project's data into an episode or token file", ("src", "dst")),
+    "tokenize": Verb("encode the frames of an episode file as tokens", ("run", "episodes")),
+    "plan": Verb("plan held-out pairs in closed loop with a world model", ("run",)),
+    "plan-baselines": Verb("baselines on the same pairs: random actions, CEM on the simulator"),
+    "study": Verb("run the stages of a study YAML; table of results, report", ("study",)),
+    "report": Verb("write or update the HTML report of a run or a study", ("folder",)),
+    "export": Verb("write weights (safetensors), config and model card to share", ("run",)),
+    "bench loader": Verb("time clips per second, compared with other readers"),
+    "bench tokenize": Verb("time frames per second and memory of every tokenizer"),
+    "info": Verb("show versions and devices, for bug reports"),
 }
 RESUMABLE = ("collect", "tokenize", "study")
 LIGHTNING_VERBS = {
     "fit": "train a tokenizer or a world model",
-    "validate": "its validation metrics: `cjepa validate RUN`",
-    "test": "all its metrics on test episodes, with intervals: `cjepa test RUN`",
-    "predict": "its predictions on test episodes, into predictions.pt: `cjepa predict RUN`",
+    "validate": "compute validation metrics of a run: `cjepa validate RUN`",
+    "test": "compute all metrics of a run on test episodes, with intervals: `cjepa test RUN`",
+    "predict": "write predictions of a run on test episodes to predictions.pt: `cjepa predict RUN`",
 }
 
 
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"cjepa {argv[0]}: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumable = "; the same command goes on from here" if argv[0] in RESUMABLE else ""
+        resumable = "; repeat the command to continue" if argv[0] in RESUMABLE else ""
         print(f"cjepa {argv[0]}: interrupted{resumable}", file=sys.stderr)
         return 130
     return int(done.failed)

@@ -2,7 +2,7 @@
 
 
 class UserError(ValueError):
-    """Something in the call, a config or a file is wrong and the user can mend it.
+    """Something in the call, a config or a file is wrong and the user can fix it.
 
     The message is one line: what was wrong, where, what was expected, what to type next.
     ``cjepa`` prints it without a traceback and exits with code 2.

@@ -96,12 +96,10 @@ class CJEPACLI(LightningCLI):
             return
         checkpoint = find_checkpoint(path)
         if checkpoint.name == WEIGHTS and self.config["subcommand"] == "fit":
-            raise UserError(
-                f"{path} is an exported model, without the optimizer; training goes on from a last.ckpt only"
-            )
+            raise UserError(f"{path} is an exported model without optimizer state; continue training from a last.ckpt")
         found = read_checkpoint(checkpoint).get("hyper_parameters", {}).get("_class_path")
         if found != config.model.class_path:
-            raise UserError(f"{path} is a checkpoint of {found}, the config asks for {config.model.class_path}")
+            raise UserError(f"{path} is a checkpoint of {found}, but the config names {config.model.class_path}")
 
     def _parse_ckpt_path(self) -> None:
         """As Lightning's, for checkpoints of before a class moved too: the model is the checkpoint's."""
@@ -114,7 +112,7 @@ class CJEPACLI(LightningCLI):
         self.config = self.parser.parse_object({self.config.subcommand: {"model": model}}, self.config)
 
     def instantiate_classes(self) -> None:
-        """Build model, data and trainer; what their constructors refuse is the user's to mend."""
+        """Build model, data and trainer; an argument that a constructor refuses is an error of the user."""
         try:
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
@@ -134,7 +132,7 @@ class CJEPACLI(LightningCLI):
         continued = ckpt_path is not None and Path(ckpt_path).resolve().parent == folder.resolve()
         if folder.is_dir() and any(folder.iterdir()) and not continued:
             raise UserError(
-                f"{self.run_dir} holds a run already; choose another --run_dir, delete it first, or continue it "
+                f"{self.run_dir} already contains a run; choose another --run_dir, delete it first, or continue it "
                 f"with --ckpt_path {folder / 'last.ckpt'}"
             )
 
@@ -146,7 +144,7 @@ class CJEPACLI(LightningCLI):
         """
         path = self.run_dir / TEST_RESULTS
         if path.exists():
-            raise UserError(f"{path} exists: {self.run_dir} was tested before; delete it first, or give a --run_dir")
+            raise UserError(f"{path} already exists, from an earlier test; delete it or give another --run_dir")
         self.config_init["test"]["verbose"] = False
 
     def after_test(self) -> None:
@@ -239,7 +237,7 @@ def _look_at(data: LightningDataModule) -> None:
     try:
         open_episodes(path)
     except UserError as error:
-        raise UserError(f"{error}; name other data with --data.init_args.path") from None
+        raise UserError(f"{error}; give other data with --data.init_args.path") from None
 
 
 def _new_run_dir(experiment: str, seed: int) -> Path:

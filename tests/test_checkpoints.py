@@ -24,7 +24,7 @@ def test_an_exported_tokenizer_is_the_same_without_the_optimiser(tmp_path, slots
     assert fingerprint(load_tokenizer(weights)) == fingerprint(load_tokenizer(last))
     assert "optimizer_states" not in read_checkpoint(weights)
     assert weights.stat().st_size < 0.5 * last.stat().st_size
-    with pytest.raises(UserError, match="holds a model already"):
+    with pytest.raises(UserError, match="already contains a model"):
         export_checkpoint(last, tmp_path / "model")
 
 
@@ -46,7 +46,7 @@ def test_weights_of_another_version_are_one_clear_line(tmp_path, slots_run):
     content = torch.load(slots_run / "checkpoints" / "last.ckpt", weights_only=True)
     del content["state_dict"]["tokenizer.decoder.to_colour.weight"]
     torch.save(content, tmp_path / "old.ckpt")
-    with pytest.raises(UserError, match="old.ckpt: its weights are of another version"):
+    with pytest.raises(UserError, match="old.ckpt: its weights come from another version"):
         load_tokenizer(tmp_path / "old.ckpt")
 
 

@@ -78,9 +78,9 @@ def test_an_interrupt_is_130(monkeypatch, refused):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "execute", interrupted)
-    assert "the same command goes on" in refused("study", "any.yaml", code=130)
-    assert "the same command goes on" in refused("tokenize", "any", code=130)
-    assert "goes on" not in refused("plan", "any", code=130)
+    assert "repeat the command to continue" in refused("study", "any.yaml", code=130)
+    assert "repeat the command to continue" in refused("tokenize", "any", code=130)
+    assert "repeat the command" not in refused("plan", "any", code=130)
 
 
 @pytest.mark.parametrize("verb", ["collect", "plan", "plan-baselines", "fit", "test"])
@@ -133,17 +133,21 @@ def test_existing_files_stay(refused, tmp_path, slots_run, episodes_path):
     kept = tmp_path / "kept.h5"
     kept.write_text("mine")
     before = state_of(tmp_path)
-    assert "kept.h5 exists" in refused("collect", *configs("pusht/collect.yaml"), "--out", kept)
-    assert "kept.h5 exists" in refused("tokenize", slots_run, episodes_path, "--out", kept)
+    assert "kept.h5 already exists" in refused("collect", *configs("pusht/collect.yaml"), "--out", kept)
+    assert "kept.h5 already exists" in refused("tokenize", slots_run, episodes_path, "--out", kept)
     assert state_of(tmp_path) == before
 
 
 def test_results_of_another_evaluation_stay(refused, tmp_path, world_model_run, episodes_path):
     (tmp_path / "results.json").write_text("[]")
     before = state_of(tmp_path)
-    assert "results already" in refused("plan", world_model_run, *PLAN, "--episodes", episodes_path, "--out", tmp_path)
+    assert "already contains results" in refused(
+        "plan", world_model_run, *PLAN, "--episodes", episodes_path, "--out", tmp_path
+    )
     baselines = configs("pusht/plan_baselines.yaml", "smoke/plan_baselines.yaml")
-    assert "results already" in refused("plan-baselines", *baselines, "--episodes", episodes_path, "--out", tmp_path)
+    assert "already contains results" in refused(
+        "plan-baselines", *baselines, "--episodes", episodes_path, "--out", tmp_path
+    )
     assert state_of(tmp_path) == before
 
 
@@ -151,7 +155,7 @@ def test_a_run_is_not_trained_over(refused, world_model_run, slot_tokens):
     before = state_of(world_model_run)
     words = ["--data.init_args.path", slot_tokens, "--run_dir", world_model_run]
     line = refused("fit", *WORLD_MODEL, *words)
-    assert "holds a run already" in line and "--ckpt_path" in line
+    assert "already contains a run" in line and "--ckpt_path" in line
     assert state_of(world_model_run) == before
 
 
@@ -221,7 +225,7 @@ def test_a_device_that_is_not_there(name, refused, slots_run, world_model_run, e
     tokenize = ["tokenize", slots_run, episodes_path, "--out", "tokens.h5"]
     plan = ["plan", world_model_run, *PLAN, "--episodes", episodes_path, "--out", "plan"]
     for words in (tokenize, plan):
-        assert f"--device {name}: there is no such device here" in refused(*words, "--device", name)
+        assert f"--device {name}: no such device on this machine" in refused(*words, "--device", name)
 
 
 def test_a_grid_that_does_not_fit(refused, slots_run, episodes_path):

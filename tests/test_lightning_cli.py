@@ -79,7 +79,7 @@ def test_a_second_test_replaces_nothing(tested, capfd):
     capfd.readouterr()
     assert main(["test", str(run)]) == 2
     err = capfd.readouterr().err
-    assert err.count("\n") == 1 and "results_test.json exists" in err and "--run_dir" in err
+    assert err.count("\n") == 1 and "results_test.json already exists" in err and "--run_dir" in err
     assert (run / "results_test.json").read_bytes() == before
 
 
@@ -142,7 +142,7 @@ def test_training_does_not_go_on_from_what_was_exported(tested, refused, tmp_pat
     run, _ = tested
     assert main(["export", str(run), "--out", str(tmp_path / "exported")]) == 0
     words = ["-c", str(run / "config.yaml"), "--ckpt_path", str(tmp_path / "exported"), "--run_dir", "more"]
-    assert "last.ckpt only" in refused("fit", *words) and not Path("more").exists()
+    assert "continue training from a last.ckpt" in refused("fit", *words) and not Path("more").exists()
     (tmp_path / "exported" / "config.yaml").unlink()
     for verb in ("test", "preview"):
         assert "config.yaml: missing" in refused(verb, "exported")

@@ -15,7 +15,7 @@ def export_run(run: str, folder: Path) -> Path:
     """Export a run's last checkpoint.
 
     Args:
-        run: run folder or checkpoint; its record and results are taken along where there are any.
+        run: run folder or checkpoint; its record and results are copied if they exist.
         folder: to make.
 
     Returns:

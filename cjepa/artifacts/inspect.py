@@ -1,4 +1,4 @@
-"""What a file or a folder is, in a few lines."""
+"""Facts about a file or a folder."""
 
 import json
 import math
@@ -35,7 +35,7 @@ def kind_of(path: Path) -> Literal["data", "checkpoint", "run", "study"]:
     if any(path.glob("*.h5")):
         return "data"
     raise UserError(
-        f"{path}: no run.json, study.json or .h5 files in it; expected a run folder, a study folder, a data set, "
+        f"{path}: contains no run.json, study.json or .h5 file; expected a run folder, a study folder, a data set, "
         "an .h5 file or a .ckpt file"
     )
 

@@ -1,4 +1,4 @@
-"""A look at data and runs: a sheet of frames and a video of a few episodes, with masks or slots where there are any."""
+"""Contact sheets and videos of a few episodes, with masks or slots if there are any."""
 
 import json
 from pathlib import Path
@@ -60,14 +60,14 @@ def preview_path(
     if kind == "checkpoint" or kind == "run" and _is_tokenizer(path):
         return _preview_tokenizer(path, data, out, episodes, seed, progress)
     if data:
-        raise UserError(f"{path}: no tokenizer, to which alone other episodes can be shown; leave out --data")
+        raise UserError(f"{path}: not a tokenizer; --data applies only to tokenizers")
     if kind in ("run", "study"):
         return _what_is_there(path)
     return _preview_episodes(open_episodes(path), out, episodes, seed, progress)
 
 
 def _is_tokenizer(run: Path) -> bool:
-    """Whether it was trained here: a mere test of one has made its pictures."""
+    """Whether the run trained a tokenizer; a run that only tests one has its own pictures."""
     is_tokenizer = read_json(run / "run.json")["model"].get("class") == _TOKENIZER
     return is_tokenizer and (run / "checkpoints").is_dir()
 
@@ -87,7 +87,7 @@ def _preview_episodes(data: Episodes, out: Path, count: int, seed: int, progress
 def _pick(candidates: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Different ones, in their order."""
     if not len(candidates):
-        raise UserError("there is no episode to look at")
+        raise UserError("no episodes to preview")
     return np.sort(np.random.default_rng(seed).choice(candidates, min(count, len(candidates)), replace=False))
 
 
@@ -121,7 +121,7 @@ def _preview_tokens(data: Episodes, out: Path, picks: np.ndarray, progress: Prog
 
 
 def _tokenizer_of(data: Episodes) -> Tokenizer | None:
-    """The very tokenizer that made these tokens, or None."""
+    """The tokenizer that made these tokens, or None."""
     try:
         spec = TokenizerSpec.from_plain(json.loads(data.attributes["tokenizer"]))
         tokenizer = build_tokenizer(spec)
@@ -131,7 +131,7 @@ def _tokenizer_of(data: Episodes) -> Tokenizer | None:
 
 
 def _source_of(data: Episodes) -> Episodes | None:
-    """The very episodes that the tokens are of, or None."""
+    """The episodes of the tokens, or None."""
     try:
         source = open_episodes(data.attributes["episodes_path"])
     except (UserError, KeyError):
@@ -149,7 +149,7 @@ def _decoded(tokenizer: Tokenizer, data: Episodes, index: int) -> tuple[Video, n
 
 
 def _write_values(path: Path, data: Episodes, picks: np.ndarray, progress: Progress) -> Path:
-    """One picture an episode: a row a token value, all values of a token side by side, a column an env step."""
+    """One image per episode: rows are token values, columns env steps."""
     values = [_rows(data, index, "tokens").astype(np.float32) for index in picks]
     low, high = np.percentile(np.concatenate([rows.ravel() for rows in values]), [1, 99])
     with style():
@@ -179,7 +179,7 @@ def _preview_tokenizer(
     content = read_checkpoint(checkpoint)
     if not content["hyper_parameters"].get("_class_path", "").endswith(f".{_TOKENIZER}"):
         raise UserError(
-            f"{run}: not a tokenizer's checkpoint; of a world model give the run folder, which has pictures"
+            f"{run}: not a checkpoint of a tokenizer; for a world model give its run folder, which contains pictures"
         )
     module = load_module(TokenizerTraining, content, checkpoint).eval()
     options = yaml.safe_load(config_of(checkpoint).read_text("utf-8"))["data"]["init_args"]
@@ -189,7 +189,7 @@ def _preview_tokenizer(
     except UserError as error:
         if episodes:
             raise
-        raise UserError(f"{error}; {run} was trained on these episodes, give others with --data") from None
+        raise UserError(f"{error}; {run} was trained on these episodes; give others with --data") from None
     check_environment(module.tokenizer, data.file.attributes.get("env_id"), str(data.file.path))
     dataset = data.val_dataloader().dataset
     views = view_clips(module, data, dataset, _pick(np.arange(len(dataset)), count, seed))
@@ -207,8 +207,8 @@ def _what_is_there(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.rglob("media/*") if path.suffix in (".png", ".mp4"))
     if not found:
         raise UserError(
-            f"{folder}: no pictures or videos in it yet; for a world model "
-            f"`cjepa plan {folder} -c experiments/pusht/plan.yaml --episodes EPISODES.h5` films trials"
+            f"{folder}: contains no pictures or videos yet; for a world model "
+            f"`cjepa plan {folder} -c experiments/pusht/plan.yaml --episodes EPISODES.h5` makes videos"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Is a data set, a checkpoint, a run or a study whole and undamaged? Every file in it is looked at."""
+"""Check every file of a data set, a checkpoint, a run or a study: complete and undamaged?"""
 
 import csv
 import zipfile
@@ -76,10 +76,10 @@ def _checkpoint_fault(path: Path) -> str | None:
     if missing := [key for key in _CHECKPOINT_KEYS if key not in content]:
         return f"{path}: the key {missing[0]!r} is missing"
     if path.suffix == ".ckpt" and (damaged := zipfile.ZipFile(path).testzip()):
-        return f"{path}: {damaged} in it is damaged"
+        return f"{path}: its entry {damaged} is damaged"
     for name, values in content["state_dict"].items():
         if values.is_floating_point() and not values.isfinite().all():
-            return f"{path}: {name} has values that are not finite numbers"
+            return f"{path}: {name} contains values that are not finite"
     return None
 
 
@@ -134,7 +134,7 @@ def _tensors_fault(path: Path) -> str | None:
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # damage has many faces
-        return "not a file of tensors, or a damaged one"
+        return "not a file of tensors, or damaged"
     return None
 
 
@@ -143,7 +143,7 @@ def _picture_fault(path: Path) -> str | None:
         with Image.open(path) as image:
             image.load()
     except (OSError, SyntaxError, ValueError) as error:
-        return f"not a whole picture ({error})"
+        return f"picture is incomplete or damaged ({error})"
     return None
 
 
@@ -156,7 +156,7 @@ def _video_fault(path: Path) -> str | None:
         names.append(content[place + 4 : place + 8])
         place += max(size, 8)
     whole = place == len(content) and {b"ftyp", b"moov", b"mdat"} <= set(names)
-    return None if whole else "not a whole MP4 file"
+    return None if whole else "MP4 file is incomplete"
 
 
 _BY_NAME: dict[str, Callable[[Path], str | None]] = {

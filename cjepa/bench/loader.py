@@ -1,4 +1,4 @@
-"""`cjepa bench loader`: random clips of pixels a second, against other readers of the same file."""
+"""`cjepa bench loader`: random clips per second, compared with other readers of the same file."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -37,19 +37,19 @@ def loader_command(
     cores: PositiveInt = 2,
     json: bool = False,
 ) -> CommandResult:
-    """Random clips a second, ours against another reader of the same file.
+    """Random clips per second, compared with other readers of the same file.
 
-    A reader may use worker processes, one a core, if it is faster with them than without.
+    Each reader runs with or without worker processes (one per core), whichever is faster.
 
     Args:
-        against: the reference; where stable-worldmodel is not installed it is plain h5py.
-        episodes: episode file; default 200 Push-T episodes of 64 px, made for this and thrown away.
-        blocks: frames a clip.
-        frame_stride: env steps a block.
-        batch_size: clips.
-        clips: read in each round.
-        rounds: how often the readers take turns.
-        cores: that a reader may use.
+        against: the reference; h5py if stable-worldmodel is not installed.
+        episodes: episode file; default: 200 temporary Push-T episodes of 64 px.
+        blocks: frames per clip.
+        frame_stride: env steps per block.
+        batch_size: clips per batch.
+        clips: clips per round.
+        rounds: rounds in which every reader runs once.
+        cores: cores that a reader may use.
         json: print rows for programs.
     """
     names = ["cjepa", "h5py"]

@@ -115,7 +115,7 @@ def is_installed(name: str) -> bool:
 
 
 class _RandomClips(Sampler[int]):
-    """Clips drawn anew, with replacement, from the number of the round."""
+    """Clips drawn with replacement, seeded by the number of the round."""
 
     def __init__(self, num_clips: int, count: int):
         self.num_clips, self.count, self.round = num_clips, count, 0

@@ -1,4 +1,4 @@
-"""`cjepa bench tokenize`: frames a second and peak memory of every tokenizer, untrained, on the same frames.
+"""`cjepa bench tokenize`: frames per second and peak memory of every tokenizer, untrained, on the same frames.
 
 What reading and writing add is in a row of its own, of `cjepa tokenize` as a whole.
 """
@@ -62,13 +62,13 @@ FILE_TO_FILE = "slots-2-to-file"
 def tokenize_command(
     against: str = "savi-6", clips: int = 32, blocks: int = 64, rounds: int = 5, json: bool = False
 ) -> CommandResult:
-    """Frames a second and peak memory of every tokenizer, each in a process of its own.
+    """Frames per second and peak memory of every tokenizer, each in a separate process.
 
     Args:
         against: the reference, one of the tokenizers; slots-2-to-file is `cjepa tokenize zoo:pusht-slots`.
-        clips: to encode; eight at a time go to each thread, as in `cjepa tokenize`.
-        blocks: frames a clip.
-        rounds: how often the tokenizers take turns.
+        clips: clips to encode, eight per thread at a time as in `cjepa tokenize`.
+        blocks: frames per clip.
+        rounds: rounds in which every tokenizer runs once.
         json: print rows for programs.
     """
     names = [*CONTENDERS, FILE_TO_FILE]

@@ -29,21 +29,21 @@ def collect_command(
     twins: NonNegativeInt = 0,
     resume: bool = True,
 ) -> CommandResult:
-    """Record episodes of a policy into an HDF5 file; run again after a kill and it goes on where it was.
+    """Record episodes of a policy into an HDF5 file; repeat the command to resume an interrupted run.
 
     Args:
         env_id: Gymnasium id of the environment.
-        policy: behaviour policy, by class_path. One that needs torch is given by its full path:
+        policy: policy, by class_path. Policies that need torch need their full path, such as
             cjepa.planning.demonstrators.simulator_mpc.SimulatorMPC.
         out: episode file to make.
-        episodes: how many.
-        episode_env_steps: length of each.
-        seed: decides every byte, whatever the number of workers.
-        env_kwargs: of the environment.
-        workers: processes, 0 for all cores.
+        episodes: number of episodes.
+        episode_env_steps: env steps per episode.
+        seed: determines every byte, for any number of workers.
+        env_kwargs: arguments of the environment.
+        workers: number of processes; 0 uses all cores.
         masks: store label images too.
-        twins: simulate every episode so many times again with one thing changed, into NAME.twins.h5 beside NAME.h5.
-        resume: use the episodes that an interrupted run of this command finished; an existing file is never replaced.
+        twins: counterfactuals per episode, each with one random intervention, into NAME.twins.h5 beside NAME.h5.
+        resume: reuse the finished episodes of an interrupted run; an existing file is never replaced.
     """
     job = Collection(env_id, policy, episodes, episode_env_steps, seed, env_kwargs or {}, masks)
     env = job.make_env()
@@ -73,6 +73,8 @@ def collect_command(
 
 def _collect_twins(job: TwinCollection, workers: int, resume: bool) -> str:
     out = twins_path(job.factual.path)
-    with ProgressBar("twins", job.twins * job.factual.env_steps, "frames") as bar:
+    with ProgressBar("counterfactuals", job.twins * job.factual.env_steps, "frames") as bar:
         file = collect_twins(job, out, workers, bar, resume)
-    return f"{out}: {len(file)} twins, {file.env_steps} env steps, fingerprint {file.fingerprint} ({bar.rate})"
+    return (
+        f"{out}: {len(file)} counterfactuals, {file.env_steps} env steps, fingerprint {file.fingerprint} ({bar.rate})"
+    )

@@ -11,17 +11,17 @@ from cjepa.progress import ProgressBar
 
 
 def convert_command(src: str, dst: str, from_: str, image_size: NonNegativeInt = 0, camera: str = "") -> CommandResult:
-    """Write other people's data into an episode file, or their tokens into a token file.
+    """Convert another project's data into an episode file, or its tokens into a token file.
 
     Args:
         src: file or folder of the source.
         dst: file to make; an existing file is never replaced.
         from_: format of the source. clevrer: a folder with CLEVRER's videos, annotations and questions.
-            cjepa-slots: the slots' pickle of the official C-JEPA release, or a folder with it and its *_meta.pkl files.
+            cjepa-slots: the pickle of slots of the official C-JEPA code, or a folder with it and its *_meta.pkl files.
             dino-wm: the train or val folder of DINO-WM's Push-T. lerobot: a LeRobot dataset, version 2.x or 3.0.
             swm-hdf5, swm-lance, swm-video: a dataset of stable-worldmodel in one of its formats.
-        image_size: side of the square frames to make; 0 keeps the source's size.
-        camera: for lerobot, which of several cameras becomes pixels.
+        image_size: side of the square frames in pixels; 0 keeps the source's size.
+        camera: for lerobot: the camera that becomes pixels, if there are several.
     """
     out = Path(dst)
     source = open_source(from_, Path(src), {"image_size": image_size, "camera": camera})

@@ -8,10 +8,10 @@ from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is i
 
 
 def export_command(run: str, out: str) -> CommandResult:
-    """Weights as safetensors, config and a model card, into a folder that is accepted wherever a run is.
+    """Write weights (safetensors), config and a model card to a folder; use it wherever a run is accepted.
 
     Args:
         run: run folder or checkpoint.
-        out: folder to make.
+        out: new folder.
     """
     return CommandResult([str(export_run(run, Path(out)))], next_command=f"cjepa inspect {out}")

@@ -9,7 +9,7 @@ from cjepa.files import json_text
 
 
 def inspect_command(path: str, json: bool = False) -> CommandResult:
-    """Say what a file or folder is: episodes, tokens, a checkpoint, a run, a study.
+    """Show what a file or folder contains: episodes, tokens, a checkpoint, a run or a study.
 
     Args:
         path: episode or token file, folder or glob of several; checkpoint or zoo:NAME; run or study folder.

@@ -30,7 +30,7 @@ def chosen_device(name: str) -> "torch.device":
         one = torch.ones(1, device=name)
         one.item()
     except (RuntimeError, AssertionError, ImportError):
-        raise UserError(f"--device {name}: there is no such device here; expected auto, cpu or cuda") from None
+        raise UserError(f"--device {name}: no such device on this machine; expected auto, cpu or cuda") from None
     return one.device
 
 
@@ -41,5 +41,5 @@ def new_results_folder(folder: Path) -> Path:
         UserError: it does.
     """
     if (folder / "results.json").exists():
-        raise UserError(f"{folder} holds results already; choose another --out or delete it first")
+        raise UserError(f"{folder} already contains results; choose another --out or delete it first")
     return folder

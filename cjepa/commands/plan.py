@@ -39,22 +39,21 @@ def plan_command(
 
     Args:
         run: folder of a world-model run, or a checkpoint.
-        episodes: episode file that the tokens come from; pairs are drawn from its test episodes.
+        episodes: episode file; pairs are drawn from held-out episodes.
         planner: searches action blocks, by class_path.
         objective: compares predicted futures with the goal, by class_path.
         env_id: Gymnasium id of the environment.
-        env_kwargs: of the environment.
-        pairs: start/goal pairs.
-        goal_env_steps: between start and goal in their episode.
-        budget_env_steps: env steps a trial may take.
-        horizon_blocks: blocks a plan.
-        frame_stride: env steps a block.
-        seed: of pairs and planner.
-        num_videos: the first so many trials are filmed.
-        model_name: name in the results; default the run's folder.
-        out: folder for results and videos; default RUN/plan.
-        device: of world model and tokenizer: cpu, cuda or another of PyTorch's; auto is cuda where there is a GPU, else
-            cpu.
+        env_kwargs: arguments of the environment.
+        pairs: number of start/goal pairs.
+        goal_env_steps: env steps from start to goal in their episode.
+        budget_env_steps: most env steps per trial.
+        horizon_blocks: blocks per plan.
+        frame_stride: env steps per block.
+        seed: seed of pairs and planner.
+        num_videos: number of trials with a video, from the first.
+        model_name: name in the results; default: the run's folder.
+        out: folder for results and videos; default: RUN/plan.
+        device: PyTorch device of world model and tokenizer, such as cpu or cuda; auto uses cuda if there is a GPU.
     """
     used = chosen_device(device)
     protocol = (pairs, goal_env_steps, budget_env_steps, horizon_blocks, frame_stride, seed)
@@ -62,7 +61,7 @@ def plan_command(
     checkpoint = find_checkpoint(run)
     name = model_name or (checkpoint.parent.parent.name if checkpoint.suffix == ".ckpt" else checkpoint.parent.name)
     if out is None and not Path(run).is_dir():
-        raise UserError(f"{run} is no run folder to put the results into; say where with --out")
+        raise UserError(f"{run} is not a run folder; give --out")
     folder = new_results_folder(Path(out or f"{run}/plan"))
     with ProgressBar("plan", budget_env_steps, "env steps") as bar:
         rows = plan_model(job, checkpoint, name, planner, objective, folder, bar, used)

@@ -29,21 +29,21 @@ def plan_baselines_command(
     seed: NonNegativeInt = 0,
     workers: NonNegativeInt = 0,
 ) -> CommandResult:
-    """The rows that stand beside every model: random actions, and the planner on the simulator itself.
+    """Baselines on the same pairs: random actions, and the planner on the simulator.
 
     Args:
         episodes: episode file; pairs are drawn from its test episodes.
         planner: searches action blocks on the simulator, by class_path.
         out: folder for the results.
         env_id: Gymnasium id of the environment.
-        env_kwargs: of the environment.
-        pairs: start/goal pairs.
-        goal_env_steps: between start and goal in their episode.
-        budget_env_steps: env steps a trial may take.
-        horizon_blocks: blocks a plan.
-        frame_stride: env steps a block.
-        seed: of pairs, random actions and planner.
-        workers: processes, 0 for all cores.
+        env_kwargs: arguments of the environment.
+        pairs: number of start/goal pairs.
+        goal_env_steps: env steps from start to goal in their episode.
+        budget_env_steps: most env steps per trial.
+        horizon_blocks: blocks per plan.
+        frame_stride: env steps per block.
+        seed: seed of pairs, random actions and planner.
+        workers: number of processes; 0 uses all cores.
     """
     job = PlanJob(
         episodes,

@@ -19,15 +19,15 @@ def preview_command(
     data: str | None = None,
     out: str | None = None,
 ) -> CommandResult:
-    """Draw a few random episodes: a sheet of frames and a video, with masks or slots where there are any.
+    """Draw a few random episodes: a contact sheet and a video, with masks or slots if there are any.
 
     Args:
-        path: episode or token file, folder or glob of several; run folder or checkpoint of a tokenizer, or zoo:NAME. Of
-            other runs and of studies the pictures and videos that they made themselves are listed.
-        episodes: how many; of a tokenizer's run, as many held-out clips.
-        seed: which.
-        data: episodes that a tokenizer is shown; default those that it was trained on.
-        out: folder for the pictures, default runs/previews/NAME; an earlier preview in it is replaced.
+        path: episode or token file, folder or glob of several; run folder or checkpoint of a tokenizer, or zoo:NAME.
+            For other runs and studies, their own pictures and videos are listed.
+        episodes: number of episodes; for a tokenizer, of held-out clips.
+        seed: seed of the choice.
+        data: episodes for a tokenizer; default: the episodes that it was trained on.
+        out: folder for the pictures; default: runs/previews/NAME. An earlier preview in it is replaced.
     """
     folder = Path(out or Path("runs", "previews", _name_of(Path(path))))
     with ProgressBar("preview", episodes, "episodes") as bar:

@@ -9,10 +9,10 @@ from cjepa.reporting.report import build_report
 
 
 def report_command(folder: str) -> CommandResult:
-    """(Re)build the HTML report of a run or a study.
+    """Write the HTML report of a run or a study, or update it.
 
     Args:
-        folder: of the run or study.
+        folder: run or study folder.
     """
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: no such run or study folder")

@@ -28,18 +28,18 @@ def tokenize_command(
     """Encode every frame of an episode file into a token file.
 
     Args:
-        run: folder of a tokenizer run, a checkpoint, or ``zoo:NAME``; ``oracle`` for the simulator's own account of the
-            objects, ``oracle:D`` for a random projection of it to D values; ``dino:SOURCE`` for patches of a pretrained
+        run: folder of a tokenizer run, a checkpoint, or ``zoo:NAME``; ``oracle`` for the simulator's attributes of the
+            objects, ``oracle:D`` for their random projection to D values; ``dino:SOURCE`` for patches of a pretrained
             DINOv2, a folder in the layout of ``transformers`` or a name on the hub; or the class path of a tokenizer of
             your own, ``my.module.MyTokenizer`` or ``{class_path: my.module.MyTokenizer, init_args: {...}}``.
         episodes: episode file, or folder or glob of several.
-        out: token file to make.
-        patch_grid: 0 for the tokenizer's own tokens; g for a g x g grid of its encoder's features instead, which a
-            DINOv2 needs: 14 for all of its patches.
-        resume: use the episodes that an interrupted run of this command finished; an existing file is never replaced.
-        exclude_episodes: indices of episodes to leave out; the others keep their indices, and so their split.
-        exclude_corrupted: check all episodes first and leave out those that are damaged; which they are is logged.
-        device: cpu, cuda or another of PyTorch's; auto is cuda where there is a GPU, else cpu.
+        out: new token file.
+        patch_grid: 0 for the tokenizer's own tokens; g for a g x g grid of its encoder's features. DINOv2 needs a
+            grid; 14 keeps all of its patches.
+        resume: reuse the finished episodes of an interrupted run; an existing file is never replaced.
+        exclude_episodes: indices of episodes to leave out; the indices and the split of the others do not change.
+        exclude_corrupted: check all episodes first, leave out the damaged ones and log their indices.
+        device: PyTorch device, such as cpu or cuda; auto uses cuda if there is a GPU.
     """
     used = chosen_device(device)
     source = open_episodes(episodes)

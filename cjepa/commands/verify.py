@@ -9,13 +9,13 @@ from cjepa.progress import ProgressBar
 
 
 def verify_command(path: str) -> CommandResult:
-    """Check that everything is as it was written; the first fault is named, exit code 1.
+    """Verify checksums and completeness; a fault is named and gives exit code 1.
 
-    Of episodes and tokens every checksum, length, dtype and finite value, of runs and studies every file.
+    Checks every checksum, length, dtype and finite value of episodes and tokens, and every file of runs and studies.
 
     Args:
         path: episode or token file, folder or glob of several; checkpoint or zoo:NAME; run or study folder.
     """
     with ProgressBar("verify", 1.0, "files") as bar:
         fault = verify_path(Path(path), bar)
-    return CommandResult([fault or f"{path}: as it was written"], failed=fault is not None)
+    return CommandResult([fault or f"{path}: complete and undamaged"], failed=fault is not None)

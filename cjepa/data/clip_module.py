@@ -19,15 +19,15 @@ class EpisodeClips(L.LightningDataModule, ABC):
 
     Args:
         path: episode or token file, or folder or glob of several.
-        frame_stride: env steps a block.
-        train_blocks: frames a training clip; a world model needs its history plus one.
-        val_blocks: frames a validation or test clip; a world model needs its history plus the rollout's horizon.
-        batch_size: clips.
-        val_clips: how many held-out clips validation looks at, spread evenly.
-        split_seed: of the split by episode; everything that uses the same episodes must use the same.
-        shuffle_seed: of the order of training batches.
-        exclude_episodes: indices of episodes to leave out; the others are split as if nothing were missing.
-        exclude_corrupted: check all episodes first and leave out those that are damaged; which they are is logged.
+        frame_stride: env steps per block.
+        train_blocks: frames per training clip; a world model needs its history plus one.
+        val_blocks: frames per validation or test clip; a world model needs its history plus the rollout's horizon.
+        batch_size: clips per batch.
+        val_clips: number of held-out clips in validation, spread evenly.
+        split_seed: seed of the split by episode; use the same value for all models of the same episodes.
+        shuffle_seed: seed of the order of training batches.
+        exclude_episodes: indices of episodes to leave out; the split of the others does not change.
+        exclude_corrupted: check all episodes first, leave out the damaged ones and log their indices.
     """
 
     num_workers = 0
@@ -123,7 +123,7 @@ def clip_starts(file: Episodes, episodes: np.ndarray, blocks: int, frame_stride:
         longest = int(file.lengths[episodes].max()) if len(episodes) else 0
         raise UserError(
             f"{file.path}: no clip of {blocks} blocks x {frame_stride} env steps = {span} env steps in "
-            f"{len(episodes)} episodes, the longest has {longest}; collect longer or more episodes"
+            f"{len(episodes)} episodes (the longest has {longest} env steps); collect longer or more episodes"
         )
     return np.concatenate(starts)
 

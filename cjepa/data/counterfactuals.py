@@ -1,4 +1,4 @@
-"""Counterfactual twins: recorded episodes simulated again with one thing changed."""
+"""Counterfactuals: recorded episodes simulated again with one intervention."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from cjepa.errors import UserError
 from cjepa.progress import Progress
 
 SHARE_COLLIDING = 0.8
-"""Of interventions, those that are on a body which touches another one later, where there is such a body."""
+"""Share of interventions on a body that later touches another, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,16 @@ def collect_twins(job: TwinCollection, out: Path, workers: int, progress: Progre
 
 
 def check_twins(env: ObjectEnv, twins: int) -> None:
-    """Whether episodes of ``env`` can have so many twins each.
+    """Check that each episode of ``env`` can have this number of counterfactuals.
 
     Raises:
         UserError: they cannot.
     """
     if twins < 1:
-        raise UserError(f"twins is {twins}, expected 1 or more of each episode")
+        raise UserError(f"twins is {twins}, expected 1 or more per episode")
     if not isinstance(env, InterventionEnv):
         raise UserError(
-            f"{type(env).__name__} has no interventions, so its episodes can have no twins; leave out twins"
+            f"{type(env).__name__} has no interventions, so counterfactuals cannot be simulated; leave out --twins"
         )
 
 
@@ -119,8 +119,8 @@ def _record(job: TwinCollection, index: int) -> Episode:
     before = slice(intervention.env_step)
     if not np.array_equal(twin["state"][before], factual["state"][before]):
         raise UserError(
-            f"{job.factual.path}: episode {episode} does not come out the same when it is simulated again, so it was "
-            f"recorded by another version; record it anew with `cjepa collect`"
+            f"{job.factual.path}: episode {episode} gives other states when simulated again, so another version "
+            f"recorded it; record it again with `cjepa collect`"
         )
     values = {
         "twin_episode": np.int32(episode),

@@ -64,7 +64,9 @@ def used_episodes(
 def excluded_episodes(episodes: Episodes, exclude_episodes: Sequence[int], exclude_corrupted: bool) -> list[int]:
     """Indices to leave out, sorted; which they are is logged. See :func:`used_episodes`."""
     if unknown := sorted(set(exclude_episodes) - set(range(len(episodes)))):
-        raise UserError(f"exclude_episodes: {unknown[0]}: {episodes.path} has episodes 0 to {len(episodes) - 1}")
+        raise UserError(
+            f"exclude_episodes contains {unknown[0]}, but {episodes.path} has episodes 0 to {len(episodes) - 1}"
+        )
     faults = corrupted_episodes(episodes) if exclude_corrupted else {}
     for episode, fault in faults.items():
         _log.warning("%s: episode %d is left out: %s", episodes.path, episode, fault)

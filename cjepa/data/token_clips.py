@@ -21,8 +21,8 @@ class ClipDataset(Dataset):
         file: where the rows come from, for its episode lengths.
         rows: all of them, as one long clip: tokens ``(rows, S, D)``, proprio ``(rows, P)``, actions of one env step.
         episodes: indices of the episodes to use.
-        blocks: frames a clip; the actions of each frame's block come with it.
-        frame_stride: env steps a block.
+        blocks: frames per clip; the actions of each frame's block come with it.
+        frame_stride: env steps per block.
     """
 
     def __init__(self, file: Episodes, rows: Clip, episodes: np.ndarray, blocks: int, frame_stride: int):
@@ -48,7 +48,7 @@ class TokenClips(EpisodeClips):
         """Open the file, split it, and read all of it."""
         super().setup(stage)
         if "tokens" not in self.file.columns:
-            raise UserError(f"{self.path}: these are episodes, not tokens; make tokens with `cjepa tokenize`")
+            raise UserError(f"{self.path}: contains episodes, not tokens; make tokens with `cjepa tokenize`")
         self.tokenizer_fingerprint: str = self.file.attributes["tokenizer_fingerprint"]
         self.tokenizer: dict = json.loads(self.file.attributes["tokenizer"])
         self.rows = Clip(*(self._column(name) for name in ("tokens", "proprio", "action")))

@@ -19,12 +19,12 @@ class VideoDataset(Dataset):
     Frames stay on disk; proprio and actions, a few bytes a row, are held in memory.
 
     Args:
-        file: episodes with ``pixels``; ``masks``, ``objects``, ``proprio`` and ``action`` come along if there are any.
+        file: episodes with ``pixels``; ``masks``, ``objects``, ``proprio`` and ``action`` are read if present.
         episodes: indices of the episodes to use.
-        blocks: frames a clip; the actions of each frame's block come with it.
-        frame_stride: env steps a block.
+        blocks: frames per clip; the actions of each frame's block come with it.
+        frame_stride: env steps per block.
         labels: read the label images too.
-        objects: and the simulator's account of the objects.
+        objects: read the simulator's attributes of the objects too.
 
     Raises:
         UserError: there are no pixels, or no episode is as long as a clip.
@@ -72,10 +72,10 @@ class VideoClips(EpisodeClips):
 
     Args:
         path: episode file, or folder or glob of several.
-        batch_size: clips.
-        val_clips: how many held-out clips validation looks at, spread evenly.
-        labels: training clips carry label images too, which only scores need; validation and test clips always do, and
-            the simulator's account of the objects.
+        batch_size: clips per batch.
+        val_clips: number of held-out clips in validation, spread evenly.
+        labels: training clips contain label images too (only scores and hints need them); validation and test clips
+            always contain label images and the simulator's attributes of the objects.
         num_workers: processes that read ahead; 0 reads in the training process.
     """
 

@@ -89,10 +89,10 @@ def checked_image_size(value: int) -> int:
     """``value`` as the side of an image in pixels.
 
     Raises:
-        UserError: it is not a whole number, or below 1.
+        UserError: it is not an integer, or is below 1.
     """
     if not isinstance(value, int) or value < 1:
-        raise UserError(f"image_size is {value}, expected a whole number of pixels, 64 to 224 are meant")
+        raise UserError(f"image_size is {value}, expected an integer of at least 1; 64 to 224 is recommended")
     return value
 
 
@@ -100,8 +100,8 @@ def checked_rgb(option: str, values: Sequence[int]) -> tuple[int, int, int]:
     """``values`` as a colour.
 
     Raises:
-        UserError: they are not three whole numbers in 0..255.
+        UserError: they are not three integers in 0..255.
     """
     if len(values) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in values):
-        raise UserError(f"{option} is {values}, expected [red, green, blue], whole numbers in 0..255")
+        raise UserError(f"{option} is {values}, expected [red, green, blue], integers in 0..255")
     return tuple(values)

@@ -56,10 +56,10 @@ def check_intervention(intervention: Intervention, env_steps: int) -> None:
         raise UserError(f"intervention {kind!r} is unknown, expected one of {list(KINDS)}")
     for name, number in (("body", body), ("env step", env_step)):
         if not isinstance(number, Integral):
-            raise UserError(f"intervention {kind!r} has the {name} {number!r}, expected a whole number")
+            raise UserError(f"intervention {kind!r} has the {name} {number!r}, expected an integer")
     if not 0 <= env_step < env_steps:
         raise UserError(f"intervention {kind!r} at env step {env_step}, expected 0..{env_steps - 1}")
     if kind in WITH_VALUE and (np.shape(value) != (2,) or not np.isfinite(np.asarray(value, float)).all()):
         raise UserError(f"intervention {kind!r} has the value {value}, expected two finite numbers")
     if kind not in WITH_VALUE and value is not None:
-        raise UserError(f"intervention {kind!r} has the value {value}, expected none")
+        raise UserError(f"intervention {kind!r} has the value {value}, expected no value")

@@ -1,4 +1,4 @@
-"""Behaviour policies for data collection: they see the environment, not pixels."""
+"""Policies for data collection: they see the environment, not pixels."""
 
 import math
 from abc import ABC, abstractmethod
@@ -51,7 +51,7 @@ class StillPolicy(Policy):
 
 
 class MotionPolicy(Policy):
-    """Strings together short straight motions of an agent, without a task; a low-pass filter gives momentum.
+    """Short straight motions of an agent, without a task; a low-pass filter gives momentum.
 
     Subclasses say where the agent is (the first two values of :meth:`look`), how far an action of length 1 aims
     (``action_length``), and where the next motion leads: :meth:`choose_target`. Actions stay in the action space.
@@ -76,14 +76,14 @@ class MotionPolicy(Policy):
 
     @abstractmethod
     def look(self, env: ObjectEnv) -> np.ndarray:
-        """What the policy goes by; the agent's x and y come first."""
+        """What the policy sees; the agent's x and y come first."""
 
     @abstractmethod
     def choose_target(self, seen: np.ndarray) -> np.ndarray:
         """Where (x, y) the next motion leads."""
 
     def gives_up(self, seen: np.ndarray, target: np.ndarray) -> bool:
-        """Whether a motion to ``target`` had better end now; never, unless a subclass says when."""
+        """Whether a motion to ``target`` should be abandoned; False by default."""
         return False
 
     def reset(self, rng: np.random.Generator) -> None:

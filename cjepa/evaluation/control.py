@@ -63,7 +63,9 @@ def draw_pairs(file: Episodes, episodes: np.ndarray, env: ObjectEnv, n: int, goa
     rng = np.random.default_rng(seed)
     usable = [e for e in episodes if file.lengths[e] > goal_env_steps]
     if not usable:
-        raise UserError(f"{file.path}: no held-out episode has more than goal_env_steps = {goal_env_steps} env steps")
+        raise UserError(
+            f"{file.path}: no held-out episode is longer than goal_env_steps = {goal_env_steps}; give a smaller value"
+        )
     trials: list[Pair] = []
     trivial = 0
     order: list[int] = []
@@ -82,8 +84,8 @@ def draw_pairs(file: Episodes, episodes: np.ndarray, env: ObjectEnv, n: int, goa
             trials.append(Pair(episode, start_row, start, goal))
     if len(trials) < n:
         raise UserError(
-            f"{file.path}: only {len(trials)} of {n} pairs that do not already satisfy the success test were found in "
-            f"{100 * n} draws; give fewer pairs or a longer goal_env_steps"
+            f"{file.path}: only {len(trials)} of {n} pairs found in {100 * n} draws (pairs that pass the success test "
+            "at the start are excluded); give fewer pairs or a longer goal_env_steps"
         )
     return Pairs(trials, trivial)
 
@@ -105,7 +107,7 @@ def run_trials(
         pairs: the trials, at least one.
         budget_env_steps: per trial.
         seed: of the agent's randomness.
-        num_recorded: the first so many trials keep their frames and plans.
+        num_recorded: number of trials, from the first, that keep their frames and plans.
         progress: advanced by env steps done, of ``budget_env_steps``.
     """
     generator = torch.Generator().manual_seed(seed)

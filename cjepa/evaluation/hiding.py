@@ -1,4 +1,4 @@
-"""Whether an object that is hidden for some frames comes back into the slot that it had.
+"""Whether an object that is occluded for some frames returns to its slot.
 
 In each clip one object is painted over with the background for 1, 3 or 5 frames, while it stays in view of the
 simulator's label images; its slot before is then compared with its slot at the frame at which it is back. Trackers are
@@ -31,7 +31,7 @@ _FEWEST_PIXELS = 8  # half of Push-T's agent
 
 
 class Hiding(NamedTuple):
-    """Which object of each clip is hidden, and when: just before it is ``back_B``, for as long as one likes."""
+    """Which object of each clip is hidden, and when: just before it is ``back_B``, for any number of frames."""
 
     label_B: Tensor
     before_B: Tensor

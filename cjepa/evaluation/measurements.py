@@ -19,7 +19,7 @@ _DEFAULT = "cjepa.evaluation.measurements:logged"
 
 
 class Measurement(NamedTuple):
-    """One number of a model on a split; None where there is nothing to say."""
+    """One number of a model on a split; None if it is undefined."""
 
     metric: str
     value: float

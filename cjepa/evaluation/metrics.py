@@ -1,7 +1,7 @@
 """How well tokens match objects, as torchmetrics: segmentation, identity over time, and what the tokens span.
 
 The simulator's label images decide what is an object; a slot owns the pixels where its mask is the largest, and larger
-than what the masks of all slots leave of the pixel: what no slot covers is nobody's, and counts against all. Every
+than what the masks of all slots leave of the pixel. Pixels that no slot covers count against every score. Every
 state is a sum over clips (``dist_reduce_fx="sum"``), so that intervals come from resampling episodes
 (:func:`cjepa.evaluation.intervals.bootstrap_metric`).
 
@@ -160,11 +160,11 @@ class SlotConsistency(SlotMetric):
     """Share of (frame, object) at which the object's slot is the one that it has most often over *all* episodes.
 
     It asks whether slot s is the same thing everywhere, so it needs labels that are: Push-T (1 = agent, 2 = block). In
-    Collide a label is whichever body came so many-th, and the number means nothing.
+    Collide labels number the bodies in the order in which they entered, which means nothing.
 
     Args:
-        num_labels: room for so many objects.
-        max_slots: room for so many slots.
+        num_labels: the most objects.
+        max_slots: the most slots.
     """
 
     name = "slot_consistency"
@@ -180,7 +180,7 @@ class SlotConsistency(SlotMetric):
         owned_KS, missed_K = counts_KS[:, :-1], counts_KS[:, -1]
         objects, slots = owned_KS.shape
         if objects > self.owned.shape[0] or slots > self.owned.shape[1]:
-            raise ValueError(f"{objects} labels, {slots} slots, but there is room for {tuple(self.owned.shape)}")
+            raise ValueError(f"{objects} labels and {slots} slots, expected at most {tuple(self.owned.shape)}")
         self.owned[:objects, :slots] += owned_KS
         self.missed += missed_K.sum()
 

@@ -67,7 +67,7 @@ class Question(NamedTuple):
     shape: int | None = None
     """Of bodies of this shape only."""
     alike_after: int = 0
-    """For angles: the cosine and sine of so many times the angle are asked for."""
+    """For angles: the answer is the cosine and sine of this multiple of the angle."""
     frames: int = 1
     """Tokens that are given: that of the frame, or the one before too."""
 

@@ -78,7 +78,7 @@ def plan_model(
     values = job.frame_stride * job.make_env().action_space.shape[0]
     if values != model.action_dim:
         raise UserError(
-            f"frame_stride {job.frame_stride} gives {values} action values a block, {checkpoint} was trained with "
+            f"frame_stride {job.frame_stride} gives {values} action values per block, but {checkpoint} has "
             f"{model.action_dim}"
         )
     check_environment(tokenizer, job.env_id, f"--env_id {job.env_id}")

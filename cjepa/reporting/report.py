@@ -1,4 +1,4 @@
-"""One self-contained HTML file from a study or a run folder: no address in it, nothing to install to read it."""
+"""One self-contained HTML file from a study or a run folder: no external links; opens in any browser."""
 
 import base64
 import json
@@ -67,7 +67,7 @@ def build_report(folder: Path) -> Path:
     folder = Path(folder)
     study = read_json(folder / "study.json") if (folder / "study.json").is_file() else None
     if study is None and not any((folder / name).is_file() for name in _RUN_FILES):
-        what = "holds no study.json and no run.json" if folder.is_dir() else "no such folder"
+        what = "contains no study.json or run.json" if folder.is_dir() else "no such folder"
         raise UserError(f"{folder}: {what}; expected a study or a run folder, for example runs/studies/<name>")
     listed = study.get("stages", []) if study else []
     stages = [_read_stage(folder / (s.get("folder") or s["name"]), s["name"], s.get("command", "")) for s in listed]

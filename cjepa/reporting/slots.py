@@ -1,4 +1,4 @@
-"""Pictures and videos of what slots see, and of the clips that a tokenizer does worst on."""
+"""Pictures and videos of slots, and of the clips with the lowest scores."""
 
 import copy
 from pathlib import Path
@@ -96,7 +96,7 @@ class SlotOverlays(Callback):
                     _video_summary(f"{stage}/slots_{number}", video, fps), trainer.global_step
                 )
         sheets = {"slots": contact_sheet([video[-1] for video in videos], columns=1)}
-        # where clips are shared among processes, this one has every so many-th
+        # where clips are shared among processes, this process sees every world_size-th clip
         if worst := worst_clips(scores, self.num_failures):
             clips = np.array([failure.clip * trainer.world_size for failure in worst])
             sheets["failures"] = failure_gallery(view_clips(module, data, dataset, clips), worst)

@@ -73,7 +73,7 @@ def side_by_side(panels: Sequence[np.ndarray], labels: Sequence[str], scale: int
         uint8 (T, Y', X', 3), Y' and X' even.
     """
     if len(panels) != len(labels) or not panels:
-        raise ValueError(f"{len(panels)} panels and {len(labels)} labels; expected one label a panel, at least one")
+        raise ValueError(f"{len(panels)} panels and {len(labels)} labels; expected one label per panel, at least one")
     steps = max(len(panel) for panel in panels)
     columns = []
     for panel, label in zip(panels, labels, strict=True):
@@ -121,7 +121,7 @@ def write_video(path: str | Path, frames_TYXC: np.ndarray, fps: float) -> Path:
     Args:
         path: ends in ``.mp4``.
         frames_TYXC: uint8, at least one frame.
-        fps: frames a second.
+        fps: frames per second.
     """
     frames = np.asarray(frames_TYXC)
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):

@@ -21,7 +21,7 @@ class TokenizerInfo(NamedTuple):
     slot_dim: int
     """D."""
     image_size: int | None = None
-    """Side in pixels of the square frames that it is made for; None for any."""
+    """Side of the square frames in pixels; None for any."""
     column: Literal["pixels", "objects"] = "pixels"
     """The data column that it reads: frames, or the simulator's account of the bodies."""
     hint_dim: int = 0
@@ -61,7 +61,7 @@ class Tokenizer(nn.Module, ABC):
 
     @property
     def image_size(self) -> int | None:
-        """Side in pixels of the square frames that it is made for; None for any."""
+        """Side of the square frames in pixels; None for any."""
         return self.info.image_size
 
     @abstractmethod
@@ -116,7 +116,7 @@ class TrainableTokenizer(Tokenizer):
 
 
 def check_environment(tokenizer: Tokenizer, env_id: str | None, where: str) -> None:
-    """Whether a tokenizer may look at these frames; frames of unknown origin are accepted.
+    """Check that a tokenizer fits these frames; frames of unknown origin are accepted.
 
     Args:
         tokenizer: to use.
@@ -130,7 +130,7 @@ def check_environment(tokenizer: Tokenizer, env_id: str | None, where: str) -> N
     if None not in (trained_on, env_id) and trained_on != env_id:
         raise UserError(
             f"{where}: frames of {env_id}, but this {type(tokenizer).__name__} was trained on {trained_on}; give "
-            "a tokenizer that was trained on such episodes"
+            "a tokenizer trained on this environment"
         )
 
 
@@ -144,8 +144,8 @@ def float_frames(tokenizer: Tokenizer, pixels_YXC: Tensor) -> Tensor:
     side = tokenizer.image_size
     if side not in (None, height) or side not in (None, width):
         raise UserError(
-            f"frames of {width} x {height} pixels, but this {type(tokenizer).__name__} is made for {side} x {side}; "
-            f"collect with --env_kwargs.image_size {side} (or convert so), or train a tokenizer with an image_size of "
-            f"{height}"
+            f"frames of {width} x {height} pixels, but this {type(tokenizer).__name__} needs {side} x {side}; "
+            f"collect with --env_kwargs.image_size {side} (or convert with --image_size), or train a tokenizer with "
+            f"image_size {height}"
         )
     return to_float_pixels(pixels_YXC)

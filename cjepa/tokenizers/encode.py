@@ -49,7 +49,7 @@ def _seen(tokenizer: Tokenizer, batch: VideoBatch) -> Tensor:
 def _hints(tokenizer: Tokenizer, batch: VideoBatch) -> Tensor:
     if batch.labels_BTYX is None:
         raise UserError(
-            f"{type(tokenizer).__name__} takes hints from label images, and these clips have none; set "
+            f"{type(tokenizer).__name__} needs hints from label images, which these clips do not have; set "
             "data.init_args.labels to true, and collect episodes with masks"
         )
     return hints_from_labels(batch.labels_BTYX[:, 0], tokenizer.num_slots, tokenizer.info.hint_dim)

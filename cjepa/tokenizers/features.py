@@ -118,7 +118,7 @@ class DinoV2Features(FeatureEncoder):
         self.channels = self.model.config.hidden_size
         patch = self.model.config.patch_size
         if image_size % patch:
-            raise UserError(f"features: an image_size of {image_size} is no multiple of the patches' {patch} pixels")
+            raise UserError(f"features: an image_size of {image_size} is not a multiple of the patch size {patch}")
         self.side = image_size // patch
         self.register_buffer("digest", torch.tensor(list(_digest(self.model)), dtype=torch.uint8))
         for name, values in (("mean_311", _IMAGENET_MEAN), ("std_311", _IMAGENET_STD)):
@@ -144,12 +144,12 @@ def _load_dinov2(source: str) -> nn.Module:
     try:
         from transformers import Dinov2Model
     except ImportError:
-        raise UserError("DinoV2Features needs the package transformers; type pip install 'cjepa[dino]'") from None
+        raise UserError("DinoV2Features needs the package transformers; type: pip install 'cjepa[dino]'") from None
     try:
         return Dinov2Model.from_pretrained(source, use_safetensors=True)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"features: no DINOv2 at {source!r}, neither a folder nor on the hub ({reason})") from None
+        raise UserError(f"features: no DINOv2 at {source!r}, neither in a folder nor on the hub ({reason})") from None
 
 
 def _last_keys(model: nn.Module) -> tuple[nn.Module, nn.Module]:
@@ -174,7 +174,7 @@ def _without_model(module: DinoV2Features, state: dict, prefix: str, metadata: d
 def _refuse_another_model(module: DinoV2Features, state: dict, prefix: str, *_) -> None:
     trained_with = state.get(f"{prefix}digest")
     if trained_with is not None and not torch.equal(trained_with.cpu(), module.digest.cpu()):
-        raise UserError(f"features: {module.source!r} is not the DINOv2 that this checkpoint was trained with")
+        raise UserError(f"features: {module.source!r} is not the DINOv2 of this checkpoint")
 
 
 def _expect_no_model(module: DinoV2Features, incompatible) -> None:

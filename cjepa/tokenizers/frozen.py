@@ -24,7 +24,7 @@ class FrozenTokenizer(ScoredTokenizer):
         self.patch_grid = patch_grid
 
     def setup(self, stage: str) -> None:
-        """Build the tokenizer: an oracle has to know what the episodes say of their objects.
+        """Build the tokenizer; an oracle needs the attributes of the objects from the episodes.
 
         Raises:
             UserError: there is no such tokenizer, or it has no such grid, or the episodes have no ``objects``.

@@ -79,7 +79,7 @@ def tokenizer_spec(run: str | Mapping[str, Any], episodes: Episodes, patch_grid:
     """
     if isinstance(run, str) and run.partition(":")[0] == "oracle":
         if patch_grid:
-            raise UserError(f"patch_grid {patch_grid}: an oracle has no grid; it must be 0")
+            raise UserError(f"patch_grid {patch_grid}: an oracle has no grid; leave out patch_grid")
         return _with_episodes(_oracle(run), episodes)
     if isinstance(run, str) and run.startswith("dino:"):
         if not patch_grid:
@@ -140,7 +140,7 @@ def _oracle(run: str) -> TokenizerSpec:
     if run == "oracle":
         return TokenizerSpec(_ORACLE, {})
     if not re.fullmatch("oracle:[1-9][0-9]*", run):
-        raise UserError(f"{run}: expected `oracle`, or `oracle:D` with the number of values of a token")
+        raise UserError(f"{run}: expected `oracle`, or `oracle:D` with D values per token")
     return TokenizerSpec(_ORACLE, {"dim": int(run.partition(":")[2])})
 
 

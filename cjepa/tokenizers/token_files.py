@@ -49,8 +49,8 @@ def tokenize(
     check_environment(tokenizer, episodes.attributes.get("env_id"), str(episodes.path))
     if tokenizer.info.hint_dim and "masks" not in episodes.columns:
         raise UserError(
-            f"{episodes.path}: no label images ('masks'), from which this {type(tokenizer).__name__} learns where the "
-            "objects of the first frame are; collect episodes with masks"
+            f"{episodes.path}: no label images ('masks'), which this {type(tokenizer).__name__} needs for the "
+            "positions of objects in the first frame; collect episodes with masks"
         )
     attributes = {
         "tokenizer": spec.plain(),

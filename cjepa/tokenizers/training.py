@@ -22,12 +22,12 @@ class TokenizerTraining(ScoredTokenizer):
     """Minimises the weighted sum of a tokenizer's losses on clips.
 
     Args:
-        tokenizer: to train.
+        tokenizer: the tokenizer to train.
         metrics: see :class:`~cjepa.tokenizers.scoring.ScoredTokenizer`.
-        loss_weights: of the tokenizer's loss terms, by name; a term without a weight is not used.
+        loss_weights: weights of the tokenizer's loss terms by name; terms without a weight are only logged.
         lr: peak learning rate of AdamW.
-        weight_decay: of AdamW.
-        warmup_steps: of the learning rate.
+        weight_decay: weight decay of AdamW.
+        warmup_steps: steps in which the learning rate rises to its peak.
     """
 
     def __init__(

@@ -40,8 +40,8 @@ def _tokenizer_of(content: dict, checkpoint: Path) -> Tokenizer:
     """The tokenizer whose tokens a model was trained on, if it makes the same ones today."""
     if foreign := content["tokenizer"].get("converted_from"):
         raise UserError(
-            f"{checkpoint} was trained on converted tokens ({foreign}) without the tokenizer that made them, so "
-            "the simulator's frames cannot be tokenized; plan with a model of tokens from `cjepa tokenize`"
+            f"{checkpoint} was trained on converted tokens ({foreign}) without their tokenizer, so the simulator's "
+            "frames cannot be encoded; plan with a model trained on tokens from `cjepa tokenize`"
         )
     spec = TokenizerSpec.from_plain(content["tokenizer"])
     tokenizer = build_tokenizer(spec)
@@ -53,7 +53,7 @@ def _tokenizer_of(content: dict, checkpoint: Path) -> Tokenizer:
         )
     if tokenizer.info.hint_dim:
         raise UserError(
-            f"{checkpoint}: its tokenizer {spec} takes hints from label images, and there "
-            "are none when planning; plan with a model of tokens that need no hints"
+            f"{checkpoint}: its tokenizer {spec} needs hints from label images, which "
+            "planning does not have; plan with a model whose tokenizer needs no hints"
         )
     return tokenizer

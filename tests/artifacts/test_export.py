@@ -63,7 +63,7 @@ def test_wrong_names_are_one_line(exported, episodes_path, tmp_path, capsys, mon
     assert main(["tokenize", "zoo:other", str(episodes_path), "--out", str(tmp_path / "t.h5")]) == 2
     assert "zoo:my-slots" in capsys.readouterr().err
     assert main(["export", str(exported), "--out", str(exported)]) == 2
-    assert "holds a model already" in capsys.readouterr().err
+    assert "already contains a model" in capsys.readouterr().err
     (exported / "model.safetensors").write_bytes(b"nothing")
     assert main(["tokenize", str(exported), str(episodes_path), "--out", str(tmp_path / "t.h5")]) == 2
     assert "damaged" in capsys.readouterr().err

@@ -121,7 +121,7 @@ def test_a_model_that_comes_along(capsys):
     assert "class: cjepa.tokenizers.training.TokenizerTraining\n" in capsys.readouterr().out
     assert main(["verify", "zoo:pusht-slots"]) == 0
     assert main(["inspect", "zoo:nothing"]) == 2
-    assert "no such model; there are" in capsys.readouterr().err
+    assert "no such model; expected one of" in capsys.readouterr().err
 
 
 def test_a_study(tmp_path):

@@ -115,7 +115,7 @@ def test_a_checkpoint_and_a_model_of_the_zoo_on_episodes_that_are_named(
         preview(zoo, tmp_path / "out", 1)
     with pytest.raises(UserError, match="was trained on cjepa/PushT-v0"):
         preview(zoo, tmp_path / "out", 1, data=str(collide_episodes_path))
-    with pytest.raises(UserError, match="leave out --data"):
+    with pytest.raises(UserError, match="--data applies only to tokenizers"):
         preview(episodes_path, tmp_path / "out", 1, data=str(collide_episodes_path))
     assert not (tmp_path / "out").exists()
 
@@ -123,7 +123,7 @@ def test_a_checkpoint_and_a_model_of_the_zoo_on_episodes_that_are_named(
 def test_other_runs_have_made_their_own(tmp_path, world_model_run):
     run = shutil.copytree(world_model_run, tmp_path / "run")
     shutil.rmtree(run / "media", ignore_errors=True)
-    with pytest.raises(UserError, match=r"no pictures or videos in it yet; .*cjepa plan .*run -c"):
+    with pytest.raises(UserError, match=r"contains no pictures or videos yet; .*cjepa plan .*run -c"):
         preview(run, tmp_path / "out")
     made = write_png(run / "plan" / "media" / "trial.png", np.zeros((4, 4, 3), np.uint8))
     assert preview_path(run, tmp_path / "out", 3, 0, ignore_progress) == [made]
@@ -135,7 +135,7 @@ def test_nothing_to_look_at(tmp_path, world_model_run):
         writer.append({"state": np.zeros((4, 2), np.float32)})
     with pytest.raises(UserError, match="states.h5: no column 'pixels'"):
         preview(tmp_path / "states.h5", tmp_path / "out")
-    with pytest.raises(UserError, match="not a tokenizer's checkpoint"):
+    with pytest.raises(UserError, match="not a checkpoint of a tokenizer"):
         preview(world_model_run / "checkpoints" / "last.ckpt", tmp_path / "out")
     with EpisodeWriter(tmp_path / "none.h5", "cjepa-episodes", {}) as writer:
         writer.append({"pixels": np.zeros((0, 4, 4, 3), np.uint8)})

@@ -99,7 +99,7 @@ def test_weights_that_are_no_numbers(run):
     name = next(name for name, values in content["state_dict"].items() if values.is_floating_point())
     content["state_dict"][name].view(-1)[0] = torch.nan
     torch.save(content, path)
-    assert fault_of(run) == f"{path}: {name} has values that are not finite numbers"
+    assert fault_of(run) == f"{path}: {name} contains values that are not finite"
     del content["hyper_parameters"]
     torch.save(content, path)
     assert fault_of(path) == f"{path}: the key 'hyper_parameters' is missing"

@@ -78,7 +78,7 @@ def test_wrong_calls(capfd, episodes_path):
         (["--rounds=0"], "rounds"),
         (["--against=magic"], "magic"),
         ([f"--episodes={episodes_path}.h6"], ".h5.h6: no such file"),
-        ([f"--episodes={episodes_path.parent}"], f"{episodes_path.parent}: a folder, expected one file"),
+        ([f"--episodes={episodes_path.parent}"], f"{episodes_path.parent}: is a folder, expected one file"),
     ):
         assert main(["bench", "loader", *SMALL, *words]) == 2
         err = capfd.readouterr().err

@@ -51,7 +51,7 @@ def test_policies_have_short_names_unless_they_need_torch(tmp_path):
     [
         (["--env_kwargs.image_size=0"], "image_size is 0, expected"),
         (["--policy", MPC, "--policy.init_args.frame_stride=0"], "frame_stride is 0, expected 1 or more"),
-        (["--policy", COLLIDE_POLICY], "CollideBehaviour needs Collide with an agent, this is PushT"),
+        (["--policy", COLLIDE_POLICY], "CollideBehaviour needs Collide with an agent, got PushT"),
         (["--policy", COLLIDE_POLICY, "--env_id=cjepa/Collide-v0"], "with env_kwargs agent: true"),
     ],
 )
@@ -68,5 +68,5 @@ def test_a_file_that_is_unfinished(verb, refused, tmp_path, episodes):
         raise KeyboardInterrupt
     for path in ("a.h5", "a.h5.parts"):
         line = refused(verb, path)
-        assert f"{path}: unfinished, episodes done: 3; type the command that makes a.h5 again" in line
+        assert f"{path}: unfinished, episodes done: 3; repeat the command that makes a.h5" in line
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5.parts"]

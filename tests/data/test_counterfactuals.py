@@ -134,5 +134,5 @@ def test_episodes_that_do_not_come_out_the_same_are_refused(factual, tmp_path):
         for episode in factual.episodes():
             episode["state"][1:, 1] += 0.5
             writer.append(episode)
-    with pytest.raises(UserError, match="old.h5: episode 0 does not come out the same"):
+    with pytest.raises(UserError, match="old.h5: episode 0 gives other states when simulated again"):
         collect_twins(TwinCollection(EpisodeFile(path), 1, 0), tmp_path / "twins.h5", 1, ignore_progress)

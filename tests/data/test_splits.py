@@ -93,9 +93,9 @@ def test_what_is_left_out_is_not_trained_on(numbered_tokens):
 
 
 def test_wrong_indices(episodes):
-    with pytest.raises(UserError, match="exclude_episodes: 20: .* has episodes 0 to 19"):
+    with pytest.raises(UserError, match="exclude_episodes contains 20, but .* has episodes 0 to 19"):
         used_episodes(episodes, 0, [3, 20], False)
-    with pytest.raises(UserError, match="exclude_episodes: -1"):
+    with pytest.raises(UserError, match="exclude_episodes contains -1"):
         used_episodes(episodes, 0, [-1], False)
 
 

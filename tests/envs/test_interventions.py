@@ -96,15 +96,15 @@ def test_several_interventions_happen_in_turn():
         (Intervention("explode", 0, 3), "explode"),
         (Intervention("remove", 0, ENV_STEPS), "0..39"),
         (Intervention("remove", 0, -1), "0..39"),
-        (Intervention("remove", 0, 10.5), "env step 10.5, expected a whole number"),
-        (Intervention("remove", 0.5, 10), "body 0.5, expected a whole number"),
-        (Intervention("remove", "1", 10), "body '1', expected a whole number"),
+        (Intervention("remove", 0, 10.5), "env step 10.5, expected an integer"),
+        (Intervention("remove", 0.5, 10), "body 0.5, expected an integer"),
+        (Intervention("remove", "1", 10), "body '1', expected an integer"),
         (Intervention("remove", 6, 3), "body 6"),
         (Intervention("remove", -1, 3), "body -1"),
         (Intervention("set_velocity", 0, 3), "two finite numbers"),
         (Intervention("set_position", 0, 3, (1.0, float("nan"))), "two finite numbers"),
         (Intervention("set_position", 0, 3, (1.0, 2.0, 3.0)), "two finite numbers"),
-        (Intervention("freeze", 0, 3, (1.0, 2.0)), "expected none"),
+        (Intervention("freeze", 0, 3, (1.0, 2.0)), "expected no value"),
     ],
 )
 def test_what_makes_no_sense_is_named(intervention, named):
@@ -118,7 +118,7 @@ def test_whole_numbers_of_any_type_will_do():
 
 
 def test_a_body_must_be_there_and_free():
-    with pytest.raises(UserError, match="body 1, but the bodies there are"):
+    with pytest.raises(UserError, match="body 1, expected one of"):
         changed(0, Intervention("remove", 1, 3), Intervention("freeze", 1, 4))
     with pytest.raises(UserError, match="frozen"):
         changed(0, Intervention("freeze", 1, 3), Intervention("set_velocity", 1, 4, (1.0, 1.0)))

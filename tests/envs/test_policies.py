@@ -91,7 +91,7 @@ def test_behaviour_moves_the_block_and_keeps_it_on_the_table(episodes):
 def test_collide_behaviour_needs_an_agent_on_its_table(env):
     policy = CollideBehaviour()
     policy.reset(np.random.default_rng(0))
-    with pytest.raises(UserError, match=f"CollideBehaviour .* this is {type(env).__name__}.*agent: true"):
+    with pytest.raises(UserError, match=f"CollideBehaviour .* got {type(env).__name__}.*agent: true"):
         policy.start_state(env)
 
 

@@ -36,7 +36,7 @@ def test_every_tokenizer_is_shown_what_it_reads(hinted):
 def test_hints_are_asked_for_where_clips_begin_and_not_later(hinted, episodes):
     rows = episodes.episode(0, ["pixels", "masks"])
     pixels, masks = (torch.from_numpy(rows[name][None, :3]) for name in ("pixels", "masks"))
-    with pytest.raises(UserError, match="SAVi takes hints from label images"):
+    with pytest.raises(UserError, match="SAVi needs hints from label images"):
         step_clips(hinted, VideoBatch(pixels))
     whole = encode_clips(hinted, VideoBatch(pixels, masks))
     first, memory = step_clips(hinted, VideoBatch(pixels[:, :1], masks[:, :1]))

@@ -139,7 +139,7 @@ def test_an_oracle_sees_nothing_of_the_pixels(episodes_path):
 def test_what_cannot_be_measured_is_said_in_one_line(episodes_path, collide_episodes_path, tmp_path, capfd):
     for path, words, said in (
         (episodes_path, source("nowhere"), "nowhere: no such checkpoint"),
-        (episodes_path, source("oracle", 4), "an oracle has no grid; it must be 0"),
+        (episodes_path, source("oracle", 4), "an oracle has no grid; leave out patch_grid"),
         (episodes_path, source("zoo:pusht-slots", 5), "a grid of 5 does not divide"),
         (collide_episodes_path, source("zoo:pusht-slots", 4), "was trained on cjepa/PushT-v0"),
     ):

@@ -90,13 +90,13 @@ def open_source(name: str, source: Path, options: dict[str, Any]) -> Converter:
     """
     known = converters()
     if name not in known:
-        raise UserError(f"--from {name}: no such format; there are {', '.join(sorted(known))}")
+        raise UserError(f"--from {name}: no such format; expected one of {', '.join(sorted(known))}")
     taken = [option for option in inspect.signature(known[name]).parameters if option != "source"]
     given = {option: value for option, value in options.items() if value}
     for option in given:
         if option not in taken:
             fitting = ", ".join(f"--{other}" for other in taken) or "no options"
-            raise UserError(f"--{option} means nothing for {name}, which takes {fitting}")
+            raise UserError(f"--{option} does not apply to {name}, which takes {fitting}")
         if isinstance(given[option], int) and given[option] < 0:
             raise UserError(f"--{option} {given[option]}: expected 0 or more")
     return known[name](source, **given)
@@ -126,7 +126,7 @@ def convert(converter: Converter, out: Path, progress: Progress) -> EpisodeFile:
             writer.append(episode)
             progress.advance(len(next(iter(episode.values()))))
         if first is None:
-            raise UserError(f"{converter.source}: there are no episodes in it")
+            raise UserError(f"{converter.source}: contains no episodes")
         _refuse_existing(out, extra)  # a long conversion leaves time for another one
         if extra_so_far is not None:
             extra_so_far.unlink(missing_ok=True)  # of a run that was killed
@@ -152,16 +152,16 @@ def resize_images(name: str, values: np.ndarray, image_size: int) -> np.ndarray:
 def _refuse_existing(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and path.exists():
-            raise UserError(f"{path} exists; choose another name or delete it first")
+            raise UserError(f"{path} already exists; choose another name or delete it first")
 
 
 def _plain_episode(converter: Converter, label: str, source: Episode) -> Episode:
     where = f"{converter.source}: {label}"
     if not source:
-        raise UserError(f"{where}: no columns that can be stored")
+        raise UserError(f"{where}: contains no columns of numbers")
     lengths = {name: len(values) for name, values in source.items()}
     if len(set(lengths.values())) != 1 or not min(lengths.values()):
-        raise UserError(f"{where}: columns of one episode have the same number of rows, at least 1, but got {lengths}")
+        raise UserError(f"{where}: columns have {lengths} rows; expected the same number in all columns, at least 1")
     return {
         name: _plain_column(f"{where}, column {name!r}", name, values, converter.placeholders)
         for name, values in source.items()
@@ -170,9 +170,9 @@ def _plain_episode(converter: Converter, label: str, source: Episode) -> Episode
 
 def _plain_column(where: str, name: str, values: np.ndarray, placeholders: dict[str, int]) -> np.ndarray:
     if "/" in name:
-        raise UserError(f"{where}: a column's name cannot hold a '/'; rename it in the source")
+        raise UserError(f"{where}: a column's name cannot contain '/'; rename it in the source")
     if values.dtype.kind not in "biuf":
-        raise UserError(f"{where}: {values.dtype} cannot be stored, expected numbers")
+        raise UserError(f"{where}: {values.dtype} cannot be stored; expected numbers")
     if name == "pixels" and (values.dtype != np.uint8 or values.ndim != 4 or values.shape[-1] != 3):
         raise UserError(f"{where}: {values.dtype} {values.shape}, expected uint8 (frames, Y, X, 3)")
     if name in _ONE_NUMBER and values.ndim == 2 and values.shape[1] == 1:
@@ -193,18 +193,19 @@ def _finite(where: str, values: np.ndarray, placeholder: int | None) -> np.ndarr
         values[placeholder] = 0
         finite_T[placeholder] = True
     if not finite_T.all():
-        raise UserError(f"{where}, row {int(np.argmin(finite_T))}: not a finite number; mend or leave out that episode")
+        raise UserError(f"{where}, row {int(np.argmin(finite_T))}: not a finite number; fix or remove this episode")
     return values
 
 
 def _check_like_first(where: str, episode: Episode, first: Episode) -> None:
     if set(episode) != set(first):
         odd = sorted(set(episode) ^ set(first))
-        raise UserError(f"{where}: columns {odd} are not in every episode; convert such episodes into separate files")
+        raise UserError(f"{where}: columns {odd} are missing in some episodes; convert these into a separate file")
     for name, values in episode.items():
         expected = first[name]
         if (values.dtype, values.shape[1:]) != (expected.dtype, expected.shape[1:]):
             raise UserError(
-                f"{where}, column {name!r}: rows are {values.dtype} {values.shape[1:]}, those of the first episode "
-                f"{expected.dtype} {expected.shape[1:]}" + ("; give --image_size" if name == "pixels" else "")
+                f"{where}, column {name!r}: rows are {values.dtype} {values.shape[1:]}, expected "
+                f"{expected.dtype} {expected.shape[1:]} as in the first episode"
+                + ("; give --image_size" if name == "pixels" else "")
             )

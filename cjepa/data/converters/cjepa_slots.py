@@ -66,7 +66,9 @@ def _files(folder: Path) -> tuple[dict[str, Path], Path]:
     for name in _META_COLUMNS:
         found = [path for path in pickles if path.stem.endswith(f"{name}_meta")]
         if len(found) > 1:
-            raise UserError(f"{folder}: {len(found)} files *_{name}_meta.pkl; keep the one that goes with the slots")
+            raise UserError(
+                f"{folder}: {len(found)} files *_{name}_meta.pkl; keep only the one that belongs to the slots"
+            )
         if found:
             metas[name] = found[0]
     slots = [path for path in pickles if path not in metas.values()]
@@ -87,15 +89,19 @@ def _arrays(path: Path, axes: int, expected: str) -> dict[str, StoredArray]:
         if not isinstance(array, StoredArray) or array.dtype is None or array.dtype.kind != "f":
             raise UserError(f"{path}: {key}: expected an array of floats, got {type(array).__name__}")
         if len(array.shape) != axes or not array.shape[0]:
-            raise UserError(f"{path}: {key}: an array {array.shape}, expected {axes} axes and at least one frame")
+            raise UserError(
+                f"{path}: {key}: an array of shape {array.shape}, expected {axes} axes and at least one frame"
+            )
     if not arrays:
-        raise UserError(f"{path}: no videos in it, expected {expected}")
+        raise UserError(f"{path}: contains no videos, expected {expected}")
     return arrays
 
 
 def _check_keys(path: Path, arrays: dict[str, StoredArray], slots: dict[str, StoredArray]) -> None:
     for key, array in slots.items():
         if key not in arrays:
-            raise UserError(f"{path}: nothing for {key}, which has slots")
+            raise UserError(f"{path}: no entry for {key}, which has slots")
         if arrays[key].shape[0] != array.shape[0]:
-            raise UserError(f"{path}: {key} has {arrays[key].shape[0]} rows, its slots {array.shape[0]} frames")
+            raise UserError(
+                f"{path}: {key} has {arrays[key].shape[0]} rows, but its slots have {array.shape[0]} frames"
+            )

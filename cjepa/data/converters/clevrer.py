@@ -49,12 +49,12 @@ class Clevrer(Converter):
         self.image_size = image_size
         self.videos = _by_scene(source, "video_*.mp4")
         if not self.videos:
-            raise UserError(f"{source}: no video_*.mp4 in it")
+            raise UserError(f"{source}: contains no video_*.mp4")
         annotations = _by_scene(source, "annotation_*.json")
         self.annotations = {scene: annotations[scene] for scene in self.videos if scene in annotations}
         if self.annotations and len(self.annotations) < len(self.videos):
             without = self.videos[min(set(self.videos) - set(self.annotations))]
-            raise UserError(f"{source}: {without.name} has no annotation, others have; convert such videos separately")
+            raise UserError(f"{source}: {without.name} has no annotation, but other videos do; convert them separately")
         self.questions = [path for name in _QUESTION_FILES for path in sorted(source.rglob(name))]
         counts = [len(_read_annotation(path)["object_property"]) for path in self.annotations.values()]
         self.num_bodies = max(counts, default=0)
@@ -75,7 +75,7 @@ class Clevrer(Converter):
             with VideoReader(path, self.image_size) as video:
                 episode = {"pixels": video.read(FRAMES)}
                 if not video.at_end():
-                    raise UserError(f"{path}: more than {FRAMES} frames; is this a video of CLEVRER?")
+                    raise UserError(f"{path}: more than {FRAMES} frames, the length of CLEVRER videos")
             if scene in self.annotations:
                 episode |= _bodies(self.annotations[scene], self.num_bodies)
             yield path.stem, episode
@@ -111,7 +111,7 @@ def _by_scene(folder: Path, pattern: str) -> dict[int, Path]:
         if not digits.isdigit():
             raise UserError(f"{path}: expected a number at the end of the name, as in {pattern.replace('*', '00000')}")
         if int(digits) in found:
-            raise UserError(f"{path}: there is {found[int(digits)]} too; keep one of them")
+            raise UserError(f"{path}: has the same number as {found[int(digits)]}; keep one of them")
         found[int(digits)] = path
     return dict(sorted(found.items()))
 
@@ -122,7 +122,7 @@ def _read_annotation(path: Path) -> dict[str, Any]:
         for key in ("object_property", "motion_trajectory", "collision"):
             len(annotation[key])
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not an annotation of CLEVRER, or damaged ({error})") from None
+        raise UserError(f"{path}: not a CLEVRER annotation, or damaged ({error})") from None
     return annotation
 
 
@@ -136,7 +136,7 @@ def _bodies(path: Path, num_bodies: int) -> Episode:
         objects = _objects(annotation["motion_trajectory"], places, words, num_bodies)
         return {"objects": objects, "contacts": _contacts(annotation["collision"], places, num_bodies)}
     except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: not what CLEVRER's annotations hold ({type(error).__name__}: {error})") from None
+        raise UserError(f"{path}: not a CLEVRER annotation ({type(error).__name__}: {error})") from None
 
 
 def _objects(frames: list, places: dict[int, int], words: dict[int, list], num_bodies: int) -> np.ndarray:
@@ -146,7 +146,7 @@ def _objects(frames: list, places: dict[int, int], words: dict[int, list], num_b
     values = np.zeros((FRAMES, num_bodies, len(ATTRIBUTES)), np.float32)
     for index, frame in enumerate(frames[:FRAMES]):
         if frame["frame_id"] != index:
-            raise ValueError(f"frame_id {frame['frame_id']} in place {index} of motion_trajectory")
+            raise ValueError(f"frame_id {frame['frame_id']} at index {index} of motion_trajectory")
         for body in frame["objects"]:
             key = body["object_id"]
             vectors = np.concatenate([body[vector] for vector in _VECTORS])
@@ -179,7 +179,7 @@ def _scenes(path: Path) -> Iterator[tuple[int, list]]:
                 entry, end = decoder.raw_decode(text)
                 scene, questions = entry["scene_index"], entry["questions"]
             except (KeyError, TypeError):
-                raise UserError(f"{path}: expected scene_index and questions of each video") from None
+                raise UserError(f"{path}: expected scene_index and questions for each video") from None
             except ValueError as error:
                 if last:
                     raise UserError(f"{path}: damaged ({error})") from None

@@ -34,7 +34,7 @@ class DinoWM(Converter):
         super().__init__(source)
         self.image_size = image_size
         if not (source / "states.pth").is_file() and (source / "train" / "states.pth").is_file():
-            raise UserError(f"{source}: holds several sets; give one of them, as in {source / 'train'}")
+            raise UserError(f"{source}: contains several data sets; give one of them, such as {source / 'train'}")
         self.lengths = _lengths(source / "seq_lengths.pkl")
         self.states, self.actions, self.velocities = (
             _load_tensor(source / name, width, self.lengths) for name, width in _TENSORS.items()
@@ -61,7 +61,7 @@ def _lengths(path: Path) -> list[int]:
     value = load_pickle(path)
     lengths = value.read().tolist() if isinstance(value, StoredArray) else value
     if not isinstance(lengths, list) or not all(type(length) is int and length > 0 for length in lengths):
-        raise UserError(f"{path}: expected a list of episode lengths, whole numbers above 0")
+        raise UserError(f"{path}: expected a list of episode lengths, integers above 0")
     return lengths
 
 
@@ -74,11 +74,11 @@ def _load_tensor(path: Path, width: int, lengths: list[int]) -> torch.Tensor:
     except Exception as error:  # damage has many faces, and some of torch's texts advise to load the file unsafely
         named = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it asks for {named[1]}" if named else "damaged, or saved by torch before 1.6"
-        raise UserError(f"{path}: refused: not a plain tensor in torch's zip format ({reason})") from None
+        raise UserError(f"{path}: refused, not a plain tensor in torch's zip format ({reason})") from None
     shape = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
     longest = max(lengths, default=0)
     if not isinstance(tensor, torch.Tensor) or len(shape) != 3 or shape[2] != width or shape[1] < longest:
         raise UserError(f"{path}: {shape}, expected a tensor (episodes, at least {longest} env steps, {width} values)")
     if shape[0] != len(lengths):
-        raise UserError(f"{path}: {shape[0]} episodes, seq_lengths.pkl has {len(lengths)}")
+        raise UserError(f"{path}: {shape[0]} episodes, but seq_lengths.pkl has {len(lengths)}")
     return tensor

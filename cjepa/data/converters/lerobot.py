@@ -41,7 +41,7 @@ class LeRobot(Converter):
     Args:
         source: the folder with ``meta/``, ``data/`` and ``videos/``.
         image_size: side of the square frames, 0 for that of the videos.
-        camera: which camera becomes ``pixels``, where there are several.
+        camera: the camera that becomes ``pixels``, if there are several.
     """
 
     name = "lerobot"
@@ -83,8 +83,8 @@ class LeRobot(Converter):
         finally:
             self._close_video()
         if frames != self.total_frames:
-            listed = f"the episodes that meta/ lists have {frames} frames, info.json says {self.total_frames}"
-            raise UserError(f"{self.source}: {listed}; is the dataset complete?")
+            listed = f"the episodes listed in meta/ have {frames} frames, but info.json states {self.total_frames}"
+            raise UserError(f"{self.source}: {listed}; is the data set complete?")
 
     def _episode(self, record: _Record, rows: RowReader) -> Episode:
         where = f"{record.table}: episode {record.index}"
@@ -92,7 +92,7 @@ class LeRobot(Converter):
             raise UserError(f"{where}: its length is {record.length}, expected at least 1")
         table = rows.read(record.length)
         if set(table["episode_index"].to_pylist()) != {record.index}:
-            raise UserError(f"{where}: the next {record.length} rows are not this episode's, as meta/ says they are")
+            raise UserError(f"{where}: the next {record.length} rows belong to another episode than meta/ states")
         columns = {_RENAMED.get(name, name): numbers(f"{where}, {name!r}", table[name]) for name in self.columns}
         if self.camera_is_video:
             columns["pixels"] = self._frames(record)
@@ -124,7 +124,7 @@ class LeRobot(Converter):
 
     def _batches(self, path: Path, columns: list[str]) -> Iterator:
         if not path.is_file():
-            raise UserError(f"{path}: no such file, though meta/ names it; is the dataset complete?")
+            raise UserError(f"{path}: no such file, but meta/ lists it; is the data set complete?")
         with clear_errors(path, "Parquet file"), self.parquet.ParquetFile(path) as file:
             if missing := sorted(set(columns) - set(file.schema_arrow.names)):
                 raise UserError(f"{path}: no column {missing[0]!r}, it has {', '.join(file.schema_arrow.names)}")
@@ -174,9 +174,11 @@ class LeRobot(Converter):
         try:
             path = Path(self.info[template].format(**place))
         except (KeyError, IndexError, ValueError, AttributeError, TypeError):
-            raise UserError(f"{self.source / 'meta' / 'info.json'}: {template} is not a template of LeRobot") from None
+            raise UserError(
+                f"{self.source / 'meta' / 'info.json'}: {template} is not a LeRobot path template"
+            ) from None
         if path.is_absolute() or ".." in path.parts:
-            raise UserError(f"{self.source / 'meta' / 'info.json'}: {template} leads out of the dataset ({path})")
+            raise UserError(f"{self.source / 'meta' / 'info.json'}: {template} points outside the data set ({path})")
         return self.source / path
 
 
@@ -186,7 +188,7 @@ def _place(entry: dict[str, Any], prefix: str) -> dict[str, int]:
 
 def _info(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise UserError(f"{path}: no such file; give the folder of a LeRobot dataset, the one with meta/ in it")
+        raise UserError(f"{path}: no such file; give the folder of a LeRobot dataset, which contains meta/")
     try:
         info = json.loads(path.read_text())
         version = info["codebase_version"]
@@ -195,15 +197,17 @@ def _info(path: Path) -> dict[str, Any]:
         for feature in info["features"].values():
             feature["dtype"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not LeRobot's, or damaged ({type(error).__name__}: {error})") from None
+        raise UserError(f"{path}: not a LeRobot file, or damaged ({type(error).__name__}: {error})") from None
     if not str(version).startswith(("v2.", "v3.")):
-        raise UserError(f"{path}: codebase_version is {version}, expected v2.x or v3.x; LeRobot converts older ones")
+        raise UserError(
+            f"{path}: codebase_version is {version}, expected v2.x or v3.x; convert older data sets with LeRobot"
+        )
     return info
 
 
 def _choose_camera(source: Path, cameras: list[str], camera: str) -> str:
     if camera and camera not in cameras:
-        raise UserError(f"{source}: --camera {camera}: no such camera; there are {', '.join(cameras) or 'none'}")
+        raise UserError(f"{source}: --camera {camera}: no such camera; expected one of {', '.join(cameras) or 'none'}")
     if not camera and len(cameras) > 1:
-        raise UserError(f"{source}: several cameras; give one as --camera: {', '.join(cameras)}")
+        raise UserError(f"{source}: contains several cameras; choose one with --camera: {', '.join(cameras)}")
     return camera or (cameras[0] if cameras else "")

@@ -42,31 +42,35 @@ class SwmHDF5(Converter):
         except (OSError, RuntimeError, KeyError) as error:
             raise UserError(f"{source}: not a readable HDF5 file ({error})") from None
         if written_by in FORMATS:
-            raise UserError(f"{source}: written by cjepa already; it needs no conversion")
+            raise UserError(f"{source}: already written by cjepa; it needs no conversion")
         if missing := [name for name in INDEX if name not in names]:
             found = ", ".join(names) or "nothing"
             raise UserError(f"{source}: no {missing[0]!r}; expected columns with ep_len and ep_offset, found {found}")
         self.lengths, self.offsets = (self._index(name) for name in INDEX)
         check_lengths(source, self.lengths)
         if len(self.lengths) != len(self.offsets) or (self.offsets < 0).any():
-            raise UserError(f"{source}: ep_offset {self.offsets.shape} does not go with ep_len {self.lengths.shape}")
+            raise UserError(f"{source}: ep_offset {self.offsets.shape} does not match ep_len {self.lengths.shape}")
         order = np.argsort(self.offsets)
         if not np.array_equal(self.offsets[order], np.cumsum(self.lengths[order]) - self.lengths[order]):
-            raise UserError(f"{source}: ep_offset and ep_len overlap or leave rows out; every row is of one episode")
+            raise UserError(
+                f"{source}: episodes overlap or rows belong to no episode; every row must belong to one episode"
+            )
         self.columns = [name for name in names if name not in INDEX and self._can_be_stored(name)]
 
     def _index(self, name: str) -> np.ndarray:
         column = self._column(name)
         if not isinstance(column, h5py.Dataset) or column.ndim != 1 or column.dtype.kind not in "iu":
-            raise UserError(f"{self.source}: {name} is {column}, expected a list of whole numbers")
+            raise UserError(f"{self.source}: {name} is {column}, expected a list of integers")
         return self._read(name, 0, len(column)).astype(np.int64)
 
     def _can_be_stored(self, name: str) -> bool:
         column = self._column(name)
         if not isinstance(column, h5py.Dataset) or not column.shape:
-            raise UserError(f"{self.source}: {name!r} is {column}; expected one dataset a column, a row a step")
+            raise UserError(
+                f"{self.source}: {name!r} is {column}; expected one dataset per column with one row per env step"
+            )
         if len(column) != self.total_frames:
-            rows = f"column {name!r} has {len(column)} rows, the episodes have {self.total_frames}"
+            rows = f"column {name!r} has {len(column)} rows, but the episodes have {self.total_frames}"
             raise UserError(f"{self.source}: {rows}")
         if column.dtype.kind not in "biuf":
             self.left_out.append(name)

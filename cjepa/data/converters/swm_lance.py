@@ -47,7 +47,7 @@ class SwmLance(Converter):
                 self.columns.append(name)
         if not self.pictures and self.path.with_name(f"{self.path.stem}_videos.lance").exists():
             raise UserError(
-                f"{self.path}: its pictures are in a second table of videos; export it as swm-video or HDF5"
+                f"{self.path}: its frames are in a separate table of videos; export it as swm-video or HDF5"
             )
 
     @property
@@ -61,7 +61,9 @@ class SwmLance(Converter):
             where, part = f"{self.path}: episode {index}", rows.read(length)
             columns = {name: numbers(f"{where}, column {name!r}", part[name]) for name in wanted_numbers}
             if not np.array_equal(columns.pop(_STEP, np.arange(length)), np.arange(length)):
-                raise UserError(f"{where}: its {_STEP} does not go from 0 to {length - 1}: rows are lost or mixed up")
+                raise UserError(
+                    f"{where}: its {_STEP} does not run from 0 to {length - 1}; rows are missing or out of order"
+                )
             for name in self.pictures:
                 blobs = (value.as_py() for value in part[name])
                 columns[name] = images(f"{where}, column {name!r}", blobs, self.image_size)
@@ -78,7 +80,9 @@ class SwmLance(Converter):
             episodes = numbers(f"{self.path}: column {_EPISODE!r}", batch.column(0))
             for episode, count in zip(*_runs(episodes), strict=True):
                 if current is not None and episode < current:
-                    raise UserError(f"{self.path}: {_EPISODE} goes back from {current} to {episode}: not in order")
+                    raise UserError(
+                        f"{self.path}: {_EPISODE} decreases from {current} to {episode}; rows are out of order"
+                    )
                 if current is not None and episode != current:
                     yield length
                     length = 0
@@ -99,5 +103,5 @@ def _table_of(source: Path) -> Path:
     found = [path for path in sorted(source.glob("*.lance")) if not path.stem.endswith("_videos")]
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
-        raise UserError(f"{source}: expected one .lance folder in it, found {names}; give one of them")
+        raise UserError(f"{source}: expected one .lance folder in this folder, found {names}; give one of them")
     return found[0]

@@ -33,7 +33,7 @@ class SwmVideo(Converter):
         self.lengths, offsets = (NpzRows(source / f"{name}.npz").read_all() for name in INDEX)
         check_lengths(source, self.lengths)
         if offsets.tolist() != (np.cumsum(self.lengths) - self.lengths).tolist():
-            raise UserError(f"{source / 'ep_offset.npz'}: the offsets are not the sums of the lengths in ep_len.npz")
+            raise UserError(f"{source / 'ep_offset.npz'}: offsets do not match the lengths in ep_len.npz")
         self.tables = [path for path in sorted(source.glob("*.npz")) if path.stem not in INDEX]
         self.videos = [path for path in sorted(source.iterdir()) if path.is_dir() and any(path.glob("*.mp4"))]
 
@@ -46,7 +46,7 @@ class SwmVideo(Converter):
         for path in self.tables:
             rows = NpzRows(path)
             if rows.count != self.total_frames:
-                raise UserError(f"{path}: {rows.count} rows, the episodes add up to {self.total_frames}")
+                raise UserError(f"{path}: {rows.count} rows, but the episodes have {self.total_frames} in all")
             if rows.dtype.kind in "biuf":
                 columns[path.stem] = rows
             else:
@@ -74,7 +74,7 @@ class NpzRows:
     def __init__(self, path: Path):
         self.path = path
         if not path.is_file():
-            raise UserError(f"{path}: no such file; expected ep_len.npz, ep_offset.npz and one .npz a column")
+            raise UserError(f"{path}: no such file; expected ep_len.npz, ep_offset.npz and one .npz per column")
         try:
             self._stream = zipfile.ZipFile(path).open("arr_0.npy")
             version = np.lib.format.read_magic(self._stream)
@@ -83,7 +83,7 @@ class NpzRows:
         except (OSError, KeyError, ValueError, *_DAMAGE) as error:
             raise UserError(f"{path}: not an .npz file with one array ({error})") from None
         if fortran or not shape:
-            raise UserError(f"{path}: expected an array in C order with one row a step, got shape {shape}")
+            raise UserError(f"{path}: expected an array in C order with one row per env step, got shape {shape}")
         self.count, self._row = shape[0], shape[1:]
 
     def read(self, count: int) -> np.ndarray:
@@ -94,11 +94,11 @@ class NpzRows:
         except (OSError, *_DAMAGE) as error:
             raise UserError(f"{self.path}: damaged ({error})") from None
         if len(content) < size:
-            raise UserError(f"{self.path}: damaged: it ends too early")
+            raise UserError(f"{self.path}: damaged, ends too early")
         return np.frombuffer(content, self.dtype).reshape(count, *self._row)
 
     def read_all(self) -> np.ndarray:
         """Every row; a list of whole numbers is expected."""
         if self.dtype.kind not in "iu" or self._row:
-            raise UserError(f"{self.path}: {self.dtype} {(self.count, *self._row)}, expected a list of whole numbers")
+            raise UserError(f"{self.path}: {self.dtype} {(self.count, *self._row)}, expected a list of integers")
         return self.read(self.count)

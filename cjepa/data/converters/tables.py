@@ -43,7 +43,7 @@ def clear_errors(path: Path, kind: str) -> Iterator[None]:
         # Lance is written in Rust: a panic there is no Exception here.
         if not isinstance(error, OSError | ValueError | RuntimeError) and type(error).__name__ != "PanicException":
             raise
-        raise UserError(f"{path}: not a {kind} that can be read, or damaged ({error})") from None
+        raise UserError(f"{path}: not a readable {kind}, or damaged ({error})") from None
 
 
 class RowReader:
@@ -70,7 +70,7 @@ class RowReader:
         while wanted:
             batch = self._rest.pop() if self._rest else next(self._batches, None)
             if batch is None:
-                raise UserError(f"{self.where}: ends too early, {wanted} more rows were expected")
+                raise UserError(f"{self.where}: ends too early, expected {wanted} more rows")
             taken.append(batch.slice(0, wanted))
             if len(batch) > wanted:
                 self._rest.append(batch.slice(wanted))
@@ -94,7 +94,7 @@ def numbers(where: str, column: "pa.Array | pa.ChunkedArray") -> np.ndarray:
         outer = len(values)
         lengths = compute.min_max(compute.list_value_length(values))
         if values.null_count or not outer or lengths["min"] != lengths["max"]:
-            raise UserError(f"{where}: lists of different lengths, or missing ones")
+            raise UserError(f"{where}: lists are missing or have different lengths")
         values = values.flatten()
         shape.append(len(values) // outer)
     if values.null_count:
@@ -114,8 +114,10 @@ def images(where: str, blobs: Iterable[bytes | None], image_size: int) -> np.nda
             with Image.open(io.BytesIO(blob or b"")) as picture:
                 frame = np.asarray(picture.convert("RGB"))[None]
         except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UserError(f"{where}, row {index}: not a picture that can be decoded ({error})") from None
+            raise UserError(f"{where}, row {index}: not a readable picture ({error})") from None
         frames.append(resize_images("pixels", frame, image_size))
         if frames[-1].shape != frames[0].shape:
-            raise UserError(f"{where}, row {index}: {frames[-1].shape[1:]}, the first is {frames[0].shape[1:]}")
+            raise UserError(
+                f"{where}, row {index}: {frames[-1].shape[1:]}, but the first row has {frames[0].shape[1:]}"
+            )
     return np.concatenate(frames)

@@ -76,7 +76,7 @@ class StoredArray:
     def fill(self, dtype: Any, shape: Any, order: str, contents: Any) -> None:
         """Take what the pickle says about the array; anything but plain numbers of the right size is an error."""
         if not isinstance(dtype, _DType) or not isinstance(contents, _Span) or not isinstance(shape, tuple):
-            raise ValueError("an array that is not made of plain numbers")
+            raise ValueError("an array whose values are not plain numbers")
         size = math.prod(shape) * dtype.value.itemsize
         if not all(type(side) is int and side >= 0 for side in shape) or size != contents.length:
             raise ValueError(f"an array of shape {shape} in {contents.length} bytes")
@@ -85,7 +85,7 @@ class StoredArray:
     def read(self) -> np.ndarray:
         """The array itself, in the machine's byte order."""
         if self.dtype is None:
-            raise UserError(f"{self.path}: damaged: an array without contents")
+            raise UserError(f"{self.path}: damaged, an array without contents")
         with self.path.open("rb") as stream:
             stream.seek(self.offset)
             flat = np.fromfile(stream, self.dtype, math.prod(self.shape))
@@ -112,10 +112,8 @@ def load_pickle(path: Path) -> Any:
     except UserError:
         raise
     except (ValueError, TypeError, LookupError, AttributeError, MemoryError, OverflowError) as error:
-        raise UserError(
-            f"{path}: not a pickle that can be read, or damaged ({error or type(error).__name__})"
-        ) from None
-    raise UserError(f"{path}: damaged: it ends too early")
+        raise UserError(f"{path}: not a readable pickle, or damaged ({error or type(error).__name__})") from None
+    raise UserError(f"{path}: damaged, ends too early")
 
 
 class _Machine:
@@ -166,8 +164,8 @@ class _Machine:
 
     def _refusal(self, what: str) -> UserError:
         return UserError(
-            f"{self.path}: refused: this pickle asks for {what}; only numbers, text, lists, tuples, dicts and numpy "
-            "arrays of numbers (pickle protocol 3 or newer) are read. Where you trust it, load it and save those"
+            f"{self.path}: refused, this pickle asks for {what}; expected only numbers, text, lists, tuples, dicts "
+            "and numpy arrays of numbers (pickle protocol 3 or newer). If you trust it, load it and save only these"
         )
 
     def _take(self, count: int) -> list[Any]:
@@ -193,12 +191,12 @@ class _Machine:
 
     def _extend(self, values: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise ValueError("values added to what is no list")
+            raise ValueError("values appended to something other than a list")
         self.stack[-1].extend(values)
 
     def _update(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not dict:
-            raise ValueError("items added to what is no dict")
+            raise ValueError("items added to something other than a dict")
         self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
     def _global(self, module: str, name: str) -> None:

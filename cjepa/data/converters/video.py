@@ -85,7 +85,7 @@ class VideoReader:
             # What is no video is refused at once; only on a machine that is too busy does it take longer.
             if time.monotonic() - began > _PATIENCE_SECONDS and starts > 1:
                 return self._start(size, starts - 1)
-            raise UserError(f"{self.path}: not an mp4 video that ffmpeg can read ({_last_line(error)})") from None
+            raise UserError(f"{self.path}: ffmpeg cannot read this video ({_last_line(error)})") from None
 
     def _next(self, wanted: int) -> bytes:
         try:
@@ -93,7 +93,7 @@ class VideoReader:
         except RuntimeError as error:
             raise UserError(f"{self.path}: frame {self.position} is damaged ({_last_line(error)})") from None
         if frame is None:
-            raise UserError(f"{self.path}: ends after {self.position} frames, {wanted} more were expected")
+            raise UserError(f"{self.path}: ends after {self.position} frames, expected {wanted} more")
         self.position += 1
         return frame
 

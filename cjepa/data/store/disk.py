@@ -28,13 +28,13 @@ def clear_errors(path: Path) -> Iterator[None]:
 
 def _reason(path: Path, error: OSError) -> str:
     if error.errno in _FULL:
-        return "the disk is full; free some space, then type the same command again"
+        return "the disk is full; free some space, then repeat the command"
     if error.errno in _FORBIDDEN:
         return f"no permission to write in {path.parent}; choose another --out"
     if error.errno in _NO_FOLDER:
         return f"{path.parent} is not a folder; choose another --out"
     if error.errno in _HELD:
-        return "another program is writing it; wait for that program or stop it"
+        return "another program is writing to this file; wait for it or stop it"
     return " ".join(str(error).split())
 
 

@@ -78,7 +78,7 @@ class EpisodeWriter:
             for name in self._columns:
                 self._create_column(name, episode[name])
         if sorted(episode) != self._columns:
-            raise ValueError(f"episode has columns {sorted(episode)}, the file {self._columns}")
+            raise ValueError(f"episode has columns {sorted(episode)}, but the file has {self._columns}")
         rows = lengths.pop()
         start = sum(self._lengths)
         for name in self._columns:
@@ -146,7 +146,9 @@ class EpisodeFile(Episodes):
                 f"stable-worldmodel type `cjepa convert {self.path} NEW.h5 --from swm-hdf5`"
             )
         if self.attributes.get("version") != VERSION:
-            raise UserError(f"{self.path}: version {self.attributes.get('version')}, this cjepa reads {VERSION}")
+            raise UserError(
+                f"{self.path}: has version {self.attributes.get('version')}, but this cjepa reads version {VERSION}"
+            )
         self.lengths = file["ep_len"][:]
         self.offsets = file["ep_offset"][:]
         self.columns = {k: (v.shape, v.dtype) for k, v in file.items() if k not in _INDEX}
@@ -222,13 +224,15 @@ class EpisodeFile(Episodes):
 
     def _open(self) -> h5py.File:
         if self.path.is_dir():
-            raise UserError(f"{self.path}: a folder, expected one file")
+            raise UserError(f"{self.path}: is a folder, expected one file")
         if not self.path.is_file():
-            raise UserError(f"{self.path}: no such file; `cjepa collect` makes episodes, `cjepa tokenize` tokens")
+            raise UserError(
+                f"{self.path}: no such file; `cjepa collect` makes episode files, `cjepa tokenize` makes token files"
+            )
         try:
             return h5py.File(self.path, "r")
         except BlockingIOError:
-            raise UserError(f"{self.path}: another program is writing it; wait for that program or stop it") from None
+            raise UserError(f"{self.path}: another program is writing to this file; wait for it or stop it") from None
         except OSError as error:
             what = "is cut short" if "truncated" in str(error) else "is not a readable HDF5 file"
             raise UserError(f"{self.path} {what} ({_line(error)}); copy it or make it again") from None

@@ -32,7 +32,7 @@ class DamagedEpisode(UserError):
         self.path, self.episode, self.column, self.reason = path, episode, column, reason
         self.index = episode if index is None else index
         super().__init__(
-            f"{path}: episode {episode}, column {column!r}: {reason}; make the file anew, or leave the episode out: "
+            f"{path}: episode {episode}, column {column!r}: {reason}; make the file again, or leave the episode out: "
             f"`cjepa fit` has --data.init_args.exclude_episodes [{self.index}], "
             f"`cjepa tokenize` --exclude_episodes [{self.index}]"
         )
@@ -95,4 +95,4 @@ class Episodes(ABC):
     def require(self, column: str) -> None:
         """Raise a UserError unless there is such a column."""
         if column not in self.columns:
-            raise UserError(f"{self.path}: no column {column!r}, it has {sorted(self.columns)}")
+            raise UserError(f"{self.path}: no column {column!r}; it has {sorted(self.columns)}")

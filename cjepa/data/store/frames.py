@@ -42,7 +42,7 @@ class FrameReader:
 
     def __init__(self, file: EpisodeFile, column: str):
         if column not in file.columns:
-            raise UserError(f"{file.path}: no column {column!r}, it has {sorted(file.columns)}")
+            raise UserError(f"{file.path}: no column {column!r}; it has {sorted(file.columns)}")
         self.file, self.column = file, column
         shape, self._dtype = file.columns[column]
         self._row_shape = shape[1:]

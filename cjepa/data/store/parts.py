@@ -46,11 +46,11 @@ def complete_file(out: Path, job: str, num_episodes: int, resume: bool) -> Episo
     try:
         file = EpisodeFile(out)
     except UserError as error:
-        raise UserError(f"{out} exists; {mend} ({error})") from None
+        raise UserError(f"{out} already exists; {mend} ({error})") from None
     if (file.attributes.get("job"), len(file)) != (job, num_episodes):
-        raise UserError(f"{out} exists and is of another job; {mend}")
+        raise UserError(f"{out} already exists and was made by another command; {mend}")
     if not resume:
-        raise UserError(f"{out} exists and is of this very job; leave out --no_resume, or {mend}")
+        raise UserError(f"{out} already exists and was made by this command; leave out --no_resume, or {mend}")
     _discard(parts_folder(out), _digest(job))  # a kill may have come between the last two steps
     return file
 
@@ -81,7 +81,9 @@ class ResumableWriter:
         with ExitStack() as opened:
             opened.enter_context(self._locked_folder())
             if self.out.exists():
-                raise UserError(f"{self.out} has appeared meanwhile; choose another --out or delete it first")
+                raise UserError(
+                    f"{self.out} was created by another process in the meantime; choose another --out or delete it"
+                )
             own = [] if self._resume else _parts_of(self.folder, self._job_digest)
             for path in (*self.folder.glob("*.partial"), *own):
                 path.unlink()
@@ -105,7 +107,9 @@ class ResumableWriter:
         try:
             yield
             if self.out.exists():
-                raise UserError(f"{self.out} has appeared meanwhile; choose another --out or delete it first")
+                raise UserError(
+                    f"{self.out} was created by another process in the meantime; choose another --out or delete it"
+                )
             self._merged.rename(self.out)
             _discard(self.folder, self._job_digest)
         finally:
@@ -124,7 +128,7 @@ class ResumableWriter:
         """Add a finished episode to the file, and give it back."""
         values = read_part(self.part(episode))
         if values is None:
-            raise UserError(f"{self.part(episode)} is damaged; type the same command again to make that episode anew")
+            raise UserError(f"{self.part(episode)} is damaged; repeat the command to make this episode again")
         self._writer.append(values)
         return values
 
@@ -143,7 +147,7 @@ def refuse_unfinished(path: Path) -> None:
     folder = path if path.suffix == PARTS else parts_folder(path)
     if folder.is_dir() and (path == folder or not path.exists()):
         done, name = len(list(folder.glob("*.h5"))), folder.stem
-        mend = f"type the command that makes {name} again, and it goes on from there"
+        mend = f"repeat the command that makes {name} to continue"
         raise UserError(f"{path}: unfinished, episodes done: {done}; {mend}")
 
 

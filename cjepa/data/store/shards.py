@@ -177,7 +177,7 @@ def _check_that_they_belong_together(shards: list[EpisodeFile]) -> None:
     kinds = {name: (shape[1:], dtype) for name, (shape, dtype) in first.columns.items()}
     seen: dict[bytes, Path] = {}
     for shard in shards:
-        mend = "put them into different folders"
+        mend = "put them in separate folders"
         others = {name: (shape[1:], dtype) for name, (shape, dtype) in shard.columns.items()}
         for name in sorted(kinds.keys() | others.keys()):
             if kinds.get(name) != others.get(name):
@@ -197,8 +197,8 @@ def _check_that_they_belong_together(shards: list[EpisodeFile]) -> None:
             other = seen.setdefault(checksums.tobytes(), shard.path)
             if other != shard.path:
                 raise UserError(
-                    f"{other} and {shard.path} share episodes: the same ones would be trained on and tested on; delete "
-                    "one of the files, or collect one with another seed"
+                    f"{other} and {shard.path} contain the same episodes, which would be trained on and tested on; "
+                    "delete one of the files, or collect one with another seed"
                 )
 
 

@@ -85,7 +85,7 @@ def _index_fault(file: EpisodeFile) -> str | None:
     if missing := sorted(set(expected) - set(file.columns)):
         return f"column {missing[0]!r} is missing"
     if unknown := sorted(set(file.columns) - set(expected)):
-        return f"column {unknown[0]!r} has no checksums: it was not written with the others"
+        return f"column {unknown[0]!r} has no checksums; it was not written with the other columns"
     for name, (_, dtype) in file.columns.items():
         if name in _DTYPES and dtype.name not in _DTYPES[name]:
             return f"column {name!r} is {dtype.name}, expected {' or '.join(_DTYPES[name])}"
@@ -96,18 +96,18 @@ def _index_fault(file: EpisodeFile) -> str | None:
 
 def _length_fault(file: EpisodeFile) -> str | None:
     if len(file.offsets) != len(file):
-        return f"{len(file.offsets)} entries in ep_offset, {len(file)} in ep_len"
+        return f"{len(file.offsets)} entries in ep_offset, but {len(file)} in ep_len"
     if negative := np.flatnonzero(file.lengths < 0).tolist():
         return f"episode {negative[0]}: ep_len is {file.lengths[negative[0]]}"
     starts = np.concatenate([[0], np.cumsum(file.lengths)])[: len(file)]
     if wrong := np.flatnonzero(file.offsets != starts).tolist():
         first = wrong[0]
-        return f"episode {first}: ep_offset is {file.offsets[first]}, the lengths before it add up to {starts[first]}"
+        return f"episode {first}: ep_offset is {file.offsets[first]}, but the lengths before add up to {starts[first]}"
     for name, (shape, _) in file.columns.items():
         if shape[:1] != (file.env_steps,):
-            return f"column {name!r} has shape {shape}, the episode lengths add up to {file.env_steps}"
+            return f"column {name!r} has shape {shape}, but the episodes have {file.env_steps} rows in all"
     if file.fingerprint != content_fingerprint(file.checksummed_columns, file.lengths, file.checksums):
-        return "the fingerprint is not that of the checksums and lengths"
+        return "the fingerprint does not match the checksums and lengths"
     if file.attributes_crc32 not in (None, attributes_checksum(file.attributes)):
         return "an attribute has changed since it was written"
     return None

@@ -54,9 +54,9 @@ class Collide(InterventionEnv):
     get to another place. With an agent its info has ``goal_pixels``, the goal state as ``pixels`` would show it.
 
     Args:
-        image_size: side of the square frames in pixels, 64 to 224 are meant.
+        image_size: side of the square frames in pixels, 64 to 224 recommended.
         agent: body 0 is driven by the actions.
-        target_body: the body that the goal is about, where there is an agent.
+        target_body: with an agent, the body of the task.
         num_bodies: fewest and most bodies of an episode, the agent among them; 1 to 6.
         colours: names to draw from.
         shapes: names to draw from.
@@ -64,7 +64,7 @@ class Collide(InterventionEnv):
         speeds: range of the speed in units/s at which bodies come in.
         repeat_colours: bodies of one episode may look alike.
         background: RGB of the table, 0 to 255.
-        max_episode_env_steps: episodes are truncated after so many env steps.
+        max_episode_env_steps: episodes are truncated after this number of env steps.
         render_mode: only ``rgb_array``.
 
     Raises:
@@ -103,7 +103,7 @@ class Collide(InterventionEnv):
                 f"(num_bodies is {list(num_bodies)}) that is not the agent"
             )
         if agent and "white" in colours:
-            raise UserError("colours has 'white', which is the agent's; leave it out")
+            raise UserError("colours contains 'white', the colour of the agent; leave it out")
         self.body_names = (*(["agent"] if agent else []), *(f"body {k}" for k in range(int(agent), MAX_BODIES)))
         self.error_names = ("position",) if agent else tuple(f"position_{k}" for k in range(MAX_BODIES))
         state_dim = MAX_BODIES * len(Attribute)
@@ -148,22 +148,22 @@ class Collide(InterventionEnv):
         return self._world.bodies.ravel().copy()
 
     def set_state(self, state: np.ndarray) -> None:
-        """Restore a state (rounded to float32); nothing else has a say in what follows.
+        """Restore a state (rounded to float32); nothing else influences what follows.
 
         Raises:
-            UserError: the state is none, or one of the other mode.
+            UserError: not a state of Collide, or of the other mode.
         """
         self._world.load(self._checked_bodies(state))
 
     def _checked_bodies(self, state: np.ndarray) -> np.ndarray:
         """A state as bodies (6, 13), rounded to float32."""
         if np.size(state) != MAX_BODIES * len(Attribute):
-            raise UserError(f"a state of Collide has {MAX_BODIES * len(Attribute)} values, this one {np.size(state)}")
+            raise UserError(f"state has {np.size(state)} values, expected {MAX_BODIES * len(Attribute)}")
         bodies = np.reshape(state, (MAX_BODIES, len(Attribute))).astype(np.float32)
         if (bodies[0, Attribute.MATERIAL] == MATERIAL_NAMES.index("agent")) != self.agent:
             raise UserError(
-                f"this is Collide with agent: {str(self.agent).lower()}, the state is of the other kind; use the "
-                f"env_kwargs that its episodes were recorded with"
+                f"the environment has agent: {str(self.agent).lower()}, but the state has agent: "
+                f"{str(not self.agent).lower()}; use the env_kwargs of the episodes"
             )
         return bodies
 
@@ -181,7 +181,7 @@ class Collide(InterventionEnv):
         bodies = self._world.bodies.copy()
         if not 0 <= body < MAX_BODIES or not bodies[body, Attribute.PRESENT]:
             present = np.flatnonzero(bodies[:, Attribute.PRESENT]).tolist()
-            raise UserError(f"intervention {kind!r} on body {body}, but the bodies there are {present}")
+            raise UserError(f"intervention {kind!r} on body {body}, expected one of {present}")
         if self.agent and body == 0:
             raise UserError(f"intervention {kind!r} on body 0, which is the agent; choose another body")
         if kind == "set_velocity" and bodies[body, Attribute.FROZEN]:

@@ -45,7 +45,7 @@ class CollideBehaviour(MotionPolicy):
     def start_state(self, env: ObjectEnv) -> None:
         if not isinstance(env, Collide) or not env.agent:
             mend = "choose another policy, or env_id cjepa/Collide-v0 with env_kwargs agent: true"
-            raise UserError(f"{type(self).__name__} needs Collide with an agent, this is {type(env).__name__}; {mend}")
+            raise UserError(f"{type(self).__name__} needs Collide with an agent, got {type(env).__name__}; {mend}")
 
     def look(self, env: Collide) -> np.ndarray:
         """x, y (units) of the agent, of the target body and of all others that are there."""

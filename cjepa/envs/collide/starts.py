@@ -63,15 +63,15 @@ def checked_options(
     """
     for option, names, known in (("colours", colours, COLOUR_NAMES), ("shapes", shapes, SHAPE_NAMES)):
         if isinstance(names, str) or not names or set(names) - set(known):
-            raise UserError(f"{option} is {names}, expected a list of some of {list(known)}")
+            raise UserError(f"{option} is {names}, expected a list of names from {list(known)}")
     for option, values in (("num_bodies", num_bodies), ("mass_scale", mass_scale), ("speeds", speeds)):
         if np.shape(values) != (2,) or not 0 < values[0] <= values[1]:
             raise UserError(f"{option} is {values}, expected [lowest, highest], positive and in order")
     colours, most = tuple(dict.fromkeys(colours)), num_bodies[1]
     if not all(isinstance(number, int) for number in num_bodies) or most > MAX_BODIES:
-        raise UserError(f"num_bodies is {list(num_bodies)}, expected two whole numbers in 1..{MAX_BODIES}")
+        raise UserError(f"num_bodies is {list(num_bodies)}, expected two integers in 1..{MAX_BODIES}")
     if not repeat_colours and len(colours) < most:
-        raise UserError(f"{most} bodies of {len(colours)} colours; give more colours, or repeat_colours: true")
+        raise UserError(f"{most} bodies but only {len(colours)} colours; give more colours or repeat_colours: true")
     return StartOptions(tuple(num_bodies), colours, tuple(shapes), tuple(mass_scale), tuple(speeds), repeat_colours)
 
 

@@ -99,7 +99,7 @@ def reach(shape: int, size: float) -> float:
 class World:
     """Bodies on a table without gravity, a pure function of its array of bodies.
 
-    After every env step the bodies are rounded to float32 and pymunk's contact cache and search tree are made anew.
+    After every env step the bodies are rounded to float32 and pymunk's contact cache and search tree are rebuilt.
     So nothing is hidden: from equal arrays follow equal bits, and an array that was stored as float32 is exact.
 
     Args:

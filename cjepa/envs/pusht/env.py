@@ -34,12 +34,12 @@ class PushT(ObjectEnv):
     ``goal_state`` (both 7 values); without a goal the agent and block of a random pose are the goal.
 
     Args:
-        image_size: side of the square frames in pixels, 64 to 224 are meant.
+        image_size: side of the square frames in pixels, 64 to 224 recommended.
         draw_goal: draw the goal pose of the block as a marker (label 3 in the masks).
         background_colour: RGB, 0 to 255.
         agent_colour: RGB, 0 to 255.
         block_colour: RGB, 0 to 255.
-        max_episode_env_steps: episodes are truncated after so many env steps.
+        max_episode_env_steps: episodes are truncated after this number of env steps.
         render_mode: only ``rgb_array``.
 
     Raises:

@@ -51,7 +51,7 @@ class GaussianSlots(Initialiser):
     """Draws from one Gaussian with learned mean and spread (Locatello et al., 2020): slots are exchangeable.
 
     In eval mode every clip starts with the same draw. The mean itself would not do: equal slots stay equal. In
-    training each call draws anew, from a count that is saved with the weights, so that a resumed run draws the same.
+    training each call draws again, from a count saved with the weights, so that a resumed run draws the same.
     """
 
     def __init__(self, num_slots: int, slot_dim: int):

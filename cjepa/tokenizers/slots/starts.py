@@ -135,7 +135,7 @@ class SeededStart(Start):
 
 
 def fade(state: SlotState) -> SlotState:
-    """Where the slots will be a frame later, if nothing is seen of them: they go on as they moved, and fade."""
+    """Where the slots will be a frame later, if they stay unseen: they continue their motion and fade."""
     return state._replace(
         position_BS2=(state.position_BS2 + state.motion_BS2).clamp(-1.2, 1.2),
         memory_BS1=state.memory_BS1 * _FORGETTING,

@@ -73,16 +73,16 @@ class SlotTokenizer(TrainableTokenizer):
     of an object that is out of view is what was last known, moved on.
 
     Args:
-        start: guesses the slots; it decides S. Its ``slot_dim`` is ``channels``.
+        start: guesses the slots at the first frame and sets S; its ``slot_dim`` must equal ``channels``.
         content_dim: width of the learned part of a token.
-        channels: of the encoder.
-        hidden_dim: width of the MLPs from glimpses and to sprites.
+        channels: channels of the encoder.
+        hidden_dim: width of the MLPs that read glimpses and draw sprites.
         sprite_side: side of glimpses and sprites in cells; they span five standard deviations of an object.
-        iterations: of slot attention at the first frame of a clip.
-        later_iterations: at the other frames.
+        iterations: rounds of slot attention at the first frame of a clip.
+        later_iterations: rounds at the other frames.
         image_size: side of the square frames in pixels, a multiple of 4.
-        foreground_weight: extra weight of foreground pixels in the reconstruction loss: objects cover a few percent of
-            a frame and the loss would hardly see them.
+        foreground_weight: extra weight of foreground pixels in the reconstruction loss, because objects cover only a
+            few percent of a frame.
 
     Raises:
         ValueError: the size is another.

@@ -106,11 +106,11 @@ SLOTS, ACTIONS = "pusht_slots.pkl", "pusht_expert_action_meta.pkl"
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (change(SLOTS, lambda c: c["val"].update(x=Runs())), "pusht_slots.pkl: refused: .*posix.system"),
-        (change(ACTIONS, lambda c: {"a": Runs()}), "action_meta.pkl: refused: .*posix.system"),
+        (change(SLOTS, lambda c: c["val"].update(x=Runs())), "pusht_slots.pkl: refused, .*posix.system"),
+        (change(ACTIONS, lambda c: {"a": Runs()}), "action_meta.pkl: refused, .*posix.system"),
         (change(SLOTS, lambda c: [1]), "pusht_slots.pkl: list, expected a dict {split"),
         (change(SLOTS, lambda c: {}), "expected a dict {split"),
-        (change(SLOTS, lambda c: {"train": {}}), "no videos in it"),
+        (change(SLOTS, lambda c: {"train": {}}), "contains no videos"),
         (change(SLOTS, lambda c: c["train"].update(x=[1, 2])), "train/x: expected an array of floats, got list"),
         (
             change(SLOTS, lambda c: c["train"].update(x=np.zeros((3, 4, 5), int))),
@@ -118,13 +118,13 @@ SLOTS, ACTIONS = "pusht_slots.pkl", "pusht_expert_action_meta.pkl"
         ),
         (
             change(SLOTS, lambda c: c["train"].update(x=np.zeros((3, 4)))),
-            r"train/x: an array \(3, 4\), expected 3 axes",
+            r"train/x: an array of shape \(3, 4\), expected 3 axes",
         ),
         (change(SLOTS, lambda c: c["train"].update(x=np.zeros((0, 4, 128)))), "at least one frame"),
-        (change(ACTIONS, lambda c: c["val"].clear()), "nothing for val/0_pixels.mp4"),
+        (change(ACTIONS, lambda c: c["val"].clear()), "no entry for val/0_pixels.mp4"),
         (
             change(ACTIONS, lambda c: c["val"].update({"1_pixels.mp4": np.zeros((9, 2))})),
-            "val/1_pixels.mp4 has 9 rows, its slots 33 frames",
+            "val/1_pixels.mp4 has 9 rows, but its slots have 33 frames",
         ),
         (
             lambda root: shutil.copy(root / SLOTS, root / "b.pkl"),

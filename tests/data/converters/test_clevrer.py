@@ -126,17 +126,20 @@ def write(pattern, text):
         (edit(lambda a: a["object_property"][0].update(color="pink")), "annotation_00001.json: .*ValueError"),
         (edit(lambda a: a["object_property"].pop()), "annotation_00001.json: .*KeyError: 2"),
         (edit(lambda a: a["motion_trajectory"].pop()), "127 frames, expected 128"),
-        (edit(lambda a: a["motion_trajectory"].reverse()), "frame_id 127 in place 0"),
+        (edit(lambda a: a["motion_trajectory"].reverse()), "frame_id 127 at index 0"),
         (edit(lambda a: a["motion_trajectory"][3]["objects"][0].update(location=[1, 2])), "annotation_00001.json"),
         (edit(lambda a: a["collision"][0].update(object_ids=[0, 9])), "annotation_00001.json: .*KeyError: 9"),
         (edit(lambda a: a["collision"][0].update(frame_id=-1)), "a collision at frame_id -1"),
-        (edit(lambda a: a.pop("collision")), "annotation_00001.json: not an annotation of CLEVRER"),
-        (write("annotation_00001.json", "{"), "annotation_00001.json: not an annotation"),
-        (delete("annotation_00001.json"), "video_00001.mp4 has no annotation, others have"),
-        (write("video_00001.mp4", "hello"), "video_00001.mp4: not an mp4 video"),
+        (edit(lambda a: a.pop("collision")), "annotation_00001.json: not a CLEVRER annotation"),
+        (write("annotation_00001.json", "{"), "annotation_00001.json: not a CLEVRER annotation"),
+        (delete("annotation_00001.json"), "video_00001.mp4 has no annotation, but other videos do"),
+        (write("video_00001.mp4", "hello"), "video_00001.mp4: ffmpeg cannot read this video"),
         (lambda root: write_video(next(root.rglob("video_00001.mp4")), frames(0, 20), 25), "ends after 20 frames"),
         (lambda root: write_video(next(root.rglob("video_00001.mp4")), frames(0, 130), 25), "more than 128 frames"),
-        (lambda root: write_video(root / "video_1.mp4", frames(0, 9), 25), "there is .*00001.mp4 too|video_1.mp4 too"),
+        (
+            lambda root: write_video(root / "video_1.mp4", frames(0, 9), 25),
+            "has the same number as .*video_(00001|1).mp4",
+        ),
         (lambda root: (root / "video_last.mp4").write_text(""), "expected a number at the end"),
         (write("train.json", "{}"), "train.json: expected a list"),
         (write("train.json", '[{"scene": 1}]'), "train.json: expected scene_index and questions"),
@@ -153,7 +156,7 @@ def test_what_is_wrong_is_named_with_its_place(damage, message, source, tmp_path
 
 def test_questions_of_another_conversion_stay(source, tmp_path):
     (tmp_path / "out.questions.jsonl").write_text("mine")
-    with pytest.raises(UserError, match="out.questions.jsonl exists"):
+    with pytest.raises(UserError, match="out.questions.jsonl already exists"):
         convert(open_source("clevrer", source, {}), tmp_path / "out.h5", ignore_progress)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out.questions.jsonl", "mine")]
 

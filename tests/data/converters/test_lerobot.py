@@ -140,9 +140,9 @@ def test_one_of_several_cameras(copy, tmp_path):
     shutil.copytree(
         root / "videos" / "chunk-000" / "observation.image", root / "videos" / "chunk-000" / "observation.images.top"
     )
-    with pytest.raises(UserError, match="give one as --camera: observation.image, observation.images.top"):
+    with pytest.raises(UserError, match="choose one with --camera: observation.image, observation.images.top"):
         open_source("lerobot", root, {})
-    with pytest.raises(UserError, match="no such camera; there are observation.image, observation.images.top"):
+    with pytest.raises(UserError, match="no such camera; expected one of observation.image, observation.images.top"):
         open_source("lerobot", root, {"camera": "side"})
     file = converted(root, tmp_path / "out.h5", camera="observation.images.top")
     assert json.loads(file.attributes["source_columns"])["pixels"] == "observation.images.top"
@@ -182,23 +182,29 @@ def forget_last_episode(root, version):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda root, v: (root / DATA[v]).unlink(), "parquet: no such file, though meta/ names it"),
-        (lambda root, v: (root / DATA[v]).write_text("hello"), "not a Parquet file"),
+        (lambda root, v: (root / DATA[v]).unlink(), "parquet: no such file, but meta/ lists it"),
+        (lambda root, v: (root / DATA[v]).write_text("hello"), "not a readable Parquet file"),
         (lambda root, v: edit_table(root / DATA[v], drop_action), "no column 'action'"),
-        (lambda root, v: edit_table(root / DATA[v], miss_action), "'action': lists of different lengths, or missing"),
-        (lambda root, v: edit_table(root / DATA[v], other_episode), "rows are not this episode's"),
-        (forget_last_episode, "source: the episodes that meta/ lists have 114 frames, info.json says 138"),
+        (
+            lambda root, v: edit_table(root / DATA[v], miss_action),
+            "'action': lists are missing or have different lengths",
+        ),
+        (lambda root, v: edit_table(root / DATA[v], other_episode), "rows belong to another episode"),
+        (forget_last_episode, "source: the episodes listed in meta/ have 114 frames, but info.json states 138"),
         (lambda root, v: (root / VIDEO[v]).unlink(), "mp4: no such video"),
         (lambda root, v: write_video(root / VIDEO[v], frames(0, 7), FPS), "ends after 7 frames"),
         (
             lambda root, v: edit_info(root, lambda info: info.update(codebase_version="v1.6")),
             "codebase_version is v1.6",
         ),
-        (lambda root, v: edit_info(root, lambda info: info.pop("features")), "info.json: not LeRobot's"),
-        (lambda root, v: edit_info(root, lambda info: info.update(data_path="{nope}")), "data_path is not a template"),
-        (lambda root, v: edit_info(root, lambda info: info.update(data_path="../a")), "data_path leads out"),
-        (lambda root, v: edit_info(root, lambda info: info.update(video_path="/a.mp4")), "video_path leads out"),
-        (lambda root, v: (root / "meta" / "info.json").write_text("{"), "info.json: not LeRobot's, or damaged"),
+        (lambda root, v: edit_info(root, lambda info: info.pop("features")), "info.json: not a LeRobot file"),
+        (
+            lambda root, v: edit_info(root, lambda info: info.update(data_path="{nope}")),
+            "data_path is not a LeRobot path template",
+        ),
+        (lambda root, v: edit_info(root, lambda info: info.update(data_path="../a")), "data_path points outside"),
+        (lambda root, v: edit_info(root, lambda info: info.update(video_path="/a.mp4")), "video_path points outside"),
+        (lambda root, v: (root / "meta" / "info.json").write_text("{"), "info.json: not a LeRobot file, or damaged"),
         (lambda root, v: (root / "meta" / "info.json").unlink(), "info.json: no such file"),
     ],
 )

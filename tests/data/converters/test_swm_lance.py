@@ -51,18 +51,21 @@ def test_episodes_longer_and_shorter_than_a_batch_of_rows(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (table([0, 0, 1, 0]), "episode_idx goes back from 1 to 0"),
+        (table([0, 0, 1, 0]), "episode_idx decreases from 1 to 0"),
         ({"state": pa.array([1.0])}, "no column 'episode_idx'"),
-        (table([0, 0, 1, 1], step_idx=pa.array([0, 1, 1, 2])), "episode 1: its step_idx does not go from 0 to 1"),
-        (table([0, 0, 0], step_idx=pa.array([0, 2, 1])), "episode 0: its step_idx does not go from 0 to 2"),
+        (table([0, 0, 1, 1], step_idx=pa.array([0, 1, 1, 2])), "episode 1: its step_idx does not run from 0 to 1"),
+        (table([0, 0, 0], step_idx=pa.array([0, 2, 1])), "episode 0: its step_idx does not run from 0 to 2"),
         (table([3, 3], step_idx=pa.array([0, None])), "episode 0, column 'step_idx': 1 values are missing"),
         (table([0, 0], state=pa.array([1.0, None])), "episode 0, column 'state': 1 values are missing"),
-        (table([0, 0], state=pa.array([[1.0], [1.0, 2.0]])), "episode 0, column 'state': lists of different lengths"),
-        (table([0, 0], pixels=pa.array([b"hello", b""], pa.binary())), "'pixels', row 0: not a picture"),
+        (
+            table([0, 0], state=pa.array([[1.0], [1.0, 2.0]])),
+            "episode 0, column 'state': lists are missing or have different lengths",
+        ),
+        (table([0, 0], pixels=pa.array([b"hello", b""], pa.binary())), "'pixels', row 0: not a readable picture"),
         (table([0, 1], pixels=pa.array([jpeg(np.zeros((8, 8, 3), np.uint8)), None], pa.binary())), "episode 1"),
         (
             table([0, 0], pixels=pa.array([jpeg(np.zeros((side, side, 3), np.uint8)) for side in (8, 16)])),
-            r"row 1: \(16, 16, 3\), the first is \(8, 8, 3\)",
+            r"row 1: \(16, 16, 3\), but the first row has \(8, 8, 3\)",
         ),
     ],
 )
@@ -80,7 +83,7 @@ def test_several_tables_and_tables_of_videos_are_named(tmp_path):
         open_source("swm-lance", tmp_path, {})
     path = write(tmp_path / "filmed.lance", **table([0, 0]))
     shutil.copytree(source, tmp_path / "filmed_videos.lance")
-    with pytest.raises(UserError, match="second table of videos"):
+    with pytest.raises(UserError, match="separate table of videos"):
         open_source("swm-lance", path, {})
 
 

@@ -105,14 +105,14 @@ def real_lengths(root):
         (too_long, "ep_1.mp4: more than 27 frames, the length of episode 1"),
         (too_short, "ep_1.mp4: ends after 5 frames"),
         (no_video, "ep_2.mp4: no such video"),
-        (no_movie, "ep_0.mp4: not an mp4 video that ffmpeg can read"),
+        (no_movie, "ep_0.mp4: ffmpeg cannot read this video"),
         (cut_video, "ep_1.mp4"),
-        (short_table, "state.npz: 10 rows, the episodes add up to 81"),
+        (short_table, "state.npz: 10 rows, but the episodes have 81"),
         (cut_table, "state.npz: not an .npz file"),
         (other_archive, "state.npz: not an .npz file with one array"),
         (fortran, "state.npz: expected an array in C order"),
-        (offsets, "ep_offset.npz: the offsets are not the sums"),
-        (real_lengths, "ep_len.npz: float64 .*expected a list of whole numbers"),
+        (offsets, "ep_offset.npz: offsets do not match the lengths"),
+        (real_lengths, "ep_len.npz: float64 .*expected a list of integers"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(damage, message, undamaged, tmp_path):

@@ -30,9 +30,12 @@ def test_plain_numbers():
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ([[1.0], [2.0, 3.0, 4.0]], "lists of different lengths"),  # 4 values for 2 rows: as many as of two each
-        ([[[1.0, 2.0], [3.0]], [[4.0], [5.0, 6.0]]], "lists of different lengths"),
-        ([[1.0, 2.0], None], "lists of different lengths, or missing ones"),
+        (
+            [[1.0], [2.0, 3.0, 4.0]],
+            "lists are missing or have different lengths",
+        ),  # 4 values for 2 rows: as many as of two each
+        ([[[1.0, 2.0], [3.0]], [[4.0], [5.0, 6.0]]], "lists are missing or have different lengths"),
+        ([[1.0, 2.0], None], "lists are missing or have different lengths"),
         ([[1.0, 2.0], [3.0, None]], "1 values are missing"),
         ([1.0, None], "1 values are missing"),
     ],

@@ -58,7 +58,7 @@ def test_a_disk_that_is_full(small_disk, tmp_path):
     """What was finished stays, and goes on once there is room."""
     out = small_disk / "a.h5"
     line = the_line(run("collect", *COLLECT, "--out", out))
-    assert line.endswith("the disk is full; free some space, then type the same command again")
+    assert line.endswith("the disk is full; free some space, then repeat the command")
     parts = sorted((small_disk / "a.h5.parts").glob("*.h5"))
     assert len(parts) > 5 and all(read_part(path) is not None for path in parts)
     assert not out.exists() and not list(small_disk.rglob("*.partial"))
@@ -137,7 +137,7 @@ input()
     for words in (["inspect", path], ["collect", *COLLECT, "--out", path]):
         assert main([str(word) for word in words]) == 2
         line = capsys.readouterr().err
-        assert f"{path}: another program is writing it; wait for that program or stop it" in line
+        assert f"{path}: another program is writing to this file; wait for it or stop it" in line
     other.communicate("\n")
     with h5py.File(path) as file:
         assert file["x"][()] == 1

@@ -61,7 +61,7 @@ def test_the_file_is_that_of_its_parts_in_the_order_in_which_they_are_appended(t
         assert [writer.has(number) for number in range(3)] == [True, True, False]
         for number in (0, 1):
             assert_equal(writer.append_part(number), an_episode(number))
-        with pytest.raises(UserError, match="0000002.*type the same command again"):
+        with pytest.raises(UserError, match="0000002.*repeat the command"):
             writer.append_part(2)
         assert not out.exists()
     for number, episode in enumerate(EpisodeFile(out).episodes()):
@@ -135,19 +135,19 @@ def test_what_is_there_already(tmp_path):
         with pytest.raises(UserError, match=told):
             complete_file(out, *words)
     out.write_text("precious")
-    with pytest.raises(UserError, match="a.h5 exists; choose another --out or delete it first"):
+    with pytest.raises(UserError, match="a.h5 already exists; choose another --out or delete it first"):
         complete_file(out, "job", 1, True)
     assert out.read_text() == "precious"
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path):
     out = tmp_path / "a.h5"
-    with pytest.raises(UserError, match="a.h5 has appeared meanwhile"), writer_of(out) as writer:
+    with pytest.raises(UserError, match="a.h5 was created by another process"), writer_of(out) as writer:
         write_part(writer.part(0), an_episode(0))
         writer.append_part(0)
         out.write_text("precious")
     assert out.read_text() == "precious"
     assert len(list((tmp_path / "a.h5.parts").glob("*.h5"))) == 1  # what was finished stays
-    with pytest.raises(UserError, match="a.h5 has appeared meanwhile"):
+    with pytest.raises(UserError, match="a.h5 was created by another process"):
         writer_of(out).__enter__()
     assert len(list((tmp_path / "a.h5.parts").glob("*.h5"))) == 1

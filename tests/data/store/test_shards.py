@@ -133,7 +133,7 @@ def test_episodes_in_two_files(shards, episodes, shared):
     with EpisodeWriter(shards / "part-3.h5", attributes["format"], attributes) as writer:
         for index in shared:
             writer.append(episodes.episode(index))
-    with pytest.raises(UserError, match="part-[12].h5 and .*part-3.h5 share episodes"):
+    with pytest.raises(UserError, match="part-[12].h5 and .*part-3.h5 contain the same episodes"):
         open_episodes(shards)
 
 

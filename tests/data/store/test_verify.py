@@ -130,9 +130,9 @@ def test_a_column_of_another_length(copy_of, kind, column, rows):
 @pytest.mark.parametrize(
     ("index", "value", "fault"),
     [
-        ("ep_len", 46, "episode 5: ep_offset is 225, the lengths before it add up to 226"),
+        ("ep_len", 46, "episode 5: ep_offset is 225, but the lengths before add up to 226"),
         ("ep_len", -45, "episode 4: ep_len is -45"),
-        ("ep_offset", 9, "episode 4: ep_offset is 9, the lengths before it add up to 180"),
+        ("ep_offset", 9, "episode 4: ep_offset is 9, but the lengths before add up to 180"),
     ],
 )
 def test_lengths_that_do_not_add_up(copy, index, value, fault):

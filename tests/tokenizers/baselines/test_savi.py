@@ -112,7 +112,7 @@ def test_training_hints_at_the_objects_of_the_first_frame(batch):
         torch.testing.assert_close(hints, expected, equal_nan=True)
         assert torch.isfinite(hints[:, 1:]).all()  # agent and block are in view
     assert len(seen) == 2
-    with pytest.raises(UserError, match="takes hints from label images"):
+    with pytest.raises(UserError, match="needs hints from label images"):
         module.training_step(batch._replace(labels_BTYX=None), 0)
 
 
