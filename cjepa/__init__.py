@@ -1,3 +1,3 @@
 """Object-centric world models: pixels to object tokens, latent interventions, planning."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
