@@ -13,7 +13,7 @@ from cjepa.data.store.episodes import DamagedEpisode, Episodes
 from cjepa.data.store.parts import PARTS
 from cjepa.data.store.shards import ShardedEpisodes, open_episodes, shard_paths
 from cjepa.errors import UserError
-from cjepa.files import read_json
+from cjepa.reporting.reading import read_run, read_study
 
 _RANGE = ("min", "mean", "max")
 _SAMPLED_BYTES = 64e6  # of a column, and so of memory
@@ -52,7 +52,7 @@ def inspect_path(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if kind == "run":
         return _run_facts(path), []
     if kind == "study":
-        return {"folder": str(path), **read_json(path / "study.json")}, []
+        return {"folder": str(path), **read_study(path / "study.json")}, []
     episodes = open_episodes(path)
     rows = _sampled_rows(episodes)
     columns = [
@@ -106,7 +106,7 @@ def _short(number: float | None) -> str:
 
 
 def _run_facts(folder: Path) -> dict[str, Any]:
-    facts = read_json(folder / "run.json")
+    facts = read_run(folder / "run.json")
     checkpoints = sorted(path.name for path in folder.glob("checkpoints/*.ckpt"))
     return {"folder": str(folder), "checkpoints": checkpoints, **facts}
 

@@ -11,8 +11,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from cjepa.errors import UserError
-from cjepa.files import read_json, write_text
+from cjepa.files import write_text
 from cjepa.reporting import figures
+from cjepa.reporting.reading import read_rows, read_run, read_study
 from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.style import to_svg
 from cjepa.reporting.tables import Row, other_table, results_table, seconds_text
@@ -65,11 +66,11 @@ def build_report(folder: Path) -> Path:
         UserError: the folder is missing or holds neither.
     """
     folder = Path(folder)
-    study = read_json(folder / "study.json") if (folder / "study.json").is_file() else None
+    study = read_study(folder / "study.json") if (folder / "study.json").is_file() else None
     if study is None and not any((folder / name).is_file() for name in _RUN_FILES):
         what = "contains no study.json or run.json" if folder.is_dir() else "no such folder"
         raise UserError(f"{folder}: {what}; expected a study or a run folder, for example runs/studies/<name>")
-    listed = study.get("stages", []) if study else []
+    listed = study["stages"] if study else []
     stages = [_read_stage(folder / (s.get("folder") or s["name"]), s["name"], s.get("command", "")) for s in listed]
     if study is None:
         stages = [_read_stage(folder, folder.resolve().name, "")]
@@ -104,7 +105,7 @@ def _read_stage(folder: Path, name: str, command: str) -> Stage:
         name=name,
         command=command,
         config=config.read_text("utf-8") if config.is_file() else "",
-        record=read_json(record) if record.is_file() else {},
+        record=read_run(record) if record.is_file() else {},
         rows=_rows(folder),
         curves=_svg(figures.training_curves(folder / "metrics.csv")),
         images=[_media(path) for path in images[:MEDIA_A_STAGE]],
@@ -115,7 +116,7 @@ def _read_stage(folder: Path, name: str, command: str) -> Stage:
 
 def _rows(folder: Path) -> list[Row]:
     paths = [folder / name for name in _RESULTS]
-    return [row for path in paths if path.is_file() for row in read_json(path)]
+    return [row for path in paths if path.is_file() for row in read_rows(path)]
 
 
 def _media(path: Path) -> Media:

@@ -11,9 +11,10 @@ from cjepa.command_result import CommandResult
 from cjepa.errors import UserError
 from cjepa.files import read_json, write_json, write_text
 from cjepa.locks import only_process
+from cjepa.reporting.reading import read_rows
 from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.report import build_report
-from cjepa.reporting.tables import results_table
+from cjepa.reporting.tables import Row, results_table
 from cjepa.studies.definition import STUDY_FILES, Stage, Study, load_study
 from cjepa.studies.executors import Executor
 from cjepa.studies.stage_folders import TRACEBACK, StageFolder, set_aside
@@ -119,14 +120,9 @@ def _gather(home: Path, study: Study, records: list[dict[str, Any]]) -> CommandR
     return CommandResult(lines, results_table(rows))
 
 
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    rows = []
-    for path in (folder / "results.json", folder / TEST_RESULTS):
-        found = read_json(path) if path.is_file() else []
-        if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-            raise UserError(f"{path}: not a list of result rows; delete {folder} to run its stage again")
-        rows += found
-    return rows
+def _rows(folder: Path) -> list[Row]:
+    paths = [path for path in (folder / "results.json", folder / TEST_RESULTS) if path.is_file()]
+    return [row for path in paths for row in read_rows(path)]
 
 
 def _stage_keys(stages: list[Stage]) -> dict[str, str]:
