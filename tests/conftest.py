@@ -15,12 +15,15 @@ from cjepa.envs.pusht.env import PushT
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.progress import NoProgress
 from cjepa.tokenizers.specs import TokenizerSpec
+from tests.sharing import once
 
 torch.set_num_threads(1)
 
 NUM_EPISODES = 20  # 5 % of 20 is one episode each for val and test
 EPISODE_ENV_STEPS = 45
 SLOTS, TOKEN_DIM = 3, 6
+FEW_FRAMES = ["--data.init_args.val_clips=2", "--data.init_args.val_blocks=4"]
+"""For trainings of tokenizers whose scores and videos no test looks at: most of their time goes into the videos."""
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
@@ -74,11 +77,10 @@ def token_attributes(**changes) -> dict:
 @pytest.fixture(scope="session")
 def episodes_path(tmp_path_factory) -> Path:
     """20 Push-T episodes of 45 env steps."""
-    path = tmp_path_factory.mktemp("episodes") / "pusht.h5"
     job = Collection("cjepa/PushT-v0", PushTBehaviour(), NUM_EPISODES, EPISODE_ENV_STEPS, seed=0)
     names = {"body_names": list(PushT.body_names), "attribute_names": list(PushT.attribute_names)}
-    collect(job, path, {"env_id": job.env_id, "env_kwargs": {}, "seed": 0, **names}, 1, ignore_progress)
-    return path
+    attributes = {"env_id": job.env_id, "env_kwargs": {}, "seed": 0, **names}
+    return once(tmp_path_factory, "pusht.h5", lambda path: collect(job, path, attributes, 1, ignore_progress))
 
 
 @pytest.fixture(scope="session")
@@ -90,24 +92,25 @@ def episodes(episodes_path) -> EpisodeFile:
 @pytest.fixture(scope="session")
 def collide_episodes_path(tmp_path_factory) -> Path:
     """20 Collide episodes of 45 env steps with an agent."""
-    path = tmp_path_factory.mktemp("episodes") / "collide.h5"
     env_kwargs = {"agent": True, "num_bodies": [3, 4]}
     job = Collection("cjepa/Collide-v0", CollideBehaviour(), NUM_EPISODES, EPISODE_ENV_STEPS, 2, env_kwargs)
-    collect(job, path, {"env_id": job.env_id, "env_kwargs": env_kwargs, "seed": 2}, 1, ignore_progress)
-    return path
+    attributes = {"env_id": job.env_id, "env_kwargs": env_kwargs, "seed": 2}
+    return once(tmp_path_factory, "collide.h5", lambda path: collect(job, path, attributes, 1, ignore_progress))
 
 
 @pytest.fixture(scope="session")
 def tokens_path(tmp_path_factory, episodes) -> Path:
     """Tokens that a fixed random projection makes of the true states."""
-    path = tmp_path_factory.mktemp("tokens") / "tokens.h5"
     projection = np.random.default_rng(0).normal(size=(7, SLOTS * TOKEN_DIM)) / 100
     attributes = token_attributes(episodes_fingerprint=episodes.fingerprint, episodes_path=str(episodes.path))
-    with EpisodeWriter(path, "cjepa-tokens", attributes) as writer:
-        for episode in episodes.episodes(("action", "proprio", "state")):
-            tokens = (episode["state"] @ projection).reshape(-1, SLOTS, TOKEN_DIM).astype(np.float16)
-            writer.append({**episode, "tokens": tokens})
-    return path
+
+    def write(path: Path) -> None:
+        with EpisodeWriter(path, "cjepa-tokens", attributes) as writer:
+            for episode in episodes.episodes(("action", "proprio", "state")):
+                tokens = (episode["state"] @ projection).reshape(-1, SLOTS, TOKEN_DIM).astype(np.float16)
+                writer.append({**episode, "tokens": tokens})
+
+    return once(tmp_path_factory, "tokens.h5", write)
 
 
 @pytest.fixture
@@ -134,10 +137,14 @@ def numbered_tokens(tmp_path) -> Callable[[list[int]], Path]:
     return make
 
 
-def fit(run_dir: Path, data: Path, *more: str) -> Path:
+def fit(run_dir: Path, data: Path, *more: str, validate_every: int = 2) -> Path:
     """Two steps of `cjepa fit` in small; ``more`` begins with the configs."""
     words = ["fit", *more, "--data.init_args.path", str(data), "--run_dir", str(run_dir)]
-    words += ["--data.init_args.batch_size", "8", "--trainer.max_steps", "2", "--trainer.val_check_interval", "1"]
+    words += [
+        "--data.init_args.batch_size=8",
+        "--trainer.max_steps=2",
+        f"--trainer.val_check_interval={validate_every}",
+    ]
     assert main([*words, "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]) == 0
     return run_dir
 
@@ -160,44 +167,47 @@ def save_dinov2(folder: Path, seed: int) -> Path:
 @pytest.fixture(scope="session")
 def tiny_dinov2(tmp_path_factory) -> Path:
     """The folder of one."""
-    return save_dinov2(tmp_path_factory.mktemp("dinov2") / "tiny", seed=0)
+    return once(tmp_path_factory, "dinov2", lambda folder: save_dinov2(folder, seed=0))
+
+
+def tokenize(*words: str | Path) -> Callable[[Path], None]:
+    """Makes a token file at the path that it is called with."""
+
+    def make(out: Path) -> None:
+        assert main(["tokenize", *map(str, words), "--out", str(out)]) == 0
+
+    return make
 
 
 @pytest.fixture(scope="session")
 def slots_run(tmp_path_factory, episodes_path) -> Path:
-    """A run folder of the slot tokenizer, two steps old."""
-    words = configs("pusht/tokenizer.yaml", "smoke/tokenizer.yaml")
-    return fit(tmp_path_factory.mktemp("runs") / "slots", episodes_path, *words)
+    """A run folder of the slot tokenizer, two steps old, validated after each."""
+    words = [*configs("pusht/tokenizer.yaml", "smoke/tokenizer.yaml"), "--data.init_args.val_blocks=8"]
+    return once(tmp_path_factory, "slots", lambda folder: fit(folder, episodes_path, *words, validate_every=1))
 
 
 @pytest.fixture(scope="session")
 def slot_tokens(tmp_path_factory, slots_run, episodes_path) -> Path:
     """The tokens that it makes of the episodes."""
-    out = tmp_path_factory.mktemp("tokens") / "slots.h5"
-    assert main(["tokenize", str(slots_run), str(episodes_path), "--out", str(out)]) == 0
-    return out
+    return once(tmp_path_factory, "slots.h5", tokenize(slots_run, episodes_path))
 
 
 @pytest.fixture(scope="session")
 def patch_tokens(tmp_path_factory, slots_run, episodes_path) -> Path:
     """A 4 x 4 grid of its encoder's features."""
-    out = tmp_path_factory.mktemp("tokens") / "patches.h5"
-    assert main(["tokenize", str(slots_run), str(episodes_path), "--out", str(out), "--patch_grid", "4"]) == 0
-    return out
+    return once(tmp_path_factory, "patches.h5", tokenize(slots_run, episodes_path, "--patch_grid", "4"))
 
 
 @pytest.fixture(scope="session")
 def collide_tokens(tmp_path_factory, collide_episodes_path) -> Path:
     """Tokens of the Collide episodes, from a tokenizer two steps old."""
-    words = configs("collide/tokenizer.yaml", "smoke/tokenizer.yaml")
-    run = fit(tmp_path_factory.mktemp("runs") / "collide-slots", collide_episodes_path, *words)
-    out = tmp_path_factory.mktemp("tokens") / "collide.h5"
-    assert main(["tokenize", str(run), str(collide_episodes_path), "--out", str(out)]) == 0
-    return out
+    words = [*configs("collide/tokenizer.yaml", "smoke/tokenizer.yaml"), *FEW_FRAMES]
+    run = once(tmp_path_factory, "collide-slots", lambda folder: fit(folder, collide_episodes_path, *words))
+    return once(tmp_path_factory, "collide-tokens.h5", tokenize(run, collide_episodes_path))
 
 
 @pytest.fixture(scope="session")
 def world_model_run(tmp_path_factory, slot_tokens) -> Path:
-    """A run folder of a tiny world model on those tokens, two steps old."""
+    """A run folder of a tiny world model on those tokens, two steps old, validated after each."""
     words = configs("pusht/cjepa.yaml", "smoke/world_model.yaml")
-    return fit(tmp_path_factory.mktemp("runs") / "world-model", slot_tokens, *words)
+    return once(tmp_path_factory, "world-model", lambda folder: fit(folder, slot_tokens, *words, validate_every=1))

@@ -28,7 +28,7 @@ from cjepa.world_models.predictors.base import Predictor
 from tests.conftest import EXPERIMENTS
 from tests.data.converters.sources import SOURCES
 from tests.studies.fakes import InProcess
-from tests.test_experiments import ONE_PAIR, TWO_STEPS, data_of
+from tests.test_experiments import ONE_PAIR, data_of, two_steps
 
 ROOT = EXPERIMENTS.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -44,7 +44,6 @@ EXTENSION_POINTS = {
 NOT_RUN = ("tensorboard", "git", "python -m venv", "python3 -m venv", "python -m pytest", "cd", "source", ".")
 SMALL = {
     "collect": ["--episodes=24", "--episode_env_steps=45", "--workers=1"],
-    "fit": TWO_STEPS,
     "plan": [*ONE_PAIR, "--num_videos=1"],
     "plan-baselines": [*ONE_PAIR, "--workers=1"],
 }
@@ -96,7 +95,7 @@ class Scratch:
             return
         words = [word.replace("studies/quickstart.yaml", "smoke/study.yaml") for word in words]
         words = [word.replace("runs/studies/quickstart", "runs/studies/smoke") for word in words]
-        small = list(SMALL.get(verb, []))
+        small = two_steps(words) if verb == "fit" else list(SMALL.get(verb, []))
         if verb == "fit" and "--ckpt_path" in words:
             small = ["--trainer.max_steps=4" if "max_steps" in word else word for word in small]
         self.provide(words)
