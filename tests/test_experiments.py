@@ -6,12 +6,14 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from cjepa.cli import VERBS, main
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.evaluation import probes
 from cjepa.studies.definition import load_study
+from cjepa.tokenizers.training import TokenizerTraining, load_tokenizer
 from tests.conftest import EXPERIMENTS, FEW_FRAMES
 
 ROOT = EXPERIMENTS.parent
@@ -66,7 +68,7 @@ def test_the_headers_say_how_to_run_them():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(EXPERIMENTS)))
-def test_it_runs(path, request, tmp_path, monkeypatch):
+def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
     monkeypatch.chdir(ROOT)
     words = command_of(path)
     configs = [word for name in configs_of(words) for word in ("-c", name)]
@@ -97,12 +99,36 @@ def test_it_runs(path, request, tmp_path, monkeypatch):
         small = small_dinov2(get("tiny_dinov2")) if features.endswith("DinoV2Features") else []
         assert main(["fit", *configs, *data, *small, *two_steps(words)]) == 0
         assert json.loads((out / "run.json").read_text())["model"]["optimizer_steps"] == 2
+        if trains_on_videos(words):
+            check_tokenizer(trained_tokenizers[-1], out)
+
+
+@pytest.fixture
+def trained_tokenizers(monkeypatch) -> list[TokenizerTraining]:
+    """The modules that a test trains, as training leaves them."""
+    modules = []
+    monkeypatch.setattr(TokenizerTraining, "on_train_end", lambda module: modules.append(module))
+    return modules
+
+
+@torch.no_grad()
+def check_tokenizer(module: TokenizerTraining, run: Path) -> None:
+    """The trained module and the tokenizer that is read from its checkpoint give the same tokens."""
+    tokenizer = load_tokenizer(run / "checkpoints" / "last.ckpt")
+    assert type(tokenizer) is type(module.tokenizer)
+    inputs = module.eval().inputs(next(iter(module.trainer.datamodule.val_dataloader())))
+    tokens = module.tokenizer.encode(*inputs).slots_BTSD
+    assert tokens.isfinite().all() and torch.equal(tokenizer.encode(*inputs).slots_BTSD, tokens)
+    assert {path.name for path in (run / "media").iterdir()} >= {"slots.png", "slots_1.mp4", "failures.png"}
 
 
 def two_steps(words: list[str]) -> list[str]:
     """What makes a training short; tokenizers also get few frames to score and draw."""
-    trains_on_videos = value_of(configs_of(words), "data", "class_path").endswith("VideoClips")
-    return [*TWO_STEPS, *(FEW_FRAMES if trains_on_videos else ["--data.init_args.val_clips=8"])]
+    return [*TWO_STEPS, *(FEW_FRAMES if trains_on_videos(words) else ["--data.init_args.val_clips=8"])]
+
+
+def trains_on_videos(words: list[str]) -> bool:
+    return value_of(configs_of(words), "data", "class_path").endswith("VideoClips")
 
 
 def small_dinov2(folder: Path) -> list[str]:

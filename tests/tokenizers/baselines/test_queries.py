@@ -8,8 +8,6 @@ from cjepa.tokenizers.grid import cell_centres
 from cjepa.tokenizers.slots.slot_attention import Frame, InvariantSlotAttention, SlotState
 from cjepa.tokenizers.slots.starts import LearnedStart
 from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
-from cjepa.tokenizers.training import load_tokenizer
-from tests.conftest import configs, fit
 from tests.contracts import stirred
 
 SLOTS, WIDTH, SIDE = 3, 8, 4
@@ -107,12 +105,3 @@ def test_pixels_that_several_want_are_shared():
     masks = tokenizer.encode(pixels).masks_BTSYX[0, 0]
     torch.testing.assert_close(masks[:, 16:24, 16:24], torch.full((2, 8, 8), 0.5))
     assert masks[:, 32:].max() == 0
-
-
-def test_the_checkpoint_gives_the_same_tokens(tmp_path, episodes_path):
-    words = configs("pusht/tokenizer.yaml", "pusht/queries.yaml")
-    run = fit(tmp_path / "run", episodes_path, *words, "--data.init_args.val_clips=8")
-    first, second = (load_tokenizer(run / "checkpoints" / "last.ckpt") for _ in range(2))
-    assert type(first) is QueryTokenizer
-    pixels = torch.rand(1, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(first.encode(pixels).slots_BTSD, second.encode(pixels).slots_BTSD)
