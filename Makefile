@@ -1,12 +1,15 @@
 # make quickstart   sets up .venv and runs the whole pipeline: simulator -> episodes -> slots -> C-JEPA -> plans -> report
-# make test         sets up .venv with the test extras and runs every test
+# make test         sets up .venv with the test extras and runs every test, on all cores (eight at most)
+# make test-fast    the tests that need no trained model and no process of their own, under 90 seconds on two cores
 # make test-swm     sets up .venv-swm (8 GB: PyTorch with CUDA, stable-worldmodel), exchanges files and compares loaders
 PYTHON ?= python3
 STUDY ?= experiments/studies/quickstart.yaml
 BIN := .venv/bin
 SWM := .venv-swm/bin
+# a worker keeps the tests of a file together until others have nothing left to do; each has one thread
+ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: quickstart test test-swm lint clean
+.PHONY: quickstart test test-fast test-swm lint clean
 
 quickstart: .venv/.installed
 	$(BIN)/cjepa study $(STUDY)
@@ -14,7 +17,10 @@ quickstart: .venv/.installed
 test: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(ON_ALL_CORES)
+
+test-fast: .venv/.installed-test
+	$(BIN)/python -m pytest $(ON_ALL_CORES) -m "not slow"
 
 test-swm: .venv-swm/.installed
 	$(SWM)/python -m pytest tests/swm

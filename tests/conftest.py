@@ -14,8 +14,10 @@ from cjepa.envs.collide.policy import CollideBehaviour
 from cjepa.envs.pusht.env import PushT
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.progress import NoProgress
+from cjepa.studies.study import run_study
 from cjepa.tokenizers.specs import TokenizerSpec
 from tests.sharing import once
+from tests.studies.fakes import InProcess
 
 torch.set_num_threads(1)
 
@@ -25,6 +27,19 @@ SLOTS, TOKEN_DIM = 3, 6
 FEW_FRAMES = ["--data.init_args.val_clips=2", "--data.init_args.val_blocks=4"]
 """For trainings of tokenizers whose scores and videos no test looks at: most of their time goes into the videos."""
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
+
+MADE_BY_TRAINING = {"slots_run", "slot_tokens", "patch_tokens", "collide_tokens", "world_model_run", "smoke_study"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs a trained model is slow; other slow tests say so themselves. `make test-fast` leaves them out."""
+    for item in items:
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        named = {*getattr(item, "fixturenames", ()), *(value for value in parameters if isinstance(value, str))}
+        if named & MADE_BY_TRAINING:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture
@@ -177,6 +192,20 @@ def tokenize(*words: str | Path) -> Callable[[Path], None]:
         assert main(["tokenize", *map(str, words), "--out", str(out)]) == 0
 
     return make
+
+
+@pytest.fixture(scope="session")
+def smoke_study(tmp_path_factory) -> Path:
+    """A folder like a clone's in which the smoke study ran: it lies in ``runs/studies/smoke``."""
+
+    def make(home: Path) -> None:
+        home.mkdir()
+        (home / "experiments").symlink_to(EXPERIMENTS)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(home)
+            run_study(Path("experiments/smoke/study.yaml"), Path("runs/studies"), InProcess(), lambda line: None)
+
+    return once(tmp_path_factory, "smoke-study", make)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The command line: what it answers, and that every wrong call is one clear line, exit code 2, nothing lost."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from cjepa import cli
 from cjepa.cli import LIGHTNING_VERBS, VERBS, main
 from cjepa.planning.planners.cem import CEM
-from tests.conftest import configs, fit
+from tests.conftest import FEW_FRAMES, configs, fit
 
 TOKENIZER = configs("pusht/tokenizer.yaml")
 WORLD_MODEL = configs("pusht/cjepa.yaml", "smoke/world_model.yaml")
@@ -31,12 +32,10 @@ def state_of(folder: Path) -> dict[str, tuple]:
 def test_help_loads_nothing_heavy():
     heavy = ("torch", "lightning", "jsonargparse", "numpy", "h5py")
     code = f"""
-import sys, time
-started = time.time()
+import sys
 from cjepa.cli import main
 assert main(["--help"]) == 0
 assert not [name for name in {heavy} if name in sys.modules]
-assert time.time() - started < 1
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -160,31 +159,31 @@ def test_a_run_is_not_trained_over(refused, world_model_run, slot_tokens):
 
 
 def test_tokens_of_another_tokenizer(refused, tmp_path, episodes_path, world_model_run, slot_tokens):
-    other = fit(tmp_path / "other", episodes_path, *TOKENIZER, *configs("smoke/tokenizer.yaml"), "--seed_everything=7")
+    other = fit(tmp_path / "other", episodes_path, *TOKENIZER, *FEW_FRAMES, "--seed_everything=7")
     tokens = tmp_path / "other.h5"
     assert main(["tokenize", str(other), str(episodes_path), "--out", str(tokens)]) == 0
     found, expected = (h5py.File(path).attrs["tokenizer_fingerprint"] for path in (tokens, slot_tokens))
-    before = state_of(world_model_run)
-    words = ["--data.init_args.path", tokens, "--run_dir", world_model_run, "--trainer.accelerator", "cpu"]
-    line = refused("fit", *WORLD_MODEL, *words, "--ckpt_path", world_model_run / "checkpoints" / "last.ckpt")
+    run = shutil.copytree(world_model_run, tmp_path / "run")
+    before = state_of(run)
+    words = ["--data.init_args.path", tokens, "--run_dir", run, "--trainer.accelerator", "cpu"]
+    line = refused("fit", *WORLD_MODEL, *words, "--ckpt_path", run / "checkpoints" / "last.ckpt")
     assert found in line and expected in line
-    after = state_of(world_model_run)
-    assert {path for path in before if after[path] != before[path]} <= {str(world_model_run / "hparams.yaml")}
+    after = state_of(run)
+    assert {path for path in before if after[path] != before[path]} <= {str(run / "hparams.yaml")}
 
 
 def test_a_tokenizer_that_changed_is_refused_by_plan(
     refused, tmp_path, monkeypatch, slots_run, slot_tokens, episodes_path
 ):
     """The world model names the tokenizer's checkpoint; that file is then trained anew with another seed."""
-    short = ["-c", *configs("smoke/tokenizer.yaml")[1:]]
     slots, tokens, model = tmp_path / "slots", tmp_path / "tokens.h5", tmp_path / "model"
-    fit(slots, episodes_path, *TOKENIZER, *short)
+    fit(slots, episodes_path, *TOKENIZER, *FEW_FRAMES)
     assert main(["tokenize", str(slots), str(episodes_path), "--out", str(tokens)]) == 0
     fit(model, tokens, *WORLD_MODEL)
     (slots / "checkpoints" / "last.ckpt").write_bytes((slots / "checkpoints" / "best.ckpt").read_bytes())
     (slots / "checkpoints").rename(tmp_path / "gone")
     assert "no such checkpoint" in refused("plan", model, *PLAN, "--episodes", episodes_path)
-    fit(tmp_path / "again", episodes_path, *TOKENIZER, *short, "--seed_everything=7")
+    fit(tmp_path / "again", episodes_path, *TOKENIZER, *FEW_FRAMES, "--seed_everything=7")
     (tmp_path / "again" / "checkpoints").rename(slots / "checkpoints")
     assert "tokenize again" in refused("plan", model, *PLAN, "--episodes", episodes_path)
 

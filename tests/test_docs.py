@@ -109,6 +109,11 @@ class Scratch:
             source.parent.mkdir(parents=True, exist_ok=True)
             SOURCES[words[words.index("--from") + 1]](made, 3).rename(source)
             return
+        if words[0] == "study":  # the same study in the same place: its stages are done
+            studies = Path("runs", "studies")
+            if not (self.home / studies).exists():
+                shutil.copytree(self.get("smoke_study") / studies, self.home / studies)
+            return
         outputs = [
             following for word, following in zip(words, words[1:], strict=False) if word in ("--out", "--run_dir")
         ]
@@ -125,6 +130,7 @@ class Scratch:
                 shutil.copytree(self.get("slots_run" if words[0] in ("tokenize", "test") else "world_model_run"), path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, **by_name)
 def test_commands(page, tmp_path, monkeypatch, request):
     if page.name == "README.md" or any(words[0].endswith("cjepa") for words in commands(page)):
@@ -185,6 +191,7 @@ def test_examples_subclass_what_they_document(page):
         assert [cls for cls in classes_of(code, "docs_example") if issubclass(cls, base)], code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ADD_PAGES, **by_name)
 def test_examples_run_through_their_yaml(page, tmp_path, monkeypatch, request, environments):
     """The files are put where the page says, and the command in the YAML's comment is run."""

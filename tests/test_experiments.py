@@ -67,6 +67,7 @@ def test_the_headers_say_how_to_run_them():
         check_header(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(EXPERIMENTS)))
 def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
     monkeypatch.chdir(ROOT)

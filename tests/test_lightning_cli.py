@@ -66,7 +66,7 @@ def test_the_test_clips_are_drawn_and_in_the_report(tested):
     board = EventAccumulator(str(run)).Reload()
     assert {"test/slots", "test/failures", "test/slots_3"} <= set(board.Tags()["images"])
     film = Image.open(io.BytesIO(board.Images("test/slots_0")[-1].encoded_image_string))
-    assert film.format == "GIF" and film.n_frames == 16
+    assert film.format == "GIF" and film.n_frames == 8
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text()
     assert page.count("data:video/mp4") == 8 and page.count("data:image/png") == 4
@@ -106,7 +106,7 @@ def test_the_other_verbs_take_a_run_too(tested, tmp_path, capfd):
     assert "val/fg_ari" in capfd.readouterr().out
     assert main(["predict", str(run), *small]) == 0
     predictions = torch.load(tmp_path / "predictions.pt", weights_only=True)
-    assert predictions["slots_BTSD"].shape[1:] == (16, 2, 34)
+    assert predictions["slots_BTSD"].shape[1:] == (8, 2, 34)
 
 
 def test_what_was_exported_is_tested_into_a_folder_of_its_own(tested, episodes_path, tmp_path, monkeypatch):

@@ -122,13 +122,18 @@ def test_collect(tmp_path, workers):
 
 @pytest.mark.slow
 def test_the_command_collect(tmp_path):
-    kill_and_finish([*COLLECT[:-1], "--workers", "2", "--out"], tmp_path, kills=2)
+    reference, out = tmp_path / "reference" / "a.h5", tmp_path / "killed" / "b.h5"
+    words = [*COLLECT[len(PROGRAM) : -1], "--workers", "2", "--out"]
+    assert main([*words, str(reference)]) == 0
+    kill_again_and_again([*PROGRAM, *words], out, EpisodeFile(reference), kills=1)
+    assert main([*words, str(out)]) == 0
+    assert_same(out, EpisodeFile(reference))
 
 
 @pytest.mark.slow
 def test_the_command_tokenize(tmp_path, slots_run, episodes_path, slot_tokens):
     words, out = ["tokenize", str(slots_run), str(episodes_path), "--out"], tmp_path / "killed" / "b.h5"
-    kill_again_and_again([*PROGRAM, *words], out, EpisodeFile(slot_tokens), kills=2)
+    kill_again_and_again([*PROGRAM, *words], out, EpisodeFile(slot_tokens), kills=1)
     assert main([*words, str(out)]) == 0
     assert_same(out, EpisodeFile(slot_tokens))
 

@@ -18,7 +18,7 @@ from cjepa.data.token_clips import TokenClips
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
 from cjepa.files import read_json
-from tests.conftest import NUM_EPISODES, configs, fit, ignore_progress, token_attributes
+from tests.conftest import FEW_FRAMES, NUM_EPISODES, configs, fit, ignore_progress, token_attributes
 
 DAMAGED = [3, 17]
 MODULES = [(VideoClips, "episodes", "pixels"), (TokenClips, "tokens", "tokens")]
@@ -123,7 +123,7 @@ def test_tokens_of_what_is_left(damaged, tmp_path, slots_run, slot_tokens, capfd
 
 def test_the_option_on_the_command_line(damaged, tmp_path, caplog):
     more = ["--data.init_args.exclude_episodes", "[3, 17]"]
-    run = fit(tmp_path / "run", damaged["episodes"], *configs("pusht/tokenizer.yaml", "smoke/tokenizer.yaml"), *more)
+    run = fit(tmp_path / "run", damaged["episodes"], *configs("pusht/tokenizer.yaml"), *FEW_FRAMES, *more)
     assert "left out as asked: episodes [3, 17]" in caplog.text
     assert read_json(run / "run.json")["data"]["excluded_episodes"] == DAMAGED
 

@@ -1,7 +1,6 @@
 """Studies: what is run, what is kept, and what a failure leaves; no stage has a process of its own here."""
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -305,18 +304,17 @@ def test_a_stage_that_does_no_work_is_not_done(words, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_smoke_study(tmp_path, monkeypatch):
-    """The whole pipeline for real, twice; then one argument is changed."""
-    monkeypatch.chdir(tmp_path)
-    os.symlink(EXPERIMENTS, tmp_path / "experiments")
-    path, root, home = Path("experiments/smoke/study.yaml"), Path("root"), Path("root/smoke")
-    done = run_study(path, root, InProcess(), say_nothing)
+def test_the_smoke_study(smoke_study, tmp_path, monkeypatch):
+    """What the whole pipeline left when it ran for real; then it is asked for again, twice."""
+    shutil.copytree(smoke_study, tmp_path / "home", symlinks=True)
+    monkeypatch.chdir(tmp_path / "home")
+    path, root, home = Path("experiments/smoke/study.yaml"), Path("runs/studies"), Path("runs/studies/smoke")
     stages = load_study(path).stages
     records = {stage.name: (home / stage.name / "stage.json").stat().st_mtime_ns for stage in stages}
     check_results(json.loads((home / "results.json").read_text()))
     check_page((home / "report.html").read_text())
+    done, again = (run_study(path, root, InProcess(), say_nothing) for _ in range(2))
     assert done.table is not None and len(done.table) > 4
-    again = run_study(path, root, InProcess(), say_nothing)
     assert {name: (home / name / "stage.json").stat().st_mtime_ns for name in records} == records
     assert again.table == done.table
     for stage in json.loads((home / "study.json").read_text())["stages"]:
