@@ -47,6 +47,7 @@ def test_no_words_are_a_call_for_help(capsys):
     assert "usage: cjepa" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_exit_codes_of_the_program(tmp_path):
     program = [sys.executable, "-m", "cjepa.cli"]
     wrong = subprocess.run([*program, "dance"], capture_output=True, text=True, cwd=tmp_path)

@@ -29,6 +29,7 @@ def test_every_model_has_its_record():
         assert tested["fg_ari_video"]["low"] > 0.85 and tested["fg_ari_video"]["split"] == "test"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SLOTS)
 def test_slots_find_the_objects_of_new_episodes(name, tmp_path):
     path = tmp_path / "episodes.h5"

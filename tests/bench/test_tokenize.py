@@ -13,6 +13,7 @@ def test_every_tokenizer_is_timed():
     assert timed == set(concrete_subclasses("cjepa.tokenizers", Tokenizer))
 
 
+@pytest.mark.slow
 def test_rows_for_programs(monkeypatch, capsys):
     two = {name: tokenize.CONTENDERS[name] for name in ("savi-6", "oracle")}
     monkeypatch.setattr(tokenize, "CONTENDERS", two)

@@ -121,6 +121,7 @@ def test_tokens_of_what_is_left(damaged, tmp_path, slots_run, slot_tokens, capfd
     assert module.splits["test"].tolist() == used_episodes(whole, 0, [], False).splits["test"].tolist()
 
 
+@pytest.mark.slow
 def test_the_option_on_the_command_line(damaged, tmp_path, caplog):
     more = ["--data.init_args.exclude_episodes", "[3, 17]"]
     run = fit(tmp_path / "run", damaged["episodes"], *configs("pusht/tokenizer.yaml"), *FEW_FRAMES, *more)

@@ -74,6 +74,7 @@ def test_full_marks(quality):
     assert "psnr" not in found  # nothing is drawn
 
 
+@pytest.mark.slow
 def test_probes_read_places_from_centres(quality, data):
     scores = run_probes(**quality.samples, bodies=read_bodies(data.file), progress=ignore_progress)
     for name in ("agent_x", "agent_y"):  # in the one test episode the block hardly moves

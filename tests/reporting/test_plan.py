@@ -77,6 +77,7 @@ def test_the_same_seed_gives_the_same_outcome(job, world_model_run, evaluated, t
         assert by_metric(rows)[name]["value"] == by_metric(evaluated[1])[name]["value"]
 
 
+@pytest.mark.slow
 def test_baselines_do_not_depend_on_the_number_of_workers(job, tmp_path):
     job = job._replace(pairs=2, budget_env_steps=25)
     done = RecordedProgress()
@@ -110,6 +111,7 @@ def test_patches_plan_without_pictures(tmp_path, patch_tokens, job):
     assert frames.shape[2] < 2.5 * frames.shape[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "slots", "width"), [("oracle", 2, 7), ("dino", 4, 96)])
 def test_what_needs_no_training_plans(source, slots, width, tmp_path, tiny_dinov2, episodes_path):
     """From `cjepa tokenize` to a video; there is nothing to decode, so only what is real is in it."""

@@ -44,6 +44,7 @@ def source(name: str, grid: int = 0) -> list[str]:
     return ["--model.init_args.source", name, "--model.init_args.patch_grid", str(grid)]
 
 
+@pytest.mark.slow
 def test_an_oracle_has_full_marks(episodes_path, tmp_path):
     rows = measured(episodes_path, tmp_path / "oracle", *source("oracle"))
     for name in ("fg_ari_video", "mean_iou", "slot_consistency"):
@@ -58,6 +59,7 @@ def test_patches_are_of_the_size_that_was_asked_for(episodes_path, slots_run, tm
     assert 0 < rows["mean_iou"]["value"] < 0.5  # an object is not a sixteenth of a frame
 
 
+@pytest.mark.slow
 def test_patches_of_a_dinov2(episodes_path, tiny_dinov2, tmp_path):
     rows = measured(episodes_path, tmp_path / "dino", *source(f"dino:{tiny_dinov2}", 7))
     assert {(row["tokens"], row["token_dim"]) for row in rows.values()} == {(49, 96)}

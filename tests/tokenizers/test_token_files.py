@@ -148,6 +148,7 @@ def test_the_tokenizer_is_put_on_the_device(tmp_path, slots_run, episodes):
         tokenize(spec, episodes, tmp_path / "tokens.h5", ignore_progress, device="meta")
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_patches_of_a_dinov2_need_no_trained_tokenizer(tmp_path, tiny_dinov2, episodes):
     spec = tokenizer_spec(f"dino:{tiny_dinov2}", episodes, patch_grid=14)

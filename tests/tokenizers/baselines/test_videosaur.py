@@ -116,6 +116,7 @@ def test_training_makes_both_losses_smaller():
     assert (last < 0.9 * first).all(), (first, last)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_has_the_digest_of_a_backbone_for_its_weights(tmp_path, episodes_path, pixels, tiny_dinov2):
     """The weights are read from where they came from, and patches of their features can be had."""
     words = configs("pusht/videosaur.yaml", "pusht/videosaur_dino.yaml")
