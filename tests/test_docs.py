@@ -25,7 +25,7 @@ from cjepa.studies.definition import load_study
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.world_models.masks import Mask
 from cjepa.world_models.predictors.base import Predictor
-from tests.conftest import EXPERIMENTS
+from tests.conftest import EXPERIMENTS, FEW_FRAMES
 from tests.data.converters.sources import SOURCES
 from tests.studies.fakes import InProcess
 from tests.test_experiments import ONE_PAIR, data_of, two_steps
@@ -44,6 +44,7 @@ EXTENSION_POINTS = {
 NOT_RUN = ("tensorboard", "git", "python -m venv", "python3 -m venv", "python -m pytest", "cd", "source", ".")
 SMALL = {
     "collect": ["--episodes=24", "--episode_env_steps=45", "--workers=1"],
+    "test": FEW_FRAMES,
     "plan": [*ONE_PAIR, "--num_videos=1"],
     "plan-baselines": [*ONE_PAIR, "--workers=1"],
 }
