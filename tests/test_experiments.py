@@ -100,7 +100,7 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         small = small_dinov2(get("tiny_dinov2")) if features.endswith("DinoV2Features") else []
         assert main(["fit", *configs, *data, *small, *two_steps(words)]) == 0
         assert json.loads((out / "run.json").read_text())["model"]["optimizer_steps"] == 2
-        if trains_on_videos(words):
+        if trains_on_videos(words) and path.name != "two_cores.yaml":  # which trains in processes of its own
             check_tokenizer(trained_tokenizers[-1], out)
 
 
