@@ -1,6 +1,7 @@
 """Studies: what is run, what is kept, and what a failure leaves; no stage has a process of its own here."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
