@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from cjepa.errors import UserError
 from cjepa.tokenizers.base import Tokenizer, check_environment, float_frames
 from cjepa.tokenizers.encode import tokenizer_inputs
 from cjepa.types import Tokens, VideoBatch
@@ -59,8 +60,17 @@ class ScoredTokenizer(L.LightningModule):
         """Tokens, and frames and masks from the tokens where the tokenizer has a decoder.
 
         A tokenizer without masks of its own, since it sees no pixels, is given the label images as masks.
+
+        Raises:
+            UserError: a token or a mask is not finite: a metric would make an ordinary number of it.
         """
         tokens = self.tokenizer.encode(*self.inputs(batch))
+        for name, values in (("tokens", tokens.slots_BTSD), ("masks", tokens.masks_BTSYX)):
+            if not values.isfinite().all():
+                raise UserError(
+                    f"{type(self.tokenizer).__name__}: its {name} are not finite; its training diverged, train it "
+                    "again with a lower model.init_args.lr"
+                )
         if not tokens.masks_BTSYX.numel():
             tokens = tokens._replace(masks_BTSYX=_label_masks(batch, self.tokenizer.num_slots))
         decoded = self.tokenizer.decode(tokens.slots_BTSD)

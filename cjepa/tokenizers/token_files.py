@@ -43,7 +43,8 @@ def tokenize(
         device: that encodes.
 
     Raises:
-        UserError: ``out`` is of another job or is being made by another process, or a column is missing.
+        UserError: ``out`` is of another job or is being made by another process, a column is missing, or a token is
+            not finite.
     """
     tokenizer = build_tokenizer(spec).to(device)
     check_environment(tokenizer, episodes.attributes.get("env_id"), str(episodes.path))
@@ -74,6 +75,7 @@ def tokenize(
         for group, new in zip(groups, is_new, strict=True):
             if new:
                 for index, episode in zip(group, next(made), strict=True):
+                    _check_finite(episode["tokens"], f"{episodes.path}: episode {index}")
                     write_part(writer.part(index), episode)
             for index in group:
                 writer.append_part(index)
@@ -97,6 +99,16 @@ def _token_episodes(tokenizer: Tokenizer, rows: list[Episode]) -> list[Episode]:
         }
         for row, clip in zip(rows, tokens, strict=True)
     ]
+
+
+def _check_finite(tokens_TSD: np.ndarray, where: str) -> None:
+    is_finite_T = np.isfinite(tokens_TSD).all(axis=(1, 2))
+    if not is_finite_T.all():
+        raise UserError(
+            f"{where}, frame {int(is_finite_T.argmin())}: its tokens are not finite in float16; the training of the "
+            "tokenizer diverged or the frame's own values are not finite; give another tokenizer, or leave the episode "
+            "out with --exclude_episodes"
+        )
 
 
 def _padded(rows: list[Episode], column: str) -> torch.Tensor:

@@ -169,3 +169,17 @@ def test_what_cannot_be_made_leaves_nothing(tmp_path, slots_run, episodes):
     with pytest.raises(UserError, match="grid of 5"):
         tokenize(spec, episodes, tmp_path / "tokens.h5", ignore_progress)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tokens_that_are_not_finite_are_refused(tmp_path, episodes):
+    with EpisodeWriter(tmp_path / "episodes.h5", "cjepa-episodes", {"attribute_names": '["x", "y"]'}) as writer:
+        for index in range(3):
+            objects = np.ones((4, 2, 2), np.float32)
+            objects[2, 1, 0] = np.nan if index == 1 else 1
+            writer.append({"objects": objects})
+    file = EpisodeFile(tmp_path / "episodes.h5")
+    spec, out = tokenizer_spec("oracle", file), tmp_path / "tokens.h5"
+    with pytest.raises(UserError, match="episodes.h5: episode 1, frame 2: its tokens are not finite"):
+        tokenize(spec, file, out, ignore_progress)
+    assert not out.exists()
+    assert tokenize(spec, file, out, ignore_progress, excluded=[1]).lengths.tolist() == [4, 0, 4]

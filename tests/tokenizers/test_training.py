@@ -88,6 +88,14 @@ def test_every_parameter_learns_from_what_is_weighted(batch):
 
 
 @torch.no_grad()
+def test_what_is_not_finite_gets_no_score(batch):
+    module = a_module().eval()
+    next(module.tokenizer.glimpse.parameters()).fill_(torch.nan)
+    with pytest.raises(UserError, match="^SlotTokenizer: its tokens are not finite; its training diverged"):
+        module.test_step(batch, 0)
+
+
+@torch.no_grad()
 def test_validation_scores_what_is_decoded(batch):
     module = a_module().eval()
     module.validation_step(batch, 0)
