@@ -68,6 +68,7 @@ class Scratch:
         self.home, self.get = home, get
         (home / "experiments").symlink_to(EXPERIMENTS)
         (home / "docs").symlink_to(ROOT / "docs")
+        (home / "tools").symlink_to(ROOT / "tools")
         (home / "data").mkdir()
 
     def run(self, words: list[str]) -> None:
@@ -79,7 +80,7 @@ class Scratch:
         if program == "make":
             done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, f"{line}: {done.stderr}"
-        elif program == "python" and words[1].startswith("docs/"):
+        elif program == "python" and words[1].startswith("tools/"):
             command = [sys.executable, *words[1:], "--episodes", "3"]
             done = subprocess.run(command, cwd=self.home, capture_output=True, text=True)
             assert done.returncode == 0, f"{line}: {done.stderr}"
@@ -167,7 +168,7 @@ def test_links_and_named_files_exist(page):
     text = page.read_text()
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text)
     assert [link for link in links if not (page.parent / link).exists()] == []
-    named = re.findall(r"`((?:experiments|cjepa|tests|docs)/[\w./-]+\.(?:py|yaml|md))`", text)
+    named = re.findall(r"`((?:experiments|cjepa|tests|docs|tools)/[\w./-]+\.(?:py|yaml|md))`", text)
     own = re.findall(r"`(\S+\.py)`:?\n\n```python", text) + re.findall(r"^# (\S+\.yaml)", text, re.MULTILINE)
     assert [name for name in named if name not in own and not (ROOT / name).exists()] == []
 

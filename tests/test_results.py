@@ -12,10 +12,11 @@ from cjepa.bench.timing import rows_against
 from cjepa.files import read_json, write_json
 
 DOCS = Path(__file__).parents[1] / "docs"
+TOOLS = DOCS.parent / "tools"
 
 
 def update_results():
-    spec = importlib.util.spec_from_file_location("update_results", DOCS / "update_results.py")
+    spec = importlib.util.spec_from_file_location("update_results", TOOLS / "update_results.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -36,7 +37,7 @@ def test_the_benchmarks_say_what_the_results_files_say(name):
 
 
 def test_the_page_of_tokenizers_says_what_the_results_file_says(monkeypatch):
-    monkeypatch.syspath_prepend(DOCS)
+    monkeypatch.syspath_prepend(TOOLS)
     module, result = importlib.import_module("update_tokenizers"), read_json(DOCS / "results" / "tokenizers.json")
     assert update_results().block_of(module.PAGE, "tokenizers") == module.page_block(result)
     for environment in module.TITLES:  # no picking: every seed is there
@@ -56,7 +57,7 @@ def test_the_readme_says_what_the_zoo_is_worth(environment):
 
 @pytest.fixture
 def update_demonstrations(monkeypatch):
-    monkeypatch.syspath_prepend(DOCS)
+    monkeypatch.syspath_prepend(TOOLS)
     return importlib.import_module("update_demonstrations")
 
 

@@ -1,6 +1,6 @@
 """Copy the studies of tokenizers into docs/results/tokenizers.json and write the tables of docs/results/tokenizers.md.
 
-python docs/update_tokenizers.py runs/studies/tokenizers-pusht runs/studies/tokenizers-collide
+python tools/update_tokenizers.py runs/studies/tokenizers-pusht runs/studies/tokenizers-collide
 """
 
 import argparse
@@ -14,7 +14,7 @@ from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.tables import seconds_text
 from cjepa.studies.definition import load_study
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "results" / "tokenizers.md"
 STUDIES = DOCS.parent / "experiments" / "studies"
 TITLES = {"pusht": "Push-T", "collide": "Collide"}

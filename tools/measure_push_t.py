@@ -1,7 +1,7 @@
 """Measure a policy and the drift of restored runs on Push-T; prints the tables of docs/push-t.md.
 
-    python docs/measure_push_t.py --episodes 100
-    python docs/measure_push_t.py --episodes 100 --policy simulator-mpc
+    python tools/measure_push_t.py --episodes 100
+    python tools/measure_push_t.py --episodes 100 --policy simulator-mpc
 
 Fresh episodes, one process, no files. 100 episodes take a few seconds, those of simulator-mpc two minutes.
 """

@@ -1,6 +1,6 @@
 """Measure what happens on the table of Collide, with and without an agent; prints the tables of docs/collide.md.
 
-    python docs/measure_collide.py --episodes 1000
+    python tools/measure_collide.py --episodes 1000
 
 Fresh episodes, one process, no files. 1,000 episodes take about a minute.
 """

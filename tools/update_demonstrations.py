@@ -1,6 +1,6 @@
 """Copy the study of demonstrations into docs/results/ and write the tables of docs/results/demonstrations.md.
 
-    python docs/update_demonstrations.py runs/studies/demonstrations
+    python tools/update_demonstrations.py runs/studies/demonstrations
 
 100 episodes are recorded again to count the goals that were reached, which takes two minutes.
 """
@@ -21,7 +21,7 @@ from cjepa.files import read_json, write_json
 from cjepa.planning.demonstrators.simulator_mpc import SimulatorMPC, block_middle
 from cjepa.reporting.tables import seconds_text
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "results" / "demonstrations.md"
 DATA = ("aimless", "purposeful")
 MODEL = "cjepa-1"

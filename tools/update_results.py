@@ -1,8 +1,8 @@
 """Copy results into docs/results/ and write their tables into the pages that show them.
 
-python docs/update_results.py runs/studies/quickstart     a study: the README and its picture
-python docs/update_results.py loader.json                 what `cjepa bench loader --json` printed: docs/benchmarks.md
-python docs/update_results.py tokenize.json               what `cjepa bench tokenize --json` printed: docs/benchmarks.md
+python tools/update_results.py runs/studies/quickstart     a study: the README and its picture
+python tools/update_results.py loader.json                 printed by `cjepa bench loader --json`: docs/benchmarks.md
+python tools/update_results.py tokenize.json               printed by `cjepa bench tokenize --json`: docs/benchmarks.md
 """
 
 import argparse
@@ -16,7 +16,7 @@ from cjepa.files import read_json, write_json
 from cjepa.reporting.tables import results_table, seconds_text
 from cjepa.reporting.videos import write_png
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1] / "docs"
 README, BENCHMARKS = DOCS.parent / "README.md", DOCS / "benchmarks.md"
 
 
