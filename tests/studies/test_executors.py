@@ -99,6 +99,6 @@ def test_an_interrupted_study_is_130_and_goes_on(tmp_path):
             out, err = study.communicate(timeout=20)
             break
     assert study.returncode == 130
-    assert err.splitlines()[-1] == "cjepa study: interrupted; the same command goes on from here"
+    assert err.splitlines()[-1] == "cjepa study: interrupted; repeat the command to continue"
     assert "Traceback" not in err and "[1/1] episodes: cjepa collect " in out
     assert any(parts.glob("*.h5")) and '"seconds"' not in (parts.parent / "stage.json").read_text()
