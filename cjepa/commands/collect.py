@@ -6,9 +6,14 @@ from typing import Any
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from cjepa.command_result import CommandResult
-from cjepa.commands.options import experiments_of
+from cjepa.commands.options import next_fit
 from cjepa.data.collect import Collection, collect
-from cjepa.data.counterfactuals import TwinCollection, check_twins, collect_twins, twins_path
+from cjepa.data.counterfactuals import (
+    CounterfactualCollection,
+    check_counterfactuals,
+    collect_counterfactuals,
+    counterfactuals_path,
+)
 from cjepa.data.workers import default_workers
 from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
 from cjepa.envs.policies import Policy
@@ -48,7 +53,7 @@ def collect_command(
     job = Collection(env_id, policy, episodes, episode_env_steps, seed, env_kwargs or {}, masks)
     env = job.make_env()
     if twins:
-        check_twins(env, twins)
+        check_counterfactuals(env, twins)
     attributes = {
         "env_id": env_id,
         "env_kwargs": env_kwargs or {},
@@ -64,17 +69,15 @@ def collect_command(
     size = f"{len(file)} episodes, {file.env_steps} env steps"
     lines = [f"{out}: {size}, fingerprint {file.fingerprint} ({bar.rate})"]
     if twins:
-        lines.append(_collect_twins(TwinCollection(file, twins, seed), workers or default_workers(), resume))
-    return CommandResult(
-        lines,
-        next_command=f"cjepa fit -c {experiments_of(attributes)}/tokenizer.yaml --data.init_args.path {out}",
-    )
+        lines.append(
+            _collect_counterfactuals(CounterfactualCollection(file, twins, seed), workers or default_workers(), resume)
+        )
+    return CommandResult(lines, next_command=next_fit(attributes, "tokenizer.yaml", out))
 
 
-def _collect_twins(job: TwinCollection, workers: int, resume: bool) -> str:
-    out = twins_path(job.factual.path)
-    with ProgressBar("counterfactuals", job.twins * job.factual.env_steps, "frames") as bar:
-        file = collect_twins(job, out, workers, bar, resume)
-    return (
-        f"{out}: {len(file)} counterfactuals, {file.env_steps} env steps, fingerprint {file.fingerprint} ({bar.rate})"
-    )
+def _collect_counterfactuals(job: CounterfactualCollection, workers: int, resume: bool) -> str:
+    out = counterfactuals_path(job.factual.path)
+    with ProgressBar("counterfactuals", job.per_episode * job.factual.env_steps, "frames") as bar:
+        file = collect_counterfactuals(job, out, workers, bar, resume)
+    size = f"{len(file)} counterfactual episodes, {file.env_steps} env steps"
+    return f"{out}: {size}, fingerprint {file.fingerprint} ({bar.rate})"

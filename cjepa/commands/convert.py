@@ -10,7 +10,9 @@ from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is i
 from cjepa.progress import ProgressBar
 
 
-def convert_command(src: str, dst: str, from_: str, image_size: NonNegativeInt = 0, camera: str = "") -> CommandResult:
+def convert_command(
+    src: str, dst: str, from_: str, image_size: NonNegativeInt = 0, camera: str = "", skip_short: bool = False
+) -> CommandResult:
     """Convert another project's data into an episode file, or its tokens into a token file.
 
     Args:
@@ -22,9 +24,10 @@ def convert_command(src: str, dst: str, from_: str, image_size: NonNegativeInt =
             swm-hdf5, swm-lance, swm-video: a dataset of stable-worldmodel in one of its formats.
         image_size: side of the square frames in pixels; 0 keeps the source's size.
         camera: for lerobot: the camera that becomes pixels, if there are several.
+        skip_short: for clevrer: leave out videos of fewer than 128 frames and list them at the end.
     """
     out = Path(dst)
-    source = open_source(from_, Path(src), {"image_size": image_size, "camera": camera})
+    source = open_source(from_, Path(src), {"image_size": image_size, "camera": camera, "skip_short": skip_short})
     with ProgressBar("convert", source.total_frames, "frames") as bar:
         file = convert(source, out, bar)
     lines = [f"{out}: {len(file)} episodes, {file.env_steps} frames, fingerprint {file.fingerprint} ({bar.rate})"]

@@ -10,10 +10,19 @@ if TYPE_CHECKING:  # collect and convert start without torch
     import torch
 
 
-def experiments_of(attributes: Mapping[str, Any]) -> str:
-    """The folder of YAMLs for episodes: ``experiments/collide`` for ``cjepa/Collide-v0``, else Push-T's."""
-    namespace, _, name = str(attributes.get("env_id", "")).partition("/")
-    return f"experiments/{name.partition('-')[0].lower() if namespace == 'cjepa' else 'pusht'}"
+_EXPERIMENTS = {"cjepa/PushT-v0": "experiments/pusht", "cjepa/Collide-v0": "experiments/collide"}
+
+
+def next_fit(attributes: Mapping[str, Any], config: str, data: str) -> str | None:
+    """The `cjepa fit` that comes next; None where this project has no YAMLs for the environment.
+
+    Args:
+        attributes: of the episodes, or of what made them.
+        config: name of the YAML.
+        data: file to train on.
+    """
+    folder = _EXPERIMENTS.get(attributes.get("env_id", ""))
+    return folder and f"cjepa fit -c {folder}/{config} --data.init_args.path {data}"
 
 
 def chosen_device(name: str) -> "torch.device":

@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse.typing import NonNegativeInt
 
 from cjepa.command_result import CommandResult
-from cjepa.commands.options import chosen_device, experiments_of
+from cjepa.commands.options import chosen_device, next_fit
 from cjepa.data.splits import excluded_episodes
 from cjepa.data.store.shards import open_episodes
 from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
@@ -50,5 +50,5 @@ def tokenize_command(
     slots, width = file.columns["tokens"][0][1:]
     return CommandResult(
         [f"{out}: {file.env_steps} frames as {slots} tokens x {width} ({bar.rate})"],
-        next_command=f"cjepa fit -c {experiments_of(source.attributes)}/cjepa.yaml --data.init_args.path {out}",
+        next_command=next_fit(source.attributes, "cjepa.yaml", out),
     )

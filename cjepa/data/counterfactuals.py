@@ -1,4 +1,7 @@
-"""Counterfactuals: recorded episodes simulated again with one intervention."""
+"""Counterfactuals: recorded episodes simulated again with one thing changed.
+
+Files call them twins, by the columns ``twin_*`` and the suffix ``.twins.h5``.
+"""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +13,7 @@ import numpy as np
 from cjepa.data.collect import make_episodes
 from cjepa.data.recording import resimulate
 from cjepa.data.store.episode_file import Episode, EpisodeFile
-from cjepa.data.store.shards import TWINS
+from cjepa.data.store.shards import COUNTERFACTUALS
 from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv
 from cjepa.envs.interventions import KINDS, Intervention, InterventionEnv
@@ -22,17 +25,17 @@ SHARE_COLLIDING = 0.8
 
 
 @dataclass(frozen=True)
-class TwinCollection:
-    """What twins to make; one value says everything that decides the bytes.
+class CounterfactualCollection:
+    """Which counterfactuals to make; one value says everything that decides the bytes.
 
     Args:
         factual: file of the recorded episodes.
-        twins: how many of each episode.
+        per_episode: how many of each episode.
         seed: of the interventions.
     """
 
     factual: EpisodeFile
-    twins: int
+    per_episode: int
     seed: int
 
     def make_env(self) -> ObjectEnv:
@@ -40,49 +43,51 @@ class TwinCollection:
         return make_env(self.factual.attributes["env_id"], json.loads(self.factual.attributes["env_kwargs"]))
 
 
-def twins_path(episodes: Path) -> Path:
-    """Where the twins of an episode file are: ``NAME.twins.h5`` beside ``NAME.h5``."""
-    return episodes.with_suffix(TWINS)
+def counterfactuals_path(episodes: Path) -> Path:
+    """Where the counterfactuals of an episode file are: ``NAME.twins.h5`` beside ``NAME.h5``."""
+    return episodes.with_suffix(COUNTERFACTUALS)
 
 
-def collect_twins(job: TwinCollection, out: Path, workers: int, progress: Progress, resume: bool = True) -> EpisodeFile:
-    """An episode file of twins, ``job.twins`` in a row for each recorded episode, which interrupted runs resume.
+def collect_counterfactuals(
+    job: CounterfactualCollection, out: Path, workers: int, progress: Progress, resume: bool = True
+) -> EpisodeFile:
+    """An episode file of counterfactuals, ``job.per_episode`` in a row for each recorded one; interrupted runs resume.
 
-    Besides the columns of the recorded episodes it has, the same in every row of a twin, ``twin_episode`` (int32, which
-    recorded episode), ``twin_kind`` (uint8, index into the attribute ``twin_kinds``), ``twin_body`` (int32),
+    Besides the columns of the recorded episodes it has, the same in every row of an episode, ``twin_episode`` (int32,
+    which recorded episode), ``twin_kind`` (uint8, index into the attribute ``twin_kinds``), ``twin_body`` (int32),
     ``twin_env_step`` (int32: rows before it are bit-equal to the recorded ones) and ``twin_value`` (float32 (2,), zeros
     where the kind has none).
 
     Args:
-        job: which twins.
+        job: which counterfactuals.
         out: the file to make.
         workers: processes; 1 stays in this one.
-        progress: advanced by the env steps of each twin; its note counts those with a contact.
-        resume: use the twins that an interrupted run finished.
+        progress: advanced by the env steps of each episode; its note counts those with a contact.
+        resume: use the episodes that an interrupted run finished.
 
     Raises:
         UserError: the environment has no interventions, the episodes are too short or cannot be simulated again, or
             ``out`` is of another job.
     """
     factual = job.factual
-    check_twins(job.make_env(), job.twins)
+    check_counterfactuals(job.make_env(), job.per_episode)
     kept = ("env_id", "env_kwargs", "env_steps_per_second", "body_names", "attribute_names")
     attributes = {name: factual.attributes[name] for name in kept}
-    attributes |= {"twin_kinds": list(KINDS), "twins": job.twins, "seed": job.seed}
+    attributes |= {"twin_kinds": list(KINDS), "twins": job.per_episode, "seed": job.seed}
     attributes |= {"episodes_path": str(factual.path), "episodes_fingerprint": factual.fingerprint}
-    identity = json.dumps(["twins", factual.fingerprint, job.twins, job.seed])
-    count = len(factual) * job.twins
+    identity = json.dumps(["twins", factual.fingerprint, job.per_episode, job.seed])
+    count = len(factual) * job.per_episode
     return make_episodes(partial(_record, job), count, out, attributes, identity, workers, progress, resume)
 
 
-def check_twins(env: ObjectEnv, twins: int) -> None:
-    """Check that each episode of ``env`` can have this number of counterfactuals.
+def check_counterfactuals(env: ObjectEnv, per_episode: int) -> None:
+    """Check that episodes of ``env`` can have ``per_episode`` counterfactuals each.
 
     Raises:
         UserError: they cannot.
     """
-    if twins < 1:
-        raise UserError(f"twins is {twins}, expected 1 or more per episode")
+    if per_episode < 1:
+        raise UserError(f"twins is {per_episode}, expected 1 or more per episode")
     if not isinstance(env, InterventionEnv):
         raise UserError(
             f"{type(env).__name__} has no interventions, so counterfactuals cannot be simulated; leave out --twins"
@@ -109,15 +114,15 @@ def draw_intervention(env: InterventionEnv, factual: Episode, rng: np.random.Gen
     return Intervention(kind, body, int(env_step), env.sensible_value(kind, body, rng))
 
 
-def _record(job: TwinCollection, index: int) -> Episode:
-    """Twin ``index % twins`` of episode ``index // twins``."""
-    env, episode = job.make_env(), index // job.twins
+def _record(job: CounterfactualCollection, index: int) -> Episode:
+    """Counterfactual ``index % per_episode`` of episode ``index // per_episode``."""
+    env, episode = job.make_env(), index // job.per_episode
     columns = [name for name in ("state", "action", "contacts", "masks") if name in job.factual.columns]
     factual = job.factual.episode(episode, columns)
     intervention = draw_intervention(env, factual, np.random.default_rng([job.seed, index]))
-    twin = resimulate(env, factual["state"][0], factual["action"], [intervention], "masks" in factual)
+    counterfactual = resimulate(env, factual["state"][0], factual["action"], [intervention], "masks" in factual)
     before = slice(intervention.env_step)
-    if not np.array_equal(twin["state"][before], factual["state"][before]):
+    if not np.array_equal(counterfactual["state"][before], factual["state"][before]):
         raise UserError(
             f"{job.factual.path}: episode {episode} gives other states when simulated again, so another version "
             f"recorded it; record it again with `cjepa collect`"
@@ -129,4 +134,5 @@ def _record(job: TwinCollection, index: int) -> Episode:
         "twin_env_step": np.int32(intervention.env_step),
         "twin_value": np.float32(intervention.value or (0, 0)),
     }
-    return twin | {name: np.repeat(value[None], len(twin["state"]), axis=0) for name, value in values.items()}
+    env_steps = len(counterfactual["state"])
+    return counterfactual | {name: np.repeat(value[None], env_steps, axis=0) for name, value in values.items()}

@@ -7,7 +7,13 @@ import pytest
 
 from cjepa.cli import main
 from cjepa.data.collect import Collection, collect
-from cjepa.data.counterfactuals import SHARE_COLLIDING, TwinCollection, collect_twins, draw_intervention, twins_path
+from cjepa.data.counterfactuals import (
+    SHARE_COLLIDING,
+    CounterfactualCollection,
+    collect_counterfactuals,
+    counterfactuals_path,
+    draw_intervention,
+)
 from cjepa.data.recording import resimulate
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.envs.collide.env import Collide
@@ -35,7 +41,9 @@ def factual(tmp_path_factory) -> EpisodeFile:
 
 @pytest.fixture(scope="module")
 def twins(factual) -> EpisodeFile:
-    return collect_twins(TwinCollection(factual, TWINS, 0), twins_path(factual.path), 1, ignore_progress)
+    return collect_counterfactuals(
+        CounterfactualCollection(factual, TWINS, 0), counterfactuals_path(factual.path), 1, ignore_progress
+    )
 
 
 def intervention_of(twin: dict) -> Intervention:
@@ -79,15 +87,15 @@ def test_twins_of_one_episode_differ(twins):
 
 
 def test_workers_and_interruptions_change_no_byte(factual, twins, tmp_path):
-    job, out = TwinCollection(factual, TWINS, 0), tmp_path / "again.h5"
+    job, out = CounterfactualCollection(factual, TWINS, 0), tmp_path / "again.h5"
     with pytest.raises(KeyboardInterrupt):
-        collect_twins(job, out, 1, RecordedProgress(interrupt_at=1))
+        collect_counterfactuals(job, out, 1, RecordedProgress(interrupt_at=1))
     assert not out.exists()
     progress = RecordedProgress()
-    again = collect_twins(job, out, 2, progress)
+    again = collect_counterfactuals(job, out, 2, progress)
     assert again.fingerprint == twins.fingerprint
     assert 0 < progress.new.count(False) < len(progress.new) == EPISODES * TWINS
-    other = collect_twins(replace(job, seed=1), tmp_path / "other.h5", 1, ignore_progress)
+    other = collect_counterfactuals(replace(job, seed=1), tmp_path / "other.h5", 1, ignore_progress)
     assert other.fingerprint != twins.fingerprint
 
 
@@ -125,7 +133,7 @@ def test_the_command_makes_both_files_and_goes_on_with_what_is_missing(tmp_path,
     assert main([*words, "--twins=2"]) == 0
     printed = capsys.readouterr().out
     assert "nothing new" in printed and "cjepa fit -c experiments/collide/tokenizer.yaml" in printed
-    assert len(EpisodeFile(twins_path(out))) == 4
+    assert len(EpisodeFile(counterfactuals_path(out))) == 4
 
 
 def test_episodes_that_do_not_come_out_the_same_are_refused(factual, tmp_path):
@@ -135,4 +143,6 @@ def test_episodes_that_do_not_come_out_the_same_are_refused(factual, tmp_path):
             episode["state"][1:, 1] += 0.5
             writer.append(episode)
     with pytest.raises(UserError, match="old.h5: episode 0 gives other states when simulated again"):
-        collect_twins(TwinCollection(EpisodeFile(path), 1, 0), tmp_path / "twins.h5", 1, ignore_progress)
+        collect_counterfactuals(
+            CounterfactualCollection(EpisodeFile(path), 1, 0), tmp_path / "twins.h5", 1, ignore_progress
+        )

@@ -180,7 +180,7 @@ def test_two_at_once(tmp_path):
         second = start([*COLLECT, str(out), "--workers", "1", *more])
         _, error = second.communicate(timeout=120)
         assert second.returncode == 2
-        assert f"{out}: another process is making this file" in error.decode()
+        assert f"making {out} already runs" in error.decode()
     assert {path: path.stat().st_mtime_ns for path in out.parent.rglob("*")} == before
     os.kill(first.pid, signal.SIGCONT)
     _, error = first.communicate(timeout=300)

@@ -8,16 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 import cjepa.data.converters as package
-from cjepa import opencv as cv2
+from cjepa.data.converters.columns import check_sizes, plain_column
 from cjepa.data.store.episode_file import Episode, EpisodeFile, EpisodeWriter
 from cjepa.errors import UserError
 from cjepa.progress import Progress
-
-_ONE_NUMBER = ("reward", "terminated")
-"""Columns of one number a row; some formats know only lists, and keep lists of one."""
 
 
 class Converter(ABC):
@@ -116,7 +111,7 @@ def convert(converter: Converter, out: Path, progress: Progress) -> EpisodeFile:
     extra = converter.extra_file(out)
     extra_so_far = None if extra is None else extra.with_name(f".{extra.name}.partial")
     _refuse_existing(out, extra)
-    attributes = {"source": str(converter.source), "source_format": converter.name, **converter.attributes()}
+    attributes = {"source": str(converter.source), "source_format": converter.name}
     first: Episode | None = None
     with EpisodeWriter(out, converter.file_format, attributes) as writer:
         for label, source in converter.episodes():
@@ -127,6 +122,7 @@ def convert(converter: Converter, out: Path, progress: Progress) -> EpisodeFile:
             progress.advance(len(next(iter(episode.values()))))
         if first is None:
             raise UserError(f"{converter.source}: contains no episodes")
+        writer.attributes |= converter.attributes()  # which may depend on what was left out
         _refuse_existing(out, extra)  # a long conversion leaves time for another one
         if extra_so_far is not None:
             extra_so_far.unlink(missing_ok=True)  # of a run that was killed
@@ -134,19 +130,6 @@ def convert(converter: Converter, out: Path, progress: Progress) -> EpisodeFile:
     if extra_so_far is not None:
         extra_so_far.rename(extra)
     return EpisodeFile(out)
-
-
-def resize_images(name: str, values: np.ndarray, image_size: int) -> np.ndarray:
-    """Square images of that size: uint8 (T, Y, X, 3) as means over areas, label images by nearest pixel.
-
-    Other columns, and all when ``image_size`` is 0, are left as they are.
-    """
-    labels = name == "masks" and values.ndim == 3
-    pictures = values.dtype == np.uint8 and values.ndim == 4 and values.shape[-1] == 3
-    if not image_size or not (labels or pictures) or values.shape[1:3] == (image_size, image_size):
-        return values
-    method = cv2.INTER_NEAREST if labels else cv2.INTER_AREA
-    return np.stack([cv2.resize(image, (image_size, image_size), interpolation=method) for image in values])
 
 
 def _refuse_existing(*paths: Path | None) -> None:
@@ -162,39 +145,12 @@ def _plain_episode(converter: Converter, label: str, source: Episode) -> Episode
     lengths = {name: len(values) for name, values in source.items()}
     if len(set(lengths.values())) != 1 or not min(lengths.values()):
         raise UserError(f"{where}: columns have {lengths} rows; expected the same number in all columns, at least 1")
-    return {
-        name: _plain_column(f"{where}, column {name!r}", name, values, converter.placeholders)
+    episode = {
+        name: plain_column(f"{where}, column {name!r}", name, values, converter.placeholders.get(name))
         for name, values in source.items()
     }
-
-
-def _plain_column(where: str, name: str, values: np.ndarray, placeholders: dict[str, int]) -> np.ndarray:
-    if "/" in name:
-        raise UserError(f"{where}: a column's name cannot contain '/'; rename it in the source")
-    if values.dtype.kind not in "biuf":
-        raise UserError(f"{where}: {values.dtype} cannot be stored; expected numbers")
-    if name == "pixels" and (values.dtype != np.uint8 or values.ndim != 4 or values.shape[-1] != 3):
-        raise UserError(f"{where}: {values.dtype} {values.shape}, expected uint8 (frames, Y, X, 3)")
-    if name in _ONE_NUMBER and values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.dtype.kind == "b":
-        values = values.astype(np.uint8)
-    if values.dtype == np.float64:
-        values = values.astype(np.float32)
-    if values.dtype.kind == "f":
-        values = _finite(where, values, placeholders.get(name))
-    return np.ascontiguousarray(values)
-
-
-def _finite(where: str, values: np.ndarray, placeholder: int | None) -> np.ndarray:
-    finite_T = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-    if placeholder is not None and not finite_T[placeholder]:
-        values = values.copy()
-        values[placeholder] = 0
-        finite_T[placeholder] = True
-    if not finite_T.all():
-        raise UserError(f"{where}, row {int(np.argmin(finite_T))}: not a finite number; fix or remove this episode")
-    return values
+    check_sizes(where, episode)
+    return episode
 
 
 def _check_like_first(where: str, episode: Episode, first: Episode) -> None:

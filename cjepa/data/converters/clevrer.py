@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cjepa.data.converters.base import Converter
-from cjepa.data.converters.video import VideoReader
+from cjepa.data.converters.video import ShortVideo, VideoReader
 from cjepa.data.store.episode_file import Episode
 from cjepa.errors import UserError
 
@@ -40,13 +40,15 @@ class Clevrer(Converter):
     Args:
         source: folder with the videos, their annotations and questions, at any depth.
         image_size: side of the square frames, 0 for 480 x 320.
+        skip_short: leave out videos of fewer than 128 frames instead of refusing them; they are listed at the end.
     """
 
     name = "clevrer"
 
-    def __init__(self, source: Path, image_size: int = 0):
+    def __init__(self, source: Path, image_size: int = 0, skip_short: bool = False):
         super().__init__(source)
         self.image_size = image_size
+        self.skip_short = skip_short
         self.videos = _by_scene(source, "video_*.mp4")
         if not self.videos:
             raise UserError(f"{source}: contains no video_*.mp4")
@@ -58,13 +60,14 @@ class Clevrer(Converter):
         self.questions = [path for name in _QUESTION_FILES for path in sorted(source.rglob(name))]
         counts = [len(_read_annotation(path)["object_property"]) for path in self.annotations.values()]
         self.num_bodies = max(counts, default=0)
+        self._skipped: set[int] = set()
 
     @property
     def total_frames(self) -> int:
         return FRAMES * len(self.videos)
 
     def attributes(self) -> dict[str, Any]:
-        names = [path.stem for path in self.videos.values()]
+        names = [path.stem for scene, path in self.videos.items() if scene not in self._skipped]
         found = {"env_steps_per_second": FRAMES / _VIDEO_SECONDS, "episode_names": names}
         if self.annotations:
             found |= {"attribute_names": list(ATTRIBUTES), "attribute_words": _WORDS}
@@ -72,10 +75,14 @@ class Clevrer(Converter):
 
     def episodes(self) -> Iterator[tuple[str, Episode]]:
         for scene, path in self.videos.items():
-            with VideoReader(path, self.image_size) as video:
-                episode = {"pixels": video.read(FRAMES)}
-                if not video.at_end():
-                    raise UserError(f"{path}: more than {FRAMES} frames, the length of CLEVRER videos")
+            try:
+                episode = {"pixels": _pixels(path, self.image_size)}
+            except ShortVideo as error:
+                if not self.skip_short:
+                    raise UserError(f"{error}; --skip_short leaves such videos out") from None
+                self._skipped.add(scene)
+                self.left_out.append(f"{path.stem} ({error.frames} of {FRAMES} frames)")
+                continue
             if scene in self.annotations:
                 episode |= _bodies(self.annotations[scene], self.num_bodies)
             yield path.stem, episode
@@ -85,7 +92,8 @@ class Clevrer(Converter):
 
     def write_extra(self, path: Path) -> None:
         """One line a video that has questions: ``{"episode": its index, "video": its name, "questions": [...]}``."""
-        episodes = {scene: index for index, scene in enumerate(self.videos)}
+        used = [scene for scene in self.videos if scene not in self._skipped]
+        episodes = {scene: index for index, scene in enumerate(used)}
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
             with partial.open("w") as out:
@@ -101,6 +109,15 @@ class Clevrer(Converter):
             partial.rename(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _pixels(path: Path, image_size: int) -> np.ndarray:
+    """All frames of a video, uint8 (128, Y, X, 3)."""
+    with VideoReader(path, image_size) as video:
+        pixels = video.read(FRAMES)
+        if not video.at_end():
+            raise UserError(f"{path}: more than {FRAMES} frames, the length of CLEVRER videos")
+    return pixels
 
 
 def _by_scene(folder: Path, pattern: str) -> dict[int, Path]:

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from cjepa.data.converters.base import Converter
+from cjepa.data.converters.lerobot_meta import Record, check_stretches, read_info, stretch, whole
 from cjepa.data.converters.tables import BATCH_ROWS, RowReader, clear_errors, images, numbers, optional
 from cjepa.data.converters.video import VideoReader
 from cjepa.data.store.episode_file import Episode
@@ -21,17 +22,6 @@ _RENAMED = {
 }
 _BOOKKEEPING = ("episode_index", "frame_index", "index")
 _PICTURES = ("video", "image")
-
-
-class _Record(NamedTuple):
-    """Where one episode is."""
-
-    index: int
-    length: int
-    table: Path
-    video: Path | None
-    first_frame: int | None
-    """In the video; None when that holds this episode alone."""
 
 
 class LeRobot(Converter):
@@ -50,32 +40,37 @@ class LeRobot(Converter):
         super().__init__(source)
         self.image_size = image_size
         self.parquet = optional("pyarrow.parquet", "lerobot")
-        self.info = _info(source / "meta" / "info.json")
-        features = self.info["features"]
-        cameras = [name for name, feature in features.items() if feature["dtype"] in _PICTURES]
+        self.info = read_info(source / "meta" / "info.json")
+        dtypes = self.info.dtypes
+        cameras = [name for name, dtype in dtypes.items() if dtype in _PICTURES]
         self.camera = _choose_camera(source, cameras, camera)
-        self.camera_is_video = bool(self.camera) and features[self.camera]["dtype"] == "video"
-        self.left_out = [name for name, feature in features.items() if feature["dtype"] == "string"]
+        self.camera_is_video = dtypes.get(self.camera) == "video"
+        if self.camera_is_video and "video_path" not in self.info.templates:
+            raise UserError(f"{self.info.path}: no video_path, though {self.camera} is a video")
+        self.left_out = [name for name, dtype in dtypes.items() if dtype == "string"]
         self.left_out += [name for name in cameras if name != self.camera]
-        self.columns = [name for name in features if name not in (*cameras, *self.left_out, *_BOOKKEEPING)]
+        self.columns = [name for name in dtypes if name not in (*cameras, *self.left_out, *_BOOKKEEPING)]
+        _check_names(self.info.path, self.columns, bool(self.camera))
         self._video: VideoReader | None = None
 
     @property
     def total_frames(self) -> int:
-        return self.info["total_frames"]
+        return self.info.total_frames
 
     def attributes(self) -> dict[str, Any]:
         used = {new: old for old, new in _RENAMED.items() if old in self.columns}
         return {
-            "source_version": self.info["codebase_version"],
+            "source_version": self.info.version,
             "source_columns": used | ({"pixels": self.camera} if self.camera else {}),
-            "env_steps_per_second": self.info["fps"],
+            "env_steps_per_second": self.info.fps,
         }
 
     def episodes(self) -> Iterator[tuple[str, Episode]]:
         path, rows, frames = None, None, 0
         try:
-            for record in self._records():
+            records = list(self._records())  # a few numbers each
+            check_stretches(records)
+            for record in records:
                 if record.table != path:
                     path, rows = record.table, self._rows(record.table)
                 yield f"episode {record.index}", self._episode(record, rows)
@@ -86,10 +81,8 @@ class LeRobot(Converter):
             listed = f"the episodes listed in meta/ have {frames} frames, but info.json states {self.total_frames}"
             raise UserError(f"{self.source}: {listed}; is the data set complete?")
 
-    def _episode(self, record: _Record, rows: RowReader) -> Episode:
+    def _episode(self, record: Record, rows: RowReader) -> Episode:
         where = f"{record.table}: episode {record.index}"
-        if record.length < 1:
-            raise UserError(f"{where}: its length is {record.length}, expected at least 1")
         table = rows.read(record.length)
         if set(table["episode_index"].to_pylist()) != {record.index}:
             raise UserError(f"{where}: the next {record.length} rows belong to another episode than meta/ states")
@@ -102,7 +95,7 @@ class LeRobot(Converter):
             columns["pixels"] = images(f"{where}, {self.camera!r}", blobs, self.image_size)
         return columns
 
-    def _frames(self, record: _Record) -> np.ndarray:
+    def _frames(self, record: Record) -> np.ndarray:
         start = record.first_frame or 0
         if self._video is None or self._video.path != record.video or self._video.position > start:
             self._close_video()
@@ -126,14 +119,17 @@ class LeRobot(Converter):
         if not path.is_file():
             raise UserError(f"{path}: no such file, but meta/ lists it; is the data set complete?")
         with clear_errors(path, "Parquet file"), self.parquet.ParquetFile(path) as file:
-            if missing := sorted(set(columns) - set(file.schema_arrow.names)):
-                raise UserError(f"{path}: no column {missing[0]!r}, it has {', '.join(file.schema_arrow.names)}")
+            names = file.schema_arrow.names
+            if twice := sorted({name for name in columns if names.count(name) > 1}):
+                raise UserError(f"{path}: two columns {twice[0]!r}; keep the one that is meant")
+            if missing := sorted(set(columns) - set(names)):
+                raise UserError(f"{path}: no column {missing[0]!r}, it has {', '.join(names)}")
             yield from file.iter_batches(BATCH_ROWS, columns=columns)
 
-    def _records(self) -> Iterator[_Record]:
-        return self._records_v3() if self.info["codebase_version"].startswith("v3.") else self._records_v2()
+    def _records(self) -> Iterator[Record]:
+        return self._records_v3() if self.info.version.startswith("v3.") else self._records_v2()
 
-    def _records_v2(self) -> Iterator[_Record]:
+    def _records_v2(self) -> Iterator[Record]:
         """One file an episode, listed in ``meta/episodes.jsonl``."""
         path = self.source / "meta" / "episodes.jsonl"
         if not path.is_file():
@@ -142,19 +138,23 @@ class LeRobot(Converter):
             for number, line in enumerate(lines, 1):
                 try:
                     entry = json.loads(line)
-                    index, length = int(entry["episode_index"]), int(entry["length"])
-                except (ValueError, KeyError, TypeError):
+                    index, length = entry["episode_index"], entry["length"]
+                except (ValueError, KeyError, TypeError, RecursionError):
                     raise UserError(f"{path}, line {number}: expected episode_index and length") from None
-                place = {"episode_index": index, "episode_chunk": index // self.info["chunks_size"]}
-                video = self._path("video_path", place | {"video_key": self.camera}) if self.camera_is_video else None
-                yield _Record(index, length, self._path("data_path", place), video, None)
+                where = f"{path}, line {number}"
+                index, length = whole(where, "episode_index", index, 0), whole(where, "length", length, 1)
+                place = {"episode_index": index, "episode_chunk": index // self.info.chunks_size}
+                table, video = self.info.place("data_path", **place), None
+                if self.camera_is_video:
+                    video = self.info.place("video_path", **place, video_key=self.camera)
+                yield Record(index, length, table, video, None)
 
-    def _records_v3(self) -> Iterator[_Record]:
+    def _records_v3(self) -> Iterator[Record]:
         """Many episodes a file, listed in ``meta/episodes``."""
         own = f"videos/{self.camera}/"
         columns = ["episode_index", "length", "data/chunk_index", "data/file_index"]
         if self.camera_is_video:
-            columns += [own + name for name in ("chunk_index", "file_index", "from_timestamp")]
+            columns += [own + name for name in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")]
         files = sorted((self.source / "meta" / "episodes").glob("*/*.parquet"))
         if not files:
             raise UserError(
@@ -162,47 +162,35 @@ class LeRobot(Converter):
             )
         for path in files:
             for entry in (entry for batch in self._batches(path, columns) for entry in batch.to_pylist()):
-                if missing := [name for name in columns if entry[name] is None]:
-                    raise UserError(f"{path}: {missing[0]} of episode {entry['episode_index']} is missing")
-                table, video, first = self._path("data_path", _place(entry, "data/")), None, None
-                if self.camera_is_video:
-                    video = self._path("video_path", _place(entry, own) | {"video_key": self.camera})
-                    first = round(entry[own + "from_timestamp"] * self.info["fps"])
-                yield _Record(entry["episode_index"], entry["length"], table, video, first)
+                yield self._record_v3(path, entry)
 
-    def _path(self, template: str, place: dict[str, Any]) -> Path:
-        try:
-            path = Path(self.info[template].format(**place))
-        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
-            raise UserError(
-                f"{self.source / 'meta' / 'info.json'}: {template} is not a LeRobot path template"
-            ) from None
-        if path.is_absolute() or ".." in path.parts:
-            raise UserError(f"{self.source / 'meta' / 'info.json'}: {template} points outside the data set ({path})")
-        return self.source / path
-
-
-def _place(entry: dict[str, Any], prefix: str) -> dict[str, int]:
-    return {name: entry[prefix + name] for name in ("chunk_index", "file_index")}
+    def _record_v3(self, path: Path, entry: dict[str, Any]) -> Record:
+        """An episode from its row in ``meta/episodes``; its stretch of the video is as long as its table."""
+        where = f"{path}: episode {whole(path, 'episode_index', entry['episode_index'], 0)}"
+        length = whole(where, "length", entry["length"], 1)
+        table, video, first = self.info.place("data_path", **_place(where, entry, "data/")), None, None
+        if self.camera_is_video:
+            own = f"videos/{self.camera}/"
+            video = self.info.place("video_path", **_place(where, entry, own), video_key=self.camera)
+            stamps = (entry[own + name] for name in ("from_timestamp", "to_timestamp"))
+            first, frames = stretch(where, *stamps, self.info.fps)
+            if frames != length:
+                raise UserError(
+                    f"{where}: its stretch of {video} has {frames} frames, its table {length} rows; the dataset pairs "
+                    "frames with other rows, as when a discarded take stays in the video"
+                )
+        return Record(entry["episode_index"], length, table, video, first)
 
 
-def _info(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give the folder of a LeRobot dataset, which contains meta/")
-    try:
-        info = json.loads(path.read_text())
-        version = info["codebase_version"]
-        info |= {key: int(info[key]) for key in ("total_frames", "chunks_size")}
-        info |= {"fps": float(info["fps"]), "data_path": str(info["data_path"])}
-        for feature in info["features"].values():
-            feature["dtype"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a LeRobot file, or damaged ({type(error).__name__}: {error})") from None
-    if not str(version).startswith(("v2.", "v3.")):
-        raise UserError(
-            f"{path}: codebase_version is {version}, expected v2.x or v3.x; convert older data sets with LeRobot"
-        )
-    return info
+def _place(where: str, entry: dict[str, Any], prefix: str) -> dict[str, int]:
+    return {name: whole(where, prefix + name, entry[prefix + name], 0) for name in ("chunk_index", "file_index")}
+
+
+def _check_names(path: Path, columns: list[str], pixels: bool) -> None:
+    """Refuse two features that would become one column."""
+    names = [_RENAMED.get(name, name) for name in columns] + ["pixels"] * pixels
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"{path}: two features become the column {twice[0]!r}; rename one of them in the source")
 
 
 def _choose_camera(source: Path, cameras: list[str], camera: str) -> str:

@@ -1,5 +1,6 @@
 """stable-worldmodel's video format: one ``.npz`` a column over all steps, one ``.mp4`` an episode and image column."""
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from cjepa.data.converters.video import VideoReader
 from cjepa.data.store.episode_file import Episode
 from cjepa.errors import UserError
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError)  # RuntimeError: encrypted, or compressed in an unknown way
 
 
 class SwmVideo(Converter):
@@ -88,10 +89,10 @@ class NpzRows:
 
     def read(self, count: int) -> np.ndarray:
         """The next ``count`` rows."""
-        size = count * int(np.prod(self._row, dtype=np.int64)) * self.dtype.itemsize
+        size = count * math.prod(self._row) * self.dtype.itemsize
         try:
             content = self._stream.read(size)
-        except (OSError, *_DAMAGE) as error:
+        except (OSError, OverflowError, *_DAMAGE) as error:
             raise UserError(f"{self.path}: damaged ({error})") from None
         if len(content) < size:
             raise UserError(f"{self.path}: damaged, ends too early")

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from cjepa.data.converters.base import resize_images
+from cjepa.data.converters.columns import resize_images
 from cjepa.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 256
+_COLOURS = ("1", "L", "P", "RGB", "YCbCr")
+_TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
 def optional(module: str, extra: str) -> ModuleType:
@@ -106,13 +108,16 @@ def images(where: str, blobs: Iterable[bytes | None], image_size: int) -> np.nda
     """Encoded pictures (JPEG, PNG) to uint8 (T, Y, X, 3), square if ``image_size`` is not 0.
 
     Raises:
-        UserError: one of them is missing, cannot be decoded, or has another size than the first.
+        UserError: one of them is missing, cannot be decoded, has another size than the first, or holds more than
+            colours of 8 bits.
     """
     frames: list[np.ndarray] = []
     for index, blob in enumerate(blobs):
         try:
             with Image.open(io.BytesIO(blob or b"")) as picture:
-                frame = np.asarray(picture.convert("RGB"))[None]
+                frame = _colours(f"{where}, row {index}", picture)[None]
+        except UserError:
+            raise
         except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
             raise UserError(f"{where}, row {index}: not a readable picture ({error})") from None
         frames.append(resize_images("pixels", frame, image_size))
@@ -121,3 +126,21 @@ def images(where: str, blobs: Iterable[bytes | None], image_size: int) -> np.nda
                 f"{where}, row {index}: {frames[-1].shape[1:]}, but the first row has {frames[0].shape[1:]}"
             )
     return np.concatenate(frames)
+
+
+def _colours(where: str, picture: Image.Image) -> np.ndarray:
+    """uint8 (Y, X, 3), of a picture from which nothing is lost that way.
+
+    Grey values and palettes are colours. Depth in 16 bits or floats is not, nor is what shines through.
+    """
+    if picture.mode in _TRANSPARENT or "transparency" in picture.info:
+        alpha = picture.convert("RGBA").getchannel("A")
+        if alpha.getextrema() != (255, 255):
+            raise UserError(f"{where}: a picture that is partly transparent; draw it on a background in the source")
+        picture = picture.convert("RGBA")
+    elif picture.mode not in _COLOURS:
+        raise UserError(
+            f"{where}: a picture of mode {picture.mode}, expected colours or grey values of 8 bits; depth and other "
+            "measurements cannot become pixels, leave that camera out"
+        )
+    return np.asarray(picture.convert("RGB"))

@@ -37,6 +37,10 @@ _PUSH_NEW = {
 _BYTES_HEADER = {"SHORT_BINBYTES": 2, "BINBYTES": 5, "BINBYTES8": 9, "BYTEARRAY8": 9}
 """Bytes of opcode and length before the contents."""
 _SCALAR_BYTES = 16
+_MOST_AXES = 32
+_LONGEST_SIDE = 1 << 48
+_KEYS = (str, int, float, bool, type(None))
+"""Keys of dicts. The hash of tuples in tuples takes a time, or a depth, that a few hundred bytes can make endless."""
 
 
 class _Span(NamedTuple):
@@ -77,8 +81,10 @@ class StoredArray:
         """Take what the pickle says about the array; anything but plain numbers of the right size is an error."""
         if not isinstance(dtype, _DType) or not isinstance(contents, _Span) or not isinstance(shape, tuple):
             raise ValueError("an array whose values are not plain numbers")
-        size = math.prod(shape) * dtype.value.itemsize
-        if not all(type(side) is int and side >= 0 for side in shape) or size != contents.length:
+        # sides are looked at before they are multiplied or shown: one may be a number of a million digits
+        if len(shape) > _MOST_AXES or not all(type(side) is int and 0 <= side < _LONGEST_SIDE for side in shape):
+            raise ValueError("an array of shape (...) with impossible sides")
+        if math.prod(shape) * dtype.value.itemsize != contents.length:
             raise ValueError(f"an array of shape {shape} in {contents.length} bytes")
         self.dtype, self.shape, self.order, self.offset = dtype.value, shape, order, contents.offset
 
@@ -197,6 +203,9 @@ class _Machine:
     def _update(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not dict:
             raise ValueError("items added to something other than a dict")
+        for key in items[::2]:
+            if type(key) not in _KEYS:
+                raise self._refusal(f"a {type(key).__name__} as the key of a dict")
         self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
     def _global(self, module: str, name: str) -> None:

@@ -22,6 +22,20 @@ _PATIENCE_SECONDS = 9.0
 logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)  # it warns of every frame size that was asked for
 
 
+class ShortVideo(UserError):
+    """A video ends before the frames that were asked for.
+
+    Args:
+        path: the video.
+        frames: how many it has.
+        missing: how many more were expected.
+    """
+
+    def __init__(self, path: Path, frames: int, missing: int):
+        self.frames = frames
+        super().__init__(f"{path}: ends after {frames} frames, expected {missing} more")
+
+
 class VideoReader:
     """One video from front to back; holds no more than what was asked for.
 
@@ -56,11 +70,12 @@ class VideoReader:
         """The next ``count`` frames, uint8 (count, Y, X, 3).
 
         Raises:
-            UserError: there are fewer, or they are damaged.
+            ShortVideo: there are fewer.
+            UserError: they are damaged.
         """
         frames = np.empty((count, *self.shape), np.uint8)
         for index in range(count):
-            frames[index] = np.frombuffer(self._next(count), np.uint8).reshape(self.shape)
+            frames[index] = np.frombuffer(self._next(count - index), np.uint8).reshape(self.shape)
         return frames
 
     def skip_to(self, frame: int) -> None:
@@ -93,7 +108,7 @@ class VideoReader:
         except RuntimeError as error:
             raise UserError(f"{self.path}: frame {self.position} is damaged ({_last_line(error)})") from None
         if frame is None:
-            raise UserError(f"{self.path}: ends after {self.position} frames, expected {wanted} more")
+            raise ShortVideo(self.path, self.position, wanted)
         self.position += 1
         return frame
 

@@ -18,6 +18,7 @@ import numpy as np
 from cjepa import __version__
 from cjepa.data.store.disk import HDF5Target, clear_errors, remove_abandoned
 from cjepa.data.store.episodes import IDENTITY_COLUMNS, DamagedEpisode, Episode, Episodes
+from cjepa.data.store.hdf5 import check_columns, open_hdf5, read_index
 from cjepa.errors import UserError
 
 FORMATS = ("cjepa-episodes", "cjepa-tokens")
@@ -37,21 +38,23 @@ class EpisodeWriter:
         path: the file to make.
         format: ``cjepa-episodes`` or ``cjepa-tokens``.
         attributes: provenance; plain values, dicts are stored as JSON.
+        shown: name for messages, where ``path`` is not yet what the user asked for.
 
     Raises:
         UserError: the disk is full, or nothing can be written there.
     """
 
-    def __init__(self, path: str | Path, format: str, attributes: dict[str, Any]):
+    def __init__(self, path: str | Path, format: str, attributes: dict[str, Any], shown: Path | None = None):
         self.path = Path(path)
+        self._shown = shown or self.path
         # A process writes under a name of its own: two that make the same file cannot spoil each other's.
         self._partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
-        with clear_errors(self.path):
+        with clear_errors(self._shown):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             remove_abandoned(self.path)
             self._target = HDF5Target(self._partial)
         self._file = h5py.File(self._target, "w", libver="latest")
-        self._attributes = {"format": format, "version": VERSION, "cjepa": __version__, **attributes}
+        self.attributes: dict[str, Any] = {"format": format, "version": VERSION, "cjepa": __version__, **attributes}
         self._lengths: list[int] = []
         self._checksums: list[list[int]] = []
         self._columns: list[str] = []
@@ -85,7 +88,7 @@ class EpisodeWriter:
             column = self._file[name]
             column.resize(start + rows, axis=0)
             column[start:] = episode[name]
-        with clear_errors(self.path):
+        with clear_errors(self._shown):
             self._target.check()
         self._lengths.append(rows)
         self._checksums.append([crc32(episode[name]) for name in self._columns])
@@ -96,14 +99,17 @@ class EpisodeWriter:
         self._file["ep_len"] = lengths
         self._file["ep_offset"] = np.cumsum(lengths, dtype=np.int64) - lengths
         attributes = self._file.attrs
-        for key, value in self._attributes.items():
+        for key, value in self.attributes.items():
             attributes[key] = json.dumps(value) if isinstance(value, dict | list) else value
         attributes["columns"] = json.dumps(self._columns)
+        attributes["column_kinds"] = json.dumps(
+            _kinds({name: (self._file[name].shape, self._file[name].dtype) for name in self._columns})
+        )
         attributes["crc32"] = np.array(self._checksums, np.uint32).reshape(len(lengths), len(self._columns))
         attributes["fingerprint"] = content_fingerprint(self._columns, lengths, attributes["crc32"])
         attributes["attributes_crc32"] = attributes_checksum(_attributes(self._file))
         self._file.close()
-        with clear_errors(self.path):
+        with clear_errors(self._shown):
             self._target.sync()
             os.replace(self._partial, self.path)
 
@@ -140,6 +146,8 @@ class EpisodeFile(Episodes):
 
     def _read_index(self, file: h5py.File) -> None:
         self.attributes = _attributes(file)
+        stored = self.attributes.get("attributes_crc32")
+        self.attributes_intact: bool = stored in (None, attributes_checksum(self.attributes))
         if self.attributes.get("format") not in FORMATS:
             raise UserError(
                 f"{self.path}: format is {self.attributes.get('format')!r}, expected one of {FORMATS}; for a file of "
@@ -149,15 +157,38 @@ class EpisodeFile(Episodes):
             raise UserError(
                 f"{self.path}: has version {self.attributes.get('version')}, but this cjepa reads version {VERSION}"
             )
-        self.lengths = file["ep_len"][:]
-        self.offsets = file["ep_offset"][:]
+        check_columns(self.path, file)
+        self.lengths, self.offsets = read_index(self.path, file)
         self.columns = {k: (v.shape, v.dtype) for k, v in file.items() if k not in _INDEX}
         self.fingerprint = self.attributes["fingerprint"]
         self.checksums: np.ndarray = self.attributes.pop("crc32")
         """uint32 (episodes, columns)."""
         self.checksummed_columns: list[str] = json.loads(self.attributes.pop("columns"))
-        self.attributes_crc32: int | None = self.attributes.pop("attributes_crc32", None)
+        self.attributes.pop("attributes_crc32", None)
+        self._check_index(json.loads(self.attributes.pop("column_kinds", "{}")))
         self._checked = np.zeros(self.checksums.shape, bool)
+
+    def _check_index(self, kinds: dict[str, Any]) -> None:
+        """Raise a UserError unless lengths, columns and checksums belong together, as they were written."""
+        names, found_kinds = self.checksummed_columns, _kinds(self.columns)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UserError(f"{self.path}: its index is damaged (columns is {str(names)[:80]}, expected names)")
+        if self.checksums.shape != (len(self), len(names)):
+            found, expected = self.checksums.shape, (len(self), len(names))
+            raise UserError(f"{self.path}: checksums for {found} episodes x columns, expected {expected}")
+        starts = np.cumsum(self.lengths) - self.lengths
+        if len(wrong := np.flatnonzero(self.offsets != starts)):
+            first = wrong[0]
+            raise UserError(
+                f"{self.path}: episode {first}: ep_offset is {self.offsets[first]}, but the lengths before add up to "
+                f"{starts[first]}"
+            )
+        for name, (shape, _) in self.columns.items():
+            if shape[0] != self.env_steps:
+                total = f"the episodes have {self.env_steps} rows in all"
+                raise UserError(f"{self.path}: column {name!r} has shape {shape}, but {total}")
+            if name in kinds and kinds[name] != found_kinds[name]:
+                raise UserError(f"{self.path}: column {name!r} holds {found_kinds[name]}, was written as {kinds[name]}")
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_handle": None}
@@ -230,9 +261,7 @@ class EpisodeFile(Episodes):
                 f"{self.path}: no such file; `cjepa collect` makes episode files, `cjepa tokenize` makes token files"
             )
         try:
-            return h5py.File(self.path, "r")
-        except BlockingIOError:
-            raise UserError(f"{self.path}: another program is writing to this file; wait for it or stop it") from None
+            return open_hdf5(self.path)
         except OSError as error:
             what = "is cut short" if "truncated" in str(error) else "is not a readable HDF5 file"
             raise UserError(f"{self.path} {what} ({_line(error)}); copy it or make it again") from None
@@ -273,6 +302,11 @@ def attributes_checksum(attributes: dict[str, Any]) -> int:
     """CRC32 of what a file says of itself; HDF5 itself would not notice that a letter of it has changed."""
     said = {key: value for key, value in attributes.items() if key not in ("crc32", "columns", "attributes_crc32")}
     return zlib.crc32(json.dumps(said, sort_keys=True, default=repr).encode())
+
+
+def _kinds(columns: dict[str, tuple[tuple[int, ...], np.dtype]]) -> dict[str, str]:
+    """What one row of each column is, which a checksum of bytes does not notice."""
+    return {name: f"{dtype.str} {list(shape[1:])}" for name, (shape, dtype) in columns.items()}
 
 
 def _attributes(file: h5py.File) -> dict[str, Any]:

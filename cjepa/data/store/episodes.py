@@ -16,6 +16,22 @@ Episode = dict[str, np.ndarray]
 IDENTITY_COLUMNS = ("action", "proprio", "state")
 """Columns that tell episodes apart, whatever they look like; token files carry them too."""
 
+COLUMN_DTYPES = {
+    "pixels": ("uint8",),
+    "masks": ("uint8",),
+    "contacts": ("uint8",),
+    "action": ("float32",),
+    "proprio": ("float32",),
+    "state": ("float32",),
+    "objects": ("float32",),
+    "tokens": ("float16", "float32"),
+}
+"""Of the columns that have a meaning of their own; the last one takes what is converted from another dtype."""
+
+
+class Unavailable(UserError):
+    """A file that cannot be read now, whatever is in it."""
+
 
 class DamagedEpisode(UserError):
     """Rows of an episode are not what was written.

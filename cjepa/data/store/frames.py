@@ -13,6 +13,7 @@ import lz4.block
 import numpy as np
 
 from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.hdf5 import open_hdf5
 from cjepa.errors import UserError
 
 _LZ4_FILTER = 32004
@@ -106,7 +107,7 @@ def _row_of_chunk(handle: BinaryIO, start: int, length: int, size: int) -> bytes
 
 def _single_row_chunks(path: Path, column: str) -> _Chunks | None:
     """The chunks of a column that has one row a chunk, each one LZ4 block; None for any other column."""
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         dataset = file[column]
         pipeline = dataset.id.get_create_plist()
         filters = [pipeline.get_filter(index)[0::2] for index in range(pipeline.get_nfilters())]

@@ -16,12 +16,13 @@ from typing import Any
 
 import h5py
 import hdf5plugin
-from filelock import FileLock, Timeout
 
 from cjepa import __version__
 from cjepa.data.store.disk import clear_errors
 from cjepa.data.store.episode_file import Episode, EpisodeFile, EpisodeWriter
+from cjepa.data.store.episodes import Unavailable
 from cjepa.errors import UserError
+from cjepa.locks import only_process
 
 PARTS = ".parts"
 """Ends the names of folders of finished episodes."""
@@ -45,6 +46,8 @@ def complete_file(out: Path, job: str, num_episodes: int, resume: bool) -> Episo
     mend = "choose another --out or delete it first"
     try:
         file = EpisodeFile(out)
+    except Unavailable:
+        raise
     except UserError as error:
         raise UserError(f"{out} already exists; {mend} ({error})") from None
     if (file.attributes.get("job"), len(file)) != (job, num_episodes):
@@ -80,14 +83,13 @@ class ResumableWriter:
     def __enter__(self) -> "ResumableWriter":
         with ExitStack() as opened:
             opened.enter_context(self._locked_folder())
-            if self.out.exists():
-                raise UserError(
-                    f"{self.out} was created by another process in the meantime; choose another --out or delete it"
-                )
+            self._refuse_existing()
             own = [] if self._resume else _parts_of(self.folder, self._job_digest)
             for path in (*self.folder.glob("*.partial"), *own):
                 path.unlink()
-            self._writer = opened.enter_context(EpisodeWriter(self._merged, self._format, self._attributes))
+            self._writer = opened.enter_context(
+                EpisodeWriter(self._merged, self._format, self._attributes, shown=self.out)
+            )
             self._opened = opened.pop_all()
         return self
 
@@ -96,25 +98,21 @@ class ResumableWriter:
 
     @contextmanager
     def _locked_folder(self) -> Iterator[None]:
-        with clear_errors(self.out):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / "lock")
+        with ExitStack() as held:
+            with clear_errors(self.out):
+                held.enter_context(only_process(self.folder, f"making {self.out}"))
             try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                mend = "wait for it, or choose another --out"
-                raise UserError(f"{self.out}: another process is making this file; {mend}") from None
-        try:
-            yield
-            if self.out.exists():
-                raise UserError(
-                    f"{self.out} was created by another process in the meantime; choose another --out or delete it"
-                )
-            self._merged.rename(self.out)
-            _discard(self.folder, self._job_digest)
-        finally:
-            _remove_without_parts(self.folder)
-            lock.release()
+                yield
+                self._refuse_existing()
+                self._merged.rename(self.out)
+                _discard(self.folder, self._job_digest)
+            finally:
+                _remove_without_parts(self.folder)
+
+    def _refuse_existing(self) -> None:
+        if self.out.exists():
+            was = "was created by another process in the meantime"
+            raise UserError(f"{self.out} {was}; choose another --out or delete it")
 
     def part(self, episode: int) -> Path:
         """Where this episode is kept once it is finished."""

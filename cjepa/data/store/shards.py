@@ -16,8 +16,8 @@ from cjepa.data.store.frames import FrameReader
 from cjepa.data.store.parts import refuse_unfinished
 from cjepa.errors import UserError
 
-TWINS = ".twins.h5"
-"""Ends the names of files of counterfactual twins."""
+COUNTERFACTUALS = ".twins.h5"
+"""Ends the names of files of counterfactual episodes."""
 _MAX_OPEN = 32
 _MUST_AGREE = ("format", "env_id", "env_kwargs", "env_steps_per_second", "tokenizer_fingerprint")
 _Result = TypeVar("_Result")
@@ -43,8 +43,8 @@ def shard_paths(path: str | Path) -> list[Path]:
     refuse_unfinished(path)
     if path.is_dir():
         files = [file for file in path.glob("*.h5") if file.is_file()]
-        # twins have columns of their own and are no shards of what they are twins of; a glob may still name them
-        found = [file for file in files if not file.name.endswith(TWINS)] or files
+        # counterfactuals have columns of their own and are no shards of the recorded episodes; a glob may name them
+        found = [file for file in files if not file.name.endswith(COUNTERFACTUALS)] or files
         what = "no .h5 files in this folder"
     elif glob.has_magic(str(path)) and not path.exists():
         found, what = [Path(file) for file in glob.glob(str(path))], "no file matches this pattern"

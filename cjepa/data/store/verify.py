@@ -4,23 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cjepa.data.store.episode_file import EpisodeFile, attributes_checksum, content_fingerprint
-from cjepa.data.store.episodes import DamagedEpisode, Episodes
+from cjepa.data.store.episode_file import EpisodeFile, content_fingerprint
+from cjepa.data.store.episodes import COLUMN_DTYPES, DamagedEpisode, Episodes, Unavailable
 from cjepa.data.store.shards import ShardedEpisodes, open_episodes, shard_paths
 from cjepa.errors import UserError
 from cjepa.progress import Progress
-
-_DTYPES = {
-    "pixels": ("uint8",),
-    "masks": ("uint8",),
-    "contacts": ("uint8",),
-    "action": ("float32",),
-    "proprio": ("float32",),
-    "state": ("float32",),
-    "objects": ("float32",),
-    "tokens": ("float16", "float32"),
-}
-"""Of the columns that have a meaning of their own."""
 
 
 def verify_data(path: Path, progress: Progress) -> str | None:
@@ -68,6 +56,8 @@ def corrupted_episodes(episodes: Episodes) -> dict[int, str]:
 def _file_fault(path: Path, progress: Progress, share: float) -> str | None:
     try:
         file = EpisodeFile(path)
+    except Unavailable:
+        raise  # which says nothing about what is in it
     except UserError as error:
         return str(error)
     fault = _index_fault(file)
@@ -87,28 +77,11 @@ def _index_fault(file: EpisodeFile) -> str | None:
     if unknown := sorted(set(file.columns) - set(expected)):
         return f"column {unknown[0]!r} has no checksums; it was not written with the other columns"
     for name, (_, dtype) in file.columns.items():
-        if name in _DTYPES and dtype.name not in _DTYPES[name]:
-            return f"column {name!r} is {dtype.name}, expected {' or '.join(_DTYPES[name])}"
-    if file.checksums.shape != (len(file), len(expected)):
-        return f"checksums for {file.checksums.shape} episodes x columns, expected {(len(file), len(expected))}"
-    return _length_fault(file)
-
-
-def _length_fault(file: EpisodeFile) -> str | None:
-    if len(file.offsets) != len(file):
-        return f"{len(file.offsets)} entries in ep_offset, but {len(file)} in ep_len"
-    if negative := np.flatnonzero(file.lengths < 0).tolist():
-        return f"episode {negative[0]}: ep_len is {file.lengths[negative[0]]}"
-    starts = np.concatenate([[0], np.cumsum(file.lengths)])[: len(file)]
-    if wrong := np.flatnonzero(file.offsets != starts).tolist():
-        first = wrong[0]
-        return f"episode {first}: ep_offset is {file.offsets[first]}, but the lengths before add up to {starts[first]}"
-    for name, (shape, _) in file.columns.items():
-        if shape[:1] != (file.env_steps,):
-            return f"column {name!r} has shape {shape}, but the episodes have {file.env_steps} rows in all"
+        if name in COLUMN_DTYPES and dtype.name not in COLUMN_DTYPES[name]:
+            return f"column {name!r} is {dtype.name}, expected {' or '.join(COLUMN_DTYPES[name])}"
     if file.fingerprint != content_fingerprint(file.checksummed_columns, file.lengths, file.checksums):
         return "the fingerprint does not match the checksums and lengths"
-    if file.attributes_crc32 not in (None, attributes_checksum(file.attributes)):
+    if not file.attributes_intact:
         return "an attribute has changed since it was written"
     return None
 

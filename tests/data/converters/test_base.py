@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from cjepa.cli import main
-from cjepa.data.converters.base import Converter, convert, converters, open_source, resize_images
+from cjepa.data.converters.base import Converter, convert, converters, open_source
+from cjepa.data.converters.columns import resize_images
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.data.store.verify import verify_data
 from cjepa.errors import UserError
@@ -219,7 +220,7 @@ NAN = np.array([[0, 0], [0, np.nan], [0, 0]], np.float32)
         ),
         (plain(pixels=np.zeros((0, 4, 4, 3), np.uint8), action=np.zeros((0, 2))), "at least 1"),
         (plain(action=np.zeros((3, 5), np.float32)), r"episode 1, column 'action': rows are float32 \(5,\)"),
-        (plain(action=np.zeros((3, 2), np.int64)), "column 'action': rows are int64"),
+        (plain(action=np.full((3, 2), 2**24 + 1)), "column 'action': 16777217 cannot be stored as float32"),
         (plain(pixels=np.zeros((3, 8, 8, 3), np.uint8)), "give --image_size"),
         (plain(pixels=np.zeros((3, 4, 4), np.uint8)), "expected uint8"),
         (plain(pixels=np.zeros((3, 4, 4, 3), np.float32)), "expected uint8"),
@@ -290,3 +291,12 @@ def test_attributes_are_plain_json(sources, tmp_path):
     assert json.loads(file.attributes["attribute_words"])["shape"] == ["cube", "sphere", "cylinder"]
     with h5py.File(tmp_path / "out.h5") as opened:
         assert isinstance(opened.attrs["episode_names"], str)
+
+
+@pytest.mark.parametrize("name", ["action", "proprio"])
+@pytest.mark.parametrize("dtype", [np.int64, np.float16])
+def test_what_is_converted_passes_verify(tmp_path, name, dtype):
+    more = {"masks": np.full((3, 4, 4, 1), 23, np.int64), name: np.ones((3, 2), dtype)}
+    file = convert(Listed(tmp_path, [plain(**more)]), tmp_path / "out.h5", ignore_progress)
+    assert verify_data(tmp_path / "out.h5", ignore_progress) is None
+    assert file.columns["masks"] == ((3, 4, 4), np.uint8) and file.columns[name][1] == np.float32

@@ -134,7 +134,10 @@ def write(pattern, text):
         (write("annotation_00001.json", "{"), "annotation_00001.json: not a CLEVRER annotation"),
         (delete("annotation_00001.json"), "video_00001.mp4 has no annotation, but other videos do"),
         (write("video_00001.mp4", "hello"), "video_00001.mp4: ffmpeg cannot read this video"),
-        (lambda root: write_video(next(root.rglob("video_00001.mp4")), frames(0, 20), 25), "ends after 20 frames"),
+        (
+            lambda root: write_video(next(root.rglob("video_00001.mp4")), frames(0, 20), 25),
+            "after 20 frames, expected 108 more.*--skip_short",
+        ),
         (lambda root: write_video(next(root.rglob("video_00001.mp4")), frames(0, 130), 25), "more than 128 frames"),
         (
             lambda root: write_video(root / "video_1.mp4", frames(0, 9), 25),
@@ -181,3 +184,17 @@ def test_a_conversion_that_fails_late_leaves_nothing_in_its_own_way(source, tmp_
 
 def test_without_label_images_and_names_there_is_nothing_to_probe(made):
     assert read_bodies(made) is None
+
+
+def test_short_videos_are_left_out_and_listed(source, tmp_path):
+    root = shutil.copytree(source, tmp_path / "clevrer")
+    write_video(next(root.rglob("video_00001.mp4")), frames(0, 104), 25)
+    converter = open_source("clevrer", root, {"image_size": 16, "skip_short": True})
+    file = convert(converter, tmp_path / "out.h5", ignore_progress)
+    assert converter.left_out == ["video_00001 (104 of 128 frames)"]
+    assert len(file) == 2 and json.loads(file.attributes["episode_names"]) == ["video_00000", "video_00002"]
+    lines = (tmp_path / "out.questions.jsonl").read_text().splitlines()
+    assert {(entry["episode"], entry["video"]) for entry in map(json.loads, lines)} == {
+        (0, "video_00000"),
+        (1, "video_00002"),
+    }

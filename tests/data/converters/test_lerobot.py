@@ -90,8 +90,9 @@ def test_frames_between_episodes_are_passed_over(copy, tmp_path):
     write_video(root / "videos" / "observation.image" / "chunk-000" / "file-000.mp4", video, FPS)
 
     def later(columns):
-        stamps = columns["videos/observation.image/from_timestamp"]
-        stamps[1:3] = [stamp + 13 / FPS for stamp in stamps[1:3]]
+        for name in ("from_timestamp", "to_timestamp"):
+            stamps = columns[f"videos/observation.image/{name}"]
+            stamps[1:3] = [stamp + 13 / FPS for stamp in stamps[1:3]]
 
     edit_table(meta, later)
     for found, expected in zip(converted(root, tmp_path / "out.h5").episodes(["pixels"]), pixels, strict=False):
@@ -197,10 +198,10 @@ def forget_last_episode(root, version):
             lambda root, v: edit_info(root, lambda info: info.update(codebase_version="v1.6")),
             "codebase_version is v1.6",
         ),
-        (lambda root, v: edit_info(root, lambda info: info.pop("features")), "info.json: not a LeRobot file"),
+        (lambda root, v: edit_info(root, lambda info: info.pop("features")), "info.json: features: expected names"),
         (
             lambda root, v: edit_info(root, lambda info: info.update(data_path="{nope}")),
-            "data_path is not a LeRobot path template",
+            "data_path: .* is not a LeRobot path template",
         ),
         (lambda root, v: edit_info(root, lambda info: info.update(data_path="../a")), "data_path points outside"),
         (lambda root, v: edit_info(root, lambda info: info.update(video_path="/a.mp4")), "video_path points outside"),
@@ -224,6 +225,85 @@ def test_lists_of_episodes_that_are_wrong(copy):
         list(open_source("lerobot", root, {}).episodes())
     path.unlink()
     with pytest.raises(UserError, match="episodes.jsonl: no such file"):
+        list(open_source("lerobot", root, {}).episodes())
+
+
+def changed_stamps(episode: int, **by: float):
+    """A change of meta/episodes that moves time stamps of one episode by frames."""
+
+    def change(columns):
+        for name, frames_later in by.items():
+            columns[f"videos/observation.image/{name}"][episode] += frames_later / FPS
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            changed_stamps(1, to_timestamp=3),
+            "episode 1: its stretch of .*000.mp4 has 30 frames, its table 27 rows",
+        ),
+        (changed_stamps(0, from_timestamp=1), "episode 0: its stretch of .* has 23 frames, its table 24 rows"),
+        (changed_stamps(2, from_timestamp=-1, to_timestamp=-1), "episodes 1 and 2 share frames .both have frame 50"),
+        (changed_stamps(3, from_timestamp=-5, to_timestamp=-5), "episode 3: from_timestamp -0.5 and to_timestamp"),
+        (changed_stamps(3, from_timestamp=float("nan")), "episode 3: from_timestamp nan"),
+    ],
+)
+def test_a_video_that_disagrees_with_the_table(copy, tmp_path, change, message):
+    """A discarded take that stayed in the video, a merge that went wrong."""
+    root = copy("v3.0")
+    edit_table(root / "meta" / "episodes" / "chunk-000" / "file-000.parquet", change)
+    with pytest.raises(UserError, match=message):
+        converted(root, tmp_path / "out.h5")
+    assert not (tmp_path / "out.h5").exists()
+
+
+BOMB = "{episode_index:>2000000000}"
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data_path", BOMB, "data_path: '{episode_index:>2000000000}' is not a LeRobot path template"),
+        ("data_path", "{episode_index:{chunk_index}}", "data_path: .* is not a LeRobot path template"),
+        ("data_path", "{episode_index.real}", "data_path: .* is not a LeRobot path template"),
+        ("data_path", "a" * 10_000, "data_path: .* is not a LeRobot path template"),
+        ("data_path", 7, "data_path: '7' is not a template"),
+        ("video_path", "{video_key:>2000000000}", "video_path: .* is not a LeRobot"),
+        ("fps", float("nan"), "fps is nan, expected a number above 0"),
+        ("fps", -10, "fps is -10"),
+        ("fps", 10**30, "fps is 1000"),
+        ("fps", "10", "fps is 10"),
+        ("chunks_size", 0, "chunks_size is 0, expected an integer of at least 1"),
+        ("total_frames", -1, "total_frames is -1"),
+        ("features", [1], "features: expected names with a dtype each"),
+        ("features", {"action": 3}, "features: expected names with a dtype each"),
+    ],
+)
+def test_values_of_info_that_make_no_sense(version, key, value, message, copy):
+    root = copy(version)
+    edit_info(root, lambda info: info.update({key: value}))
+    with pytest.raises(UserError, match=message) as raised:
+        open_source("lerobot", root, {})
+    assert len(str(raised.value)) < 600
+
+
+def test_two_features_for_one_column(copy):
+    root = copy("v2.1")
+    edit_info(root, lambda info: info["features"].update(proprio={"dtype": "float32"}))
+    with pytest.raises(UserError, match="two features become the column 'proprio'"):
+        open_source("lerobot", root, {})
+
+
+@BOTH
+def test_two_columns_of_one_name(version, copy):
+    root = copy(version)
+    table = parquet.read_table(root / DATA[version])
+    parquet.write_table(table.append_column("action", table["action"]), root / DATA[version])
+    with pytest.raises(UserError, match="parquet: two columns 'action'"):
         list(open_source("lerobot", root, {}).episodes())
 
 

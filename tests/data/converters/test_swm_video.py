@@ -99,6 +99,15 @@ def real_lengths(root):
     np.savez(root / "ep_len.npz", np.array([24.0, 27.0, 30.0]))
 
 
+def encrypted(source):
+    """The flag of encryption in both headers, which zipfile looks at before anything else."""
+    path = source / "state.npz"
+    content = bytearray(path.read_bytes())
+    for signature, flag in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + flag] |= 1
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -110,6 +119,7 @@ def real_lengths(root):
         (short_table, "state.npz: 10 rows, but the episodes have 81"),
         (cut_table, "state.npz: not an .npz file"),
         (other_archive, "state.npz: not an .npz file with one array"),
+        (encrypted, "state.npz: not an .npz file with one array .*encrypted"),
         (fortran, "state.npz: expected an array in C order"),
         (offsets, "ep_offset.npz: offsets do not match the lengths"),
         (real_lengths, "ep_len.npz: float64 .*expected a list of integers"),

@@ -1,9 +1,12 @@
 """Columns of Arrow tables as arrays."""
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from cjepa.data.converters.tables import numbers
+from cjepa.data.converters.tables import images, numbers
 from cjepa.errors import UserError
 
 pa = pytest.importorskip("pyarrow")
@@ -43,3 +46,50 @@ def test_plain_numbers():
 def test_what_is_no_array_is_refused(values, told):
     with pytest.raises(UserError, match=f"here: .*{told}"):
         numbers("here", pa.array(values))
+
+
+def png(picture: Image.Image, **options) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "PNG", **options)
+    return out.getvalue()
+
+
+RGB = Image.fromarray(np.array([[[10, 20, 30], [250, 0, 7]]], np.uint8))
+GREY = Image.fromarray(np.array([[3, 200]], np.uint8))
+
+
+def test_colours_stay_what_they_are():
+    opaque = RGB.copy()
+    opaque.putalpha(255)
+    few = RGB.quantize(2)  # a palette that holds both colours
+    for picture in (RGB, opaque, few):
+        assert images("here", [png(picture)], 0).tolist() == [[[[10, 20, 30], [250, 0, 7]]]]
+    assert images("here", [png(GREY)], 0).tolist() == [[[[3, 3, 3], [200, 200, 200]]]]
+
+
+def transparent(picture: Image.Image) -> Image.Image:
+    picture = picture.copy()
+    picture.putalpha(Image.fromarray(np.array([[255, 128]], np.uint8)))
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("blob", "told"),
+    [
+        (png(Image.fromarray(np.array([[400, 3000]], np.uint16))), "mode I;16, expected colours or grey values of 8"),
+        (png(transparent(RGB)), "partly transparent"),
+        (png(transparent(GREY)), "partly transparent"),
+        (png(RGB.quantize(2), transparency=0), "partly transparent"),
+        (b"", "not a picture that can be decoded"),
+    ],
+)
+def test_pictures_that_hold_more_than_colours_are_refused(blob, told):
+    with pytest.raises(UserError, match=f"here, row 1: .*{told}"):
+        images("here", [png(RGB), blob], 0)
+
+
+def test_float_pictures_are_refused():
+    out = io.BytesIO()
+    Image.fromarray(np.array([[0.5, 2.5]], np.float32)).save(out, "TIFF")
+    with pytest.raises(UserError, match="here, row 0: a picture of mode F"):
+        images("here", [out.getvalue()], 0)

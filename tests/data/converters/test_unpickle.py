@@ -241,3 +241,33 @@ def test_files_that_are_no_pickles(content, stored):
 def test_a_missing_file(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         load_pickle(tmp_path / "none.pkl")
+
+
+def doubled(times: int) -> bytes:
+    """A dict whose key is a tuple of one tuple twice, ``times`` deep: the hash of it takes 2**times steps."""
+    twice = (b"\x940h" + bytes([n]) + b"h" + bytes([n]) + b"\x86" for n in range(times))
+    return b"\x80\x04})" + b"".join(twice) + b"K\x01s."
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        doubled(60),
+        b"\x80\x04}(" + b")" + b"\x85" * 300_000 + b"K\x01u.",
+        pickle.dumps({(1, 2): 3}),
+    ],
+    ids=["tuples twice in tuples", "tuples in tuples", "a tuple"],
+)
+def test_keys_that_are_tuples_are_refused_before_they_are_hashed(stored, content):
+    with pytest.raises(UserError, match="some.pkl: refused: .* a tuple as the key of a dict"):
+        load_pickle(stored(content))
+
+
+def test_an_array_of_a_shape_that_no_array_has(stored):
+    content = pickle.dumps(np.zeros((2, 3), np.uint8), 4)
+    huge = b"\x8b" + (4_000_000).to_bytes(4, "little") + b"\x01" * 4_000_000
+    assert content.count(b"K\x02K\x03\x86") == 1
+    content = content[:2] + content[11:].replace(b"K\x02K\x03\x86", huge + b"K\x03\x86")  # without the frame
+    with pytest.raises(UserError, match="impossible sides") as raised:
+        load_pickle(stored(content))
+    assert len(str(raised.value)) < 500

@@ -5,7 +5,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from cjepa.data.converters.base import resize_images
+from cjepa.data.converters.columns import resize_images
 from cjepa.data.converters.video import VideoReader
 from cjepa.errors import UserError
 from cjepa.reporting.videos import write_video
@@ -54,7 +54,7 @@ def test_scaled_frames_are_means_over_areas(video):
 def test_the_end_is_an_error_that_says_what_was_wanted(video):
     with VideoReader(video, 0) as reader:
         reader.skip_to(38)
-        with pytest.raises(UserError, match="a.mp4: ends after 40 frames"):
+        with pytest.raises(UserError, match="a.mp4: ends after 40 frames, expected 3 more"):
             reader.read(5)
 
 

@@ -117,7 +117,7 @@ def test_one_process_at_a_time(tmp_path):
     with writer_of(out) as writer:
         write_part(writer.part(0), an_episode(0))
         for resume in (True, False):
-            with pytest.raises(UserError, match="a.h5: another process is making this file"):
+            with pytest.raises(UserError, match="making .*a.h5 already runs"):
                 writer_of(out, resume=resume).__enter__()
         writer.append_part(0)
     assert len(EpisodeFile(out)) == 1
