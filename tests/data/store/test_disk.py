@@ -180,7 +180,7 @@ def test_parts_stay_whatever_is_refused(tmp_path, monkeypatch):
         (errno.EROFS, "no permission to write in data; choose another --out"),
         (errno.EACCES, "no permission"),
         (errno.ENOTDIR, "data is not a folder"),
-        (errno.EAGAIN, "another program is writing it"),
+        (errno.EAGAIN, "another program is writing to this file"),
         (errno.EIO, "Input/output error"),
     ],
 )

@@ -130,7 +130,7 @@ def test_what_is_there_already(tmp_path):
         write_part(writer.part(0), an_episode(0))
         writer.append_part(0)
     assert complete_file(out, "job", 1, True).fingerprint == EpisodeFile(out).fingerprint
-    for words, told in ((("other", 1, True), "another job"), (("job", 2, True), "another job"),
+    for words, told in ((("other", 1, True), "made by another command"), (("job", 2, True), "made by another command"),
                         (("job", 1, False), "leave out --no_resume")):  # fmt: skip
         with pytest.raises(UserError, match=told):
             complete_file(out, *words)
