@@ -129,7 +129,7 @@ def test_a_finished_file_is_left_as_it_is(tmp_path, reference):
     before = out.stat()
     assert news_of(JOB, out) == []
     for job, resume, hint in (
-        (replace(JOB, seed=6), True, "another job"),
+        (replace(JOB, seed=6), True, "made by another command"),
         (replace(JOB, episodes=8), True, "another"),
         (JOB, False, "--no_resume"),
     ):

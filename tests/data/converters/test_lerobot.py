@@ -271,7 +271,7 @@ BOMB = "{episode_index:>2000000000}"
         ("data_path", "{episode_index:{chunk_index}}", "data_path: .* is not a LeRobot path template"),
         ("data_path", "{episode_index.real}", "data_path: .* is not a LeRobot path template"),
         ("data_path", "a" * 10_000, "data_path: .* is not a LeRobot path template"),
-        ("data_path", 7, "data_path: '7' is not a template"),
+        ("data_path", 7, "data_path: '7' is not a LeRobot path template"),
         ("video_path", "{video_key:>2000000000}", "video_path: .* is not a LeRobot"),
         ("fps", float("nan"), "fps is nan, expected a number above 0"),
         ("fps", -10, "fps is -10"),

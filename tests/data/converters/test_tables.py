@@ -80,7 +80,7 @@ def transparent(picture: Image.Image) -> Image.Image:
         (png(transparent(RGB)), "partly transparent"),
         (png(transparent(GREY)), "partly transparent"),
         (png(RGB.quantize(2), transparency=0), "partly transparent"),
-        (b"", "not a picture that can be decoded"),
+        (b"", "not a readable picture"),
     ],
 )
 def test_pictures_that_hold_more_than_colours_are_refused(blob, told):
