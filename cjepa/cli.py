@@ -66,9 +66,10 @@ def main(argv: list[str] | None = None) -> int:
         _show(done)
     except (UserError, argparse.ArgumentError, OSError) as error:
         print(f"cjepa {argv[0]}: error: {_one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
+        return getattr(error, "exit_code", 2)
+    except KeyboardInterrupt as interrupt:
         resumable = "; repeat the command to continue" if argv[0] in RESUMABLE else ""
+        resumable = f"; to continue, type: {interrupt}" if str(interrupt) else resumable
         print(f"cjepa {argv[0]}: interrupted{resumable}", file=sys.stderr)
         return 130
     return int(done.failed)
@@ -84,7 +85,7 @@ def _run_stage(argv: list[str], outcome_file: str) -> int:
         if done.failed:
             code, error = 1, " ".join(done.lines)
     except (UserError, argparse.ArgumentError, OSError) as refusal:
-        code, error = 2, _one_line(refusal)
+        code, error = getattr(refusal, "exit_code", 2), _one_line(refusal)
     except KeyboardInterrupt:
         return 130
     except Exception as bug:  # or a machine that gave up: the study's user gets one line, the rest goes into a file
@@ -100,7 +101,7 @@ def execute(argv: list[str]) -> CommandResult:
     teach_parsers()
     argv = current(argv)
     _check_configs(argv)
-    words = 2 if " ".join(argv[:2]) in VERBS else 1
+    words = 2 if len(argv) > 1 and " ".join(argv[:2]) in VERBS else 1
     verb, rest = " ".join(argv[:words]), argv[words:]
     if verb in LIGHTNING_VERBS:
         _silence_lightning()
@@ -167,11 +168,7 @@ def _with_flag_values(words: list[str], flags: Iterable[str]) -> list[str]:
 def _lightning(verb: str, rest: list[str]) -> CommandResult:
     from cjepa.lightning_cli import CJEPACLI
 
-    cli = CJEPACLI([verb, *rest])
-    if not cli.trainer.is_global_zero:  # of several processes one speaks
-        return CommandResult([])
-    following = f"cjepa report {cli.run_dir}" if verb in ("fit", "test") else None
-    return CommandResult([str(cli.run_dir)], cli.table, following)
+    return CJEPACLI([verb, *rest]).result()
 
 
 def _silence_lightning() -> None:
@@ -190,6 +187,7 @@ def _silence_lightning() -> None:
         ".*The dirpath has changed",
         ".*not supported by the model summary",
         ".*isinstance.treespec, LeafSpec",
+        ".*callbacks used to create the checkpoint need to be provided",  # of older runs
         ".*your dataloader is not resumable",  # its sampler is: see data/sampling.py
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -7,12 +7,38 @@ import glob
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cjepa.errors import UserError
+
+
+@contextmanager
+def new_folder(folder: Path, option: str) -> Iterator[Path]:
+    """Give a temporary folder; rename it to ``folder`` if the block ends without an error: the whole or nothing.
+
+    Args:
+        folder: to make; an empty one may be there.
+        option: of the command line that names another folder, for the error.
+
+    Raises:
+        UserError: there is a file with this name, or a folder that is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not an empty folder; choose another {option} or delete it first")
+    partial = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        for path in [*partial.rglob("*"), partial]:
+            sync(path)
+        os.replace(partial, folder.absolute())
+        sync(folder.absolute().parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager

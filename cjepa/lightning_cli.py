@@ -4,49 +4,35 @@ import atexit
 import shutil
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from cjepa.callbacks import FiniteTraining, LastCheckpoint, RunProgress, SaveRunConfig, WholeCheckpoints
 from cjepa.checkpoints import WEIGHTS, config_of, find_checkpoint, read_checkpoint
+from cjepa.command_result import CommandResult
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
 from cjepa.files import read_json
+from cjepa.locks import only_process, refuse_foreign
 from cjepa.moved import teach_parsers
 from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
 from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.tables import scores_table
 
 _TESTING_VERBS = ("validate", "test", "predict")
-
-
-class SaveRunConfig(SaveConfigCallback):
-    """Writes ``config.yaml`` when training begins, not before everything is checked; a test keeps that of its run."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Too early."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().setup(trainer, pl_module, "fit")
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not Path(trainer.log_dir, self.config_filename).exists():
-            super().setup(trainer, pl_module, "test")
-
-
-class LastCheckpoint(ModelCheckpoint):
-    """``last.ckpt`` at every validation and at the end; ``save_last=True`` would copy the best one."""
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.fast_dev_run:
-            trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt", weights_only=False)  # with the optimiser
+_WRITTEN = ("config.yaml", "run.json", "metrics.csv", "results.json", TEST_RESULTS, "predictions.pt", "media")
 
 
 class CJEPACLI(LightningCLI):
@@ -56,8 +42,7 @@ class CJEPACLI(LightningCLI):
     ``media/``, ``run.json``, ``results.json``.
     """
 
-    table: list[list[str]] | None = None
-    """What there is to show when the verb is done."""
+    _table: list[list[str]] | None = None
 
     def __init__(self, args: list[str], run: bool = True):
         teach_parsers()
@@ -72,9 +57,18 @@ class CJEPACLI(LightningCLI):
             auto_configure_optimizers=False,
             seed_everything_default=0,
             save_config_callback=SaveRunConfig,
-            save_config_kwargs={"overwrite": True},
             parser_kwargs={"prog": "cjepa", **errors, **{verb: dict(errors) for verb in self.subcommands()}},
         )
+
+    def result(self) -> CommandResult:
+        """What the verb made, and what to type next; of several processes one speaks."""
+        if not self.trainer.is_global_zero:
+            return CommandResult([])
+        if self.trainer.fast_dev_run:
+            return CommandResult(["fast_dev_run: it runs; nothing was written"])
+        made = self.run_dir / "predictions.pt" if self.subcommand == "predict" else self.run_dir
+        following = f"cjepa report {self.run_dir}" if self.subcommand in ("fit", "test") else None
+        return CommandResult([str(made)], self._table, following)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Where the run goes and how it is called."""
@@ -121,20 +115,15 @@ class CJEPACLI(LightningCLI):
         if config.get("ckpt_path"):  # what config.yaml says stays what the user said
             config["ckpt_path"] = str(_as_lightning(find_checkpoint(config["ckpt_path"])))
 
-    def before_fit(self) -> None:
-        """Refuse to train over another run.
-
-        Raises:
-            UserError: ``--run_dir`` holds checkpoints and this is not the continuation of one of them.
-        """
-        folder = self.run_dir / "checkpoints"
-        ckpt_path = self.config["fit"]["ckpt_path"]
-        continued = ckpt_path is not None and Path(ckpt_path).resolve().parent == folder.resolve()
-        if folder.is_dir() and any(folder.iterdir()) and not continued:
-            raise UserError(
-                f"{self.run_dir} already contains a run; choose another --run_dir, delete it first, or continue it "
-                f"with --ckpt_path {folder / 'last.ckpt'}"
-            )
+    def after_fit(self) -> None:
+        """Write results and record, unless a finished run was only looked at again."""
+        if self.trainer.fast_dev_run or self.record.is_complete:
+            return
+        if not self.record.has_trained:  # it was killed between its last checkpoint and its results
+            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+        if self.trainer.is_global_zero:
+            self.model.to(self.trainer.strategy.root_device)
+            self.record.write_fit(self.trainer, self.model)
 
     def before_test(self) -> None:
         """Refuse to replace results; ours are shown instead of Lightning's.
@@ -152,53 +141,119 @@ class CJEPACLI(LightningCLI):
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
             self.model.to(self.trainer.strategy.root_device)
             path = write_test_results(self.model, self.datamodule, self.run_dir)
-            self.table = scores_table(read_json(path))
+            self._table = scores_table(read_json(path))
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run the verb; Lightning turns an interrupt into exit code 1, here it is an interrupt again.
+        """Run the verb, alone in its folder; an interrupt that Lightning made exit code 1 is an interrupt again.
 
         Raises:
-            UserError: something is missing or does not fit; a folder that was made for the run is gone again, unless
-                training has begun.
+            UserError: something is missing or does not fit.
+            KeyboardInterrupt: with the command that continues the run.
         """
-        is_new = not self.run_dir.exists()
         try:
             _look_at(self.datamodule)
-            super()._run_subcommand(subcommand)
+            with self._alone_in_folder(subcommand):
+                super()._run_subcommand(subcommand)
         except SystemExit:
             if self.trainer.state.status == TrainerStatus.INTERRUPTED:
-                raise KeyboardInterrupt from None
+                raise KeyboardInterrupt(self._resume_command(subcommand)) from None
             raise
-        except (UserError, MisconfigurationException) as error:
-            if is_new and not (self.run_dir / "config.yaml").exists():
-                shutil.rmtree(self.run_dir, ignore_errors=True)
+        except MisconfigurationException as error:
             raise UserError(str(error)) from error
 
+    @contextmanager
+    def _alone_in_folder(self, subcommand: str) -> Iterator[None]:
+        """Folders that were made for the run are gone again after an error, unless training has begun."""
+        if not self.trainer.is_global_zero or self.trainer.fast_dev_run:
+            yield
+            return
+        self._check_folder(subcommand)
+        missing = [path for path in (self.run_dir, *self.run_dir.parents) if not path.exists()]
+        with only_process(self.run_dir, f"cjepa {subcommand}"):
+            try:
+                yield
+            except (UserError, MisconfigurationException):
+                if not self.record.has_trained:
+                    _remove_made(missing)
+                raise
+
+    def _check_folder(self, subcommand: str) -> None:
+        """Refuse to write over another run, or over files of the user's.
+
+        Raises:
+            UserError: ``--run_dir`` holds checkpoints and this is not the continuation of one of them, or it holds
+                files that no command of ours made.
+        """
+        folder = self.run_dir / "checkpoints"
+        ckpt_path = self.config[subcommand].get("ckpt_path")
+        is_continued = ckpt_path is not None and Path(ckpt_path).resolve().parent == folder.resolve()
+        found = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+        if subcommand == "fit" and found and not is_continued:
+            raise UserError(
+                f"{self.run_dir} already contains a run; choose another --run_dir, delete it first, or continue it "
+                f"with --ckpt_path {found[-1]}"
+            )
+        if not found:
+            refuse_foreign(self.run_dir, _WRITTEN, "--run_dir")
+
+    def _resume_command(self, subcommand: str) -> str:
+        last = self.run_dir / "checkpoints" / "last.ckpt"
+        if subcommand != "fit" or not last.is_file():
+            return ""
+        return f"cjepa fit -c {self.run_dir / 'config.yaml'} --run_dir {self.run_dir} --ckpt_path {last}"
+
     def instantiate_trainer(self, **kwargs) -> Trainer:
-        """The trainer with our loggers, checkpoints and record; the config's callbacks come on top."""
+        """The trainer with our loggers, checkpoints and record; those of the config come on top."""
         config = self.config[self.subcommand] if self.subcommand else self.config
         self.run_dir = Path(config["run_dir"] or _new_run_dir(config["experiment"], config["seed_everything"]))
+        self.record = RunRecord(self.run_dir, started=time.time())
+        self.save_config_kwargs = {"run_dir": self.run_dir}
         trainer_config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
         if trainer_config.get("enable_model_summary") is None:
             trainer_config["enable_model_summary"] = False  # run.json counts the parameters
-        trainer_config["logger"] = [
-            MetricsFile(self.run_dir, name="", version=""),
-            TensorBoardLogger(self.run_dir, name="", version="", default_hp_metric=False),
-        ]
-        trainer_config["default_root_dir"] = str(self.run_dir)
-        return self._instantiate_trainer(trainer_config, self._standard_callbacks())
+        is_hidden = trainer_config.get("enable_progress_bar") is False
+        trainer_config["enable_progress_bar"] = False  # Lightning's own
+        trainer_config["logger"] = self._loggers(trainer_config.get("logger"))
+        trainer_config["default_root_dir"] = trainer_config.get("default_root_dir") or str(self.run_dir)
+        trainer_config["plugins"] = _with_whole_checkpoints(trainer_config.get("plugins"))
+        return self._instantiate_trainer(trainer_config, self._standard_callbacks(is_hidden))
 
-    def _standard_callbacks(self) -> list[Callback]:
-        hidden = self._get(self.config, "trainer").get("enable_progress_bar") is False
-        files = {"dirpath": self.run_dir / "checkpoints", "enable_version_counter": False}
+    def _loggers(self, others: Logger | Iterable[Logger] | bool | None) -> list[Logger]:
+        """``metrics.csv`` first, always; then TensorBoard, unless the config says false; then those of the config."""
+        files = {"save_dir": self.run_dir, "name": "", "version": ""}
+        ours = [MetricsFile(**files)]
+        if others is not False:
+            ours.append(TensorBoardLogger(**files, default_hp_metric=False))
+        return [*ours, *([] if isinstance(others, bool | None) else _as_list(others))]
+
+    def _standard_callbacks(self, is_hidden: bool) -> list[Callback]:
         return [
-            ModelCheckpoint(filename="best", monitor="val/loss", **files),
-            LastCheckpoint(filename="last", **files),
+            FiniteTraining(),
+            LastCheckpoint(self.run_dir / "checkpoints", filename="last", enable_version_counter=False),
             LearningRateMonitor(logging_interval="step"),
-            RunRecord(self.run_dir, started=time.time()),
+            self.record,
             PredictionsFile(self.run_dir),
-            *([] if hidden else [TQDMProgressBar(refresh_rate=20)]),
+            *([] if is_hidden else [RunProgress(self.subcommand or "fit")]),
         ]
+
+
+def _with_whole_checkpoints(plugins: Any) -> list[Any]:
+    """The config's plugins, and our way to write checkpoints unless they have another."""
+    plugins = [] if plugins is None else _as_list(plugins)
+    return plugins if any(isinstance(one, CheckpointIO) for one in plugins) else [*plugins, WholeCheckpoints()]
+
+
+def _as_list(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, list | tuple) else [values]
+
+
+def _remove_made(folders: list[Path]) -> None:
+    """Delete a run's folder, and the folders above it that were made for it and are empty now."""
+    for number, folder in enumerate(folders):
+        if number == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _with_run(args: list[str]) -> list[str]:

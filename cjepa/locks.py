@@ -4,7 +4,7 @@ import errno
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
 
-_HOLDER = ".holder.json"
+_LOCK, _HOLDER = ".lock", ".holder.json"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
@@ -42,8 +42,26 @@ def only_process(folder: Path, what: str) -> Iterator[None]:
         lock.release()
 
 
+def refuse_foreign(folder: Path, names: Sequence[str], option: str) -> None:
+    """Keep a command from writing over files that no command of ours made.
+
+    Args:
+        folder: to write to.
+        names: of the files that the command writes.
+        option: of the command line that names another folder, for the error.
+
+    Raises:
+        UserError: one of the files is there, and :func:`only_process` never held this folder.
+    """
+    found = [name for name in names if (folder / name).exists()]
+    if found and not (folder / _LOCK).exists():
+        raise UserError(
+            f"{folder / found[0]} exists and was not made by this command; choose another {option}, or move the file"
+        )
+
+
 def _acquire(folder: Path, what: str) -> BaseFileLock:
-    lock: BaseFileLock = FileLock(folder / ".lock")
+    lock: BaseFileLock = FileLock(folder / _LOCK)
     try:
         try:
             lock.acquire(timeout=0)

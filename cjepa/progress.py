@@ -49,11 +49,11 @@ class ProgressBar(Progress):
 
     Args:
         title: what is being done.
-        total: of the unit.
+        total: of the unit; None where it is unknown.
         unit: of the rate.
     """
 
-    def __init__(self, title: str, total: float, unit: str):
+    def __init__(self, title: str, total: float | None, unit: str):
         from rich.console import Console
 
         self.unit = unit

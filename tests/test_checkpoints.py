@@ -11,10 +11,14 @@ from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.training import load_tokenizer
 
 
-def test_a_folder_means_its_last_checkpoint(slots_run):
-    last = slots_run / "checkpoints" / "last.ckpt"
-    best = slots_run / "checkpoints" / "best.ckpt"
-    assert find_checkpoint(str(slots_run)) == last and find_checkpoint(str(best)) == best
+def test_a_folder_means_its_last_checkpoint(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    last, best = (tmp_path / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
+    best.touch()
+    with pytest.raises(UserError, match="last.ckpt: no such checkpoint"):
+        find_checkpoint(str(tmp_path))
+    last.touch()
+    assert find_checkpoint(str(tmp_path)) == last and find_checkpoint(str(best)) == best
 
 
 def test_an_exported_tokenizer_is_the_same_without_the_optimiser(tmp_path, slots_run):

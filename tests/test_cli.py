@@ -62,7 +62,7 @@ def test_exit_codes_of_the_program(tmp_path):
 @pytest.mark.parametrize("verb", [*VERBS, *LIGHTNING_VERBS])
 def test_every_verb_explains_itself(verb, capsys):
     with pytest.raises(SystemExit) as done:
-        main([verb, "--help"])
+        main([*verb.split(), "--help"])
     assert done.value.code == 0
     assert re.match(rf"usage: cjepa .*{verb}", capsys.readouterr().out)
 
@@ -181,7 +181,6 @@ def test_a_tokenizer_that_changed_is_refused_by_plan(
     fit(slots, episodes_path, *TOKENIZER, *FEW_FRAMES)
     assert main(["tokenize", str(slots), str(episodes_path), "--out", str(tokens)]) == 0
     fit(model, tokens, *WORLD_MODEL)
-    (slots / "checkpoints" / "last.ckpt").write_bytes((slots / "checkpoints" / "best.ckpt").read_bytes())
     (slots / "checkpoints").rename(tmp_path / "gone")
     assert "no such checkpoint" in refused("plan", model, *PLAN, "--episodes", episodes_path)
     fit(tmp_path / "again", episodes_path, *TOKENIZER, *FEW_FRAMES, "--seed_everything=7")

@@ -116,10 +116,10 @@ def test_what_was_exported_is_tested_into_a_folder_of_its_own(tested, episodes_p
     before = sorted(path.name for path in Path("exported").iterdir())
     small = ["--data.init_args.val_clips", "2", "--data.init_args.val_blocks", "4", "--trainer.callbacks", "[]"]
     for verb in ("validate", "predict", "test"):
-        for name in ("exported", str(run / "checkpoints" / "best.ckpt")):
+        for name in ("exported", str(run / "checkpoints" / "last.ckpt")):
             with monkeypatch.context() as patch:
                 patch.setattr(probes, "_STEPS", 100)
-                folder = [] if name == "exported" else ["--run_dir", "best"]
+                folder = [] if name == "exported" else ["--run_dir", "again"]
                 assert main([verb, name, *small, *folder]) == 0
     assert sorted(path.name for path in Path("exported").iterdir()) == before
     predictions = [torch.load(path, weights_only=True) for path in Path("runs").rglob("predictions.pt")]
@@ -130,7 +130,7 @@ def test_what_was_exported_is_tested_into_a_folder_of_its_own(tested, episodes_p
     assert json.loads(record.read_text())["data"]["fingerprint"] == EpisodeFile(episodes_path).fingerprint
     for verb in ("inspect", "verify", "report"):
         assert main([verb, str(results.parent)]) == 0, verb
-    assert not list(Path("best").glob("checkpoints/*"))
+    assert not list(Path("again").glob("checkpoints/*"))
     tokenizer = load_tokenizer(Path("exported", "model.safetensors"))
     data = VideoClips(str(episodes_path), frame_stride=2, val_blocks=4, val_clips=2)
     data.setup("predict")

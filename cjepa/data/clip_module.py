@@ -77,16 +77,11 @@ class EpisodeClips(L.LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled training clips, which a resumed run continues exactly; the last, incomplete batch is dropped."""
-        dataset, trainer = self.training_clips(), self.trainer
-        progress = (
-            (trainer.global_step * trainer.accumulate_grad_batches, trainer.global_rank, trainer.world_size)
-            if trainer
-            else (0, 0, 1)
-        )
+        dataset = self.training_clips()
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
-            sampler=ResumableShuffle(len(dataset), self.batch_size, self.shuffle_seed, *progress),
+            sampler=ResumableShuffle.of(self.trainer, len(dataset), self.batch_size, self.shuffle_seed),
             drop_last=True,
             collate_fn=as_is,
             num_workers=self.num_workers,

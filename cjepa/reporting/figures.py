@@ -1,6 +1,5 @@
 """The figures of a report; each takes result rows or a metrics file and returns None when there is nothing to draw."""
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from cjepa.reporting.records import read_metrics
 from cjepa.reporting.style import FAINT, INK, PALETTE, label_column, new_figure, style
 from cjepa.reporting.tables import ERROR_PREFIX, Row, by_model, error_blocks, features, seconds_text
 
@@ -171,16 +171,13 @@ def _colours(count: int) -> list[str]:
 
 def _read_curves(metrics_csv: Path) -> dict[str, Curve]:
     """Column -> curve; a logger leaves most cells of a row empty, and so do we."""
-    if not Path(metrics_csv).is_file():
-        return {}
     points: dict[str, list[tuple[float, float]]] = {}
-    with open(metrics_csv, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            step = _float(row.get("step"))
-            for name, cell in row.items():
-                value = _float(cell)
-                if step is not None and value is not None and str(name).startswith(("train/", "val/")):
-                    points.setdefault(name, []).append((step, value))
+    for row in read_metrics(metrics_csv):
+        step = _float(row.get("step"))
+        for name, cell in row.items():
+            value = _float(cell)
+            if step is not None and value is not None and name.startswith(("train/", "val/")):
+                points.setdefault(name, []).append((step, value))
     return {name: tuple(np.array(found).T) for name, found in points.items()}
 
 

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from cjepa.evaluation.measurements import evaluation_of
 from cjepa.files import replacing, write_json
 from cjepa.progress import ProgressBar
-from cjepa.reporting.records import TEST_RESULTS, result_row, write_run_record
+from cjepa.reporting.records import TEST_RESULTS, read_metrics, result_row, write_run_record
 
 
 class MetricsFile(CSVLogger):
@@ -39,8 +39,23 @@ class _AppendingWriter(ExperimentWriter):
                 self.metrics_keys = next(csv.reader(file), [])
 
 
+def tidy_metrics(path: Path) -> None:
+    """Rewrite a ``metrics.csv`` as :func:`~cjepa.reporting.records.read_metrics` reads it; columns keep their order."""
+    if not path.is_file():
+        return
+    with path.open(newline="") as file:
+        header = next(csv.reader(file), [])
+    rows = read_metrics(path)
+    with replacing(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, header)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 class RunRecord(Callback):
     """Writes ``run.json``, and ``results.json`` when training ends.
+
+    Checkpoints carry the seconds of training so far, so that a continued run has the time of all its parts.
 
     Args:
         run_dir: the run's folder.
@@ -50,10 +65,26 @@ class RunRecord(Callback):
     def __init__(self, run_dir: Path, started: float):
         self.run_dir = Path(run_dir)
         self.started = started
+        self.has_trained = False
+        self._earlier_seconds = 0.0
 
-    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if not trainer.is_global_zero or trainer.fast_dev_run:
-            return
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that training leaves is there and nothing was trained since."""
+        return not self.has_trained and all((self.run_dir / name).is_file() for name in ("run.json", "results.json"))
+
+    def state_dict(self) -> dict[str, float]:
+        return {"seconds": self._seconds}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self._earlier_seconds = state_dict["seconds"]
+
+    def on_train_batch_end(self, *_) -> None:
+        self.has_trained = True
+
+    def write_fit(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """After training and its last validation."""
+        tidy_metrics(self.run_dir / "metrics.csv")
         write_json(self.run_dir / "results.json", _rows(module, trainer.datamodule, "val", self.run_dir.name))
         self._write(
             trainer,
@@ -73,6 +104,10 @@ class RunRecord(Callback):
             return
         self._write(trainer, module, model={}, objective={}, evaluation={"split": "test", "held_out": "by episode"})
 
+    @property
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.time() - self.started
+
     def _write(self, trainer: L.Trainer, module: L.LightningModule, model: dict, objective: dict, evaluation: dict):
         data = trainer.datamodule
         parameters = sum(p.numel() for p in module.parameters())
@@ -90,7 +125,7 @@ class RunRecord(Callback):
             evaluation=evaluation,
             actions={},
             uncertainty=[],
-            seconds=time.time() - self.started,
+            seconds=self._seconds,
         )
 
 

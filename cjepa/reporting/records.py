@@ -1,5 +1,6 @@
 """Run records and result rows: every number can be traced to code, data and command."""
 
+import csv
 import functools
 import platform
 import resource
@@ -87,6 +88,28 @@ def result_row(
 def interval_row(metric: str, interval: Interval, **rest: Any) -> dict[str, Any]:
     """:func:`result_row` of a value with its 95 % interval."""
     return result_row(metric, interval.value, n=interval.n, low=interval.low, high=interval.high, **rest)
+
+
+def read_metrics(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a ``metrics.csv``, one a step, in order; of a value that was logged twice for a step, the later one.
+
+    A run that is continued from a checkpoint logs the steps after that checkpoint once more.
+    """
+    if not Path(path).is_file():
+        return []
+    merged: dict[float, dict[str, str]] = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            filled = {name: cell for name, cell in row.items() if name and cell}
+            merged.setdefault(_step(filled), {}).update(filled)
+    return [merged[step] for step in sorted(merged)]
+
+
+def _step(row: dict[str, str]) -> float:
+    try:
+        return float(row.get("step", ""))
+    except ValueError:  # what is logged without a step comes first
+        return -1.0
 
 
 def describe(part: object) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class SlotOverlays(Callback):
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         data, prefix = trainer.datamodule, "test_" if stage == "test" else ""
-        folder = Path(trainer.default_root_dir) / "media"
+        folder = Path(trainer.logger.log_dir if trainer.logger else trainer.default_root_dir) / "media"
         views = view_clips(module, data, dataset, spread(np.arange(len(dataset)), self.num_clips))
         videos = [clip_video(view) for view in views]
         fps = float(data.file.attributes.get("env_steps_per_second", 10)) / dataset.frame_stride
@@ -92,7 +92,7 @@ class SlotOverlays(Callback):
         for number, video in enumerate(videos):
             write_video(folder / f"{prefix}slots_{number}.mp4", video, fps)
             for board in boards:
-                board.file_writer.add_summary(
+                board._get_file_writer().add_summary(
                     _video_summary(f"{stage}/slots_{number}", video, fps), trainer.global_step
                 )
         sheets = {"slots": contact_sheet([video[-1] for video in videos], columns=1)}

@@ -149,7 +149,7 @@ def test_the_command(tmp_path, monkeypatch, episodes_path, slots_run, capsys):
     assert main(["preview", str(episodes_path), "--episodes", "2", "--seed", "3"]) == 0
     folder = Path("runs", "previews", EpisodeFile(episodes_path).path.stem)
     assert capsys.readouterr().out.split() == [str(folder / "sheet.png"), str(folder / "episodes.mp4")]
-    assert main(["preview", str(slots_run / "checkpoints" / "best.ckpt"), "--episodes", "1"]) == 0
+    assert main(["preview", str(slots_run / "checkpoints" / "last.ckpt"), "--episodes", "1"]) == 0
     assert capsys.readouterr().out.split()[0] == str(Path("runs", "previews", slots_run.name, "sheet.png"))
     assert main(["preview", "nowhere.h5"]) == 2
     assert "nowhere.h5: no such file" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def cut(path: Path) -> None:
 
 
 def test_what_is_in_order(run, slots_run, world_model_run, slot_tokens):
-    for path in (run, slots_run, world_model_run, slots_run / "checkpoints" / "best.ckpt", slot_tokens):
+    for path in (run, slots_run, world_model_run, slots_run / "checkpoints" / "last.ckpt", slot_tokens):
         shares = RecordedProgress()
         assert verify_path(path, shares) is None
         assert sum(shares.amounts) == pytest.approx(1)
@@ -46,7 +46,7 @@ def test_what_is_in_order(run, slots_run, world_model_run, slot_tokens):
     "name",
     [
         *("run.json", "results.json", "config.yaml", "predictions.pt", "media/frame.png", "media/frames.mp4"),
-        *("checkpoints/last.ckpt", "checkpoints/best.ckpt"),
+        "checkpoints/last.ckpt",
     ],
 )
 def test_every_file_that_is_cut_short(run, name):

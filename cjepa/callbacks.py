@@ -1,0 +1,187 @@
+"""What `cjepa fit` adds to Lightning's training: safe checkpoints, a complete config, a stop at what is not finite."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, Namespace, SaveConfigCallback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from cjepa.errors import TrainingFailed
+from cjepa.files import replacing, write_text
+from cjepa.progress import ProgressBar
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints beside their place and moves them: Lightning's own way leads through TMPDIR.
+
+    From another file system a move is a copy, and a kill or a full disk leaves half of a checkpoint.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write one checkpoint; addresses such as s3:// are left to Lightning."""
+        if storage_options is not None or "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        with replacing(path) as partial:
+            torch.save(checkpoint, partial)
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """``last.ckpt`` at every validation and at the end; ``save_last=True`` would copy the best one."""
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.fast_dev_run:
+            trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt", weights_only=False)  # with the optimiser
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Log under the number of the step: Lightning counts one too many when it continues from the end of a run."""
+        if pl_module.automatic_optimization:
+            trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Begin a new epoch where training ended with one: Lightning would add one more batch to the old epoch."""
+        loops = checkpoint.get("loops", {}).get("fit_loop", {})
+        batches, epochs = loops.get("epoch_loop.batch_progress"), loops.get("epoch_progress")
+        if batches and batches["is_last_batch"] and epochs["total"]["completed"] == epochs["total"]["ready"]:
+            batches["current"] = dict.fromkeys(batches["current"], 0)
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` when training begins, not before everything is checked; a test keeps that of its run.
+
+    Args:
+        parser: of the verb.
+        config: as it was parsed.
+        run_dir: the run's folder; Lightning itself would take that of the first logger.
+    """
+
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, run_dir: Path):
+        super().__init__(parser, config)
+        self.run_dir = run_dir
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Too early."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._write()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and not (self.run_dir / self.config_filename).exists():
+            self._write()
+
+    def _write(self) -> None:
+        write_text(self.run_dir / self.config_filename, self.parser.dump(self.config, skip_none=False))
+
+
+class FiniteTraining(Callback):
+    """Ends a training whose loss or weights are not finite numbers, and keeps them out of checkpoints."""
+
+    def __init__(self):
+        self._latest: tuple[int, Tensor, dict[str, Tensor]] | None = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._check()  # of the step before, which a GPU has finished by now: nothing has to wait
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, Tensor):
+            terms = {k: v for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
+            self._latest = (trainer.global_step, loss.detach(), terms)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._check()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._check()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """See :class:`FiniteTraining`.
+
+        Raises:
+            TrainingFailed: a weight is not a finite number; the checkpoint is not written.
+        """
+        for name, values in pl_module.state_dict().items():
+            if values.is_floating_point() and not bool(values.isfinite().all()):
+                raise TrainingFailed(f"step {trainer.global_step}: the weights {name} are not finite; {_ADVICE}")
+
+    def _check(self) -> None:
+        if self._latest is None:
+            return
+        (step, loss, terms), self._latest = self._latest, None
+        if bool(loss.isfinite().all()):
+            return
+        wrong = {name: float(value) for name, value in terms.items() if not bool(value.isfinite().all())}
+        partial = {name: value for name, value in wrong.items() if name != "train/loss"} or wrong
+        said = ", ".join(f"{name} is {value}" for name, value in partial.items()) or f"the loss is {float(loss)}"
+        raise TrainingFailed(f"step {step}: {said}; {_ADVICE}")
+
+
+_ADVICE = "the last checkpoint is from before that; try a lower learning rate, or look at the data with `cjepa verify`"
+
+
+class RunProgress(Callback):
+    """The progress bar of the other commands: steps done of all steps with the time left; batches when not training.
+
+    Args:
+        verb: shown in front.
+    """
+
+    def __init__(self, verb: str):
+        self.verb = verb
+        self._bar: ProgressBar | None = None
+        self._done = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._open(trainer, trainer.estimated_stepping_batches, "steps")
+        self._done = trainer.global_step
+        if self._bar and self._done:
+            self._bar.advance(self._done, new=False)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if self._bar and trainer.global_step > self._done:
+            self._bar.advance(trainer.global_step - self._done, note=f"step {trainer.global_step:,}")
+            self._done = trainer.global_step
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._open(trainer, sum(trainer.num_val_batches), "batches")
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if self._bar and trainer.state.fn == TrainerFn.VALIDATING:
+            self._bar.advance(1)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._open(trainer, sum(trainer.num_test_batches), "batches")
+
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if self._bar:
+            self._bar.advance(1)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._open(trainer, sum(trainer.num_predict_batches), "batches")
+
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if self._bar:
+            self._bar.advance(1)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._close(None)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close(exception)
+
+    def _open(self, trainer: Trainer, total: float, unit: str) -> None:
+        if trainer.is_global_zero:
+            self._bar = ProgressBar(self.verb, None if total == float("inf") else total, unit)
+            self._bar.__enter__()
+
+    def _close(self, error: BaseException | None) -> None:
+        bar, self._bar = self._bar, None
+        if bar:
+            bar.__exit__(type(error) if error else None, error, None)

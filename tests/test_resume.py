@@ -1,0 +1,242 @@
+"""A run that was stopped goes on as if it had not been, and a finished one stays as it is."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from cjepa.callbacks import WholeCheckpoints
+from cjepa.cli import main
+from cjepa.files import read_json
+from cjepa.locks import only_process
+from cjepa.reporting.records import read_metrics
+from cjepa.world_models.training import WorldModel
+from tests.conftest import fit
+from tests.reporting.test_fit import WORLD_MODEL, checkpoint_of, fit_with
+
+RECORDS = ("results.json", "run.json", "metrics.csv", "config.yaml", "checkpoints/last.ckpt")
+MORE = "--trainer.max_steps=4"
+
+
+@pytest.fixture
+def seen(monkeypatch) -> list[float]:
+    """One number a training batch that the world model was shown."""
+    step, sums = WorldModel.training_step, []
+
+    def watched(module, batch, batch_idx):
+        sums.append(float(batch[0].double().sum()))
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(WorldModel, "training_step", watched)
+    return sums
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--trainer.limit_train_batches=3"],
+        ["--trainer.limit_train_batches=0.1"],
+        ["--trainer.limit_train_batches=3", "--trainer.accumulate_grad_batches=2"],
+    ],
+)
+def test_a_longer_training_goes_on_with_the_clips_that_come_next(options, tmp_path, slot_tokens, seen):
+    """From the middle of an epoch and from its end; epochs of three batches are steps of two batches and of one."""
+    words = ["--data.init_args.batch_size=16", "--trainer.limit_val_batches=0", "--trainer.precision=32-true"]
+    words += ["--model.init_args.warmup_steps=1", *options]
+    whole = fit_with(tmp_path / "whole", slot_tokens, [*words, "--trainer.max_steps=6"])
+    expected = seen.copy()
+    for first in (1, 2, 3):
+        seen.clear()
+        run = fit_with(tmp_path / f"run{first}", slot_tokens, [*words, f"--trainer.max_steps={first}"])
+        last = run / "checkpoints" / "last.ckpt"
+        fit_with(run, slot_tokens, [*words, "--trainer.max_steps=6", "--ckpt_path", str(last)])
+        assert seen == expected
+    assert len(set(expected)) == len(expected) == (9 if "--trainer.accumulate_grad_batches=2" in options else 6)
+    assert checkpoint_of(whole)["global_step"] == checkpoint_of(run)["global_step"] == 6
+
+
+@pytest.fixture
+def run(world_model_run, tmp_path) -> Path:
+    """A copy of a finished run."""
+    return shutil.copytree(world_model_run, tmp_path / "run")
+
+
+def resume(run: Path, tokens: Path, *words: str) -> None:
+    last = str(run / "checkpoints" / "last.ckpt")
+    small = ["--data.init_args.path", str(tokens), "--run_dir", str(run), "--trainer.accelerator", "cpu"]
+    assert main(["fit", "-c", str(run / "config.yaml"), *small, "--ckpt_path", last, *words]) == 0
+
+
+def test_a_finished_run_stays_as_it_is(run, slot_tokens):
+    before = {name: (run / name).read_bytes() for name in RECORDS}
+    resume(run, slot_tokens)
+    assert {name: (run / name).read_bytes() for name in RECORDS} == before and read_json(run / "results.json")
+
+
+def test_results_that_a_kill_prevented_are_made(run, slot_tokens, slots_run, episodes_path, tmp_path):
+    rows = read_json(run / "results.json")
+    slots = shutil.copytree(slots_run, tmp_path / "slots")
+    expected = {row["metric"]: row["value"] for row in read_json(slots / "results.json")}
+    for killed in (run, slots):
+        (killed / "results.json").unlink()
+        (killed / "run.json").unlink()
+    resume(run, slot_tokens)
+    assert read_json(run / "results.json") == [row | {"model": "run", "run": "run"} for row in rows]
+    resume(slots, episodes_path)
+    values = {row["metric"]: row["value"] for row in read_json(slots / "results.json")}
+    assert values == {name: pytest.approx(value, rel=0.05, abs=0.05) for name, value in expected.items()}
+    assert read_json(slots / "run.json")["model"]["optimizer_steps"] == 2
+
+
+def test_the_seconds_of_all_parts_add_up(run, slot_tokens):
+    last = run / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    content["callbacks"]["RunRecord"] = {"seconds": 1000.0}
+    torch.save(content, last)
+    resume(run, slot_tokens, MORE)
+    record = read_json(run / "run.json")
+    assert 1000 < record["seconds"] < 1500 and record["model"]["optimizer_steps"] == 4
+
+
+def test_a_kill_before_the_first_last_checkpoint_leaves_a_way_on(run, slot_tokens, refused):
+    """Of a run with a ModelCheckpoint of the user's, whose file came first."""
+    best = run / "checkpoints" / "best.ckpt"
+    (run / "checkpoints" / "last.ckpt").rename(best)
+    line = refused("fit", *WORLD_MODEL, "--data.init_args.path", slot_tokens, "--run_dir", run)
+    assert f"continue it with --ckpt_path {best}" in line
+    words = ["--data.init_args.path", slot_tokens, "--run_dir", run, "--trainer.accelerator", "cpu", MORE]
+    words += ["--trainer.enable_progress_bar", "false", "--ckpt_path", best]
+    assert main([str(word) for word in ["fit", *WORLD_MODEL, *words]]) == 0
+    assert checkpoint_of(run)["global_step"] == 4
+
+
+def test_a_run_has_one_process(run, slot_tokens, refused):
+    words = ["--data.init_args.path", slot_tokens, "--run_dir", run]
+    last = run / "checkpoints" / "last.ckpt"
+    before = {name: (run / name).read_bytes() for name in RECORDS}
+    with only_process(run, "cjepa fit"):
+        for more in (["fit", *WORLD_MODEL, *words, "--ckpt_path", last], ["test", run]):
+            assert f"{run}: cjepa {more[0]} already runs" in refused(*more)
+    assert {name: (run / name).read_bytes() for name in RECORDS} == before
+    resume(run, slot_tokens)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "results.json"])
+def test_files_of_the_user_stay(name, slot_tokens, world_model_run, refused, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / name).write_text("of the user")
+    for words in (["fit", *WORLD_MODEL, "--data.init_args.path", slot_tokens], ["test", world_model_run]):
+        assert f"{mine / name} exists and was not made by this command" in refused(*words, "--run_dir", mine)
+    assert [path.name for path in mine.iterdir()] == [name] and (mine / name).read_text() == "of the user"
+
+
+def test_checkpoints_are_whole_or_the_old_ones(tmp_path, monkeypatch):
+    """Whatever TMPDIR is, and wherever the disk is full."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "nowhere"))
+    path = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"a": torch.ones(2)}, path)
+
+    def full(content, partial):
+        Path(partial).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        WholeCheckpoints().save_checkpoint({"a": torch.zeros(2)}, path)
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+    assert torch.equal(torch.load(path, weights_only=True)["a"], torch.ones(2))
+
+
+def test_a_run_is_written_through_whole_checkpoints(tmp_path, slot_tokens, monkeypatch):
+    saved, real = [], WholeCheckpoints.save_checkpoint
+
+    def watched(plugin, content, path, storage_options=None):
+        saved.append(Path(path))
+        real(plugin, content, path, storage_options)
+
+    monkeypatch.setattr(WholeCheckpoints, "save_checkpoint", watched)
+    run = fit(tmp_path / "run", slot_tokens, *WORLD_MODEL)
+    assert set(saved) == {run / "checkpoints" / "last.ckpt"}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_ends_training(value, tmp_path, slot_tokens, monkeypatch, capfd):
+    terms = WorldModel.loss_terms
+
+    def broken(module, *inputs):
+        found = terms(module, *inputs)
+        return found | {"future": found["future"] * value} if module.global_step == 2 else found
+
+    monkeypatch.setattr(WorldModel, "loss_terms", broken)
+    run = fit_with(tmp_path / "run", slot_tokens, ["--trainer.max_steps=6", "--trainer.val_check_interval=2"], code=1)
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1 and f"step 3: train/future is {value}; " in err
+    content = checkpoint_of(run)
+    assert content["global_step"] == 2 and not (run / "results.json").exists()
+    assert all(bool(values.isfinite().all()) for values in content["state_dict"].values())
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, slot_tokens, monkeypatch, capfd):
+    def spoil(module, *_):
+        if module.global_step == 2:
+            next(module.parameters()).data.fill_(math.nan)
+
+    monkeypatch.setattr(WorldModel, "on_train_batch_end", spoil)
+    run = fit_with(tmp_path / "run", slot_tokens, ["--trainer.max_steps=2", "--trainer.val_check_interval=1"], code=1)
+    assert "step 2: the weights" in capfd.readouterr().err and checkpoint_of(run)["global_step"] == 1
+
+
+def test_fewer_clips_than_a_batch(slot_tokens, refused, tmp_path):
+    words = ["--data.init_args.path", slot_tokens, "--data.init_args.batch_size=5000", "--run_dir", "new/run"]
+    line = refused("fit", *WORLD_MODEL, *words, "--trainer.accelerator", "cpu")
+    assert "data.init_args.batch_size is 5000, but there are only 468 training clips; set it to 468 or less" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_loggers_of_the_user_are_beside_ours(tmp_path, slot_tokens):
+    logger = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": str(tmp_path / "logs")}}
+    words = ["--trainer.logger", json.dumps(logger), "--trainer.log_every_n_steps=1"]
+    run = fit(tmp_path / "run", slot_tokens, *WORLD_MODEL, *words)
+    assert (run / "metrics.csv").is_file() and list(run.glob("events.out.*"))
+    (theirs,) = (tmp_path / "logs").rglob("metrics.csv")
+    assert "train/loss" in theirs.read_text()
+    quiet = fit(tmp_path / "quiet", slot_tokens, *WORLD_MODEL, "--trainer.logger", "false")
+    assert (quiet / "metrics.csv").is_file() and not list(quiet.glob("events.out.*"))
+
+
+def test_metrics_have_one_row_a_step(tmp_path):
+    """Steps 2 and 3 were logged, then lost by a kill, and logged again from the checkpoint of step 1."""
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,train/loss,val/loss\n0,9,\n1,8,\n1,,5\n2,7,\n3,6,\n2,7.5,\n3,6.5,4\n")
+    expected = [("0", "9", None), ("1", "8", "5"), ("2", "7.5", None), ("3", "6.5", "4")]
+    assert [tuple(map(row.get, ("step", "train/loss", "val/loss"))) for row in read_metrics(path)] == expected
+    assert read_metrics(tmp_path / "nowhere.csv") == []
+
+
+def test_a_continued_run_has_each_step_once(run, slot_tokens):
+    rows = (run / "metrics.csv").read_text().splitlines()
+    (run / "metrics.csv").write_text("\n".join([*rows, rows[-1], rows[1]]) + "\n")
+    resume(run, slot_tokens, MORE)
+    header, *rows = (line.split(",") for line in (run / "metrics.csv").read_text().splitlines())
+    assert [row[header.index("step")] for row in rows] == ["0", "1", "2", "3"]
+
+
+def test_fast_dev_run_points_nowhere(slot_tokens, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--data.init_args.path", str(slot_tokens), "--trainer.accelerator", "cpu", "--trainer.fast_dev_run=1"]
+    assert main(["fit", *WORLD_MODEL, *words, "--trainer.enable_progress_bar", "false"]) == 0
+    assert capfd.readouterr().out == "fast_dev_run: it runs; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_is_steps_of_all_steps_in_one_line(tmp_path, slot_tokens, capfd):
+    words = ["--data.init_args.path", str(slot_tokens), "--run_dir", str(tmp_path / "run"), "--trainer.max_steps=2"]
+    words += ["--trainer.accelerator", "cpu", "--data.init_args.val_clips", "8"]
+    assert main(["fit", *WORLD_MODEL, *words]) == 0
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("fit") and "100 %" in line and "steps/s" in line and "step 2" in line
