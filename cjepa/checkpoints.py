@@ -1,16 +1,19 @@
 """Checkpoints: found by what a user types, read without running anything, exported without the optimiser."""
 
+import importlib
 import io
 import json
 import os
+import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import lightning as L
 import torch
 from safetensors.torch import load_file, save_file
 
 from cjepa.errors import UserError
+from cjepa.files import replacing, write_text
 from cjepa.moved import current
 
 ZOO = Path(__file__).parent / "zoo"
@@ -54,7 +57,25 @@ def read_checkpoint(path: Path) -> dict:
         raise UserError(f"{path}: not a checkpoint, or damaged") from None
     if not isinstance(content, dict) or "state_dict" not in content:
         raise UserError(f"{path}: not a checkpoint of `cjepa fit`")
+    _check_types(content, path)
     return content | {key: current(content[key]) for key in _WITH_CLASS_PATHS if key in content}
+
+
+def _check_types(content: dict, path: Path) -> None:
+    """What every reader of a checkpoint relies on.
+
+    Raises:
+        UserError: weights are not tensors by name, or the parameters do not name a class.
+    """
+    weights, parameters = content["state_dict"], content.get("hyper_parameters")
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()
+    ):
+        raise UserError(f"{path}: not a checkpoint of `cjepa fit`: its state_dict is not a mapping of names to tensors")
+    if not isinstance(parameters, dict) or not isinstance(parameters.get("_class_path"), str):
+        raise UserError(f"{path}: not a checkpoint of `cjepa fit`: its hyper_parameters do not name a class")
+    if not isinstance(content.get("tokenizer", {}), dict):
+        raise UserError(f"{path}: not a checkpoint of `cjepa fit`: its tokenizer is not a mapping")
 
 
 def home_of(checkpoint: Path) -> Path:
@@ -98,12 +119,45 @@ def load_module(cls: type[Module], content: dict, checkpoint: Path) -> Module:
 def _class_of(base: type[Module], content: dict) -> type[Module]:
     """The subclass of ``base`` that a checkpoint names, if that is imported; else ``base``: Lightning refuses then."""
     path = content["hyper_parameters"].get("_class_path", "")
+    _import_classes(content["hyper_parameters"])
     known, waiting = {}, [base]
     while waiting:
         cls = waiting.pop()
         known[f"{cls.__module__}.{cls.__qualname__}"] = cls
         waiting += cls.__subclasses__()
     return known.get(path, base)
+
+
+def _import_classes(value: Any) -> None:
+    """Import the modules of all classes that a checkpoint's parameters name, which may be the user's own.
+
+    Modules in the current folder are found too, as they are when Python starts a script there.
+
+    Raises:
+        UserError: there is no such module.
+    """
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            if key in ("class_path", "_class_path") and isinstance(entry, str) and "." in entry:
+                _import_module(entry)
+            else:
+                _import_classes(entry)
+    elif isinstance(value, list):
+        for entry in value:
+            _import_classes(entry)
+
+
+def _import_module(class_path: str) -> None:
+    module = class_path.rpartition(".")[0]
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"the checkpoint names {class_path}, but {module} cannot be imported ({error}); install the package, or "
+            "type the command in the folder that holds it"
+        ) from None
 
 
 def export_checkpoint(checkpoint: Path, folder: Path) -> Path:
@@ -118,10 +172,9 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> Path:
     content = read_checkpoint(checkpoint)
     config = {key: value for key, value in content.items() if key not in _NOT_EXPORTED}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    partial = folder / f".{os.getpid()}.partial"
-    save_file({name: value.contiguous() for name, value in content["state_dict"].items()}, partial)
-    os.replace(partial, weights)
+    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+    with replacing(weights) as partial:
+        save_file({name: value.contiguous() for name, value in content["state_dict"].items()}, partial)
     return weights
 
 

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from cjepa.checkpoints import export_checkpoint, find_checkpoint, home_of
-from cjepa.files import read_json, write_text
+from cjepa.checkpoints import WEIGHTS, export_checkpoint, find_checkpoint, home_of
+from cjepa.files import new_folder, read_json, write_text
 from cjepa.reporting.records import TEST_RESULTS
 
 _RESULTS = ("results.json", TEST_RESULTS)
@@ -22,21 +22,23 @@ def export_run(run: str, folder: Path) -> Path:
         The weights.
 
     Raises:
-        UserError: there is no such checkpoint, or the folder holds a model already.
+        UserError: there is no such checkpoint, or the folder exists and is not empty. The folder is made as a whole or
+            not at all.
     """
     checkpoint = find_checkpoint(run)
-    weights = export_checkpoint(checkpoint, folder)
     source = home_of(checkpoint)
-    for name in _RECORDS:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
-    write_text(folder / "README.md", "\n".join(_card(folder)) + "\n")
-    return weights
+    with new_folder(folder, "--out") as made:
+        export_checkpoint(checkpoint, made)
+        for name in _RECORDS:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, made / name)
+        write_text(made / "README.md", "\n".join(_card(folder.name, made)) + "\n")
+    return folder / WEIGHTS
 
 
-def _card(folder: Path) -> list[str]:
+def _card(title: str, folder: Path) -> list[str]:
     """Lines of the model card."""
-    lines = [f"# {folder.name}", "", "`model.safetensors` holds the weights, `config.json` what builds the model."]
+    lines = [f"# {title}", "", "`model.safetensors` holds the weights, `config.json` what builds the model."]
     if (folder / "run.json").is_file():
         record = read_json(folder / "run.json")
         model, data = record["model"], record["data"]

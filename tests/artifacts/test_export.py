@@ -62,8 +62,26 @@ def test_wrong_names_are_one_line(exported, episodes_path, tmp_path, capsys, mon
     monkeypatch.setattr(checkpoints, "ZOO", exported.parent)
     assert main(["tokenize", "zoo:other", str(episodes_path), "--out", str(tmp_path / "t.h5")]) == 2
     assert "zoo:my-slots" in capsys.readouterr().err
+    before = {path: path.read_bytes() for path in exported.iterdir()}
     assert main(["export", str(exported), "--out", str(exported)]) == 2
-    assert "already contains a model" in capsys.readouterr().err
+    assert "is not an empty folder" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in exported.iterdir()} == before
     (exported / "model.safetensors").write_bytes(b"nothing")
     assert main(["tokenize", str(exported), str(episodes_path), "--out", str(tmp_path / "t.h5")]) == 2
     assert "damaged" in capsys.readouterr().err
+
+
+def test_the_whole_folder_or_nothing(slots_run, tmp_path, refused, monkeypatch):
+    """Into the run itself; while the disk is full; and of a checkpoint that is none."""
+    run = shutil.copytree(slots_run, tmp_path / "run")
+    before = sorted(run.rglob("*"))
+    assert "is not an empty folder" in refused("export", run, "--out", run)
+    assert sorted(run.rglob("*")) == before
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    for broken in ({"state_dict": None}, {"state_dict": {"a": 1}}, {"hyper_parameters": []}):
+        torch.save(content | broken, tmp_path / "broken.ckpt")
+        assert "broken.ckpt: not a checkpoint" in refused("export", tmp_path / "broken.ckpt", "--out", "new")
+    with monkeypatch.context() as patch:
+        patch.setattr("cjepa.artifacts.export.write_text", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
+        assert "disk full" in refused("export", run, "--out", "new")
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "broken.ckpt"}
