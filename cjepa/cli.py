@@ -10,7 +10,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from typing import NamedTuple
 
 from cjepa.command_result import OUTCOME_FILE, CommandResult
@@ -141,8 +142,13 @@ def _call(function: Callable, verb: Verb, prog: str, rest: list[str]) -> Command
     keywords = [name for name in parameters if name.endswith("_")]
     for name in keywords:  # an option that Python keeps for itself: `from_` is --from
         parser.add_argument(f"--{name[:-1]}", type=str, required=True, help=documented[name])
-    flags = {name: entry.default for name, entry in parameters.items() if entry.annotation is bool}
-    parser.add_function_arguments(function, as_group=False, skip={*verb.positional, *keywords, *flags, *shows})
+    bundles = {name: entry.annotation for name, entry in parameters.items() if is_dataclass(entry.annotation)}
+    flags = dict(_flags(function, *bundles.values()))
+    skipped = {*verb.positional, *keywords, *flags, *shows, *bundles}
+    parser.add_function_arguments(function, as_group=False, skip=skipped)
+    for bundle in bundles.values():  # its fields are options of the command
+        parser.add_class_arguments(bundle, as_group=False, skip=flags.keys() & inspect.signature(bundle).parameters)
+        documented |= {entry.arg_name: entry.description for entry in parse(bundle.__doc__).params}
     for name, default in flags.items():  # --name and --no_name
         parser.add_argument(f"--{name}", action=ActionYesNo, nargs="?", default=default, help=documented[name])
     config = parser.parse_args(_with_flag_values(rest, flags))
@@ -151,8 +157,18 @@ def _call(function: Callable, verb: Verb, prog: str, rest: list[str]) -> Command
     except ValueError as error:  # what a constructor refuses
         raise UserError(str(error)) from error
     arguments = {key: value for key, value in vars(config).items() if key != "config"}
+    for name, bundle in bundles.items():
+        arguments[name] = bundle(**{field.name: arguments.pop(field.name) for field in fields(bundle)})
     arguments = {f"{key}_" if f"{key}_" in keywords else key: value for key, value in arguments.items()}
     return function(**arguments, **shows)
+
+
+def _flags(*signatures: Callable) -> Iterator[tuple[str, bool]]:
+    """Options that are on or off, with their defaults."""
+    for signature in signatures:
+        for name, entry in inspect.signature(signature).parameters.items():
+            if entry.annotation is bool:
+                yield name, entry.default
 
 
 def _with_flag_values(words: list[str], flags: Iterable[str]) -> list[str]:

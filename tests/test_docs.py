@@ -20,6 +20,7 @@ from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.envs.base import ObjectEnv
 from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import SlotMetric
+from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.studies.definition import load_study
 from cjepa.tokenizers.base import Tokenizer
@@ -39,6 +40,7 @@ EXTENSION_POINTS = {
     "add-a-planner": Planner,
     "add-a-predictor": Predictor,
     "add-a-tokenizer": Tokenizer,
+    "add-an-objective": Objective,
     "add-an-environment": ObjectEnv,
 }
 NOT_RUN = ("tensorboard", "git", "python -m venv", "python3 -m venv", "python -m pytest", "cd", "source", ".")
@@ -216,8 +218,9 @@ def test_examples_run_through_their_yaml(page, tmp_path, monkeypatch, request, e
 
 
 def run_example(scratch: Scratch, words: list[str]) -> None:
-    if words[0] == "plan":  # the example's own planner, not CEM
+    if words[0] == "plan":  # with the example's own planner, or a small CEM
         options = ["--pairs=1", "--budget_env_steps=25", "--num_videos=0", "--planner.init_args.num_samples=4"]
+        options += [] if "planner:" in Path(words[5]).read_text() else ["--planner.init_args.num_elites=2"]
         scratch.provide(words)
         assert main([*words, *options, "--planner.init_args.iterations=2"]) == 0
         return

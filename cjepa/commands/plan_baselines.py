@@ -1,63 +1,42 @@
 """`cjepa plan-baselines`: chance and the ceiling on the same pairs."""
 
+import time
 from pathlib import Path
-from typing import Any
 
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeInt
 
 from cjepa.command_result import CommandResult
 from cjepa.commands.options import new_results_folder
+from cjepa.data.splits import SPLIT_SEED
 from cjepa.data.workers import default_workers
-from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
+from cjepa.evaluation.planning import evaluate_baselines
+from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.planning.planners.base import Planner
 from cjepa.progress import ProgressBar
-from cjepa.reporting.plan import PlanJob, plan_baselines
+from cjepa.reporting.plan import write_baseline_results
 from cjepa.reporting.tables import results_table
 
 
 def plan_baselines_command(
-    episodes: str,
+    protocol: PlanningProtocol,
     planner: Planner,
     out: str,
-    env_id: str = "cjepa/PushT-v0",
-    env_kwargs: dict[str, Any] | None = None,
-    pairs: PositiveInt = 50,
-    goal_env_steps: PositiveInt = 25,
-    budget_env_steps: PositiveInt = 50,
-    horizon_blocks: PositiveInt = 5,
-    frame_stride: PositiveInt = 5,
-    seed: NonNegativeInt = 0,
+    split_seed: NonNegativeInt = SPLIT_SEED,
     workers: NonNegativeInt = 0,
 ) -> CommandResult:
     """Baselines on the same pairs: random actions, and the planner on the simulator.
 
     Args:
-        episodes: episode file; pairs are drawn from its test episodes.
+        protocol: trials and control loop.
         planner: searches action blocks on the simulator, by class_path.
         out: folder for the results.
-        env_id: Gymnasium id of the environment.
-        env_kwargs: arguments of the environment.
-        pairs: number of start/goal pairs.
-        goal_env_steps: env steps from start to goal in their episode.
-        budget_env_steps: most env steps per trial.
-        horizon_blocks: blocks per plan.
-        frame_stride: env steps per block.
-        seed: seed of pairs, random actions and planner.
+        split_seed: of the split whose test episodes the pairs are drawn from; that of the models to compare with.
         workers: number of processes; 0 uses all cores.
     """
-    job = PlanJob(
-        episodes,
-        env_id,
-        env_kwargs or {},
-        pairs,
-        goal_env_steps,
-        budget_env_steps,
-        horizon_blocks,
-        frame_stride,
-        seed,
-        0,
-    )
     folder = new_results_folder(Path(out))
-    with ProgressBar("plan baselines", pairs, "trials") as bar:
-        rows = plan_baselines(job, planner, folder, workers or default_workers(), bar)
-    return CommandResult([f"{out}/results.json"], results_table(rows), f"cjepa report {out}")
+    started = time.time()
+    with ProgressBar("plan baselines", protocol.pairs, "trials") as bar:
+        results = evaluate_baselines(protocol, planner, split_seed, workers or default_workers(), bar)
+    rows = write_baseline_results(results, folder, planner=planner, seconds=time.time() - started)
+    lines = [f"pairs from {results.contest.held_out.account}", f"{out}/results.json", f"{out}/trials.csv"]
+    return CommandResult(lines, results_table(rows), f"cjepa report {out}")

@@ -1,154 +1,197 @@
 """Closed-loop planning as published for Push-T: reach a state that a held-out episode reaches later."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from cjepa.data.store.episodes import Episodes
 from cjepa.envs.base import ObjectEnv
-from cjepa.errors import UserError
-from cjepa.planning.agents import Agent, Situation
+from cjepa.evaluation.pairs import Pair
+from cjepa.planning.agents import Agent
+from cjepa.planning.mpc import MPC, PlanRecord
+from cjepa.planning.perception import Observation
 from cjepa.progress import Progress
 
-
-class Pair(NamedTuple):
-    """A start and a goal from one held-out episode."""
-
-    episode: int
-    start_row: int
-    start_state: np.ndarray
-    goal_state: np.ndarray
+LATENCY_CALLS = 10
+_LATENCY_SECONDS = 60.0
+_FEWEST_CALLS = 3
 
 
-class Pairs(NamedTuple):
-    """The trials of an evaluation, the same for every agent."""
+class Film(NamedTuple):
+    """What was seen of one trial."""
 
-    trials: list[Pair]
-    num_trivial: int
-    """Drawn pairs that already satisfied the success test at the start and were left out."""
+    frames_TYXC: np.ndarray
+    """uint8, at the start and after every env step."""
+    error_TE: np.ndarray
+    """The environment's state error of the same moments, E terms."""
 
 
-class Trials(NamedTuple):
-    """What came of the pairs, in their order."""
+class ControlResult(NamedTuple):
+    """What came of n trials, in the order of their pairs."""
 
     success: np.ndarray
     """bool (n,)"""
     final_error: np.ndarray
     """The environment's state error at the end, (n, terms); below 1 in every term is success."""
-    frames: list[np.ndarray]
-    """For the recorded trials: uint8 (env steps + 1, Y, X, 3)."""
-    plans: list[list[np.ndarray]]
-    """For the recorded trials: the actions of every plan, float32 (env steps, action_dim)."""
-    replan_situations: list[Situation]
-    """All trials at the start of every plan; finished trials stay where they finished."""
-    goals: Situation
+    error_names: tuple[str, ...]
+    """Of the terms."""
+    env_steps_to_success: list[int | None]
+    """None for trials that failed."""
+    num_plans: np.ndarray
+    """Plans that were made for each trial before it ended, int (n,)."""
+    num_fallbacks: np.ndarray
+    """Plans of each trial instead of which the fallback acted, int (n,)."""
+    plans: list[PlanRecord]
+    """All planning calls."""
+    films: list[Film]
+    """Of the recorded trials."""
+    starts: Observation
+    goals: Observation
+
+    @property
+    def seconds_per_plan(self) -> float:
+        """Mean wall time of a plan, of all trials at once."""
+        return sum(record.seconds for record in self.plans) / (len(self.plans) * len(self.success))
 
 
-def draw_pairs(file: Episodes, episodes: np.ndarray, env: ObjectEnv, n: int, goal_env_steps: int, seed: int) -> Pairs:
-    """Draw start/goal pairs ``goal_env_steps`` apart, at most one an episode until all episodes were used.
+class Trials:
+    """A batch of environments on their way to goals; each stops at its first success.
 
     Args:
-        file: with a ``state`` column.
-        episodes: held-out episode indices.
-        env: whose success test tells trivial pairs.
-        n: how many pairs.
-        goal_env_steps: between start and goal.
-        seed: of the draw.
-
-    Raises:
-        UserError: no episode is long enough, or nearly all pairs are trivial.
+        envs: one per trial.
+        pairs: starts and goals.
+        num_recorded: the first so many trials are filmed.
     """
-    rng = np.random.default_rng(seed)
-    usable = [e for e in episodes if file.lengths[e] > goal_env_steps]
-    if not usable:
-        raise UserError(
-            f"{file.path}: no held-out episode is longer than goal_env_steps = {goal_env_steps}; give a smaller value"
-        )
-    trials: list[Pair] = []
-    trivial = 0
-    order: list[int] = []
-    for _ in range(100 * n):
-        if len(trials) == n:
-            break
-        order = order or list(rng.permutation(usable))
-        episode = int(order.pop())
-        start_row = int(file.offsets[episode] + rng.integers(0, file.lengths[episode] - goal_env_steps))
-        start = file.read("state", start_row, start_row + 1)[0].astype(np.float64)
-        goal_row = start_row + goal_env_steps
-        goal = file.read("state", goal_row, goal_row + 1)[0].astype(np.float64)
-        if env.is_success(start, goal):
-            trivial += 1
-        else:
-            trials.append(Pair(episode, start_row, start, goal))
-    if len(trials) < n:
-        raise UserError(
-            f"{file.path}: only {len(trials)} of {n} pairs found in {100 * n} draws (pairs that pass the success test "
-            "at the start are excluded); give fewer pairs or a longer goal_env_steps"
-        )
-    return Pairs(trials, trivial)
+
+    def __init__(self, envs: Sequence[ObjectEnv], pairs: Sequence[Pair], num_recorded: int):
+        self.envs = envs
+        self.num_recorded = min(num_recorded, len(envs))
+        self.goals = _situate(envs, [pair.goal_state for pair in pairs])
+        self.starts = _situate(envs, [pair.start_state for pair in pairs])
+        self.success = np.zeros(len(envs), bool)
+        self.env_steps = np.zeros(len(envs), int)
+        """That each trial has taken."""
+        self._frames: list[list[np.ndarray]] = [[] for _ in range(self.num_recorded)]
+        self._errors: list[list[np.ndarray]] = [[] for _ in range(self.num_recorded)]
+        for index in range(self.num_recorded):
+            self._film(index)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every trial has succeeded."""
+        return bool(self.success.all())
+
+    def observe(self) -> Observation:
+        """See :class:`cjepa.planning.mpc.Plant`."""
+        return observe(self.envs)
+
+    def execute(self, actions_BTA: np.ndarray) -> None:
+        """See :class:`cjepa.planning.mpc.Plant`."""
+        for index, env in enumerate(self.envs):
+            for action in actions_BTA[index]:
+                if self.success[index]:
+                    break
+                env.advance(action)
+                self.env_steps[index] += 1
+                self.success[index] = env.is_success(env.get_state(), self.goals.state_BF[index])
+                if index < self.num_recorded:
+                    self._film(index)
+
+    def errors(self) -> np.ndarray:
+        """The state error of every trial now, (n, terms)."""
+        states_BF = np.stack([env.get_state() for env in self.envs])
+        return self.envs[0].state_error(states_BF, self.goals.state_BF)
+
+    def films(self) -> list[Film]:
+        """Of the recorded trials."""
+        return [Film(np.stack(f), np.stack(e)) for f, e in zip(self._frames, self._errors, strict=True)]
+
+    def _film(self, index: int) -> None:
+        env = self.envs[index]
+        self._frames[index].append(env.render_pixels())
+        self._errors[index].append(env.state_error(env.get_state(), self.goals.state_BF[index]))
 
 
 def run_trials(
     agent: Agent,
+    control_loop: MPC,
     make_env: Callable[[], ObjectEnv],
-    pairs: list[Pair],
+    pairs: Sequence[Pair],
     budget_env_steps: int,
     seed: int,
     num_recorded: int,
     progress: Progress,
-) -> Trials:
-    """Plan, execute the whole plan, plan again until the budget is spent; a trial ends at its first success.
+) -> ControlResult:
+    """Control one environment per pair until its first success, or until the budget is spent.
 
     Args:
-        agent: chooses actions for all trials at once.
-        make_env: one environment a trial.
+        agent: plans for all trials at once.
+        control_loop: how its plans are executed.
+        make_env: one environment per trial.
         pairs: the trials, at least one.
         budget_env_steps: per trial.
         seed: of the agent's randomness.
-        num_recorded: number of trials, from the first, that keep their frames and plans.
+        num_recorded: the first so many trials are filmed.
         progress: advanced by env steps done, of ``budget_env_steps``.
     """
     generator = torch.Generator().manual_seed(seed)
-    envs = [make_env() for _ in pairs]
-    goals = _situate(envs, [pair.goal_state for pair in pairs])
-    now = _situate(envs, [pair.start_state for pair in pairs])
-    goal_states = goals.state_BF
-    done = np.zeros(len(pairs), bool)
-    frames = [[env.render_pixels()] for env in envs[:num_recorded]]
-    plans: list[list[np.ndarray]] = [[] for _ in range(min(num_recorded, len(pairs)))]
-    situations: list[Situation] = []
-    spent = 0
-    while spent < budget_env_steps and not done.all():
-        situations.append(now)
-        actions = agent.act(now, goals, generator)[:, : budget_env_steps - spent]
-        for recorded, plan in enumerate(plans):
-            if not done[recorded]:
-                plan.append(actions[recorded])
-        for index, env in enumerate(envs):
-            for action in actions[index]:
-                if done[index]:
-                    break
-                env.advance(action)
-                done[index] = env.is_success(env.get_state(), goal_states[index])
-                if index < num_recorded:
-                    frames[index].append(env.render_pixels())
-        spent += actions.shape[1]
-        now = _observe(envs)
-        progress.advance(actions.shape[1])
-    final_error = envs[0].state_error(now.state_BF, goal_states)
-    return Trials(done, final_error, [np.stack(f) for f in frames], plans, situations, goals)
+    trials = Trials([make_env() for _ in pairs], pairs, num_recorded)
+    arguments = (trials.goals, budget_env_steps, generator, progress, trials.num_recorded)
+    plans = control_loop.run(agent, trials, *arguments)
+    error_NT = trials.errors()
+    ended = np.where(trials.success, trials.env_steps, budget_env_steps)
+    made_PN = np.array([record.env_step < ended for record in plans])
+    fallback_PN = np.array([record.fallback_B.numpy() for record in plans])
+    return ControlResult(
+        trials.success,
+        error_NT,
+        _error_names(trials.envs[0], error_NT.shape[1]),
+        [int(steps) if good else None for steps, good in zip(trials.env_steps, trials.success, strict=True)],
+        made_PN.sum(axis=0),
+        (made_PN & fallback_PN).sum(axis=0),
+        plans,
+        trials.films(),
+        trials.starts,
+        trials.goals,
+    )
 
 
-def _situate(envs: list[ObjectEnv], states: list[np.ndarray]) -> Situation:
+def plan_seconds(agent: Agent, start: Observation, goal: Observation) -> np.ndarray:
+    """Wall time of plans for one environment on its own, what a robot would wait for, in s.
+
+    Args:
+        agent: to time.
+        start: of one environment, or of several of which only the first counts.
+        goal: likewise.
+
+    Returns:
+        Ten times (calls,), after a call to warm up; fewer, at least three, where they would take over a minute.
+    """
+    seconds: list[float] = []
+    for call in range(LATENCY_CALLS + 1):
+        if len(seconds) > _FEWEST_CALLS and sum(seconds) > _LATENCY_SECONDS:
+            break
+        started = time.perf_counter()
+        agent.reset(goal.first(1))
+        agent.observe(start.first(1))
+        agent.plan(torch.Generator().manual_seed(call))
+        seconds.append(time.perf_counter() - started)
+    return np.array(seconds[1:])  # the first call of a shape also pays for the selection of kernels
+
+
+def observe(envs: Sequence[ObjectEnv]) -> Observation:
+    """A batch of environments as they are now."""
+    columns = zip(*((e.render_pixels(), e.objects(), e.proprio(), e.get_state()) for e in envs), strict=True)
+    return Observation(*(np.stack(values) for values in columns))
+
+
+def _error_names(env: ObjectEnv, terms: int) -> tuple[str, ...]:
+    return env.error_names if len(env.error_names) == terms else tuple(str(term) for term in range(terms))
+
+
+def _situate(envs: Sequence[ObjectEnv], states: Sequence[np.ndarray]) -> Observation:
     for env, state in zip(envs, states, strict=True):
         env.set_state(state)
-    return _observe(envs)
-
-
-def _observe(envs: list[ObjectEnv]) -> Situation:
-    states = np.stack([env.get_state() for env in envs])
-    proprio = np.stack([env.proprio() for env in envs])
-    objects = np.stack([env.objects() for env in envs])
-    return Situation(np.stack([env.render_pixels() for env in envs]), objects, proprio, states)
+    return observe(envs)

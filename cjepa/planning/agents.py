@@ -1,146 +1,183 @@
 """Who chooses actions in a closed loop: a planner on a world model, the same planner on the simulator, or chance."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cjepa.envs.base import ObjectEnv
-from cjepa.planning.objectives import Objective
+from cjepa.errors import UserError
+from cjepa.planning.blocks import ActionBlocks
+from cjepa.planning.constraints import Constraint
+from cjepa.planning.costs import RolloutCost, SimulatorCost
+from cjepa.planning.objectives import Goal, Objective
+from cjepa.planning.perception import Observation, Perception
 from cjepa.planning.planners.base import Planner
+from cjepa.planning.problem import PlanningProblem
 from cjepa.tokenizers.base import Tokenizer
-from cjepa.tokenizers.encode import device_of, encode_clips
-from cjepa.types import Clip, Plan, Rollout, VideoBatch
-from cjepa.world_models.dynamics import Dynamics, repeat_rows, take_rows
-
-_ROLLOUT_CELLS = 16_000  # sequences x entities in one forward pass: activations then stay near the caches
-
-
-class Situation(NamedTuple):
-    """Where a batch of environments is and where it should get to."""
-
-    pixels_BYXC: np.ndarray
-    objects_BOF: np.ndarray
-    """The simulator's own account of the bodies; only oracle tokenizers may look."""
-    proprio_BP: np.ndarray
-    state_BF: np.ndarray
-    """Simulator states; only the simulator's own planner may look."""
+from cjepa.tokenizers.encode import device_of
+from cjepa.types import Clip, Plan
+from cjepa.world_models.dynamics import Dynamics, take_rows
 
 
 class Agent(ABC):
-    """Chooses the next actions of a batch of environments."""
+    """Plans for a batch of environments: reset once per trial, observe what happens, plan whenever asked.
+
+    Args:
+        blocks: of the environment's actions.
+        horizon_blocks: H.
+    """
+
+    history_blocks = 1
+    """Frames that it wants to observe, one per block; with 1 the frame that a plan starts from is enough."""
+
+    def __init__(self, blocks: ActionBlocks, horizon_blocks: int):
+        self.blocks = blocks
+        self.horizon_blocks = horizon_blocks
+
+    def reset(self, goal: Observation) -> None:
+        """Begin a new trial of every environment."""
+        self.goal = goal
+
+    def observe(self, now: Observation, actions_BA: Tensor | None = None) -> None:
+        """See the environments, after a block of actions; without actions right after a reset."""
+        self.now = now
 
     @abstractmethod
-    def act(self, now: Situation, goal: Situation, generator: torch.Generator) -> np.ndarray:
-        """Actions for the next env steps, float32 ``(B, env steps, action_dim)``, in [-1, 1]."""
+    def plan(self, generator: torch.Generator, warm_start_BHA: Tensor | None = None) -> Plan:
+        """Actions for the next H blocks, within the bounds, on the CPU.
+
+        Args:
+            generator: of all randomness, on the CPU.
+            warm_start_BHA: to begin a search at.
+        """
+
+    def imagine(self, actions_BHA: Tensor) -> Tensor | None:
+        """Tokens that the agent expects of the first B environments, ``(B, H, S, D)``; None if it expects nothing.
+
+        To be called after :meth:`plan`, before the next observation.
+        """
+        return None
 
 
 class RandomAgent(Agent):
-    """Uniform actions.
+    """Uniform actions within the bounds."""
 
-    Args:
-        env_steps: how many to give at a time.
-        action_dim: of the environment.
-    """
-
-    def __init__(self, env_steps: int, action_dim: int):
-        self.env_steps = env_steps
-        self.action_dim = action_dim
-
-    def act(self, now: Situation, goal: Situation, generator: torch.Generator) -> np.ndarray:
-        shape = (len(now.proprio_BP), self.env_steps, self.action_dim)
-        return (torch.rand(shape, generator=generator) * 2 - 1).numpy()
+    def plan(self, generator: torch.Generator, warm_start_BHA: Tensor | None = None) -> Plan:
+        """See :class:`Agent`; chance has no cost."""
+        low_A, high_A = self.blocks.bounds()
+        shape = (len(self.now.proprio_BP), self.horizon_blocks, self.blocks.action_values)
+        actions_BHA = low_A + (high_A - low_A) * torch.rand(shape, generator=generator)
+        return Plan(actions_BHA, torch.zeros(shape[0]))
 
 
 class WorldModelAgent(Agent):
-    """Plans in token space: encode where we are and the goal image, search actions, give the whole plan.
+    """Plans in token space: tokenize what was seen and the goal image, search actions in the world model.
 
     Args:
-        world_model: in eval mode.
+        dynamics: the world model, in eval mode.
         tokenizer: the one whose tokens the world model was trained on.
         planner: of action blocks.
         objective: of predicted futures.
+        blocks: of the environment's actions.
         horizon_blocks: H.
-        frame_stride: env steps a block.
+        goal_proprio: indices of the proprio values that a goal fixes; None for all.
+        history_blocks: frames that a plan starts from, 1 to ``dynamics.history_blocks``; fewer at the begin of a trial.
+        constraints: of plans, besides the bounds.
     """
 
     def __init__(
         self,
-        world_model: Dynamics,
+        dynamics: Dynamics,
         tokenizer: Tokenizer,
         planner: Planner,
         objective: Objective,
+        blocks: ActionBlocks,
         horizon_blocks: int,
-        frame_stride: int,
+        goal_proprio: Sequence[int] | None = None,
+        history_blocks: int = 1,
+        constraints: Sequence[Constraint] = (),
     ):
-        self.world_model = world_model
+        super().__init__(blocks, horizon_blocks)
+        self.dynamics = dynamics
         self.tokenizer = tokenizer
         self.planner = planner
         self.objective = objective
-        self.horizon_blocks = horizon_blocks
-        self.frame_stride = frame_stride
+        self.goal_proprio = goal_proprio
+        self.history_blocks = history_blocks
+        self.constraints = tuple(constraints)
+        self._perception = Perception(tokenizer, history_blocks)
 
-    def act(self, now: Situation, goal: Situation, generator: torch.Generator) -> np.ndarray:
-        actions_BHA = self.plan(now, goal, generator).actions_BHA
-        return actions_BHA.reshape(len(actions_BHA), self.horizon_blocks * self.frame_stride, -1).numpy()
+    def reset(self, goal: Observation) -> None:
+        """See :class:`Agent`."""
+        super().reset(goal)
+        self._perception.reset()
+        self._proprio: list[np.ndarray] = []
+        self._actions: list[Tensor] = []
 
-    @torch.inference_mode()
-    def plan(self, now: Situation, goal: Situation, generator: torch.Generator) -> Plan:
-        """Search from one context frame; actions ``(B, H, A)`` in [-1, 1]."""
-        # one clip of two frames: slot s of the goal is then the object that slot s is now
-        both = self._encode(now, goal)
-        context, target = (Clip(*(values[:, t : t + 1] for values in both)) for t in (0, 1))
-        model = self.world_model
-        high_A = torch.ones(model.action_dim)
-        goal = model.normalise(target)
-        state = model.observe(context)
-        device = goal.tokens_BTSD.device
+    def observe(self, now: Observation, actions_BA: Tensor | None = None) -> None:
+        """See :class:`Agent`."""
+        self._perception.see(now)
+        self._proprio = [*self._proprio, now.proprio_BP][-self.history_blocks :]
+        if actions_BA is not None:
+            self._actions = [*self._actions, actions_BA][-self.history_blocks :]
 
-        def cost_fn(actions_BNHA: Tensor) -> Tensor:
-            batch, candidates = actions_BNHA.shape[:2]
-            actions_BHA = actions_BNHA.flatten(0, 1).to(device)
-            rollout = self._rollout(repeat_rows(state, candidates), actions_BHA)
-            goal_tokens = goal.tokens_BTSD[:, 0].repeat_interleave(candidates, dim=0)
-            goal_proprio = goal.proprio_BTP[:, 0].repeat_interleave(candidates, dim=0)
-            return self.objective.cost(rollout, goal_tokens, goal_proprio).reshape(batch, candidates).cpu()
+    @torch.no_grad()
+    def plan(self, generator: torch.Generator, warm_start_BHA: Tensor | None = None) -> Plan:
+        """See :class:`Agent`.
 
+        Raises:
+            UserError: the world model predicts nothing but NaN.
+        """
+        problem = self.problem(generator)
+        if warm_start_BHA is not None:
+            warm_start_BHA = warm_start_BHA.to(problem.device)
+        plan = Plan(*(values.cpu() for values in self.planner.plan(problem, warm_start_BHA)))
+        if not torch.isfinite(plan.cost_B).all():
+            raise UserError(
+                "the world model predicts NaN or infinite values for every candidate of a plan; its training has "
+                "diverged or its weights are damaged: see train/loss in its metrics.csv, and train it again"
+            )
+        return plan
+
+    def problem(self, generator: torch.Generator) -> PlanningProblem:
+        """What the planner has to solve now."""
+        device = device_of(self.dynamics)
+        tokens_BTSD, goal_tokens_BSD = self._perception.tokens(self.goal)
+        context = self._clip(tokens_BTSD, self._proprio, device)
+        goal = self.dynamics.normalise(self._clip(goal_tokens_BSD[:, None], [self.goal.proprio_BP], device))
         with torch.autocast(device.type, torch.bfloat16):
-            batch = len(context.tokens_BTSD)
-            return self.planner.plan(cost_fn, batch, self.horizon_blocks, -high_A, high_A, generator)
+            self._state = self.dynamics.observe(context)
+        cost = RolloutCost(self.dynamics, self._state, self._goal_of(goal), self.objective)
+        sizes = (len(tokens_BTSD), self.horizon_blocks)
+        drawn_from = generator_on(device, generator)
+        return PlanningProblem(cost, *self.blocks.bounds(device), *sizes, drawn_from, self.constraints)
 
-    @torch.inference_mode()
-    def imagine(self, now: Situation, actions: np.ndarray) -> Tensor:
-        """Predicted tokens, in the tokenizer's scale, ``(B, H, S, D)`` for actions ``(B, env steps, action_dim)``."""
-        model = self.world_model
-        context = self._encode(now)
-        device = context.tokens_BTSD.device
-        blocks = torch.from_numpy(actions).reshape(len(actions), self.horizon_blocks, -1).to(device)
+    @torch.no_grad()
+    def imagine(self, actions_BHA: Tensor) -> Tensor:
+        """See :class:`Agent`; in the tokenizer's units, on the CPU."""
+        device = device_of(self.dynamics)
+        state = take_rows(self._state, slice(0, len(actions_BHA)))
         with torch.autocast(device.type, torch.bfloat16):
-            rollout = self._rollout(model.observe(context), blocks)
-        return model.denormalise(rollout).tokens_BHSD.cpu()
+            rollout = self.dynamics.rollout(state, actions_BHA.to(device))
+        return self.dynamics.denormalise(rollout).tokens_BHSD.float().cpu()
 
-    def _encode(self, *situations: Situation) -> Clip:
-        """Frames, one a situation; action rows are placeholders that rollouts do not read."""
-        device = device_of(self.world_model)
-        pixels, objects = (
-            torch.from_numpy(np.stack([getattr(situation, name) for situation in situations], axis=1))
-            for name in ("pixels_BYXC", "objects_BOF")
-        )
-        tokens = encode_clips(self.tokenizer, VideoBatch(pixels, objects_BTOF=objects))
-        proprio = torch.from_numpy(np.stack([situation.proprio_BP for situation in situations], axis=1))
-        actions = torch.zeros(*tokens.shape[:2], self.world_model.action_dim)
-        return Clip(*(values.to(device) for values in (tokens, proprio, actions)))
+    def _clip(self, tokens_BTSD: Tensor, proprio: list[np.ndarray], device: torch.device) -> Clip:
+        """Frames with the actions between them; what the last row of actions holds is never read."""
+        batch, blocks = tokens_BTSD.shape[:2]
+        past = self._actions[len(self._actions) - (blocks - 1) :]
+        actions = torch.stack([*past, torch.zeros(batch, self.blocks.action_values)], dim=1)
+        proprio_BTP = torch.from_numpy(np.stack(proprio, axis=1))
+        return Clip(*(values.to(device) for values in (tokens_BTSD, proprio_BTP, actions)))
 
-    def _rollout(self, state: NamedTuple, actions_BHA: Tensor) -> Rollout:
-        model = self.world_model
-        rows = max(1, _ROLLOUT_CELLS // ((self.tokenizer.num_slots + 2) * (model.history_blocks + 1)))
-        parts = []
-        for start in range(0, len(actions_BHA), rows):
-            part = slice(start, start + rows)
-            parts.append(model.rollout(take_rows(state, part), actions_BHA[part]))
-        return Rollout(*(torch.cat(values).float() for values in zip(*parts, strict=True)))
+    def _goal_of(self, goal: Clip) -> Goal:
+        tokens_BSD, proprio_BP = goal.tokens_BTSD[:, 0], goal.proprio_BTP[:, 0]
+        fixed_BP = torch.ones_like(proprio_BP)
+        if self.goal_proprio is not None and proprio_BP.shape[1]:
+            fixed_BP.zero_()[:, list(self.goal_proprio)] = 1.0
+        return Goal(tokens_BSD, proprio_BP, fixed_BP)
 
 
 class SimulatorAgent(Agent):
@@ -149,33 +186,29 @@ class SimulatorAgent(Agent):
     Args:
         env: a simulator to roll out in.
         planner: of action blocks.
+        blocks: of the environment's actions.
         horizon_blocks: H.
-        frame_stride: env steps a block.
     """
 
-    def __init__(self, env: ObjectEnv, planner: Planner, horizon_blocks: int, frame_stride: int):
+    def __init__(self, env: ObjectEnv, planner: Planner, blocks: ActionBlocks, horizon_blocks: int):
+        super().__init__(blocks, horizon_blocks)
         self.env = env
         self.planner = planner
-        self.horizon_blocks = horizon_blocks
-        self.frame_stride = frame_stride
 
-    def act(self, now: Situation, goal: Situation, generator: torch.Generator) -> np.ndarray:
-        action_dim = self.env.action_space.shape[0]
-        high_A = torch.ones(action_dim * self.frame_stride)
-        env_steps = self.horizon_blocks * self.frame_stride
+    def plan(self, generator: torch.Generator, warm_start_BHA: Tensor | None = None) -> Plan:
+        """See :class:`Agent`; the simulator runs one candidate after the other, so environments come one by one too."""
         plans = []
-        for state, goal_state in zip(now.state_BF, goal.state_BF, strict=True):
-            # the simulator runs one candidate after the other, so environments are planned one by one too
-            def cost_fn(actions_1NHA: Tensor, state=state, goal_state=goal_state) -> Tensor:
-                candidates = actions_1NHA[0].reshape(-1, env_steps, action_dim).numpy()
-                return torch.tensor([[self._cost(state, goal_state, actions) for actions in candidates]])
+        for row, (state, goal_state) in enumerate(zip(self.now.state_BF, self.goal.state_BF, strict=True)):
+            cost = SimulatorCost(self.env, state, goal_state)
+            problem = PlanningProblem(cost, *self.blocks.bounds(), 1, self.horizon_blocks, generator)
+            start_1HA = None if warm_start_BHA is None else warm_start_BHA[row : row + 1]
+            plans.append(self.planner.plan(problem, start_1HA))
+        return Plan(*(torch.cat(values) for values in zip(*plans, strict=True)))
 
-            plan = self.planner.plan(cost_fn, 1, self.horizon_blocks, -high_A, high_A, generator)
-            plans.append(plan.actions_BHA[0].reshape(env_steps, action_dim).numpy())
-        return np.stack(plans)
 
-    def _cost(self, state: np.ndarray, goal_state: np.ndarray, actions: np.ndarray) -> float:
-        self.env.set_state(state)
-        for action in actions:
-            self.env.advance(action)
-        return float(self.env.state_error(self.env.get_state(), goal_state).sum())
+def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """A generator on ``device`` that ``generator`` decides: itself where it is on that device."""
+    if generator.device == device:
+        return generator
+    seed = int(torch.randint(2**63 - 1, (), generator=generator))
+    return torch.Generator(device).manual_seed(seed)

@@ -1,254 +1,159 @@
-"""A planning evaluation as files: rows with intervals, a record, and videos of the first trials."""
+"""A planning evaluation as files: rows with intervals, a record, a table of trials, and videos of the first trials."""
 
-import multiprocessing
-import time
+import csv
+from dataclasses import asdict
+from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
-from cjepa.data.splits import SPLIT_SEED, SPLIT_SHARES
-from cjepa.data.store.episode_file import split_episodes
-from cjepa.data.store.shards import open_episodes
-from cjepa.envs import make_env
-from cjepa.envs.base import ObjectEnv
-from cjepa.errors import UserError
-from cjepa.evaluation.control import Pair, Pairs, Trials, draw_pairs, run_trials
+from cjepa.evaluation.control import ControlResult
 from cjepa.evaluation.intervals import bootstrap, wilson
-from cjepa.files import write_json
-from cjepa.planning.agents import Agent, RandomAgent, SimulatorAgent, Situation, WorldModelAgent
+from cjepa.evaluation.planning import BaselineResults, Contest, ModelResult
+from cjepa.files import write_json, write_text
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
-from cjepa.progress import NoProgress, Progress
+from cjepa.reporting.plan_videos import write_videos
 from cjepa.reporting.records import describe, interval_row, result_row, write_run_record
-from cjepa.reporting.videos import overlay_masks, side_by_side, write_video
-from cjepa.tokenizers.base import check_environment
-from cjepa.tokenizers.encode import device_of, encode_clips, read_columns
-from cjepa.types import VideoBatch, to_byte_pixels
-from cjepa.world_models.loading import load_world_model
 
-_LATENCY_CALLS = 3
-_VIDEO_FPS = 8
+_UNCERTAINTY = ["95 % Wilson intervals for rates", "95 % bootstrap otherwise"]
 
 
-class PlanJob(NamedTuple):
-    """The protocol of one evaluation: what every agent of a table shares."""
-
-    episodes: str
-    env_id: str
-    env_kwargs: dict[str, Any]
-    pairs: int
-    goal_env_steps: int
-    budget_env_steps: int
-    horizon_blocks: int
-    frame_stride: int
-    seed: int
-    num_videos: int
-
-    def make_env(self) -> ObjectEnv:
-        """A fresh simulator."""
-        return make_env(self.env_id, self.env_kwargs)
-
-    def draw(self) -> Pairs:
-        """The trials, from test episodes."""
-        file = open_episodes(self.episodes)
-        test = split_episodes(len(file), SPLIT_SHARES, SPLIT_SEED)["test"]
-        return draw_pairs(file, test, self.make_env(), self.pairs, self.goal_env_steps, self.seed)
-
-
-def plan_model(
-    job: PlanJob,
-    checkpoint: Path,
+def write_model_result(
+    result: ModelResult,
+    folder: Path,
+    *,
     name: str,
+    checkpoint: Path,
     planner: Planner,
     objective: Objective,
-    folder: Path,
-    progress: Progress,
-    device: torch.device | str = "cpu",
+    history_blocks: int,
+    seconds: float,
 ) -> list[dict]:
-    """Evaluate a world model; writes ``results.json``, ``run.json`` and ``media/*.mp4`` into ``folder``.
+    """Write ``results.json``, ``run.json``, ``trials.csv`` and ``media/*.mp4``; returns the rows.
 
-    Raises:
-        UserError: the tokenizer is not the one that the world model was trained with, or the blocks differ.
+    Args:
+        result: of the evaluation.
+        folder: to write into.
+        name: of the model.
+        checkpoint: of the model.
+        planner: that was used.
+        objective: that was used.
+        history_blocks: frames that plans started from.
+        seconds: wall time of the evaluation.
     """
-    started = time.time()
-    loaded = load_world_model(checkpoint)
-    model, tokenizer = loaded.dynamics.to(device), loaded.tokenizer.to(device)
-    values = job.frame_stride * job.make_env().action_space.shape[0]
-    if values != model.action_dim:
-        raise UserError(
-            f"frame_stride {job.frame_stride} gives {values} action values per block, but {checkpoint} has "
-            f"{model.action_dim}"
-        )
-    check_environment(tokenizer, job.env_id, f"--env_id {job.env_id}")
-    agent = WorldModelAgent(model, tokenizer, planner, objective, job.horizon_blocks, job.frame_stride)
-    pairs = job.draw()
-    timed = _Timed(agent)
-    trials = run_trials(timed, job.make_env, pairs.trials, job.budget_env_steps, job.seed, job.num_videos, progress)
+    contest, control, tokenizer = result.contest, result.control, result.loaded.tokenizer
     size = {"tokens": tokenizer.num_slots, "token_dim": tokenizer.slot_dim}
-    rows = _success_rows(job, name, trials, pairs, folder, size)
-    rows.append(_latency_row(job, name, agent, trials, folder, size))
-    rows.append(
-        result_row(
-            "seconds_per_plan_batched",
-            timed.seconds / timed.plans,
-            n=timed.plans,
-            unit=f"s, of {len(pairs.trials)} at once",
-            model=name,
-            seed=job.seed,
-            run=folder.name,
-            **size,
-        )
-    )
-    _write_videos(folder / "media", agent, tokenizer, trials)
+    common = {"model": name, "seed": contest.protocol.seed, "run": folder.name, **size}
+    rows = _success_rows(control, contest, common)
+    rows.append(interval_row("seconds_per_plan", bootstrap(result.plan_seconds), unit="s", **common))
+    made, unit = len(control.plans) * len(control.success), f"s, of {len(control.success)} at once"
+    rows.append(result_row("seconds_per_plan_batched", control.seconds_per_plan, n=made, unit=unit, **common))
+    write_videos(folder / "media", result)
+    write_text(folder / "trials.csv", _trials_csv({name: [control]}, contest))
     write_json(folder / "results.json", rows)
-    identity = {"name": name, "checkpoint": str(checkpoint), "tokenizer_fingerprint": loaded.tokenizer_fingerprint}
-    identity["device"] = str(device)
-    _write_record(job, folder, started, identity, planner, describe(objective))
+    identity = {
+        "name": name,
+        "checkpoint": str(checkpoint),
+        "tokenizer_fingerprint": result.loaded.tokenizer_fingerprint,
+        "device": str(next(result.loaded.dynamics.parameters()).device),
+    }
+    actions = _actions(contest, planner, [result.blocks.low.tolist(), result.blocks.high.tolist()])
+    actions |= {"history_blocks": history_blocks}
+    _write_record(folder, contest, identity, describe(objective), actions, seconds)
     return rows
 
 
-def plan_baselines(job: PlanJob, planner: Planner, folder: Path, workers: int, progress: Progress) -> list[dict]:
-    """The two rows that stand in every table: random actions, and the planner on the simulator itself."""
-    started = time.time()
-    pairs = job.draw()
-    action_dim = job.make_env().action_space.shape[0]
-    random_agent = RandomAgent(job.horizon_blocks * job.frame_stride, action_dim)
-    trials = run_trials(random_agent, job.make_env, pairs.trials, job.budget_env_steps, job.seed, 0, NoProgress())
-    rows = _success_rows(job, "random", trials, pairs, folder, {})
-    # one task a trial: results then do not depend on the number of workers
-    tasks = [(job, planner, pair, job.seed + index) for index, pair in enumerate(pairs.trials)]
-    with multiprocessing.get_context("spawn").Pool(workers, initializer=_one_thread) as pool:
-        outcomes = []
-        for outcome in pool.imap(_simulator_trial, tasks):
-            outcomes.append(outcome)
-            progress.advance(1)
-    success = np.array([outcome[0] for outcome in outcomes])
-    seconds = np.array([outcome[2] / max(outcome[3], 1) for outcome in outcomes])
-    ceiling = Trials(success, np.stack([outcome[1] for outcome in outcomes]), [], [], [], trials.goals)
-    rows += _success_rows(job, "simulator-cem", ceiling, pairs, folder, {})
-    interval = bootstrap(seconds)
-    rows.append(
-        result_row(
-            "seconds_per_plan",
-            interval.value,
-            n=interval.n,
-            low=interval.low,
-            high=interval.high,
-            unit="s, one process",
-            model="simulator-cem",
-            seed=job.seed,
-            run=folder.name,
-        )
-    )
+def write_baseline_results(results: BaselineResults, folder: Path, *, planner: Planner, seconds: float) -> list[dict]:
+    """Write ``results.json``, ``run.json`` and ``trials.csv``; returns the rows.
+
+    Args:
+        results: of the evaluation.
+        folder: to write into.
+        planner: that was used on the simulator.
+        seconds: wall time of the evaluation.
+    """
+    contest = results.contest
+    agents = {"random": [results.random], "simulator-cem": results.simulator}
+    rows = []
+    for name, parts in agents.items():
+        common = {"model": name, "seed": contest.protocol.seed, "run": folder.name}
+        rows += _success_rows(_joined(parts), contest, common)
+    timed = bootstrap(np.array([part.seconds_per_plan for part in results.simulator]))
+    rows.append(interval_row("seconds_per_plan", timed, unit="s, one process", **common))
+    write_text(folder / "trials.csv", _trials_csv(agents, contest))
     write_json(folder / "results.json", rows)
-    _write_record(job, folder, started, {"name": "random, simulator-cem"}, planner, {"class": "state_error"})
+    env = contest.protocol.make_env()
+    actions = _actions(contest, planner, [bound.tolist() for bound in env.action_bounds()])
+    _write_record(folder, contest, {"name": ", ".join(agents)}, {"class": "state_error"}, actions, seconds)
     return rows
 
 
-class _Timed(Agent):
-    """Counts plans and the seconds they take."""
-
-    def __init__(self, agent: Agent):
-        self.agent = agent
-        self.seconds, self.plans = 0.0, 0
-
-    def act(self, now: Situation, goal: Situation, generator: torch.Generator) -> np.ndarray:
-        started = time.perf_counter()
-        actions = self.agent.act(now, goal, generator)
-        self.seconds += time.perf_counter() - started
-        self.plans += len(actions)
-        return actions
+def _joined(parts: list[ControlResult]) -> ControlResult:
+    """What success and errors need of results of some trials each."""
+    success, error_NT = (np.concatenate([getattr(part, name) for part in parts]) for name in ("success", "final_error"))
+    return parts[0]._replace(success=success, final_error=error_NT)
 
 
-def _simulator_trial(task: tuple[PlanJob, Planner, Pair, int]) -> tuple[bool, np.ndarray, float, int]:
-    job, planner, pair, seed = task
-    agent = _Timed(SimulatorAgent(job.make_env(), planner, job.horizon_blocks, job.frame_stride))
-    trials = run_trials(agent, job.make_env, [pair], job.budget_env_steps, seed, 0, NoProgress())
-    return bool(trials.success[0]), trials.final_error[0], agent.seconds, agent.plans
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def _success_rows(job: PlanJob, name: str, trials: Trials, pairs: Pairs, folder: Path, size: dict) -> list[dict]:
-    common = {"model": name, "seed": job.seed, "run": folder.name, **size}
-    rate = wilson(int(trials.success.sum()), len(trials.success))
+def _success_rows(control: ControlResult, contest: Contest, common: dict[str, Any]) -> list[dict]:
+    rate = wilson(int(control.success.sum()), len(control.success))
     rows = [interval_row("success", rate, unit="rate", **common)]
-    for term in range(trials.final_error.shape[1]):
-        error = bootstrap(trials.final_error[:, term])
-        rows.append(interval_row(f"final_error_{term}", error, unit="of tolerance", **common))
-    rows.append(result_row("skipped_trivial_pairs", pairs.num_trivial, unit="pairs", **common))
+    for name, error_N in zip(control.error_names, control.final_error.T, strict=True):
+        rows.append(interval_row(f"final_error_{name}", bootstrap(error_N), unit="of tolerance", **common))
+    rows.append(result_row("skipped_trivial_pairs", contest.pairs.num_trivial, unit="pairs", **common))
     return rows
 
 
-def _latency_row(job: PlanJob, name: str, agent: WorldModelAgent, trials: Trials, folder: Path, size: dict) -> dict:
-    """Wall time of a plan for one environment on its own, what a robot would wait for."""
-    one = [Situation(*(values[:1] for values in part)) for part in (trials.replan_situations[0], trials.goals)]
-    agent.plan(*one, torch.Generator().manual_seed(0))  # the first call of a shape also pays for kernel selection
-    seconds = []
-    for call in range(_LATENCY_CALLS):
-        started = time.perf_counter()
-        agent.plan(*one, torch.Generator().manual_seed(call))
-        seconds.append(time.perf_counter() - started)
-    common = {"model": name, "seed": job.seed, "run": folder.name, **size}
-    return interval_row("seconds_per_plan", bootstrap(np.array(seconds)), unit="s", **common)
+def _trials_csv(agents: dict[str, list[ControlResult]], contest: Contest) -> str:
+    """One row per trial and agent; errors are in tolerances, success is below 1 in each."""
+    names = next(iter(agents.values()))[0].error_names
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    outcome = ["success", "env_steps_to_success", *(f"final_error_{name}" for name in names), "plans", "fallbacks"]
+    table.writerow(["model", "pair", "episode", "start_row", *outcome])
+    for model, parts in agents.items():
+        trials = (trial for part in parts for trial in _trials(part))
+        for index, (pair, trial) in enumerate(zip(contest.pairs.trials, trials, strict=True)):
+            table.writerow([model, index, pair.episode, pair.start_row, *trial])
+    return text.getvalue()
 
 
-def _write_videos(folder: Path, agent: WorldModelAgent, tokenizer, trials: Trials) -> None:
-    """real | imagined | goal; the imagined column holds each block's decoded prediction while the block runs."""
-    for trial, (frames, plans) in enumerate(zip(trials.frames, trials.plans, strict=True)):
-        real = overlay_masks(frames, _masks(tokenizer, frames))
-        goal = trials.goals.pixels_BYXC[trial][None]
-        panels, labels = [real], ["real"]
-        imagined = _imagined(agent, tokenizer, trials, trial, len(frames), plans)
-        if imagined is not None:
-            panels.append(imagined)
-            labels.append("imagined")
-        outcome = "success" if trials.success[trial] else "failure"
-        video = side_by_side([*panels, overlay_masks(goal, _masks(tokenizer, goal))], [*labels, f"goal ({outcome})"], 4)
-        write_video(folder / f"trial{trial:02d}-{outcome}.mp4", video, fps=_VIDEO_FPS)
+def _trials(control: ControlResult) -> list[list]:
+    return [
+        [int(success), "" if steps is None else steps, *(f"{value:.6g}" for value in errors), plans, fallbacks]
+        for success, steps, errors, plans, fallbacks in zip(
+            control.success,
+            control.env_steps_to_success,
+            control.final_error,
+            control.num_plans,
+            control.num_fallbacks,
+            strict=True,
+        )
+    ]
 
 
-def _masks(tokenizer, frames_TYXC: np.ndarray) -> np.ndarray:
-    nothing = np.zeros((len(frames_TYXC), 1, *frames_TYXC.shape[1:3]), np.float32)
-    if "pixels" not in read_columns(tokenizer):
-        return nothing
-    decoded = _decode(tokenizer, encode_clips(tokenizer, VideoBatch(torch.from_numpy(frames_TYXC)[None])))
-    return nothing if decoded is None else decoded[1][0].numpy()
+def _actions(contest: Contest, planner: Planner, bounds: list) -> dict[str, Any]:
+    loop = contest.protocol.control_loop()
+    return {
+        "planner": describe(planner),
+        "bounds": bounds,
+        "execute_blocks": loop.execute_blocks,
+        "warm_start": loop.warm_start,
+        "fallback": "none",
+    }
 
 
-def _imagined(agent, tokenizer, trials: Trials, trial: int, num_frames: int, plans: list[np.ndarray]):
-    blocks = []
-    for plan, situation in zip(plans, trials.replan_situations, strict=False):
-        now = Situation(*(values[trial : trial + 1] for values in situation))
-        steps = agent.horizon_blocks * agent.frame_stride
-        padded = np.concatenate([plan, np.zeros((steps - len(plan), plan.shape[1]), np.float32)])
-        decoded = _decode(tokenizer, agent.imagine(now, padded[None]))
-        if decoded is None:
-            return None
-        imagined = overlay_masks(to_byte_pixels(decoded[0][0]).numpy(), decoded[1][0].numpy())
-        blocks.append(np.repeat(imagined, agent.frame_stride, axis=0))
-    first = blocks[0][:1]
-    return np.concatenate([first, *blocks])[:num_frames]
-
-
-def _decode(tokenizer, tokens_BTSD: torch.Tensor) -> list[torch.Tensor] | None:
-    """Frames and masks on the CPU, or None where there is no decoder."""
-    decoded = tokenizer.decode(tokens_BTSD.to(device_of(tokenizer)))
-    return decoded and [values.float().cpu() for values in decoded]
-
-
-def _write_record(job: PlanJob, folder: Path, started: float, model: dict, planner: Planner, objective: dict) -> None:
+def _write_record(folder: Path, contest: Contest, model: dict, objective: dict, actions: dict, seconds: float) -> None:
+    data = {"path": contest.protocol.episodes, "fingerprint": contest.fingerprint}
+    evaluation = asdict(contest.protocol) | {"held_out": contest.held_out.account, "trivial_pairs": "excluded"}
     write_run_record(
         folder,
         model=model,
         objective=objective,
-        data={"path": job.episodes, "fingerprint": open_episodes(job.episodes).fingerprint, "split_seed": SPLIT_SEED},
-        evaluation={**job._asdict(), "held_out": "test episodes, split by episode", "trivial_pairs": "excluded"},
-        actions={"planner": describe(planner), "bounds": [-1, 1]},
-        uncertainty=["95 % Wilson intervals for rates", "95 % bootstrap otherwise"],
-        seconds=time.time() - started,
+        data=data,
+        evaluation=evaluation,
+        actions=actions,
+        uncertainty=_UNCERTAINTY,
+        seconds=seconds,
     )

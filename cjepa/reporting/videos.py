@@ -91,6 +91,20 @@ def side_by_side(panels: Sequence[np.ndarray], labels: Sequence[str], scale: int
     return _even(canvas)
 
 
+def with_footer(frames_TYXC: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+    """A line of text below every frame.
+
+    Args:
+        frames_TYXC: uint8.
+        texts: one per frame; what is too long is cut.
+
+    Returns:
+        uint8 (T, Y + 22, X, 3).
+    """
+    lines = np.stack([_caption(text, frames_TYXC.shape[2]) for text in texts])
+    return _even(np.concatenate([frames_TYXC, lines], axis=1))
+
+
 def contact_sheet(frames: Sequence[np.ndarray], columns: int, scale: int = 1) -> np.ndarray:
     """Frames of one size, row by row on a white sheet.
 

@@ -3,106 +3,220 @@ import pytest
 import torch
 
 from cjepa.envs.pusht.env import PushT
-from cjepa.planning.agents import RandomAgent, SimulatorAgent, Situation, WorldModelAgent
+from cjepa.errors import UserError
+from cjepa.evaluation.control import observe
+from cjepa.planning.agents import Agent, RandomAgent, SimulatorAgent, WorldModelAgent, generator_on
+from cjepa.planning.blocks import ActionBlocks
+from cjepa.planning.constraints import Constraint
 from cjepa.planning.objectives import LastStepMSE
+from cjepa.planning.perception import Observation
+from cjepa.planning.planners.base import Planner
 from cjepa.planning.planners.cem import CEM
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.slots.starts import LearnedStart
 from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
+from cjepa.types import Plan
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from tests.contracts import stirred
+from tests.planning.worlds import HIGH, LOW, PointWorld, blocks, observation, point_agent
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+PUSHT_BLOCKS = ActionBlocks.of(PushT(), 5)
 
 
-def situation(agents_at) -> Situation:
-    env, rows = PushT(), []
-    for x, y in agents_at:
+def table(agents_at) -> Observation:
+    envs = [PushT() for _ in agents_at]
+    for env, (x, y) in zip(envs, agents_at, strict=True):
         env.set_state(np.array([x, y, 350.0, 350.0, 0.5, 0.0, 0.0]))
-        rows.append((env.render_pixels(), env.objects(), env.proprio(), env.get_state()))
-    return Situation(*(np.stack(values) for values in zip(*rows, strict=True)))
+    return observe(envs)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-NOW, GOAL = situation([(100, 100), (150, 120)]), situation([(150, 100), (150, 60)])
+def planned(agent: Agent, now: Observation, goal: Observation, seed: int = 0) -> Plan:
+    agent.reset(goal)
+    agent.observe(now)
+    return agent.plan(seeded(seed))
 
 
-def test_random_agent():
-    agent = RandomAgent(env_steps=25, action_dim=2)
-    actions = agent.act(NOW, GOAL, seeded())
-    assert actions.shape == (2, 25, 2) and actions.dtype == np.float32
-    assert -1 <= actions.min() < -0.8 and 0.8 < actions.max() <= 1
-    np.testing.assert_array_equal(actions, agent.act(NOW, GOAL, seeded()))
-    assert not np.array_equal(actions, agent.act(NOW, GOAL, seeded(1)))
+NOW, GOAL = table([(100, 100), (150, 120)]), table([(150, 100), (150, 60)])
 
 
-def test_simulator_agent_plans_what_it_wants():
-    env = PushT()
-    agent = SimulatorAgent(env, CEM(24, 6, 6), horizon_blocks=1, frame_stride=4)
-    actions = agent.act(NOW, GOAL, seeded())
-    assert actions.shape == (2, 4, 2) and np.abs(actions).max() <= 1
-    for row, state in enumerate(NOW.state_BF):
-        env.set_state(state)
-        for action in actions[row]:
-            env.advance(action)
-        before, after = (env.state_error(s, GOAL.state_BF[row]).sum() for s in (state, env.get_state()))
-        assert after < 0.4 * before
+def test_random_actions_fill_the_bounds():
+    agent = RandomAgent(blocks(), horizon_blocks=25)
+    here = observation([(0, 0)] * 40)
+    actions = agent.blocks.to_env_steps(planned(agent, here, here).actions_BHA)
+    assert actions.shape == (40, 50, 2) and actions.dtype == np.float32
+    assert (actions >= LOW).all() and (actions <= HIGH).all()
+    assert (actions.min(axis=(0, 1)) < LOW + 0.02).all() and (actions.max(axis=(0, 1)) > HIGH - 0.02).all()
+    first, again, other = (planned(agent, here, here, seed).actions_BHA for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def agent_with(tokenizer: Tokenizer) -> WorldModelAgent:
+@pytest.mark.parametrize("kind", ["random", "model", "simulator"])
+def test_no_agent_leaves_the_bounds_of_the_environment(kind):
+    """The goal is so far away that the best actions are at the bounds, which are not -1 and 1."""
+    agent = {
+        "random": RandomAgent(blocks(), 2),
+        "model": point_agent(),
+        "simulator": SimulatorAgent(PointWorld(), CEM(64, 10, 8), blocks(), 2),
+    }[kind]
+    PointWorld.sent.clear()
+    plan = planned(agent, observation([(0, 0), (0, 0)]), observation([(9, 9), (-9, -9)]))
+    actions = agent.blocks.to_env_steps(plan.actions_BHA)
+    for sent in (actions, np.array(PointWorld.sent or [LOW])):
+        assert (sent >= LOW).all() and (sent <= HIGH).all()
+    if kind != "random":
+        assert (actions[0] > 0.2).all() and (actions[1] < -0.3).all()
+
+
+@pytest.mark.parametrize("kind", ["model", "simulator"])
+def test_a_plan_leads_to_the_goal(kind):
+    agent = point_agent() if kind == "model" else SimulatorAgent(PointWorld(), CEM(64, 10, 8), blocks(), 2)
+    plan = planned(agent, observation([(0, 0), (1, 1)]), observation([(0.5, -0.5), (1.2, 0.2)]))
+    moved = agent.blocks.to_env_steps(plan.actions_BHA).sum(axis=1)
+    np.testing.assert_allclose(moved, [[0.5, -0.5], [0.2, -0.8]], atol=0.05)
+
+
+def test_the_goal_fixes_the_proprio_values_that_the_environment_names():
+    class Last(Planner):
+        def plan(self, problem, warm_start_BHA=None):
+            self.goal = problem.cost.goal
+            return Plan(problem.start(), torch.zeros(problem.batch))
+
+    for named, fixed in ((None, [1.0, 1.0]), ((0,), [1.0, 0.0])):
+        planner = Last()
+        planned(point_agent(planner=planner, goal_proprio=named), observation([(0, 0)]), observation([(1, 1)]))
+        assert planner.goal.fixed_BP.tolist() == [fixed]
+
+
+def test_constraints_reach_the_planner():
+    class Still(Constraint):
+        def project(self, actions_BNHA):
+            return torch.zeros_like(actions_BNHA)
+
+    agent = point_agent(constraints=[Still()])
+    assert not planned(agent, observation([(0, 0)]), observation([(1, 1)])).actions_BHA.any()
+
+
+def test_history_is_frames_and_the_actions_between_them():
+    agent = point_agent(history_blocks=3)
+    agent.reset(observation([(9, 9)]))
+    agent.observe(observation([(0, 0)]))
+    agent.plan(seeded())
+    for place, action in ((1, 0.1), (2, 0.2), (3, 0.3)):
+        agent.observe(observation([(place, place)]), torch.full((1, 4), action))
+    agent.plan(seeded())
+    alone, three = agent.dynamics.clips
+    assert alone.tokens_BTSD.shape == (1, 1, 1, 2)
+    assert three.tokens_BTSD[0, :, 0, 0].tolist() == [1, 2, 3] and three.proprio_BTP[0, :, 1].tolist() == [1, 2, 3]
+    torch.testing.assert_close(three.actions_BTA[0, :2, 0], torch.tensor([0.2, 0.3]))
+    agent.reset(observation([(9, 9)]))
+    agent.observe(observation([(5, 5)]))
+    agent.plan(seeded())
+    assert agent.dynamics.clips[-1].tokens_BTSD[0, :, 0, 0].tolist() == [5]  # a new trial begins
+
+
+def test_a_warm_start_reaches_the_search():
+    agent = point_agent(planner=CEM(4, 1, 2, initial_std=1e-6))
+    agent.reset(observation([(1, 1)]))
+    agent.observe(observation([(0, 0)]))
+    plan = agent.plan(seeded(), torch.full((1, 2, 4), 0.25))
+    torch.testing.assert_close(plan.actions_BHA, torch.full((1, 2, 4), 0.25), atol=1e-4, rtol=0)
+
+
+class GradientDescent(Planner):
+    """Follows the gradient of the cost."""
+
+    def plan(self, problem, warm_start_BHA=None):
+        actions_BHA = problem.start(warm_start_BHA)
+        for _ in range(30):
+            with torch.enable_grad():
+                actions_BHA = actions_BHA.detach().requires_grad_()
+                cost_B = problem.cost(actions_BHA[:, None])[:, 0]
+                (gradient_BHA,) = torch.autograd.grad(cost_B.sum(), actions_BHA)
+            actions_BHA = problem.project((actions_BHA - 0.1 * gradient_BHA)[:, None])[:, 0].detach()
+        return Plan(actions_BHA, problem.cost(actions_BHA[:, None])[:, 0])
+
+
+def test_costs_have_gradients():
+    agent = point_agent(planner=GradientDescent())
+    plan = planned(agent, observation([(0, 0)]), observation([(0.5, -0.5)]))
+    np.testing.assert_allclose(agent.blocks.to_env_steps(plan.actions_BHA).sum(axis=1), [[0.5, -0.5]], atol=0.05)
+
+
+def test_a_model_that_predicts_nan_is_reported():
+    agent = point_agent()
+    with pytest.raises(UserError, match="NaN.*metrics.csv"):
+        planned(agent, observation([(np.nan, 0)]), observation([(1, 1)]))
+
+
+def pusht_agent(tokenizer: Tokenizer, history_blocks: int = 1) -> WorldModelAgent:
     predictor = EntityTransformer(tokenizer.slot_dim, action_dim=10, dim=16, depth=1, num_heads=2, mlp_dim=32)
-    model = PredictorDynamics(stirred(predictor)).eval()
-    model.action_scale.fit(torch.randn(100, 10))
-    return WorldModelAgent(model, tokenizer, CEM(8, 2, 3), LastStepMSE(), horizon_blocks=3, frame_stride=5)
+    dynamics = PredictorDynamics(stirred(predictor)).eval()
+    dynamics.action_scale.fit(torch.randn(100, 10))
+    parts = (dynamics, tokenizer, CEM(8, 2, 3), LastStepMSE(), PUSHT_BLOCKS, 3, PushT.goal_proprio)
+    return WorldModelAgent(*parts, history_blocks=history_blocks)
 
 
 @pytest.fixture
 def model_agent() -> WorldModelAgent:
     torch.manual_seed(0)
-    return agent_with(SlotTokenizer(LearnedStart(num_slots=3, slot_dim=32)).eval())
-
-
-def test_world_model_agent_plans_blocks_in_time_order(model_agent):
-    actions = model_agent.act(NOW, GOAL, seeded())
-    plan = model_agent.plan(NOW, GOAL, seeded())
-    assert actions.shape == (2, 15, 2) and actions.dtype == np.float32 and np.abs(actions).max() <= 1
-    np.testing.assert_array_equal(actions.reshape(2, 3, 10), plan.actions_BHA.numpy())
+    return pusht_agent(SlotTokenizer(LearnedStart(num_slots=3, slot_dim=32)).eval())
 
 
 def test_world_model_agent_looks_at_pixels_and_proprio_only(model_agent):
-    actions = model_agent.act(NOW, GOAL, seeded())
+    plan = planned(model_agent, NOW, GOAL)
+    assert plan.actions_BHA.shape == (2, 3, 10) and plan.actions_BHA.abs().max() <= 1
     hidden = ("objects_BOF", "state_BF")
     blind = [s._replace(**{n: np.full_like(getattr(s, n), np.nan) for n in hidden}) for s in (NOW, GOAL)]
-    np.testing.assert_array_equal(actions, model_agent.act(*blind, seeded()))
+    assert torch.equal(plan.actions_BHA, planned(model_agent, *blind).actions_BHA)
     for part in ("pixels_BYXC", "proprio_BP"):  # and at both of the goal
         other = GOAL._replace(**{part: getattr(NOW, part)})
-        assert not torch.equal(
-            model_agent.plan(NOW, GOAL, seeded()).cost_B, model_agent.plan(NOW, other, seeded()).cost_B
-        )
+        assert not torch.equal(plan.cost_B, planned(model_agent, NOW, other).cost_B)
 
 
 def test_an_oracle_looks_at_objects_and_proprio_only():
-    oracle = OracleTokenizer(2, PushT.attribute_names).eval()
-    agent = agent_with(oracle)
-    cost_B = agent.plan(NOW, GOAL, seeded()).cost_B
+    agent = pusht_agent(OracleTokenizer(2, PushT.attribute_names).eval())
+    cost_B = planned(agent, NOW, GOAL).cost_B
     hidden = ("pixels_BYXC", "state_BF")
     blind = [s._replace(**{n: np.zeros_like(getattr(s, n)) for n in hidden}) for s in (NOW, GOAL)]
-    assert torch.equal(agent.plan(*blind, seeded()).cost_B, cost_B)
+    assert torch.equal(planned(agent, *blind).cost_B, cost_B)
     other = GOAL._replace(objects_BOF=NOW.objects_BOF)
-    assert not torch.equal(agent.plan(NOW, other, seeded()).cost_B, cost_B)
+    assert not torch.equal(planned(agent, NOW, other).cost_B, cost_B)
+
+
+def test_with_a_history_slots_remember_the_whole_trial():
+    """With one frame the past changes nothing; with two, even a frame that the model no longer sees."""
+    torch.manual_seed(0)
+    tokenizer = SlotTokenizer(LearnedStart(num_slots=3, slot_dim=32)).eval()
+    for history_blocks, remembers in ((1, False), (2, True)):
+        agent, costs = pusht_agent(tokenizer, history_blocks), []
+        for first in (NOW, GOAL):
+            agent.reset(GOAL)
+            agent.observe(first)
+            agent.observe(NOW, torch.zeros(2, 10))
+            agent.observe(NOW, torch.zeros(2, 10))
+            costs.append(agent.plan(seeded()).cost_B)
+        assert torch.equal(*costs) is not remembers
 
 
 def test_imagined_tokens(model_agent):
-    actions = np.random.default_rng(0).uniform(-1, 1, (2, 15, 2)).astype(np.float32)
-    tokens = model_agent.imagine(NOW, actions)
+    planned(model_agent, NOW, GOAL)
+    actions_BHA = torch.rand(2, 3, 10, generator=seeded(1)) * 2 - 1
+    tokens = model_agent.imagine(actions_BHA)
     assert tokens.shape == (2, 3, 3, model_agent.tokenizer.slot_dim) and torch.isfinite(tokens).all()
-    later = actions.copy()
-    later[:, 5:] *= -1
-    other = model_agent.imagine(NOW, later)
+    later = actions_BHA.clone()
+    later[:, 1:] *= -1
+    other = model_agent.imagine(later)
     torch.testing.assert_close(other[:, 0], tokens[:, 0])
     assert not torch.equal(other[:, 1], tokens[:, 1])
+    torch.testing.assert_close(model_agent.imagine(actions_BHA[:1]), tokens[:1], atol=2e-2, rtol=2e-2)
+
+
+def test_a_generator_of_another_device_is_decided_by_this_one():
+    one = seeded()
+    assert generator_on(torch.device("cpu"), one) is one

@@ -1,19 +1,23 @@
 import pytest
 import torch
 
-from cjepa.planning.objectives import LastStepMSE, Objective
+from cjepa.planning.objectives import Goal, LastStepMSE, Objective, WeightedSum
 from cjepa.types import Rollout
 from tests.contracts import concrete_subclasses
 
+B, N, H, S, D, P, A = 2, 3, 4, 2, 2, 4, 6
+FIXED = torch.tensor([1.0, 1.0, 0.0, 0.0]).expand(B, P)  # a place, not a speed
+ACTIONS = torch.zeros(B, N, H, A)
 
-def a_case():
-    tokens = torch.zeros(2, 3, 2, 2)
-    tokens[:, 0] = 50.0  # only the last block counts
-    tokens[0, -1, 0] = torch.tensor([1.0, 3.0])  # (1 + 9) / 4
-    proprio = torch.zeros(2, 3, 4)
-    proprio[:, 1] = 50.0
-    proprio[1, -1] = torch.tensor([2.0, 0.0, 4.0, 0.0])  # position 4 / 2, everything 20 / 4
-    return Rollout(tokens, proprio), torch.zeros(2, 2, 2), torch.zeros(2, 4)
+
+def a_case() -> tuple[Rollout, torch.Tensor, Goal]:
+    """Two environments, the second candidate of each is off its goal."""
+    tokens, proprio = torch.zeros(B, N, H, S, D), torch.zeros(B, N, H, P)
+    tokens[:, :, 0], proprio[:, :, 1] = 50.0, 50.0  # only the last block counts
+    tokens[0, 1, -1, 0] = torch.tensor([1.0, 3.0])  # (1 + 9) / 4
+    proprio[1, 1, -1] = torch.tensor([2.0, 0.0, 4.0, 0.0])  # place 4 / 2, everything 20 / 4
+    goal = Goal(torch.full((B, S, D), 7.0), torch.full((B, P), 5.0), FIXED)
+    return Rollout(tokens + 7.0, proprio + 5.0), ACTIONS, goal
 
 
 @pytest.mark.parametrize(
@@ -21,21 +25,57 @@ def a_case():
     [(1.0, True, [2.5, 2.0]), (0.5, False, [2.5, 2.5]), (0.0, True, [2.5, 0.0])],
 )
 def test_last_step_by_hand(weight, position_only, expected):
-    assert LastStepMSE(weight, position_only).cost(*a_case()).tolist() == expected
+    cost_BN = LastStepMSE(weight, position_only)(*a_case())
+    assert cost_BN[:, 1].tolist() == expected and not cost_BN[:, [0, 2]].any()
 
 
 def test_without_proprioception_tokens_decide():
-    rollout, tokens, proprio = a_case()
+    rollout, actions, goal = a_case()
     bare = Rollout(rollout.tokens_BHSD, rollout.proprio_BHP[..., :0])
-    assert LastStepMSE(3.0).cost(bare, tokens, proprio[:, :0]).tolist() == [2.5, 0.0]
+    goal = Goal(goal.tokens_BSD, goal.proprio_BP[:, :0], goal.fixed_BP[:, :0])
+    assert LastStepMSE(3.0)(bare, actions, goal)[:, 1].tolist() == [2.5, 0.0]
+
+
+class Effort(Objective):
+    def __call__(self, rollout, actions_BNHA, goal):
+        return actions_BNHA.square().mean(dim=(2, 3))
+
+
+def test_a_weighted_sum_adds_up():
+    rollout, _, goal = a_case()
+    actions = torch.full((B, N, H, A), 2.0)
+    both = WeightedSum([LastStepMSE(), Effort()], [2.0, 0.5])(rollout, actions, goal)
+    assert both[:, 1].tolist() == [2 * 2.5 + 0.5 * 4, 2 * 2.0 + 0.5 * 4] and both[0, 0] == 0.5 * 4
+    plain = WeightedSum([LastStepMSE(), Effort()])(rollout, actions, goal)
+    assert plain[:, 1].tolist() == [2.5 + 4, 2.0 + 4]
+
+
+@pytest.mark.parametrize(("objectives", "weights"), [([], None), ([LastStepMSE()], [1.0, 2.0])])
+def test_a_weighted_sum_is_checked(objectives, weights):
+    with pytest.raises(ValueError, match=f"for {len(objectives)} objectives"):
+        WeightedSum(objectives, weights)
+
+
+def build(cls: type[Objective]) -> Objective:
+    return cls([LastStepMSE()]) if cls is WeightedSum else cls()
 
 
 @pytest.mark.parametrize("cls", concrete_subclasses("cjepa.planning", Objective), ids=lambda cls: cls.__name__)
 def test_contract(cls):
-    rollout, _, _ = a_case()
-    reached = cls().cost(rollout, rollout.tokens_BHSD[:, -1], rollout.proprio_BHP[:, -1])
-    missed = cls().cost(rollout, rollout.tokens_BHSD[:, -1] + 1, rollout.proprio_BHP[:, -1])
-    assert reached.shape == (2,) and (reached == 0).all() and (missed > 0).all()
-    backwards = Rollout(*(values.flip(0) for values in rollout))
-    goal = torch.ones(2, 2, 2), torch.ones(2, 4)
-    torch.testing.assert_close(cls().cost(backwards, *goal), cls().cost(rollout, *goal).flip(0))
+    objective, (rollout, actions, goal) = build(cls), a_case()
+    reached = goal._replace(tokens_BSD=rollout.tokens_BHSD[:, 1, -1], proprio_BP=rollout.proprio_BHP[:, 1, -1])
+    missed = reached._replace(tokens_BSD=reached.tokens_BSD + 1)
+    assert objective(rollout, actions, reached).shape == (B, N)
+    assert (objective(rollout, actions, reached)[:, 1] == 0).all()
+    assert (objective(rollout, actions, missed)[:, 1] > 0).all()
+    # environments and candidates do not mix: each on its own costs the same
+    alone = Rollout(*(values[1:, 1:2] for values in rollout)), actions[1:, 1:2], Goal(*(v[1:] for v in goal))
+    torch.testing.assert_close(objective(*alone), objective(rollout, actions, goal)[1:, 1:2])
+
+
+@pytest.mark.parametrize("cls", concrete_subclasses("cjepa.planning", Objective), ids=lambda cls: cls.__name__)
+def test_contract_gradients_reach_the_rollout(cls):
+    rollout, actions, goal = a_case()
+    tokens = rollout.tokens_BHSD.clone().requires_grad_()
+    build(cls)(rollout._replace(tokens_BHSD=tokens), actions, goal).sum().backward()
+    assert tokens.grad[0, 1, -1].abs().sum() > 0

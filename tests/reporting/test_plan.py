@@ -1,60 +1,100 @@
-"""A planning evaluation as files."""
+"""A planning evaluation as files, from the command to the last video."""
 
+import csv
 import json
+import re
+from dataclasses import replace
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+import torch
 
+from cjepa.checkpoints import find_checkpoint
 from cjepa.cli import main
+from cjepa.data.splits import SPLIT_SHARES
+from cjepa.data.store.episode_file import split_episodes
+from cjepa.errors import UserError
+from cjepa.evaluation.control import Film
+from cjepa.evaluation.planning import evaluate_baselines, evaluate_model
+from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.planning.objectives import LastStepMSE
 from cjepa.planning.planners.cem import CEM
-from cjepa.reporting.plan import PlanJob, plan_baselines, plan_model
-from tests.conftest import RecordedProgress, configs, fit, ignore_progress
+from cjepa.reporting.plan import write_baseline_results, write_model_result
+from cjepa.reporting.plan_videos import footers
+from tests.conftest import NUM_EPISODES, RecordedProgress, configs, fit, ignore_progress
 
 PAIRS = 3
 CEM_4 = CEM(num_samples=4, iterations=2, num_elites=2)
 
 
 @pytest.fixture(scope="module")
-def job(episodes_path) -> PlanJob:
-    protocol = {"pairs": PAIRS, "goal_env_steps": 25, "budget_env_steps": 50, "horizon_blocks": 5, "frame_stride": 5}
-    return PlanJob(str(episodes_path), "cjepa/PushT-v0", {}, **protocol, seed=0, num_videos=2)
+def protocol(episodes_path) -> PlanningProtocol:
+    return PlanningProtocol(str(episodes_path), pairs=PAIRS)
+
+
+def planned(protocol, run, folder, num_videos=0, progress=ignore_progress, history_blocks=1) -> list[dict]:
+    checkpoint = find_checkpoint(str(run))
+    parts = (CEM_4, LastStepMSE(), history_blocks)
+    result = evaluate_model(protocol, checkpoint, *parts, num_videos, "cpu", progress)
+    said = {"planner": CEM_4, "objective": LastStepMSE(), "history_blocks": history_blocks}
+    return write_model_result(result, folder, name="toy", checkpoint=checkpoint, **said, seconds=1.0)
 
 
 @pytest.fixture(scope="module")
-def evaluated(job, world_model_run, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("plan") / "model"
-    checkpoint = world_model_run / "checkpoints" / "last.ckpt"
-    spent = RecordedProgress()
-    rows = plan_model(job, checkpoint, "toy", CEM_4, LastStepMSE(), folder, spent)
-    return folder, rows, spent.amounts
+def evaluated(protocol, world_model_run, tmp_path_factory):
+    folder, progress = tmp_path_factory.mktemp("plan") / "model", RecordedProgress()
+    return folder, planned(protocol, world_model_run, folder, 2, progress), progress
 
 
 def by_metric(rows: list[dict]) -> dict[str, dict]:
     return {row["metric"]: row for row in rows}
 
 
-def test_rows_of_a_model(evaluated, slot_tokens):
-    folder, rows, spent = evaluated
+def table_of(folder) -> list[dict]:
+    return list(csv.DictReader((folder / "trials.csv").open()))
+
+
+def test_rows_of_a_model(evaluated):
+    folder, rows, progress = evaluated
     assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(rows))
     rows = by_metric(rows)
     success = rows["success"]
     assert success["n"] == PAIRS and 0 <= success["low"] <= success["value"] <= success["high"] <= 1
     assert success["value"] * PAIRS == pytest.approx(round(success["value"] * PAIRS))
-    assert rows["seconds_per_plan"]["value"] > 0 and rows["seconds_per_plan_batched"]["n"] == PAIRS * len(spent)
+    assert rows["seconds_per_plan"]["value"] > 0 and rows["seconds_per_plan"]["n"] == 10
+    assert rows["seconds_per_plan_batched"]["n"] == PAIRS * -(-sum(progress.amounts) // 25)
     assert rows["skipped_trivial_pairs"]["value"] >= 0
+    assert rows["final_error_position"]["n"] == rows["final_error_angle"]["n"] == PAIRS
     assert {row["model"] for row in rows.values()} == {"toy"} and {row["split"] for row in rows.values()} == {"test"}
     assert all(row["tokens"] > 0 and row["token_dim"] > 0 for row in rows.values())
-    assert sum(spent) <= 50
+    assert sum(progress.amounts) <= 50
+
+
+def test_the_table_of_trials(evaluated, episodes):
+    folder, rows, _ = evaluated
+    table, rows = table_of(folder), by_metric(rows)
+    assert [int(trial["pair"]) for trial in table] == list(range(PAIRS))
+    assert np.mean([int(trial["success"]) for trial in table]) == pytest.approx(rows["success"]["value"])
+    for trial in table:
+        start, episode = int(trial["start_row"]), int(trial["episode"])
+        assert 0 <= start - episodes.offsets[episode] < episodes.lengths[episode] - 25
+        errors = [float(trial[f"final_error_{name}"]) for name in ("position", "angle")]
+        assert (trial["env_steps_to_success"] != "") == (max(errors) < 1) == bool(int(trial["success"]))
+        assert 1 <= int(trial["plans"]) <= 2 and trial["fallbacks"] == "0"
+    positions = [float(trial["final_error_position"]) for trial in table]
+    assert np.mean(positions) == pytest.approx(rows["final_error_position"]["value"], rel=1e-4)
 
 
 def test_the_record_of_an_evaluation(evaluated, episodes):
-    folder, _, _ = evaluated
-    record = json.loads((folder / "run.json").read_text())
+    record = json.loads((evaluated[0] / "run.json").read_text())
     assert record["data"]["fingerprint"] == episodes.fingerprint
-    assert record["evaluation"]["pairs"] == PAIRS and "held_out" in record["evaluation"]
-    assert record["actions"]["planner"]["class"] == "CEM" and record["actions"]["planner"]["num_samples"] == 4
+    evaluation = record["evaluation"]
+    assert evaluation["pairs"] == PAIRS and evaluation["env_id"] == "cjepa/PushT-v0"
+    assert evaluation["held_out"] == "1 test episodes of the training's split (split_seed 0)"
+    actions = record["actions"]
+    assert actions["planner"]["class"] == "CEM" and actions["planner"]["num_samples"] == 4
+    assert actions["bounds"] == [[-1, -1], [1, 1]] and actions["execute_blocks"] == 5
     assert record["model"]["tokenizer_fingerprint"] and record["model"]["device"] == "cpu"
 
 
@@ -69,42 +109,72 @@ def test_videos_of_the_first_trials(evaluated):
     assert frames.shape[2] > 2.5 * frames.shape[1] and frames.std() > 1  # three panels side by side
 
 
-def test_the_same_seed_gives_the_same_outcome(job, world_model_run, evaluated, tmp_path):
-    checkpoint = world_model_run / "checkpoints" / "last.ckpt"
-    job = job._replace(num_videos=0)
-    rows = plan_model(job, checkpoint, "toy", CEM_4, LastStepMSE(), tmp_path, ignore_progress)
-    for name in ("success", "final_error_0", "final_error_1"):
-        assert by_metric(rows)[name]["value"] == by_metric(evaluated[1])[name]["value"]
+def test_every_frame_says_how_far_the_goal_is():
+    film = Film(np.zeros((3, 2, 2, 3), np.uint8), np.array([[2.5, 0.25], [1.5, 0.5], [0.9, 0.75]]))
+    texts = footers(film, ("position", "angle"), 50, "success")
+    assert texts[0] == "env step 0 of 50: position 2.50, angle 0.25 (success below 1)"
+    assert texts[2] == "success, env step 2 of 50: position 0.90, angle 0.75 (success below 1)"
+
+
+def test_the_same_seed_gives_the_same_outcome(protocol, world_model_run, evaluated, tmp_path):
+    planned(protocol, world_model_run, tmp_path)
+    assert table_of(tmp_path) == table_of(evaluated[0])
+
+
+def test_receding_plans_from_a_history(protocol, world_model_run, tmp_path):
+    protocol = replace(protocol, pairs=1, budget_env_steps=15, execute_blocks=1, warm_start=True)
+    planned(protocol, world_model_run, tmp_path, history_blocks=2)
+    (trial,) = table_of(tmp_path)
+    assert trial["plans"] == "3" or trial["success"] == "1"
+    actions = json.loads((tmp_path / "run.json").read_text())["actions"]
+    assert (actions["execute_blocks"], actions["warm_start"], actions["history_blocks"]) == (1, True, 2)
+
+
+def test_a_longer_history_than_the_models_is_refused(protocol, world_model_run, tmp_path):
+    with pytest.raises(UserError, match="history_blocks is 9, expected 1..3: .*last.ckpt"):
+        planned(protocol, world_model_run, tmp_path, history_blocks=9)
+
+
+@pytest.mark.parametrize("split_seed", [1, 2])
+def test_a_model_is_not_planned_on_its_training_episodes(split_seed, protocol, slot_tokens, tmp_path):
+    words = [*configs("pusht/cjepa.yaml", "smoke/world_model.yaml"), "--data.init_args.split_seed", str(split_seed)]
+    run = fit(tmp_path / "run", slot_tokens, *words)
+    planned(replace(protocol, pairs=2, budget_env_steps=5), run, tmp_path / "plan")
+    (expected,) = split_episodes(NUM_EPISODES, SPLIT_SHARES, split_seed)["test"]
+    assert {int(trial["episode"]) for trial in table_of(tmp_path / "plan")} == {expected}
+    # a checkpoint from before there was a lineage: the run's config says how it was split
+    path = find_checkpoint(str(run))
+    content = torch.load(path, weights_only=True)
+    del content["lineage"]
+    torch.save(content, path)
+    planned(replace(protocol, pairs=2, budget_env_steps=5), run, tmp_path / "old")
+    assert {int(trial["episode"]) for trial in table_of(tmp_path / "old")} == {expected}
+    said = json.loads((tmp_path / "old" / "run.json").read_text())["evaluation"]["held_out"]
+    assert f"split_seed {split_seed} (as in the training)" in said and "does not say which episodes" in said
 
 
 @pytest.mark.slow
-def test_baselines_do_not_depend_on_the_number_of_workers(job, tmp_path):
-    job = job._replace(pairs=2, budget_env_steps=25)
-    done = RecordedProgress()
-    one, two = (plan_baselines(job, CEM_4, tmp_path / str(workers), workers, done) for workers in (1, 2))
+def test_baselines_do_not_depend_on_the_number_of_workers(protocol, tmp_path):
+    protocol, done = replace(protocol, pairs=2, budget_env_steps=25), RecordedProgress()
+    folders = [tmp_path / str(workers) for workers in (1, 2)]
+    for workers, folder in enumerate(folders, 1):
+        results = evaluate_baselines(protocol, CEM_4, 0, workers, done)
+        rows = write_baseline_results(results, folder, planner=CEM_4, seconds=1.0)
     assert sum(done.amounts) == 4
-    for first, second in zip(one, two, strict=True):
-        if not first["metric"].startswith("seconds"):
-            assert {**first, "run": ""} == {**second, "run": ""}
-    assert {row["model"] for row in one} == {"random", "simulator-cem"}
-    assert {(row["model"], row["metric"]) for row in one} >= {("random", "success"), ("simulator-cem", "success")}
-    assert (tmp_path / "1" / "run.json").is_file()
+    assert table_of(folders[0]) == table_of(folders[1])
+    assert [trial["model"] for trial in table_of(folders[0])] == ["random"] * 2 + ["simulator-cem"] * 2
+    assert {(row["model"], row["metric"]) for row in rows} >= {("random", "success"), ("simulator-cem", "success")}
+    timed = [row for row in rows if row["metric"] == "seconds_per_plan"]
+    assert [(row["model"], row["n"]) for row in timed] == [("simulator-cem", 2)]
+    assert (folders[0] / "run.json").is_file()
 
 
-def test_all_agents_get_the_same_pairs(job):
-    first, second = job.draw(), job._replace(num_videos=0).draw()
-    assert [pair.start_row for pair in first.trials] == [pair.start_row for pair in second.trials]
-    assert [p.start_row for p in job._replace(seed=1).draw().trials] != [p.start_row for p in first.trials]
-
-
-def test_patches_plan_without_pictures(tmp_path, patch_tokens, job):
+@pytest.mark.slow
+def test_patches_plan_without_pictures(tmp_path, patch_tokens, protocol):
     """There is no decoder: the imagined column is left out."""
     words = configs("pusht/cjepa.yaml", "pusht/oc_jepa.yaml", "pusht/patch_4x4.yaml", "smoke/world_model.yaml")
     run = fit(tmp_path / "run", patch_tokens, *words)
-    job = job._replace(pairs=1, num_videos=1, budget_env_steps=25)
-    rows = plan_model(
-        job, run / "checkpoints" / "last.ckpt", "patches", CEM_4, LastStepMSE(), tmp_path / "plan", ignore_progress
-    )
+    rows = planned(replace(protocol, pairs=1, budget_env_steps=25), run, tmp_path / "plan", 1)
     assert by_metric(rows)["success"]["tokens"] == 16
     (video,) = (tmp_path / "plan" / "media").glob("*.mp4")
     frames = np.asarray(imageio.imread(video))
@@ -134,9 +204,27 @@ def test_the_command_puts_results_into_the_run(tmp_path, slot_tokens, episodes_p
     run = fit(tmp_path / "run", slot_tokens, *configs("pusht/cjepa.yaml", "smoke/world_model.yaml"))
     words = ["plan", str(run), *configs("pusht/plan.yaml", "smoke/plan.yaml"), "--episodes", str(episodes_path)]
     words += ["--pairs", "1", "--num_videos", "0", "--planner.init_args.num_samples", "4", "--budget_env_steps", "25"]
+    words += ["--env_kwargs.image_size", "64"]  # YAMLs from before 0.3.0 name the environment
     capsys.readouterr()
     assert main(words) == 0
     out = capsys.readouterr().out
     assert f"next: cjepa report {run / 'plan'}" in out and "%" in out
+    assert "pairs from 1 test episodes of the training's split (split_seed 0)" in out
     assert {row["model"] for row in json.loads((run / "plan" / "results.json").read_text())} == {"run"}
     assert main(["report", str(run / "plan")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--env_id", "cjepa/Collide-v0"], "has episodes of cjepa/PushT-v0"),
+        (["--env_kwargs.image_size", "96"], "image_size is 96, but .* was recorded with 64"),
+        (["--execute_blocks", "6"], "execute_blocks is 6, expected 1..horizon_blocks = 5"),
+        (["--planner.init_args.initial_std", "-0.4"], "initial_std is -0.4"),
+    ],
+)
+def test_calls_that_are_refused(words, fault, refused, world_model_run, episodes_path, tmp_path):
+    command = ["plan", world_model_run, *configs("pusht/plan.yaml", "smoke/plan.yaml"), "--episodes", episodes_path]
+    line = refused(*command, "--out", "plan", *words)
+    assert re.search(fault, line), line
+    assert not (tmp_path / "plan" / "results.json").exists()

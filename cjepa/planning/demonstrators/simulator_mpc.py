@@ -11,6 +11,7 @@ from cjepa.envs.pusht.drawing import TABLE_PX
 from cjepa.envs.pusht.env import REACH_PX, PushT
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.planning.planners.cem import CEM
+from cjepa.planning.problem import PlanningProblem
 
 GOAL_BLOCK_PX = (60.0, 150.0)
 GOAL_TURN = np.pi / 4
@@ -115,13 +116,13 @@ class SimulatorMPC(Policy):
         def changed(change_NHA: Tensor) -> np.ndarray:
             return np.clip(self._plan_HA + change_NHA.numpy(), -1, 1)
 
-        def cost_fn(change_BNHA: Tensor) -> Tensor:
+        def cost(change_BNHA: Tensor) -> Tensor:
             futures_NTF = np.stack([self._future(state, plan_HA) for plan_HA in changed(change_BNHA[0])])
             return torch.from_numpy(goal_cost(self._simulator, futures_NTF, self._goal)).float()[None]
 
         high_A = torch.ones(2)
-        change_BHA = self._planner.plan(cost_fn, 1, self.horizon_blocks, -high_A, high_A, self._generator).actions_BHA
-        plan_HA, done = changed(change_BHA[0]), self.replan_blocks
+        problem = PlanningProblem(cost, -high_A, high_A, 1, self.horizon_blocks, self._generator)
+        plan_HA, done = changed(self._planner.plan(problem).actions_BHA[0]), self.replan_blocks
         self._actions.extend(np.repeat(plan_HA[:done], self.frame_stride, axis=0))
         self._plan_HA = np.concatenate([plan_HA[done:], np.zeros((done, 2))])
 

@@ -1,37 +1,24 @@
-"""Sampling planners: they see a cost function over batches of candidate action sequences, nothing else."""
+"""The contract of planners: a problem in, the best plan out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
+from cjepa.planning.problem import PlanningProblem
 from cjepa.types import Plan
-
-CostFn = Callable[[Tensor], Tensor]
-"""actions ``(B, N, H, A)`` -> cost ``(B, N)``, lower is better."""
 
 
 class Planner(ABC):
-    """Searches bounded action sequences for a batch of environments at once."""
+    """Searches action sequences for a batch of environments at once."""
 
     @abstractmethod
-    def plan(
-        self,
-        cost_fn: CostFn,
-        batch: int,
-        horizon_blocks: int,
-        low_A: Tensor,
-        high_A: Tensor,
-        generator: torch.Generator,
-    ) -> Plan:
-        """Find a sequence of low cost for each of ``batch`` environments.
+    def plan(self, problem: PlanningProblem, warm_start_BHA: Tensor | None = None) -> Plan:
+        """Find a sequence of low cost for each environment.
 
         Args:
-            cost_fn: of candidates.
-            batch: B.
-            horizon_blocks: H.
-            low_A: lower bounds of the action values of one block.
-            high_A: upper bounds.
-            generator: of all randomness.
+            problem: cost, bounds, constraints, sizes and the generator of all randomness.
+            warm_start_BHA: sequences to begin the search at, for example what is left of the last plan.
+
+        Returns:
+            The best candidates that were evaluated, with their costs; infinite where every cost was NaN.
         """

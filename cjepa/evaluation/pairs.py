@@ -1,0 +1,144 @@
+"""Start/goal pairs of recorded episodes, from those that a model did not learn from."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cjepa.data.splits import SPLIT_SEED, SPLIT_SHARES, Lineage, held_out
+from cjepa.data.store.episode_file import split_episodes
+from cjepa.data.store.episodes import Episodes
+from cjepa.envs.base import ObjectEnv
+from cjepa.errors import UserError
+
+
+class Pair(NamedTuple):
+    """A start and a goal from one held-out episode."""
+
+    episode: int
+    start_row: int
+    start_state: np.ndarray
+    goal_state: np.ndarray
+
+
+class Pairs(NamedTuple):
+    """The trials of an evaluation, the same for every agent."""
+
+    trials: list[Pair]
+    num_trivial: int
+    """Drawn pairs that already satisfied the success test at the start and were left out."""
+
+
+class HeldOut(NamedTuple):
+    """Episodes to draw pairs from."""
+
+    episodes: np.ndarray
+    """Sorted indices."""
+    account: str
+    """Why these are held out, for people."""
+
+
+def held_out_from(file: Episodes, lineage: Mapping[str, Any], data: Mapping[str, Any]) -> HeldOut:
+    """The episodes of a file that a model did not learn from.
+
+    Args:
+        file: of episodes.
+        lineage: of the model, as its checkpoint holds it; empty in checkpoints from before 0.3.0.
+        data: options of the data module that the model was trained with. They count where there is no lineage: the
+            episodes are then taken for those of the training.
+
+    Raises:
+        UserError: the file is another version of the episodes that the model learned from, or no episode is left.
+    """
+    if not lineage:
+        return _held_out_by_options(file, data)
+    model = Lineage(**lineage)
+    episodes = _some(file, held_out(file, model, "test"))
+    if file.fingerprint != model.episodes_fingerprint:
+        return HeldOut(episodes, f"all {len(file)} episodes: the model was trained on none of them")
+    return HeldOut(episodes, f"{len(episodes)} test episodes of the training's split (split_seed {model.split_seed})")
+
+
+def held_out_by_seed(file: Episodes, split_seed: int) -> HeldOut:
+    """The test episodes of a split, for agents that learn from nothing but share the pairs of models."""
+    episodes = _some(file, _test_episodes(file, split_seed, ()))
+    return HeldOut(episodes, f"{len(episodes)} test episodes by split_seed {split_seed}")
+
+
+def _held_out_by_options(file: Episodes, data: Mapping[str, Any]) -> HeldOut:
+    split_seed = data.get("split_seed", SPLIT_SEED)
+    episodes = _some(file, _test_episodes(file, split_seed, data.get("exclude_episodes") or ()))
+    source = "as in the training" if "split_seed" in data else "the default, since the checkpoint does not say"
+    account = (
+        f"{len(episodes)} test episodes, split_seed {split_seed} ({source}); the checkpoint is older than 0.3.0 and "
+        "does not say which episodes it was trained on"
+    )
+    return HeldOut(episodes, account)
+
+
+def draw_pairs(file: Episodes, episodes: np.ndarray, env: ObjectEnv, n: int, goal_env_steps: int, seed: int) -> Pairs:
+    """Draw start/goal pairs ``goal_env_steps`` apart, at most one per episode until all episodes were used.
+
+    Args:
+        file: with a ``state`` column.
+        episodes: held-out episode indices.
+        env: whose success test tells trivial pairs.
+        n: how many pairs.
+        goal_env_steps: between start and goal.
+        seed: of the draw.
+
+    Raises:
+        UserError: the file has no states, no episode is long enough, or nearly all pairs are trivial.
+    """
+    _check_states(file, env)
+    rng = np.random.default_rng(seed)
+    usable = [e for e in episodes if file.lengths[e] > goal_env_steps]
+    if not usable:
+        raise UserError(
+            f"{file.path}: no held-out episode is longer than goal_env_steps = {goal_env_steps}; give a smaller value"
+        )
+    trials: list[Pair] = []
+    trivial = 0
+    order: list[int] = []
+    for _ in range(100 * n):
+        if len(trials) == n:
+            break
+        order = order or list(rng.permutation(usable))
+        episode = int(order.pop())
+        start_row = int(file.offsets[episode] + rng.integers(0, file.lengths[episode] - goal_env_steps))
+        start, goal = (_state(file, row) for row in (start_row, start_row + goal_env_steps))
+        if env.is_success(start, goal):
+            trivial += 1
+        else:
+            trials.append(Pair(episode, start_row, start, goal))
+    if len(trials) < n:
+        raise UserError(
+            f"{file.path}: only {len(trials)} of {n} pairs found in {100 * n} draws (pairs that pass the success test "
+            "at the start are excluded); give fewer --pairs or larger --goal_env_steps"
+        )
+    return Pairs(trials, trivial)
+
+
+def _test_episodes(file: Episodes, split_seed: int, excluded) -> np.ndarray:
+    return np.setdiff1d(split_episodes(len(file), SPLIT_SHARES, split_seed)["test"], list(excluded))
+
+
+def _some(file: Episodes, episodes: np.ndarray) -> np.ndarray:
+    if not len(episodes):
+        raise UserError(f"{file.path}: no episode is held out from training; collect more episodes")
+    return episodes
+
+
+def _check_states(file: Episodes, env: ObjectEnv) -> None:
+    if "state" not in file.columns:
+        raise UserError(f"{file.path}: no column 'state', from which starts and goals are restored; collect episodes")
+    found, expected = file.columns["state"][0][1:], env.get_state().shape
+    if tuple(found) != expected:
+        raise UserError(
+            f"{file.path}: states of shape {tuple(found)}, but {type(env).__name__} has states of shape {expected}; "
+            "give episodes of this environment"
+        )
+
+
+def _state(file: Episodes, row: int) -> np.ndarray:
+    return file.read("state", row, row + 1)[0].astype(np.float64)

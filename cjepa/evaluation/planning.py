@@ -1,0 +1,162 @@
+"""Agents on the same start/goal pairs: a world model's, chance, and the planner on the simulator itself."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from cjepa.checkpoints import home_of, read_checkpoint
+from cjepa.data.store.episodes import Episodes
+from cjepa.data.store.shards import open_episodes
+from cjepa.data.workers import parallel_map
+from cjepa.errors import UserError
+from cjepa.evaluation.control import ControlResult, plan_seconds, run_trials
+from cjepa.evaluation.pairs import HeldOut, Pair, Pairs, draw_pairs, held_out_by_seed, held_out_from
+from cjepa.evaluation.protocol import PlanningProtocol, with_environment
+from cjepa.planning.agents import RandomAgent, SimulatorAgent, WorldModelAgent
+from cjepa.planning.blocks import ActionBlocks
+from cjepa.planning.compatibility import check_fits
+from cjepa.planning.objectives import Objective
+from cjepa.planning.planners.base import Planner
+from cjepa.progress import NoProgress, Progress
+from cjepa.tokenizers.base import check_environment
+from cjepa.world_models.loading import LoadedWorldModel, load_world_model
+from cjepa.yaml_files import read_yaml
+
+
+class Contest(NamedTuple):
+    """The trials that agents are compared on."""
+
+    protocol: PlanningProtocol
+    """With the environment of the episodes."""
+    fingerprint: str
+    """Of the episodes."""
+    held_out: HeldOut
+    pairs: Pairs
+
+
+class ModelResult(NamedTuple):
+    """What came of planning with a world model."""
+
+    contest: Contest
+    control: ControlResult
+    plan_seconds: np.ndarray
+    """Of plans for one environment on its own, in s."""
+    loaded: LoadedWorldModel
+    blocks: ActionBlocks
+
+
+class BaselineResults(NamedTuple):
+    """What came of the agents that need no model."""
+
+    contest: Contest
+    random: ControlResult
+    simulator: list[ControlResult]
+    """One trial each."""
+
+
+def evaluate_model(
+    protocol: PlanningProtocol,
+    checkpoint: Path,
+    planner: Planner,
+    objective: Objective,
+    history_blocks: int,
+    num_recorded: int,
+    device: torch.device | str,
+    progress: Progress,
+) -> ModelResult:
+    """Closed-loop planning with a world model, on episodes that it was not trained on.
+
+    Args:
+        protocol: trials and control loop.
+        checkpoint: of the world model.
+        planner: of action blocks.
+        objective: of predicted futures.
+        history_blocks: frames that a plan starts from.
+        num_recorded: the first so many trials are filmed.
+        device: of world model and tokenizer.
+        progress: advanced by env steps done, of ``budget_env_steps``.
+
+    Raises:
+        UserError: the world model does not fit the environment, the episodes are another version of those that it was
+            trained on, or the protocol contradicts itself.
+    """
+    control_loop = protocol.control_loop()
+    file = open_episodes(protocol.episodes)
+    protocol = with_environment(protocol, file)
+    loaded = load_world_model(checkpoint)
+    dynamics, tokenizer = loaded.dynamics.to(device), loaded.tokenizer.to(device)
+    env = protocol.make_env()
+    check_environment(tokenizer, protocol.env_id, protocol.episodes)
+    blocks = ActionBlocks.of(env, protocol.frame_stride)
+    check_fits(dynamics, env, blocks, str(checkpoint))
+    if history_blocks > dynamics.history_blocks:
+        raise UserError(
+            f"history_blocks is {history_blocks}, expected 1..{dynamics.history_blocks}: {checkpoint} was trained with "
+            f"{dynamics.history_blocks}"
+        )
+    contest = _contest(protocol, file, held_out_from(file, loaded.lineage, _data_options(checkpoint)))
+    options = (protocol.horizon_blocks, env.goal_proprio, history_blocks)
+    agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options)
+    trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
+    control = run_trials(agent, control_loop, *trials, num_recorded, progress)
+    return ModelResult(contest, control, plan_seconds(agent, control.starts, control.goals), loaded, blocks)
+
+
+def evaluate_baselines(
+    protocol: PlanningProtocol, planner: Planner, split_seed: int, workers: int, progress: Progress
+) -> BaselineResults:
+    """Random actions, and the planner on the simulator itself.
+
+    Args:
+        protocol: trials and control loop.
+        planner: of action blocks.
+        split_seed: of the split whose test episodes the pairs are drawn from.
+        workers: processes; results do not depend on their number.
+        progress: advanced by each trial on the simulator.
+    """
+    control_loop = protocol.control_loop()
+    file = open_episodes(protocol.episodes)
+    protocol = with_environment(protocol, file)
+    contest = _contest(protocol, file, held_out_by_seed(file, split_seed))
+    agent = RandomAgent(ActionBlocks.of(protocol.make_env(), protocol.frame_stride), protocol.horizon_blocks)
+    trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
+    by_chance = run_trials(agent, control_loop, *trials, 0, NoProgress())
+    # one task per trial: results then do not depend on the number of workers
+    tasks = [(protocol, planner, pair, protocol.seed + index) for index, pair in enumerate(contest.pairs.trials)]
+    simulated = []
+    with parallel_map(_simulator_trial, tasks, workers) as finished:
+        for result in finished:
+            simulated.append(result)
+            progress.advance(1)
+    return BaselineResults(contest, by_chance, simulated)
+
+
+def _data_options(checkpoint: Path) -> dict[str, Any]:
+    """Options of the data module that a model was trained with, as far as they are known."""
+    stored = read_checkpoint(checkpoint).get("datamodule_hyper_parameters")
+    config = home_of(checkpoint) / "config.yaml"
+    if stored or not config.is_file():
+        return stored or {}
+    data = (read_yaml(config) or {}).get("data") or {}
+    return data.get("init_args") or {}
+
+
+def _contest(protocol: PlanningProtocol, file: Episodes, held_out: HeldOut) -> Contest:
+    sizes = (protocol.pairs, protocol.goal_env_steps, protocol.seed)
+    pairs = draw_pairs(file, held_out.episodes, protocol.make_env(), *sizes)
+    return Contest(protocol, file.fingerprint, held_out, pairs)
+
+
+def _simulator_trial(task: tuple[PlanningProtocol, Planner, Pair, int]) -> ControlResult:
+    protocol, planner, pair, seed = task
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # each worker has a core of its own
+    env = protocol.make_env()
+    agent = SimulatorAgent(env, planner, ActionBlocks.of(env, protocol.frame_stride), protocol.horizon_blocks)
+    trial = (protocol.make_env, [pair], protocol.budget_env_steps, seed, 0, NoProgress())
+    try:
+        return run_trials(agent, protocol.control_loop(), *trial)
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,111 @@
+"""The protocol of a planning evaluation: what every agent of a table shares."""
+
+import inspect
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+
+from cjepa.data.store.episodes import Episodes
+from cjepa.envs import make_env
+from cjepa.envs.base import ObjectEnv
+from cjepa.errors import UserError
+from cjepa.planning.mpc import MPC
+
+
+@dataclass(frozen=True)
+class PlanningProtocol:
+    """Start/goal pairs of recorded episodes, and how long and how often an agent may plan.
+
+    Args:
+        episodes: episode file; pairs are drawn from those of its episodes that were held out from training.
+        env_id: Gymnasium id of the environment; needed only where the episodes do not name it.
+        env_kwargs: of the environment; needed only where the episodes do not name them.
+        pairs: number of start/goal pairs.
+        goal_env_steps: env steps from start to goal in their episode.
+        budget_env_steps: most env steps per trial.
+        horizon_blocks: blocks per plan.
+        execute_blocks: blocks of every plan that are executed before the next one is made; default all of them.
+        warm_start: begin every search at what the last plan has left; for execute_blocks below horizon_blocks.
+        frame_stride: env steps per block.
+        seed: seed of pairs, planner and random actions.
+    """
+
+    episodes: str
+    env_id: str | None = None
+    env_kwargs: dict[str, Any] | None = None
+    pairs: PositiveInt = 50
+    goal_env_steps: PositiveInt = 25
+    budget_env_steps: PositiveInt = 50
+    horizon_blocks: PositiveInt = 5
+    execute_blocks: PositiveInt | None = None
+    warm_start: bool = False
+    frame_stride: PositiveInt = 5
+    seed: NonNegativeInt = 0
+
+    def make_env(self) -> ObjectEnv:
+        """A fresh simulator; of a protocol that :func:`with_environment` has completed."""
+        return make_env(self.env_id, self.env_kwargs or {})
+
+    def control_loop(self) -> MPC:
+        """How plans are executed.
+
+        Raises:
+            UserError: more blocks to execute than there are in a plan, or nothing left to start the next plan from.
+        """
+        blocks = self.execute_blocks or self.horizon_blocks
+        if blocks > self.horizon_blocks:
+            raise UserError(f"execute_blocks is {blocks}, expected 1..horizon_blocks = {self.horizon_blocks}")
+        if self.warm_start and blocks == self.horizon_blocks:
+            raise UserError(
+                f"warm_start: whole plans of {blocks} blocks are executed, so that nothing is left to start the next "
+                f"one from; give execute_blocks below {self.horizon_blocks}"
+            )
+        return MPC(blocks, self.warm_start)
+
+
+def with_environment(protocol: PlanningProtocol, file: Episodes) -> PlanningProtocol:
+    """The protocol with the environment that the episodes are of.
+
+    Args:
+        protocol: that may name an environment.
+        file: its episodes.
+
+    Raises:
+        UserError: the episodes are of another environment than the protocol's, or neither names one.
+    """
+    recorded = file.attributes.get("env_id")
+    if recorded is None:
+        if protocol.env_id is None:
+            raise UserError(f"{file.path} does not name its environment; give --env_id, for example cjepa/PushT-v0")
+        return replace(protocol, env_kwargs=protocol.env_kwargs or {})
+    if protocol.env_id not in (None, recorded):
+        raise UserError(f"--env_id {protocol.env_id}: {file.path} has episodes of {recorded}; leave --env_id out")
+    if ":" in recorded and protocol.env_id is None:  # Gymnasium would import what stands before the colon
+        raise UserError(f"{file.path}: its environment is in a module of its own; give --env_id {recorded}")
+    kwargs = _recorded_kwargs(file)
+    if protocol.env_kwargs is not None:
+        found, wanted = (_all_arguments(recorded, given) for given in (kwargs, protocol.env_kwargs))
+        if differing := sorted(name for name in found | wanted if found.get(name) != wanted.get(name)):
+            name = differing[0]
+            raise UserError(
+                f"--env_kwargs: {name} is {wanted.get(name)}, but {file.path} was recorded with {found.get(name)}; "
+                "leave --env_kwargs out"
+            )
+    return replace(protocol, env_id=recorded, env_kwargs=kwargs)
+
+
+def _recorded_kwargs(file: Episodes) -> dict[str, Any]:
+    stored = file.attributes.get("env_kwargs", "{}")
+    kwargs = json.loads(stored) if isinstance(stored, str) else stored
+    if not isinstance(kwargs, dict):
+        raise UserError(f"{file.path}: its attribute env_kwargs is {stored!r}, expected a JSON object")
+    return kwargs
+
+
+def _all_arguments(env_id: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """With the defaults of what is not given, as JSON has them."""
+    parameters = inspect.signature(type(make_env(env_id, kwargs)).__init__).parameters.values()
+    defaults = {entry.name: entry.default for entry in parameters if entry.default is not inspect.Parameter.empty}
+    return json.loads(json.dumps(defaults | kwargs, default=str))

@@ -1,0 +1,59 @@
+"""Whether a world model can act in an environment: sizes, and the units of its actions."""
+
+import torch
+from torch import Tensor
+
+from cjepa.envs.base import ObjectEnv
+from cjepa.errors import UserError
+from cjepa.planning.blocks import ActionBlocks
+from cjepa.types import Clip
+from cjepa.world_models.dynamics import Dynamics
+
+_FURTHEST_SCALES = 20.0  # of a bound from what was trained on, whose own values stay within 5
+_NARROWEST_SCALES = 0.2  # between the bounds: a policy that fills its bounds evenly covers 3.5
+
+
+def check_fits(dynamics: Dynamics, env: ObjectEnv, blocks: ActionBlocks, where: str) -> None:
+    """Check that a world model takes the environment's actions and proprioception.
+
+    Args:
+        dynamics: the world model.
+        env: to act in.
+        blocks: of its actions.
+        where: the world model is from.
+
+    Raises:
+        UserError: another number of action or proprio values, or actions in other units.
+    """
+    if blocks.action_values != dynamics.action_dim:
+        raise UserError(
+            f"frame_stride {blocks.frame_stride} gives {blocks.action_values} action values per block, {where} was "
+            f"trained with {dynamics.action_dim}"
+        )
+    found = len(env.proprio())
+    if dynamics.proprio_dim not in (0, found):
+        raise UserError(
+            f"{type(env).__name__} has {found} proprio values, {where} was trained with {dynamics.proprio_dim}; train "
+            "it on episodes of this environment, or with proprio_dim 0"
+        )
+    _check_units(dynamics, blocks, where)
+
+
+def _check_units(dynamics: Dynamics, blocks: ActionBlocks, where: str) -> None:
+    low_A, high_A = (_in_scales(dynamics, bound_A) for bound_A in blocks.bounds())
+    furthest = torch.maximum(low_A.abs(), high_A.abs()).max()
+    narrowest = (high_A - low_A).min()
+    if furthest > _FURTHEST_SCALES or narrowest < _NARROWEST_SCALES:
+        raise UserError(
+            f"{where} was trained on actions in other units than the environment's: the bounds {blocks.low.tolist()} "
+            f"to {blocks.high.tolist()} are {low_A.min():.3g} to {high_A.max():.3g} standard deviations from the mean "
+            "of the trained actions; train it on episodes of this environment, or convert the actions"
+        )
+
+
+@torch.no_grad()
+def _in_scales(dynamics: Dynamics, actions_A: Tensor) -> Tensor:
+    """Actions in the model's own units, on the CPU."""
+    like = next(iter(dynamics.buffers()), actions_A)
+    empty = (torch.zeros(1, 1, 1, dynamics.token_dim), torch.zeros(1, 1, dynamics.proprio_dim), actions_A[None, None])
+    return dynamics.normalise(Clip(*(values.to(like.device) for values in empty))).actions_BTA[0, 0].cpu()

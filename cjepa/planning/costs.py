@@ -1,0 +1,90 @@
+"""Cost of candidate actions: predicted by a world model, or run on the simulator itself."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cjepa.envs.base import ObjectEnv
+from cjepa.planning.objectives import Goal, Objective
+from cjepa.types import Rollout
+from cjepa.world_models.dynamics import Dynamics, take_rows
+
+_CELLS_NEAR_THE_CACHES = 16_000  # sequences x entities in one forward pass on a CPU
+_BYTES_PER_CELL = 128 * 1024  # of activations without gradients; generous for a token of 384 values
+
+
+class RolloutCost:
+    """Rolls candidates out in a world model and compares them with the goal.
+
+    Gradients with respect to the actions are kept unless the caller switches them off.
+
+    Args:
+        dynamics: the world model.
+        state: of B environments, as ``dynamics.observe`` gave it.
+        goal: of B environments, normalised.
+        objective: of predicted futures.
+    """
+
+    def __init__(self, dynamics: Dynamics, state: NamedTuple, goal: Goal, objective: Objective):
+        self.dynamics = dynamics
+        self.state = state
+        self.goal = goal
+        self.objective = objective
+
+    def __call__(self, actions_BNHA: Tensor) -> Tensor:
+        """Cost ``(B, N)``."""
+        batch, candidates = actions_BNHA.shape[:2]
+        actions_RHA = actions_BNHA.flatten(0, 1)
+        row_R = torch.arange(batch, device=actions_RHA.device).repeat_interleave(candidates)
+        # as many candidates at a time as memory allows, whichever environment they are of
+        rows = self._rows_at_once()
+        parts = zip(actions_RHA.split(rows), row_R.split(rows), strict=True)
+        return torch.cat([self._cost(*part) for part in parts]).reshape(batch, candidates)
+
+    def _cost(self, actions_RHA: Tensor, row_R: Tensor) -> Tensor:
+        with torch.autocast(actions_RHA.device.type, torch.bfloat16):
+            rollout = self.dynamics.rollout(take_rows(self.state, row_R), actions_RHA)
+            single = Rollout(*(values[:, None].float() for values in rollout))
+            return self.objective(single, actions_RHA[:, None], take_rows(self.goal, row_R))[:, 0]
+
+    def _rows_at_once(self) -> int:
+        cells_per_row = (self.goal.tokens_BSD.shape[1] + 2) * (self.dynamics.history_blocks + 1)
+        return max(1, _cells_at_once(self.goal.tokens_BSD.device) // cells_per_row)
+
+
+class SimulatorCost:
+    """Runs candidates of one environment on the simulator; its error at the end is the cost.
+
+    Args:
+        env: a simulator to run them in.
+        state: where they start.
+        goal_state: where they should get to.
+    """
+
+    def __init__(self, env: ObjectEnv, state: np.ndarray, goal_state: np.ndarray):
+        self.env = env
+        self.state = state
+        self.goal_state = goal_state
+
+    def __call__(self, actions_BNHA: Tensor) -> Tensor:
+        """Cost ``(1, N)`` of candidates ``(1, N, H, A)``."""
+        action_dim = self.env.action_space.shape[0]
+        ends_NF = np.stack([self._end(actions) for actions in actions_BNHA[0].unflatten(-1, (-1, action_dim)).numpy()])
+        error_N = self.env.state_error(ends_NF, self.goal_state).sum(axis=-1)
+        return torch.from_numpy(error_N).float()[None]
+
+    def _end(self, actions_HFA: np.ndarray) -> np.ndarray:
+        env = self.env
+        env.set_state(self.state)
+        for action in actions_HFA.reshape(-1, actions_HFA.shape[-1]):
+            env.advance(action)
+        return env.get_state()
+
+
+def _cells_at_once(device: torch.device) -> int:
+    if device.type != "cuda":
+        return _CELLS_NEAR_THE_CACHES
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return max(_CELLS_NEAR_THE_CACHES, free_bytes // _BYTES_PER_CELL)

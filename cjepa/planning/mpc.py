@@ -1,0 +1,121 @@
+"""Model-predictive control: plan, execute the first blocks of the plan, observe, plan again."""
+
+import time
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cjepa.planning.agents import Agent
+from cjepa.planning.perception import Observation
+from cjepa.progress import Progress
+from cjepa.types import Plan
+
+
+class Plant(Protocol):
+    """What is controlled: a batch of environments, each of which may be finished."""
+
+    def observe(self) -> Observation:
+        """All environments as they are now."""
+
+    def execute(self, actions_BTA: np.ndarray) -> None:
+        """T env steps of every environment that is not finished."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether all environments are."""
+
+
+class Fallback(Protocol):
+    """Decides what to do instead of a plan that should not be executed."""
+
+    def __call__(self, plan: Plan, now: Observation, goal: Observation) -> tuple[Tensor, Tensor]:
+        """Actions to execute ``(B, H, A)``, and where they are not the plan's, bool ``(B,)``."""
+
+
+class PlanRecord(NamedTuple):
+    """One planning call and what came of it."""
+
+    env_step: int
+    """When it was made, from the start of the trials."""
+    seconds: float
+    """Wall time of observing and planning, for all environments together."""
+    plan: Plan
+    fallback_B: Tensor
+    """Where the fallback acted instead of the plan, bool."""
+    imagined_RHSD: Tensor | None
+    """What the agent expects of the first R environments."""
+
+
+@dataclass(frozen=True)
+class MPC:
+    """The control loop.
+
+    Args:
+        execute_blocks: of every plan, 1 to the agent's horizon.
+        warm_start: begin every search at what the last plan has left; of use if plans are not executed to their end.
+        fallback: acts instead of plans that should not be executed; None executes every plan.
+    """
+
+    execute_blocks: int
+    warm_start: bool = False
+    fallback: Fallback | None = None
+
+    def run(
+        self,
+        agent: Agent,
+        plant: Plant,
+        goal: Observation,
+        budget_env_steps: int,
+        generator: torch.Generator,
+        progress: Progress,
+        num_imagined: int = 0,
+    ) -> list[PlanRecord]:
+        """Control a plant until it is finished or the budget is spent.
+
+        Args:
+            agent: plans for all environments at once.
+            plant: whose environments are at the start of their trials.
+            goal: of every environment.
+            budget_env_steps: most env steps.
+            generator: of the agent's randomness, on the CPU.
+            progress: advanced by the env steps of every block.
+            num_imagined: R, the first so many environments whose expected futures are recorded.
+        """
+        records: list[PlanRecord] = []
+        agent.reset(goal)
+        spent, block_BA, rest_BHA = 0, None, None
+        while spent < budget_env_steps and not plant.finished:
+            now = plant.observe()
+            started = time.perf_counter()
+            agent.observe(now, block_BA)
+            plan = agent.plan(generator, rest_BHA)
+            seconds = time.perf_counter() - started
+            actions_BHA, fallback_B = self._checked(plan, now, goal)
+            imagined = agent.imagine(actions_BHA[:num_imagined]) if num_imagined else None
+            records.append(PlanRecord(spent, seconds, plan, fallback_B, imagined))
+            for index in range(self.execute_blocks):
+                if index and agent.history_blocks > 1:
+                    agent.observe(plant.observe(), block_BA)
+                block_BA = actions_BHA[:, index]
+                steps_BTA = agent.blocks.to_env_steps(block_BA[:, None])[:, : budget_env_steps - spent]
+                plant.execute(steps_BTA)
+                spent += steps_BTA.shape[1]
+                progress.advance(steps_BTA.shape[1])
+                if spent >= budget_env_steps or plant.finished:
+                    break
+            rest_BHA = self._rest(actions_BHA, agent) if self.warm_start else None
+        return records
+
+    def _checked(self, plan: Plan, now: Observation, goal: Observation) -> tuple[Tensor, Tensor]:
+        if self.fallback is None:
+            return plan.actions_BHA, torch.zeros(len(plan.cost_B), dtype=torch.bool)
+        return self.fallback(plan, now, goal)
+
+    def _rest(self, actions_BHA: Tensor, agent: Agent) -> Tensor:
+        """What is left of a plan, with the middle of the bounds behind it."""
+        low_A, high_A = agent.blocks.bounds()
+        middle_BHA = ((low_A + high_A) / 2).expand(len(actions_BHA), self.execute_blocks, -1)
+        return torch.cat([actions_BHA[:, self.execute_blocks :], middle_BHA], dim=1)

@@ -1,0 +1,80 @@
+"""What a planner has to solve: the door between planners and whoever has a goal."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from cjepa.planning.constraints import Box, Constraint
+
+
+class Cost(Protocol):
+    """How good candidates are; evaluated where the actions are."""
+
+    def __call__(self, actions_BNHA: Tensor) -> Tensor:
+        """Candidates in the environment's units -> cost ``(B, N)``, lower is better; NaN is worse than anything."""
+
+
+@dataclass(frozen=True)
+class PlanningProblem:
+    """Find sequences of action blocks of low cost, one for each of several environments.
+
+    Args:
+        cost: of candidates. The costs of a row depend on the candidates of this row only.
+        low_A: lowest action values of one block, in the environment's units.
+        high_A: highest action values of one block.
+        batch: B, environments.
+        horizon_blocks: H.
+        generator: of all randomness, on the device of the bounds.
+        constraints: what else a plan has to satisfy, applied in this order; the bounds come last.
+
+    Raises:
+        ValueError: bounds of different shapes or devices, a bound that is not finite, ``low_A`` above ``high_A``.
+    """
+
+    cost: Cost
+    low_A: Tensor
+    high_A: Tensor
+    batch: int
+    horizon_blocks: int
+    generator: torch.Generator
+    constraints: tuple[Constraint, ...] = ()
+
+    def __post_init__(self):
+        if self.low_A.shape != self.high_A.shape or self.low_A.ndim != 1:
+            shapes = f"{tuple(self.low_A.shape)} and {tuple(self.high_A.shape)}"
+            raise ValueError(f"bounds of shapes {shapes}, expected (A,) twice")
+        if not self.low_A.device == self.high_A.device == self.generator.device:
+            where = f"{self.low_A.device}, {self.high_A.device} and {self.generator.device}"
+            raise ValueError(f"low_A, high_A and generator are on {where}, expected one device")
+        if not (self.low_A <= self.high_A).all() or not torch.isfinite(self.high_A - self.low_A).all():
+            raise ValueError(f"bounds {self.low_A.tolist()} to {self.high_A.tolist()}, expected finite low <= high")
+
+    @property
+    def device(self) -> torch.device:
+        """Of bounds, candidates and costs."""
+        return self.generator.device
+
+    @property
+    def half_range(self) -> Tensor:
+        """Half of the distance between the bounds, ``(A,)``."""
+        return (self.high_A - self.low_A) / 2
+
+    def start(self, warm_start_BHA: Tensor | None = None) -> Tensor:
+        """The allowed sequence to start the search from, ``(B, H, A)``: near the warm start, else the middle."""
+        if warm_start_BHA is None:
+            middle_A = (self.low_A + self.high_A) / 2
+            warm_start_BHA = middle_A.expand(self.batch, self.horizon_blocks, -1)
+        return self.project(warm_start_BHA[:, None])[:, 0]
+
+    def project(self, actions_BNHA: Tensor) -> Tensor:
+        """Allowed sequences near the candidates."""
+        for constraint in (*self.constraints, Box(self.low_A, self.high_A)):
+            actions_BNHA = constraint.project(actions_BNHA)
+        return actions_BNHA
+
+    def noise(self, num_samples: int) -> Tensor:
+        """Standard normal values for N candidates, ``(B, N, H, A)``."""
+        shape = (self.batch, num_samples, self.horizon_blocks, len(self.low_A))
+        return torch.randn(shape, generator=self.generator, device=self.device)

@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+
+from cjepa.data.splits import SPLIT_SHARES, lineage_of
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter, split_episodes
+from cjepa.envs.pusht.env import PushT
+from cjepa.errors import UserError
+from cjepa.evaluation.pairs import draw_pairs, held_out_by_seed, held_out_from
+from tests.conftest import EPISODE_ENV_STEPS, NUM_EPISODES
+
+GOAL_ENV_STEPS = 25
+
+
+@pytest.fixture
+def static_file(tmp_path) -> EpisodeFile:
+    """Episode 0 never moves, episode 1 does: 30 px to the right every env step."""
+    state = np.tile(np.array([50, 256, 350, 350, 0, 0, 0], np.float32), (12, 1))
+    moving = state.copy()
+    moving[:, 0] += 30 * np.arange(12)
+    with EpisodeWriter(tmp_path / "static.h5", "cjepa-episodes", {}) as writer:
+        writer.append({"state": state})
+        writer.append({"state": moving})
+    return EpisodeFile(tmp_path / "static.h5")
+
+
+def written(path, states) -> EpisodeFile:
+    """A file of episodes of 3 env steps, one for each number."""
+    with EpisodeWriter(path, "cjepa-episodes", {}) as writer:
+        for value in states:
+            rows = {"state": np.full((3, 7), value, np.float32), "action": np.full((3, 2), value, np.float32)}
+            writer.append(rows)
+    return EpisodeFile(path)
+
+
+def test_pairs_are_states_of_one_given_episode(episodes):
+    held_out = np.array([3, 8, 11])
+    drawn = draw_pairs(episodes, held_out, PushT(), 12, GOAL_ENV_STEPS, seed=1).trials
+    assert len(drawn) == 12
+    for episode, start_row, start, goal in drawn:
+        assert episode in held_out
+        states = episodes.episode(episode)["state"]
+        row = start_row - episodes.offsets[episode]
+        assert 0 <= row < EPISODE_ENV_STEPS - GOAL_ENV_STEPS
+        np.testing.assert_array_equal(start, states[row])
+        np.testing.assert_array_equal(goal, states[row + GOAL_ENV_STEPS])
+        assert not PushT().is_success(start, goal)
+
+
+def test_every_episode_is_used_before_any_twice(episodes):
+    pairs = draw_pairs(episodes, np.arange(NUM_EPISODES), PushT(), 20, GOAL_ENV_STEPS, seed=0)
+    assert len({pair.episode for pair in pairs.trials}) >= NUM_EPISODES - pairs.num_trivial
+
+
+def test_pairs_are_seeded(episodes):
+    first, again, other = (
+        [p.start_row for p in draw_pairs(episodes, np.arange(NUM_EPISODES), PushT(), 8, 25, seed).trials]
+        for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_trivial_pairs_are_left_out_and_counted(static_file):
+    drawn = draw_pairs(static_file, np.arange(2), PushT(), 4, 3, seed=0)
+    assert [pair.episode for pair in drawn.trials] == [1] * 4
+    assert 3 <= drawn.num_trivial <= 4  # the episodes take turns
+    with pytest.raises(UserError, match="static.h5: only 0 of 2 pairs"):
+        draw_pairs(static_file, np.array([0]), PushT(), 2, 3, seed=0)
+
+
+def test_episodes_may_be_too_short(static_file):
+    assert {p.start_row for p in draw_pairs(static_file, np.array([1]), PushT(), 3, 11, seed=0).trials} == {12}
+    with pytest.raises(UserError, match="static.h5.*12"):
+        draw_pairs(static_file, np.array([1]), PushT(), 3, 12, seed=0)
+
+
+def test_states_have_to_be_the_environments(tmp_path):
+    for name, rows, fault in (
+        ("none.h5", {"action": np.zeros((9, 2), np.float32)}, "none.h5: no column 'state'"),
+        ("short.h5", {"state": np.zeros((9, 5), np.float32)}, r"short.h5: states of shape \(5,\).*PushT.*\(7,\)"),
+    ):
+        with EpisodeWriter(tmp_path / name, "cjepa-episodes", {}) as writer:
+            writer.append(rows)
+        with pytest.raises(UserError, match=fault):
+            draw_pairs(EpisodeFile(tmp_path / name), np.array([0]), PushT(), 1, 3, seed=0)
+
+
+@pytest.mark.parametrize("split_seed", [0, 1, 2, 3])
+def test_a_model_is_tested_on_episodes_of_its_own_split(tmp_path, split_seed):
+    """Another seed has other training episodes: those of the default split would be among them."""
+    file = written(tmp_path / "a.h5", range(40))
+    trained = split_episodes(40, SPLIT_SHARES, split_seed)["train"]
+    lineage = lineage_of(file, split_seed, [])._asdict()
+    held_out = held_out_from(file, lineage, {"split_seed": 9})
+    assert len(held_out.episodes) == 2 and not set(held_out.episodes) & set(trained)
+    assert held_out.account == f"2 test episodes of the training's split (split_seed {split_seed})"
+
+
+def test_excluded_episodes_are_not_tested(tmp_path):
+    file = written(tmp_path / "a.h5", range(40))
+    first, second = split_episodes(40, SPLIT_SHARES, 0)["test"]
+    lineage = lineage_of(file, 0, [int(first)])._asdict()
+    assert held_out_from(file, lineage, {}).episodes.tolist() == [second]
+    with pytest.raises(UserError, match="a.h5: no episode is held out"):
+        held_out_from(file, lineage_of(file, 0, [int(first), int(second)])._asdict(), {})
+
+
+def test_other_episodes_are_wholly_held_out(tmp_path):
+    lineage = lineage_of(written(tmp_path / "a.h5", range(40)), 0, [])._asdict()
+    held_out = held_out_from(written(tmp_path / "b.h5", range(100, 130)), lineage, {})
+    assert held_out.episodes.tolist() == list(range(30))
+    assert held_out.account == "all 30 episodes: the model was trained on none of them"
+
+
+def test_another_version_of_the_training_episodes_is_refused(tmp_path):
+    lineage = lineage_of(written(tmp_path / "a.h5", range(40)), 0, [])._asdict()
+    with pytest.raises(UserError, match="b.h5: another version of the episodes"):
+        held_out_from(written(tmp_path / "b.h5", range(20, 60)), lineage, {})
+
+
+@pytest.mark.parametrize(
+    ("data", "split_seed", "said"),
+    [
+        ({"split_seed": 3}, 3, "split_seed 3 (as in the training)"),
+        ({}, 0, "split_seed 0 (the default, since the checkpoint does not say)"),
+    ],
+)
+def test_an_old_checkpoint_has_the_split_of_its_options(tmp_path, data, split_seed, said):
+    file = written(tmp_path / "a.h5", range(40))
+    expected = split_episodes(40, SPLIT_SHARES, split_seed)["test"]
+    held_out = held_out_from(file, {}, data)
+    assert held_out.episodes.tolist() == expected.tolist() == held_out_by_seed(file, split_seed).episodes.tolist()
+    assert said in held_out.account and "does not say which episodes" in held_out.account
+    left_out = held_out_from(file, {}, data | {"exclude_episodes": [int(expected[0])]})
+    assert left_out.episodes.tolist() == expected[1:].tolist()

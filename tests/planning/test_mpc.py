@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+import torch
+
+from cjepa.planning.agents import Agent
+from cjepa.planning.mpc import MPC
+from cjepa.planning.perception import Observation
+from cjepa.types import Plan
+from tests.conftest import RecordedProgress, ignore_progress
+from tests.planning.worlds import blocks, observation, point_agent
+
+
+class Counting(Agent):
+    """Plans numbered blocks: plan p, block h, gives (10 p + h) / 1000."""
+
+    def __init__(self, horizon_blocks: int, history_blocks: int = 1):
+        super().__init__(blocks(), horizon_blocks)
+        self.history_blocks = history_blocks
+        self.seen, self.starts = [], []
+
+    def observe(self, now: Observation, actions_BA=None):
+        place, action = float(now.proprio_BP[0, 0]), None if actions_BA is None else round(float(actions_BA[0, 0]), 5)
+        self.seen.append((round(place, 5), action))
+
+    def plan(self, generator, warm_start_BHA=None):
+        numbers_H = (10 * len(self.starts) + torch.arange(self.horizon_blocks)) / 1000
+        self.starts.append(warm_start_BHA)
+        return Plan(numbers_H[None, :, None].expand(1, -1, 4), torch.zeros(1))
+
+
+class Line:
+    """A plant of one point that moves along x."""
+
+    def __init__(self, ends_after: int = 10**9):
+        self.actions, self.ends_after = [], ends_after
+
+    def observe(self) -> Observation:
+        return observation([(round(sum(self.actions), 6), 0.0)])
+
+    def execute(self, actions_BTA):
+        assert actions_BTA.shape[::2] == (1, 2)
+        self.actions += [round(float(value), 6) for value in actions_BTA[0, :, 0]]
+
+    @property
+    def finished(self) -> bool:
+        return len(self.actions) >= self.ends_after
+
+
+def run(loop: MPC, agent: Agent, plant: Line, budget: int, progress=ignore_progress):
+    return loop.run(agent, plant, observation([(1, 1)]), budget, torch.Generator(), progress)
+
+
+@pytest.mark.parametrize(
+    ("execute", "blocks_executed"),
+    [(3, [0, 1, 2, 10, 11, 12]), (1, [0, 10, 20, 30, 40, 50]), (2, [0, 1, 10, 11, 20, 21])],
+)
+def test_so_much_of_every_plan_is_executed(execute, blocks_executed):
+    plant = Line()
+    records = run(MPC(execute), Counting(3), plant, budget=12)
+    assert plant.actions == [block / 1000 for block in blocks_executed for _ in range(2)]
+    assert [record.env_step for record in records] == list(range(0, 12, 2 * execute))
+    assert all(record.seconds > 0 and not record.fallback_B.any() for record in records)
+
+
+def test_the_budget_ends_within_a_block_and_success_after_one():
+    plant, progress = Line(), RecordedProgress()
+    run(MPC(3), Counting(3), plant, budget=7, progress=progress)
+    assert plant.actions == [0.0, 0.0, 0.001, 0.001, 0.002, 0.002, 0.01] and progress.amounts == [2, 2, 2, 1]
+    plant = Line(ends_after=3)
+    records = run(MPC(3), Counting(3), plant, budget=100)
+    assert len(plant.actions) == 4 and len(records) == 1
+
+
+@pytest.mark.parametrize("history", [1, 2])
+def test_agents_with_a_history_observe_every_block(history):
+    agent, plant = Counting(3, history), Line()
+    run(MPC(2), agent, plant, budget=8)
+    every = [(0.0, None), (0.0, 0.0), (0.002, 0.001), (0.022, 0.01)]
+    assert agent.seen == (every if history > 1 else [every[0], every[2]])
+
+
+def test_warm_starts_are_what_the_last_plan_has_left():
+    agent = Counting(3)
+    run(MPC(2, warm_start=True), agent, Line(), budget=8)
+    assert agent.starts[0] is None
+    # the third block of the first plan, then the middle of the bounds, twice
+    expected = torch.tensor([0.002, -0.05, -0.05])[None, :, None].expand(1, 3, 4)
+    torch.testing.assert_close(agent.starts[1], expected)
+    agent = Counting(3)
+    run(MPC(2), agent, Line(), budget=8)
+    assert agent.starts == [None, None]
+
+
+def test_a_fallback_acts_instead_of_a_plan():
+    def stop_after_the_first(plan, now, goal):
+        act = plan.actions_BHA[:, 0, 0] >= 0.01
+        return torch.where(act[:, None, None], torch.zeros_like(plan.actions_BHA), plan.actions_BHA), act
+
+    plant = Line()
+    records = run(MPC(1, fallback=stop_after_the_first), Counting(3), plant, budget=6)
+    assert [record.fallback_B.item() for record in records] == [False, True, True]
+    assert plant.actions == [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert [record.plan.actions_BHA[0, 0, 0].item() for record in records] == pytest.approx([0, 0.01, 0.02])
+
+
+def test_what_was_expected_is_recorded_for_the_first_trials():
+    agent = point_agent(horizon_blocks=2)
+
+    class Points(Line):
+        def observe(self):
+            return observation([(0, 0), (1, 1), (2, 2)])
+
+        def execute(self, actions_BTA):
+            self.actions.append(actions_BTA)
+
+    goal = observation([(0, 1)] * 3)
+    (record,) = MPC(2).run(agent, Points(), goal, 4, torch.Generator(), ignore_progress, num_imagined=2)
+    assert record.imagined_RHSD.shape == (2, 2, 1, 2)
+    moved = agent.blocks.to_env_steps(record.plan.actions_BHA).sum(axis=1)
+    np.testing.assert_allclose(record.imagined_RHSD[1, -1, 0], 1 + moved[1], atol=1e-5)
