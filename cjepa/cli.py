@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from cjepa.command_result import OUTCOME_FILE, CommandResult
 from cjepa.errors import UserError
+from cjepa.quiet import silence_lightning
 
 
 class Verb(NamedTuple):
@@ -105,11 +106,11 @@ def execute(argv: list[str]) -> CommandResult:
     words = 2 if len(argv) > 1 and " ".join(argv[:2]) in VERBS else 1
     verb, rest = " ".join(argv[:words]), argv[words:]
     if verb in LIGHTNING_VERBS:
-        _silence_lightning()
+        silence_lightning()
         return _lightning(verb, rest)
     if verb not in VERBS:
         raise UserError(f"no such command {verb!r}; `cjepa --help` lists them")
-    _silence_lightning()
+    silence_lightning()
     group, _, name = verb.replace("-", "_").rpartition(" ")
     function = getattr(importlib.import_module(f"cjepa.{group or 'commands'}.{name}"), f"{name}_command")
     return _call(function, VERBS[verb], f"cjepa {verb}", rest)
@@ -185,28 +186,6 @@ def _lightning(verb: str, rest: list[str]) -> CommandResult:
     from cjepa.lightning_cli import CJEPACLI
 
     return CJEPACLI([verb, *rest]).result()
-
-
-def _silence_lightning() -> None:
-    """Hide what Lightning and its libraries say about choices that are made on purpose, or about themselves."""
-    import logging
-    import warnings
-
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        ".*args parameter is intended to run from within Python",
-        ".*nn.Module.*already saved during checkpointing",
-        ".*does not have many workers",
-        ".*is smaller than the logging interval",
-        ".*exists and is not empty",
-        ".*The dirpath has changed",
-        ".*not supported by the model summary",
-        ".*isinstance.treespec, LeafSpec",
-        ".*callbacks used to create the checkpoint need to be provided",  # of older runs
-        ".*your dataloader is not resumable",  # its sampler is: see data/sampling.py
-    ):
-        warnings.filterwarnings("ignore", message=message)
 
 
 def _say(line: str) -> None:

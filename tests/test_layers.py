@@ -10,12 +10,13 @@ import cjepa
 PACKAGE = Path(cjepa.__file__).parent
 ORDER = [
     {"__init__", "types", "errors", "files", "locks", "opencv", "yaml_files", "moved"}
-    | {"command_result", "progress", "optim", "checkpoints"},
+    | {"command_result", "progress", "quiet", "optim", "checkpoints"},
     {"envs"},
     {"data"},
     {"tokenizers"},
     {"world_models"},
     {"planning"},
+    {"api"},
     {"interventions"},
     {"evaluation"},
     {"reporting"},
