@@ -24,3 +24,4 @@ def silence_lightning() -> None:
         ".*your dataloader is not resumable",  # its sampler is: see data/sampling.py
     ):
         warnings.filterwarnings("ignore", message=message)
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"lightning\.")  # its own calls

@@ -1,17 +1,22 @@
 import subprocess
 import sys
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 import cjepa
-from cjepa import load_tokenizer
-from cjepa.api import PictureTokenizer
+from cjepa import load_tokenizer, load_world_model
+from cjepa.api import PictureTokenizer, PictureWorldModel
 from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.tokenizers.oracle import OracleTokenizer
+from cjepa.types import Clip
+from cjepa.world_models.dynamics import Dynamics
 
 AGENT, BLOCK = 1, 2
 """Labels of Push-T."""
@@ -117,6 +122,94 @@ def test_tokens_of_another_shape_are_refused(slots):
 def test_a_tokenizer_that_needs_more_than_pictures_is_refused():
     with pytest.raises(UserError, match="OracleTokenizer needs the simulator's objects"):
         PictureTokenizer(OracleTokenizer(2, ("x", "y")))
+
+
+class Added(NamedTuple):
+    tokens_BSD: Tensor
+    proprio_BP: Tensor
+
+
+class AddsActions(Dynamics):
+    """The mean action of a block is added to every token value, its sum to the proprio value, in doubled units."""
+
+    token_dim, proprio_dim, action_dim, history_blocks = 34, 1, 4, 3
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("unused", torch.zeros(1))
+
+    def normalise(self, clip):
+        return Clip(2 * clip.tokens_BTSD, 2 * clip.proprio_BTP, clip.actions_BTA)
+
+    def denormalise(self, rollout):
+        return type(rollout)(*(values / 2 for values in rollout))
+
+    def observe(self, clip):
+        clip = self.normalise(clip)
+        return Added(clip.tokens_BTSD[:, -1], clip.proprio_BTP[:, -1])
+
+    def step(self, state, actions_BA):
+        mean_B1 = 2 * actions_BA.mean(dim=1, keepdim=True)
+        return Added(state.tokens_BSD + mean_B1[..., None], state.proprio_BP + 4 * mean_B1)
+
+    def predicted(self, state):
+        return tuple(state)
+
+
+@pytest.fixture(scope="module")
+def model(slots) -> PictureWorldModel:
+    return PictureWorldModel(AddsActions(), slots)
+
+
+def test_a_rollout_takes_blocks_of_actions_in_order(slots, model):
+    picture = table((100, 130)).render_pixels()
+    actions = [[0.0, 0.5], [0.5, 0.0], [1.0, 1.0], [1.0, -1.0]]  # two blocks with means of 0.25 and 0.5
+    future = model.rollout(picture, actions, proprio=[3.0])
+    assert future.tokens.shape == (2, 2, 34)
+    now_SD = slots.encode(picture)
+    np.testing.assert_allclose(future.tokens, [now_SD + 0.25, now_SD + 0.75], atol=1e-5)
+    np.testing.assert_allclose(future.proprio, [[4.0], [6.0]])
+
+
+def test_predicted_places_are_in_px(slots, model):
+    env = table((100, 130))
+    future = model.rollout(env.render_pixels(), np.zeros((6, 2)), proprio=[0.0])
+    places_HS2 = slots.places(future.tokens)
+    assert places_HS2.shape == (3, 2, 2)
+    assert all((nearest(places_S2, drawn_at(env))[1] < 1).all() for places_S2 in places_HS2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"actions": np.zeros((3, 2))}, r"actions of shape \(3, 2\), expected .* whole blocks of 4 values"),
+        ({"actions": np.zeros((4, 3))}, r"actions of shape \(4, 3\)"),
+        ({"actions": np.zeros(4)}, r"actions of shape \(4,\)"),
+        ({"actions": np.zeros((0, 2))}, r"actions of shape \(0, 2\)"),
+        ({"actions": np.full((2, 2), np.nan)}, "actions contain NaN"),
+        ({"proprio": None}, "proprio is missing; this model takes 1 finite values"),
+        ({"proprio": [1.0, 2.0]}, r"proprio is \[1.0, 2.0\]"),
+        ({"picture": np.zeros((2, 64, 64, 3), np.uint8)}, r"\(2, 64, 64, 3\), expected one picture"),
+    ],
+)
+def test_wrong_rollouts_are_refused_in_one_line(model, changes, said):
+    right = {"picture": np.zeros((64, 64, 3), np.uint8), "actions": np.zeros((2, 2)), "proprio": [0.0]}
+    with pytest.raises(UserError, match=said) as refused:
+        model.rollout(**{**right, **changes})
+    assert "\n" not in str(refused.value)
+
+
+def test_a_trained_world_model_imagines_from_a_picture(world_model_run):
+    model = load_world_model(world_model_run)
+    env = table((100, 130))
+    future = model.rollout(env.render_pixels(), np.zeros((10, 2)), env.proprio())
+    assert future.tokens.shape == (2, *model.tokenizer.encode(env.render_pixels()).shape)
+    assert np.isfinite(future.tokens).all() and future.proprio.shape == (2, 4)
+
+
+def test_a_tokenizer_is_no_world_model():
+    with pytest.raises(UserError, match="not a world model"):
+        load_world_model("zoo:pusht-slots")
 
 
 def test_loading_says_nothing(capfd):
