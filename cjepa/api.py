@@ -251,9 +251,7 @@ def plan_to(
     return blocks.to_env_steps(agent.plan(torch.Generator().manual_seed(seed)).actions_BHA)[0]
 
 
-def _observation(
-    model: PictureWorldModel, picture: Picture, proprio: Sequence[float] | None, name: str
-) -> Observation:
+def _observation(model: PictureWorldModel, picture: Picture, proprio: Sequence[float] | None, name: str) -> Observation:
     """Without what only simulators know."""
     pixels_YXC = _pixels(_one_picture(picture), model.tokenizer.tokenizer.image_size)
     proprio_P = model.checked_proprio(proprio, name)

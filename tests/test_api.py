@@ -10,10 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 import cjepa
-from cjepa import load_tokenizer, load_world_model
+from cjepa import load_tokenizer, load_world_model, plan_to
 from cjepa.api import PictureTokenizer, PictureWorldModel
 from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
+from cjepa.planning.objectives import LastStepMSE
+from cjepa.planning.planners.cem import CEM
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import Dynamics
@@ -205,6 +207,51 @@ def test_a_trained_world_model_imagines_from_a_picture(world_model_run):
     future = model.rollout(env.render_pixels(), np.zeros((10, 2)), env.proprio())
     assert future.tokens.shape == (2, *model.tokenizer.encode(env.render_pixels()).shape)
     assert np.isfinite(future.tokens).all() and future.proprio.shape == (2, 4)
+
+
+def test_a_plan_follows_the_costs_of_its_goal(slots, model):
+    """The proprio value rises by the sum of all actions, tokens by their mean: the goal's proprio value decides."""
+    picture = table((100, 130)).render_pixels()
+    options = {"bounds": ([-1.0, -0.1], [1.0, 0.1]), "proprio": [0.0], "horizon_blocks": 2}
+    options |= {"planner": CEM(64, 8, 8), "objective": LastStepMSE(proprio_weight=1000.0)}
+    actions = plan_to(model, picture, picture, proprio_at_goal=[3.0], **options)
+    assert actions.shape == (4, 2) and actions.dtype == np.float32
+    assert (np.abs(actions) <= np.float32([1.0, 0.1])).all() and abs(actions.sum() - 3.0) < 0.1
+    free = plan_to(model, picture, picture, **options)  # the goal is the picture: nothing should be added to tokens
+    assert abs(free.sum()) < 0.1
+    ignored = plan_to(model, picture, picture, proprio_at_goal=[3.0], goal_proprio=[], **options)
+    np.testing.assert_array_equal(ignored, free)
+    np.testing.assert_array_equal(plan_to(model, picture, picture, seed=0, **options), free)
+    assert not np.array_equal(plan_to(model, picture, picture, seed=1, **options), free)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"bounds": ([-1.0] * 3, [1.0] * 3)}, r"\(3,\) and \(3,\), .* takes 4 action values per block"),
+        ({"bounds": ([-1.0], [1.0, 1.0])}, r"\(1,\) and \(2,\)"),
+        ({"bounds": ([1.0, 1.0], [-1.0, 1.0])}, "expected finite values, low <= high"),
+        ({"bounds": ([-np.inf, -1.0], [1.0, 1.0])}, "expected finite values, low <= high"),
+        ({"proprio_at_goal": [1.0, 2.0]}, "proprio_at_goal is .*; this model takes 1 finite values"),
+        ({"proprio": None}, "proprio is missing"),
+        ({"horizon_blocks": 0}, "horizon_blocks is 0"),
+        ({"goal": np.zeros((96, 96, 3), np.uint8)}, "96 x 96 px, but this tokenizer needs 64 x 64"),
+    ],
+)
+def test_wrong_goals_are_refused_in_one_line(model, changes, said):
+    blank = np.zeros((64, 64, 3), np.uint8)
+    right = {"picture": blank, "goal": blank, "bounds": ([-1.0, -1.0], [1.0, 1.0]), "proprio": [0.0]}
+    with pytest.raises(UserError, match=said) as refused:
+        plan_to(model, **{**right, "proprio_at_goal": [0.0], **changes})
+    assert "\n" not in str(refused.value)
+
+
+def test_a_trained_world_model_plans_to_a_picture(world_model_run):
+    now, goal = table((100, 130)), table((160, 130))
+    proprio = {"proprio": now.proprio(), "proprio_at_goal": goal.proprio(), "goal_proprio": now.goal_proprio}
+    parts = (load_world_model(world_model_run), now.render_pixels(), goal.render_pixels(), now.action_bounds())
+    actions = plan_to(*parts, **proprio, planner=CEM(8, 2, 3))
+    assert actions.shape == (25, 2) and (np.abs(actions) <= 1).all()
 
 
 def test_a_tokenizer_is_no_world_model():

@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
@@ -239,6 +240,20 @@ def test_the_example_of_a_metric_scores_a_missed_object_0():
     metric = example()
     metric.update(masks_BTSYX, labels_BTYX)
     assert metric.compute() == 0.25
+
+
+def test_the_script_of_the_python_page(tmp_path, monkeypatch, world_model_run):
+    """All blocks of the page in order, as a reader pastes them."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(world_model_run, tmp_path / "runs" / "studies" / "quickstart" / "cjepa-1")
+    script = module_of("\n".join(blocks(ROOT / "docs" / "python.md", "python")), "python_page")
+    del sys.modules["python_page"]
+    assert script.tokens.shape == (2, 34) and script.masks.shape == (2, 64, 64) and script.pixels.shape == (64, 64, 3)
+    agents_TS = np.linalg.norm(script.paths - script.proprio[:2] / 8, axis=-1)
+    assert script.paths.shape == (11, 2, 2) and agents_TS[-1].min() < 2  # the agent is where it says that it is
+    assert np.linalg.norm(script.places - script.paths[0], axis=-1).max() < 0.1
+    assert script.future.tokens.shape[:2] == script.predicted.shape[:2] == (2, 2)
+    assert script.actions.shape == (25, 2) and (np.abs(script.actions) <= 1).all()
 
 
 @pytest.fixture
