@@ -102,7 +102,7 @@ def test_episodes_of_another_job_are_not_used(tmp_path, reference, change):
     collect_and_interrupt(replace(JOB, **change), tmp_path / "b.h5", 3)
     assert news_of(JOB, tmp_path / "b.h5") == [True] * 7
     assert_same(EpisodeFile(tmp_path / "b.h5"), reference)
-    assert len(list((tmp_path / "b.h5.parts").glob("*.h5"))) == 3  # they are the other job's
+    assert len(list((tmp_path / "b.h5.parts").glob("*.part"))) == 3  # they are the other job's
 
 
 def test_another_number_of_episodes_uses_those_that_are_there(tmp_path, reference):
@@ -114,7 +114,7 @@ def test_another_number_of_episodes_uses_those_that_are_there(tmp_path, referenc
 
 def test_a_damaged_part_is_made_anew(tmp_path, reference):
     collect_and_interrupt(JOB, tmp_path / "b.h5", 3)
-    first, second, third = sorted((tmp_path / "b.h5.parts").glob("*.h5"))
+    first, second, third = sorted((tmp_path / "b.h5.parts").glob("*.part"))
     content = bytearray(first.read_bytes())
     content[len(content) // 2] ^= 1
     first.write_bytes(content)

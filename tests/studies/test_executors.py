@@ -91,7 +91,7 @@ def test_an_interrupted_study_is_130_and_goes_on(tmp_path):
     command = [sys.executable, "-m", "cjepa.cli", "study", "study.yaml"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     study = subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes)
-    while study.poll() is None and not any(parts.glob("*.h5")):
+    while study.poll() is None and not any(parts.glob("*.part")):
         time.sleep(0.1)
     for _ in range(3):  # pymunk's callbacks can swallow an interrupt; a user would press again
         study.send_signal(signal.SIGINT)
@@ -101,4 +101,4 @@ def test_an_interrupted_study_is_130_and_goes_on(tmp_path):
     assert study.returncode == 130
     assert err.splitlines()[-1] == "cjepa study: interrupted; repeat the command to continue"
     assert "Traceback" not in err and "[1/1] episodes: cjepa collect " in out
-    assert any(parts.glob("*.h5")) and '"seconds"' not in (parts.parent / "stage.json").read_text()
+    assert any(parts.glob("*.part")) and '"seconds"' not in (parts.parent / "stage.json").read_text()

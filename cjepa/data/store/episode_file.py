@@ -57,7 +57,8 @@ class EpisodeWriter:
         self.attributes: dict[str, Any] = {"format": format, "version": VERSION, "cjepa": __version__, **attributes}
         self._lengths: list[int] = []
         self._checksums: list[list[int]] = []
-        self._columns: list[str] = []
+        # Kept open: a new handle has an empty cache, so HDF5 would recompress a chunk of small rows on every append.
+        self._columns: dict[str, h5py.Dataset] = {}
 
     def __enter__(self) -> "EpisodeWriter":
         return self
@@ -77,15 +78,12 @@ class EpisodeWriter:
         if len(lengths) != 1:
             raise ValueError(f"columns of one episode differ in length: { {k: len(v) for k, v in episode.items()} }")
         if not self._columns:
-            self._columns = sorted(episode)
-            for name in self._columns:
-                self._create_column(name, episode[name])
-        if sorted(episode) != self._columns:
-            raise ValueError(f"episode has columns {sorted(episode)}, but the file has {self._columns}")
+            self._columns = {name: self._create_column(name, episode[name]) for name in sorted(episode)}
+        if sorted(episode) != list(self._columns):
+            raise ValueError(f"episode has columns {sorted(episode)}, but the file has {list(self._columns)}")
         rows = lengths.pop()
         start = sum(self._lengths)
-        for name in self._columns:
-            column = self._file[name]
+        for name, column in self._columns.items():
             column.resize(start + rows, axis=0)
             column[start:] = episode[name]
         with clear_errors(self._shown):
@@ -101,24 +99,24 @@ class EpisodeWriter:
         attributes = self._file.attrs
         for key, value in self.attributes.items():
             attributes[key] = json.dumps(value) if isinstance(value, dict | list) else value
-        attributes["columns"] = json.dumps(self._columns)
+        attributes["columns"] = json.dumps(list(self._columns))
         attributes["column_kinds"] = json.dumps(
-            _kinds({name: (self._file[name].shape, self._file[name].dtype) for name in self._columns})
+            _kinds({name: (column.shape, column.dtype) for name, column in self._columns.items()})
         )
         attributes["crc32"] = np.array(self._checksums, np.uint32).reshape(len(lengths), len(self._columns))
-        attributes["fingerprint"] = content_fingerprint(self._columns, lengths, attributes["crc32"])
+        attributes["fingerprint"] = content_fingerprint(list(self._columns), lengths, attributes["crc32"])
         attributes["attributes_crc32"] = attributes_checksum(_attributes(self._file))
         self._file.close()
         with clear_errors(self._shown):
             self._target.sync()
             os.replace(self._partial, self.path)
 
-    def _create_column(self, name: str, values: np.ndarray) -> None:
+    def _create_column(self, name: str, values: np.ndarray) -> h5py.Dataset:
         # A frame is a chunk of its own: random clips then decompress nothing that they do not need.
         row = values.shape[1:]
         row_bytes = int(np.prod(row)) * values.dtype.itemsize
         rows_per_chunk = 1 if row_bytes > _SMALL_ROW_BYTES else _ROWS_PER_SMALL_CHUNK
-        self._file.create_dataset(
+        return self._file.create_dataset(
             name, (0, *row), values.dtype, maxshape=(None, *row), chunks=(rows_per_chunk, *row), **hdf5plugin.LZ4()
         )
 

@@ -1,11 +1,12 @@
 """Files that are made episode by episode: a kill loses no episode that was finished.
 
-Every finished episode is a small HDF5 file of its own in ``OUT.parts/`` until ``OUT`` is whole. Their names say which
+Every finished episode is a file of its own in ``OUT.parts/`` until ``OUT`` is whole. Their names say which
 job they are of, so that a later run uses, and deletes, its own and no others.
 """
 
 import hashlib
-import io
+import json
+import math
 import os
 import shutil
 import zlib
@@ -14,8 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
-import hdf5plugin
+import lz4.frame
+import numpy as np
 
 from cjepa import __version__
 from cjepa.data.store.disk import clear_errors
@@ -26,7 +27,9 @@ from cjepa.locks import only_process
 
 PARTS = ".parts"
 """Ends the names of folders of finished episodes."""
-_CHECKSUM_BYTES = 4
+_SUFFIXES = (".part", ".h5")
+"""Of finished episodes: files of today, and HDF5 files of earlier versions, which are not read."""
+_CHECKSUM_BYTES = _LENGTH_BYTES = 4
 
 
 def complete_file(out: Path, job: str, num_episodes: int, resume: bool) -> EpisodeFile | None:
@@ -116,7 +119,7 @@ class ResumableWriter:
 
     def part(self, episode: int) -> Path:
         """Where this episode is kept once it is finished."""
-        return self.folder / f"{episode:07d}-{self._job_digest}.h5"
+        return self.folder / f"{episode:07d}-{self._job_digest}{_SUFFIXES[0]}"
 
     def has(self, episode: int) -> bool:
         """Whether this episode is finished and undamaged."""
@@ -144,7 +147,7 @@ def refuse_unfinished(path: Path) -> None:
     """
     folder = path if path.suffix == PARTS else parts_folder(path)
     if folder.is_dir() and (path == folder or not path.exists()):
-        done, name = len(list(folder.glob("*.h5"))), folder.stem
+        done, name = len(_finished(folder)), folder.stem
         mend = f"repeat the command that makes {name} to continue"
         raise UserError(f"{path}: unfinished, episodes done: {done}; {mend}")
 
@@ -154,7 +157,11 @@ def _digest(job: str) -> str:
 
 
 def _parts_of(folder: Path, job_digest: str) -> list[Path]:
-    return list(folder.glob(f"*-{job_digest}.h5"))
+    return [path for path in _finished(folder) if path.stem.endswith(f"-{job_digest}")]
+
+
+def _finished(folder: Path) -> list[Path]:
+    return [path for suffix in _SUFFIXES for path in folder.glob(f"*{suffix}")]
 
 
 def _discard(folder: Path, job_digest: str) -> None:
@@ -165,22 +172,15 @@ def _discard(folder: Path, job_digest: str) -> None:
 
 
 def _remove_without_parts(folder: Path) -> None:
-    if not any(folder.glob("*.h5")):
+    if not _finished(folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_part(path: Path, episode: Episode) -> None:
     """Store one finished episode, in one piece or not at all."""
-    image = io.BytesIO()
-    with h5py.File(image, "w", libver="latest") as file:
-        for name, values in episode.items():
-            # one chunk: a part is only ever read as a whole
-            chunks = {"chunks": values.shape, **hdf5plugin.LZ4()} if values.size else {}
-            file.create_dataset(name, data=values, **chunks)
-    content = image.getvalue()
+    content = _packed(episode)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with clear_errors(path):
-        # HDF5 ignores what stands behind its end
         try:
             partial.write_bytes(content + zlib.crc32(content).to_bytes(_CHECKSUM_BYTES))
             os.replace(partial, path)
@@ -193,8 +193,27 @@ def read_part(path: Path) -> Episode | None:
     if not path.is_file():
         return None
     content = path.read_bytes()
-    image, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
-    if zlib.crc32(image).to_bytes(_CHECKSUM_BYTES) != checksum:
+    packed, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
+    if zlib.crc32(packed).to_bytes(_CHECKSUM_BYTES) != checksum:
         return None
-    with h5py.File(io.BytesIO(image), "r") as file:
-        return {name: column[()] for name, column in file.items()}
+    return _unpacked(packed)
+
+
+def _packed(episode: Episode) -> bytes:
+    """An LZ4 frame: length of the header, header (JSON: name, dtype and shape of each column), bytes of each column.
+
+    An HDF5 file in memory, or a zip file of arrays, would take several times as long to make and to read.
+    """
+    header = json.dumps([(name, values.dtype.str, values.shape) for name, values in episode.items()]).encode()
+    columns = [values.tobytes() for values in episode.values()]
+    return lz4.frame.compress(b"".join([len(header).to_bytes(_LENGTH_BYTES), header, *columns]))
+
+
+def _unpacked(packed: bytes) -> Episode:
+    content = lz4.frame.decompress(packed, return_bytearray=True)  # arrays on a bytearray can be written to
+    start = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES])
+    episode = {}
+    for name, dtype, shape in json.loads(content[_LENGTH_BYTES:start]):
+        episode[name] = np.frombuffer(content, dtype, math.prod(shape), start).reshape(shape)
+        start += episode[name].nbytes
+    return episode

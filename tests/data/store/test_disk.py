@@ -59,7 +59,7 @@ def test_a_disk_that_is_full(small_disk, tmp_path):
     out = small_disk / "a.h5"
     line = the_line(run("collect", *COLLECT, "--out", out))
     assert line.endswith("the disk is full; free some space, then repeat the command")
-    parts = sorted((small_disk / "a.h5.parts").glob("*.h5"))
+    parts = sorted((small_disk / "a.h5.parts").glob("*.part"))
     assert len(parts) > 5 and all(read_part(path) is not None for path in parts)
     assert not out.exists() and not list(small_disk.rglob("*.partial"))
     subprocess.run(["mount", "-o", "remount,size=40M", small_disk], check=True)
@@ -74,7 +74,7 @@ def test_a_file_that_may_not_grow(tmp_path, workers):
     out = tmp_path / "a.h5"
     line = the_line(run("collect", *COLLECT, "--workers", workers, "--out", out, file_limit=MEGABYTE // 2))
     assert f"{out}: the disk is full" in line
-    assert not out.exists() and list((tmp_path / "a.h5.parts").glob("*.h5"))
+    assert not out.exists() and list((tmp_path / "a.h5.parts").glob("*.part"))
 
 
 def test_every_write_that_can_fail(tmp_path, monkeypatch):
@@ -158,7 +158,7 @@ def test_parts_stay_whatever_is_refused(tmp_path, monkeypatch):
     job, out = Collection("cjepa/PushT-v0", PushTBehaviour(), 6, 5, seed=0), tmp_path / "a.h5"
     with pytest.raises(KeyboardInterrupt):
         collect(job, out, {}, 1, RecordedProgress(interrupt_at=1))
-    (part,) = (tmp_path / "a.h5.parts").glob("*.h5")
+    (part,) = (tmp_path / "a.h5.parts").glob("*.part")
     before = part.read_bytes(), part.stat().st_mtime_ns
 
     def full(*_):

@@ -1,6 +1,5 @@
 """Parts hold one finished episode each; a damaged one counts as none."""
 
-import h5py
 import numpy as np
 import pytest
 
@@ -32,15 +31,32 @@ def writer_of(out, job: str = "job", resume: bool = True) -> ResumableWriter:
 
 @pytest.mark.parametrize("rows", [0, 1, 4])
 def test_round_trip(tmp_path, rows):
-    write_part(tmp_path / "a.h5", an_episode(0, rows))
-    assert_equal(read_part(tmp_path / "a.h5"), an_episode(0, rows))
-    with h5py.File(tmp_path / "a.h5") as file:  # it is an HDF5 file, too
-        np.testing.assert_array_equal(file["pixels"][()], an_episode(0, rows)["pixels"])
-    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+    episode = an_episode(0, rows)
+    episode["mirrored"] = episode["pixels"][:, :, ::-1]  # not contiguous
+    episode |= {"half": episode["action"].astype(np.float16), "step": np.arange(rows), "done": np.zeros(rows, bool)}
+    write_part(tmp_path / "a.part", episode)
+    read = read_part(tmp_path / "a.part")
+    assert_equal(read, episode)
+    assert all(values.flags.writeable for values in read.values())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.part"]
+
+
+def test_parts_of_earlier_versions_are_not_read_and_deleted_with_their_own_job_only(tmp_path):
+    out = tmp_path / "a.h5"
+    interrupted(out, "job")
+    (part,) = (tmp_path / "a.h5.parts").glob("*.part")
+    old, others = part.with_suffix(".h5"), part.with_name(f"0000000-{'0' * 16}.h5")
+    part.rename(old)
+    others.write_bytes(b"HDF5")
+    with writer_of(out) as writer:
+        assert not writer.has(0)
+        write_part(writer.part(0), an_episode(0))
+        writer.append_part(0)
+    assert not old.exists() and others.read_bytes() == b"HDF5"
 
 
 def test_any_flipped_byte_and_any_cut_is_damage(tmp_path):
-    path = tmp_path / "a.h5"
+    path = tmp_path / "a.part"
     write_part(path, an_episode(0))
     content = path.read_bytes()
     for place in np.random.default_rng(0).integers(0, len(content), 100):
@@ -50,7 +66,7 @@ def test_any_flipped_byte_and_any_cut_is_damage(tmp_path):
         assert read_part(path) is None
         path.write_bytes(content[:place])
         assert read_part(path) is None
-    assert read_part(tmp_path / "none.h5") is None
+    assert read_part(tmp_path / "none.part") is None
 
 
 def test_the_file_is_that_of_its_parts_in_the_order_in_which_they_are_appended(tmp_path):
@@ -73,7 +89,7 @@ def test_the_file_is_that_of_its_parts_in_the_order_in_which_they_are_appended(t
 def interrupted(out, job: str) -> None:
     with pytest.raises(KeyboardInterrupt), writer_of(out, job) as writer:
         write_part(writer.part(0), an_episode(0))
-        (writer.folder / "0000001.h5.99.partial").write_text("of a killed process")
+        (writer.folder / "0000001.part.99.partial").write_text("of a killed process")
         raise KeyboardInterrupt
 
 
@@ -98,7 +114,7 @@ def test_parts_of_another_job_are_neither_used_nor_deleted(tmp_path, resume):
         writer.append_part(0)
     assert_equal(EpisodeFile(out).episode(0), an_episode(1))
     assert complete_file(out, "job", 1, True) is not None
-    assert list(others.parent.glob("*.h5")) == [others]
+    assert list(others.parent.glob("*.part")) == [others]
     assert_equal(read_part(others), an_episode(0))
     out.unlink()
     with writer_of(out, "other") as writer:
@@ -147,7 +163,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path):
         writer.append_part(0)
         out.write_text("precious")
     assert out.read_text() == "precious"
-    assert len(list((tmp_path / "a.h5.parts").glob("*.h5"))) == 1  # what was finished stays
+    assert len(list((tmp_path / "a.h5.parts").glob("*.part"))) == 1  # what was finished stays
     with pytest.raises(UserError, match="a.h5 was created by another process"):
         writer_of(out).__enter__()
-    assert len(list((tmp_path / "a.h5.parts").glob("*.h5"))) == 1
+    assert len(list((tmp_path / "a.h5.parts").glob("*.part"))) == 1
