@@ -118,36 +118,38 @@ class World:
     def change(self, bodies: np.ndarray) -> None:
         """Put other bodies in place of those that are; the last env step's contacts stay what they were."""
         self.bodies = _rounded(bodies)
-        self._space = pymunk.Space()
-        self._space.damping = SPEED_KEPT_WITH_AGENT if self.agent else SPEED_KEPT_PER_SECOND
-        self._space.add_default_collision_handler().begin = self._touch
-        if self.agent:
-            self._space.add(*_walls(self._space.static_body))
+        self._space: pymunk.Space | None = None
+        self._static_body = pymunk.Body(body_type=pymunk.Body.STATIC)
+        self._wall_shapes = _walls(self._static_body) if self.agent else []
         self._placed: list[tuple[int, pymunk.Body, pymunk.Shape]] = []
         for index in np.flatnonzero(self.bodies[:, Attribute.PRESENT]):
             shape = _solid(self.bodies[index])
             shape.collision_type = int(index) + 1  # walls have 0
-            self._space.add(shape.body, shape)
             self._placed.append((int(index), shape.body, shape))
 
     def advance(self, target: np.ndarray | None = None) -> None:
         """One env step of physics; body 0 is pulled to ``target`` (x, y) where there is one."""
         self.contacts = np.zeros_like(self.contacts)
-        self._forget()
+        self._renew_space()
         for _ in range(_SUBSTEPS):
             if target is not None:
                 self._drive(target)
             self._space.step(_SUBSTEP_SECONDS)
         self._read()
 
-    def _forget(self) -> None:
-        """Start from the array alone: a shape that is taken out loses its contacts and its place in the tree."""
-        shapes = [shape for _, _, shape in self._placed]
-        self._space.remove(*shapes)
+    def _renew_space(self) -> None:
+        """Start from the array alone: shapes that leave a space lose its contacts, and get new ids in the next one."""
+        things = [self._static_body, *self._wall_shapes]
+        things += [thing for _, body, shape in self._placed for thing in (body, shape)]
+        if self._space is not None:
+            self._space.remove(*things)
         for index, body, _ in self._placed:
             pymunk.Body.update_position(body, 0.0)  # drops the correction of overlaps that is still to come
             _move(body, self.bodies[index])
-        self._space.add(*shapes)
+        self._space = pymunk.Space()
+        self._space.damping = SPEED_KEPT_WITH_AGENT if self.agent else SPEED_KEPT_PER_SECOND
+        self._space.add_default_collision_handler().begin = self._touch
+        self._space.add(*things)
 
     def _drive(self, target: np.ndarray) -> None:
         body = self._placed[0][1]
