@@ -1,8 +1,8 @@
 """How arrays of other projects become columns of ours: one dtype and one form for each column with a meaning."""
 
-import cv2
 import numpy as np
 
+from cjepa import opencv as cv2
 from cjepa.data.store.episodes import COLUMN_DTYPES, Episode
 from cjepa.errors import UserError
 
