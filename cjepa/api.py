@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from cjepa.checkpoints import find_checkpoint
 from cjepa.errors import UserError
 from cjepa.planning.agents import WorldModelAgent
 from cjepa.planning.blocks import ActionBlocks
+from cjepa.planning.compatibility import check_units
 from cjepa.planning.constraints import Constraint
 from cjepa.planning.objectives import LastStepMSE, Objective
 from cjepa.planning.perception import Observation
@@ -237,11 +238,13 @@ def plan_to(
         float32 ``(env steps, action_dim)``: H blocks, in time order.
 
     Raises:
-        UserError: pictures, bounds or proprio of another shape than the model's, or the model predicts only NaN.
+        UserError: pictures, bounds or proprio of another shape than the model's, bounds in other units than those of
+            its training, or the model predicts only NaN.
     """
     if horizon_blocks < 1:
         raise UserError(f"horizon_blocks is {horizon_blocks}, expected 1 or more")
     blocks = _action_blocks(bounds, model.dynamics.action_dim)
+    check_units(model.dynamics, blocks, "the world model")
     parts = (model.dynamics, model.tokenizer.tokenizer, planner or CEM(), objective or LastStepMSE())
     if proprio_at_goal is None:
         goal_proprio, proprio_at_goal = (), proprio
@@ -298,5 +301,5 @@ def _read_picture(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError):
+    except (OSError, SyntaxError, ValueError):
         raise UserError(f"{path}: not a picture, or damaged; give a PNG file") from None

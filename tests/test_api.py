@@ -116,6 +116,17 @@ def test_what_is_not_a_picture_is_refused_in_one_line(slots, picture, said):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("place", [20, 60, 200])
+def test_a_cut_or_damaged_picture_file_is_refused(slots, tmp_path, place):
+    path = tmp_path / "now.png"
+    Image.fromarray(table((100, 130)).render_pixels()).save(path)
+    whole = path.read_bytes()
+    for content in (whole[:place], whole[:place] + bytes(8) + whole[place + 8 :]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"now\.png: not a picture, or damaged"):
+            slots.encode(path)
+
+
 def test_tokens_of_another_shape_are_refused(slots):
     with pytest.raises(UserError, match=r"tokens of shape \(34,\), expected \(2, 34\) or \(T, 2, 34\)"):
         slots.decode(np.zeros(34))
@@ -232,6 +243,7 @@ def test_a_plan_follows_the_costs_of_its_goal(slots, model):
         ({"bounds": ([-1.0], [1.0, 1.0])}, r"\(1,\) and \(2,\)"),
         ({"bounds": ([1.0, 1.0], [-1.0, 1.0])}, "expected finite values, low <= high"),
         ({"bounds": ([-np.inf, -1.0], [1.0, 1.0])}, "expected finite values, low <= high"),
+        ({"bounds": ([-100.0, -1.0], [100.0, 1.0])}, "trained on actions in other units"),
         ({"proprio_at_goal": [1.0, 2.0]}, "proprio_at_goal is .*; this model takes 1 finite values"),
         ({"proprio": None}, "proprio is missing"),
         ({"horizon_blocks": 0}, "horizon_blocks is 0"),

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import gymnasium as gym
@@ -243,10 +244,12 @@ def test_the_example_of_a_metric_scores_a_missed_object_0():
 
 
 def test_the_script_of_the_python_page(tmp_path, monkeypatch, world_model_run):
-    """All blocks of the page in order, as a reader pastes them."""
+    """All blocks of the page in order, as a reader pastes them; no library complains."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(world_model_run, tmp_path / "runs" / "studies" / "quickstart" / "cjepa-1")
-    script = module_of("\n".join(blocks(ROOT / "docs" / "python.md", "python")), "python_page")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        script = module_of("\n".join(blocks(ROOT / "docs" / "python.md", "python")), "python_page")
     del sys.modules["python_page"]
     assert script.tokens.shape == (2, 34) and script.masks.shape == (2, 64, 64) and script.pixels.shape == (64, 64, 3)
     agents_TS = np.linalg.norm(script.paths - script.proprio[:2] / 8, axis=-1)

@@ -36,10 +36,15 @@ def check_fits(dynamics: Dynamics, env: ObjectEnv, blocks: ActionBlocks, where: 
             f"{type(env).__name__} has {found} proprio values, {where} was trained with {dynamics.proprio_dim}; train "
             "it on episodes of this environment, or with proprio_dim 0"
         )
-    _check_units(dynamics, blocks, where)
+    check_units(dynamics, blocks, where)
 
 
-def _check_units(dynamics: Dynamics, blocks: ActionBlocks, where: str) -> None:
+def check_units(dynamics: Dynamics, blocks: ActionBlocks, where: str) -> None:
+    """Check that the bounds of the actions are in the units that a world model was trained on.
+
+    Raises:
+        UserError: they are far outside of what it has seen, or only a small part of it.
+    """
     low_A, high_A = (_in_scales(dynamics, bound_A) for bound_A in blocks.bounds())
     furthest = torch.maximum(low_A.abs(), high_A.abs()).max()
     narrowest = (high_A - low_A).min()
