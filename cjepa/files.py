@@ -41,6 +41,24 @@ def new_folder(folder: Path, option: str) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def missing_folders(folder: Path) -> list[Path]:
+    """The folder and those above it that do not exist yet, innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def remove_made(folders: list[Path]) -> None:
+    """Delete the first folder with its files, and those above it that are empty then.
+
+    Args:
+        folders: from :func:`missing_folders`, before they were made.
+    """
+    for number, folder in enumerate(folders):
+        if number == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path with the same suffix; move it to ``path`` if the block ends without an error.

@@ -24,7 +24,7 @@ from cjepa.checkpoints import WEIGHTS, config_of, find_checkpoint, read_checkpoi
 from cjepa.command_result import CommandResult
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
-from cjepa.files import read_json
+from cjepa.files import missing_folders, read_json, remove_made
 from cjepa.locks import only_process, refuse_foreign
 from cjepa.moved import teach_parsers
 from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
@@ -168,13 +168,13 @@ class CJEPACLI(LightningCLI):
             yield
             return
         self._check_folder(subcommand)
-        missing = [path for path in (self.run_dir, *self.run_dir.parents) if not path.exists()]
+        missing = missing_folders(self.run_dir)
         with only_process(self.run_dir, f"cjepa {subcommand}"):
             try:
                 yield
             except (UserError, MisconfigurationException):
                 if not self.record.has_trained:
-                    _remove_made(missing)
+                    remove_made(missing)
                 raise
 
     def _check_folder(self, subcommand: str) -> None:
@@ -245,15 +245,6 @@ def _with_whole_checkpoints(plugins: Any) -> list[Any]:
 
 def _as_list(values: Any) -> list[Any]:
     return list(values) if isinstance(values, list | tuple) else [values]
-
-
-def _remove_made(folders: list[Path]) -> None:
-    """Delete a run's folder, and the folders above it that were made for it and are empty now."""
-    for number, folder in enumerate(folders):
-        if number == 0:
-            shutil.rmtree(folder, ignore_errors=True)
-        elif folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def _with_run(args: list[str]) -> list[str]:

@@ -138,19 +138,6 @@ def test_existing_files_stay(refused, tmp_path, slots_run, episodes_path):
     assert state_of(tmp_path) == before
 
 
-def test_results_of_another_evaluation_stay(refused, tmp_path, world_model_run, episodes_path):
-    (tmp_path / "results.json").write_text("[]")
-    before = state_of(tmp_path)
-    assert "already contains results" in refused(
-        "plan", world_model_run, *PLAN, "--episodes", episodes_path, "--out", tmp_path
-    )
-    baselines = configs("pusht/plan_baselines.yaml", "smoke/plan_baselines.yaml")
-    assert "already contains results" in refused(
-        "plan-baselines", *baselines, "--episodes", episodes_path, "--out", tmp_path
-    )
-    assert state_of(tmp_path) == before
-
-
 def test_a_run_is_not_trained_over(refused, world_model_run, slot_tokens):
     before = state_of(world_model_run)
     words = ["--data.init_args.path", slot_tokens, "--run_dir", world_model_run]

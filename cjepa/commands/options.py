@@ -1,16 +1,20 @@
 """What several verbs ask of their options."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cjepa.errors import UserError
+from cjepa.files import missing_folders, remove_made
+from cjepa.locks import only_process, refuse_foreign
 
 if TYPE_CHECKING:  # collect and convert start without torch
     import torch
 
 
 _EXPERIMENTS = {"cjepa/PushT-v0": "experiments/pusht", "cjepa/Collide-v0": "experiments/collide"}
+_RESULT_FILES = ("results.json", "run.json", "trials.csv", "media", "report.html")
 
 
 def next_fit(attributes: Mapping[str, Any], config: str, data: str) -> str | None:
@@ -43,12 +47,20 @@ def chosen_device(name: str) -> "torch.device":
     return one.device
 
 
-def new_results_folder(folder: Path) -> Path:
-    """``folder``, if it holds no results yet.
+@contextmanager
+def new_results_folder(folder: Path, verb: str) -> Iterator[Path]:
+    """``folder`` for the results of one evaluation, held by this process; gone again if the evaluation is refused.
 
     Raises:
-        UserError: it does.
+        UserError: the folder holds results, a training run or files of the user's, or another process works there.
     """
-    if (folder / "results.json").exists():
-        raise UserError(f"{folder} already contains results; choose another --out or delete it first")
-    return folder
+    refuse_foreign(folder, _RESULT_FILES, "--out")
+    missing = missing_folders(folder)
+    with only_process(folder, f"cjepa {verb}"):
+        if (folder / "results.json").exists() or (folder / "checkpoints").exists():
+            raise UserError(f"{folder} already contains results or a run; choose another --out or delete it first")
+        try:
+            yield folder
+        except UserError:
+            remove_made(missing)
+            raise

@@ -48,20 +48,20 @@ def plan_command(
     name = model_name or (checkpoint.parent.parent.name if checkpoint.suffix == ".ckpt" else checkpoint.parent.name)
     if out is None and not Path(run).is_dir():
         raise UserError(f"{run} is not a run folder; give --out")
-    folder = new_results_folder(Path(out or f"{run}/plan"))
     started = time.time()
-    parts = (planner, objective, history_blocks)
-    with ProgressBar("plan", protocol.budget_env_steps, "env steps") as bar:
-        result = evaluate_model(protocol, checkpoint, *parts, num_videos, used, bar)
-    rows = write_model_result(
-        result,
-        folder,
-        name=name,
-        checkpoint=checkpoint,
-        planner=planner,
-        objective=objective,
-        history_blocks=history_blocks,
-        seconds=time.time() - started,
-    )
+    with new_results_folder(Path(out or f"{run}/plan"), "plan") as folder:
+        with ProgressBar("plan", protocol.budget_env_steps, "env steps") as bar:
+            parts = (planner, objective, history_blocks)
+            result = evaluate_model(protocol, checkpoint, *parts, num_videos, used, bar)
+        rows = write_model_result(
+            result,
+            folder,
+            name=name,
+            checkpoint=checkpoint,
+            planner=planner,
+            objective=objective,
+            history_blocks=history_blocks,
+            seconds=time.time() - started,
+        )
     lines = [f"pairs from {result.contest.held_out.account}", f"{folder}/results.json", f"{folder}/trials.csv"]
     return CommandResult(lines, results_table(rows), f"cjepa report {folder}")

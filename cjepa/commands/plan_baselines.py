@@ -33,10 +33,10 @@ def plan_baselines_command(
         split_seed: of the split whose test episodes the pairs are drawn from; that of the models to compare with.
         workers: number of processes; 0 uses all cores.
     """
-    folder = new_results_folder(Path(out))
     started = time.time()
-    with ProgressBar("plan baselines", protocol.pairs, "trials") as bar:
-        results = evaluate_baselines(protocol, planner, split_seed, workers or default_workers(), bar)
-    rows = write_baseline_results(results, folder, planner=planner, seconds=time.time() - started)
+    with new_results_folder(Path(out), "plan-baselines") as folder:
+        with ProgressBar("plan baselines", protocol.pairs, "trials") as bar:
+            results = evaluate_baselines(protocol, planner, split_seed, workers or default_workers(), bar)
+        rows = write_baseline_results(results, folder, planner=planner, seconds=time.time() - started)
     lines = [f"pairs from {results.contest.held_out.account}", f"{out}/results.json", f"{out}/trials.csv"]
     return CommandResult(lines, results_table(rows), f"cjepa report {out}")
