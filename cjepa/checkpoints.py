@@ -3,8 +3,6 @@
 import importlib
 import io
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +10,7 @@ import lightning as L
 import torch
 from safetensors.torch import load_file, save_file
 
+from cjepa.class_paths import HOW_TO_FIND, look_in_current_folder
 from cjepa.errors import UserError
 from cjepa.files import replacing, write_text
 from cjepa.moved import current
@@ -131,7 +130,7 @@ def _class_of(base: type[Module], content: dict) -> type[Module]:
 def _import_classes(value: Any) -> None:
     """Import the modules of all classes that a checkpoint's parameters name, which may be the user's own.
 
-    Modules in the current folder are found too, as they are when Python starts a script there.
+    Modules in the current folder are found too.
 
     Raises:
         UserError: there is no such module.
@@ -149,14 +148,12 @@ def _import_classes(value: Any) -> None:
 
 def _import_module(class_path: str) -> None:
     module = class_path.rpartition(".")[0]
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    look_in_current_folder()
     try:
         importlib.import_module(module)
     except ImportError as error:
         raise UserError(
-            f"the checkpoint names {class_path}, but {module} cannot be imported ({error}); install the package, or "
-            "type the command in the folder that holds it"
+            f"the checkpoint names {class_path}, but {module} cannot be imported ({error}); {HOW_TO_FIND}"
         ) from None
 
 

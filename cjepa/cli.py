@@ -98,9 +98,11 @@ def _run_stage(argv: list[str], outcome_file: str) -> int:
 
 def execute(argv: list[str]) -> CommandResult:
     """Run one command line without catching errors."""
+    from cjepa.class_paths import look_in_current_folder
     from cjepa.moved import current, teach_parsers
 
     teach_parsers()
+    look_in_current_folder()
     argv = current(argv)
     _check_configs(argv)
     words = 2 if len(argv) > 1 and " ".join(argv[:2]) in VERBS else 1
@@ -220,7 +222,11 @@ def _overview(group: str) -> str:
 
 
 def _one_line(error: Exception) -> str:
+    from cjepa.class_paths import HOW_TO_FIND
+
     line = " ".join(str(error).split())
+    if unknown := re.search(r"given class_path '([\w.]+)': (No module named '[\w.]+')", line):
+        return f"{unknown[1]}: {unknown[2]}; {HOW_TO_FIND}"
     abstract = re.search(r"but ([\w.]+)\.(\w+) is abstract", line)  # jsonargparse does not say which methods it lacks
     if not abstract:
         return line

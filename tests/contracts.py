@@ -7,17 +7,22 @@ import pkgutil
 import torch
 from torch import nn
 
+OUTSIDE = ("tests.outside",)
+"""Modules outside the package whose classes are held to the contracts too, as those of a user's package are."""
+
 
 def concrete_subclasses(package: str, base: type) -> list[type]:
-    """Every class under ``package`` that can be built as a ``base``; stubs of tests are left out."""
+    """Every class under ``package``, and of the modules ``OUTSIDE``, that can be built as a ``base``."""
     folder = importlib.import_module(package)
     for module in pkgutil.walk_packages(folder.__path__, package + "."):
         importlib.import_module(module.name)
+    for name in OUTSIDE:
+        importlib.import_module(name)
 
     def walk(cls: type) -> set[type]:
         return {cls}.union(*(walk(child) for child in cls.__subclasses__()))
 
-    found = [c for c in walk(base) if not inspect.isabstract(c) and c.__module__.startswith(package)]
+    found = [c for c in walk(base) if not inspect.isabstract(c) and c.__module__.startswith((package, *OUTSIDE))]
     assert found, f"no subclass of {base.__name__} in {package}"
     return sorted(found, key=lambda cls: cls.__qualname__)
 

@@ -9,7 +9,7 @@ import cjepa
 
 PACKAGE = Path(cjepa.__file__).parent
 ORDER = [
-    {"__init__", "types", "errors", "files", "locks", "opencv", "yaml_files", "moved"}
+    {"__init__", "types", "errors", "files", "locks", "opencv", "yaml_files", "moved", "class_paths"}
     | {"command_result", "progress", "quiet", "optim", "checkpoints"},
     {"envs"},
     {"data"},

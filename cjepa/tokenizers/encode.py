@@ -129,5 +129,6 @@ def in_parallel(
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where its weights are."""
-    return next(chain(module.parameters(), module.buffers())).device
+    """Where its weights are; the CPU if it has none."""
+    first = next(chain(module.parameters(), module.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
