@@ -116,11 +116,10 @@ class CJEPACLI(LightningCLI):
             config["ckpt_path"] = str(_as_lightning(find_checkpoint(config["ckpt_path"])))
 
     def after_fit(self) -> None:
-        """Write results and record, unless a finished run was only looked at again."""
-        if self.trainer.fast_dev_run or self.record.is_complete:
+        """Write results and record of a run that was killed between its last checkpoint and its results."""
+        if self.trainer.fast_dev_run or self.record.is_complete or self.record.has_trained:
             return
-        if not self.record.has_trained:  # it was killed between its last checkpoint and its results
-            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+        self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         if self.trainer.is_global_zero:
             self.model.to(self.trainer.strategy.root_device)
             self.record.write_fit(self.trainer, self.model)

@@ -62,8 +62,9 @@ class ResumableShuffle(DistributedSampler[int]):
         """For what a trainer has done so far; without one, from the beginning."""
         if trainer is None:
             return cls(num_rows, batch_size, seed)
-        # counted in batches: an epoch's last optimizer step may be of fewer than accumulate_grad_batches
-        done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
+        # Counted in batches: an epoch's last optimizer step may be of fewer than accumulate_grad_batches. A checkpoint
+        # that a callback writes at the end of a batch counts this batch as processed, not as completed.
+        done = trainer.fit_loop.epoch_loop.batch_progress.total.processed
         return cls(
             num_rows, batch_size, seed, done, trainer.global_rank, trainer.world_size, trainer.limit_train_batches
         )

@@ -82,8 +82,14 @@ class RunRecord(Callback):
     def on_train_batch_end(self, *_) -> None:
         self.has_trained = True
 
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Here and not after the command: of processes that a strategy has spawned, nothing comes back."""
+        if self.has_trained and trainer.is_global_zero and not trainer.fast_dev_run:
+            self.write_fit(trainer, module)
+
     def write_fit(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """After training and its last validation."""
+        self.has_trained = False
         tidy_metrics(self.run_dir / "metrics.csv")
         write_json(self.run_dir / "results.json", _rows(module, trainer.datamodule, "val", self.run_dir.name))
         self._write(

@@ -103,7 +103,7 @@ def test_episodes_of_unequal_length_are_tokenized_as_if_alone(tmp_path, monkeypa
 def test_another_jobs_file_is_kept(tmp_path, slots_run, episodes):
     spec = tokenizer_spec(str(slots_run), episodes)
     (tmp_path / "tokens.h5").write_text("mine")
-    with pytest.raises(UserError, match="tokens.h5 exists"):
+    with pytest.raises(UserError, match="tokens.h5 already exists"):
         tokenize(spec, episodes, tmp_path / "tokens.h5", ignore_progress)
     assert (tmp_path / "tokens.h5").read_text() == "mine"
 
