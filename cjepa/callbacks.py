@@ -14,6 +14,7 @@ from torch import Tensor
 from cjepa.errors import TrainingFailed
 from cjepa.files import replacing, write_text
 from cjepa.progress import ProgressBar
+from cjepa.quiet import silence_lightning
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -123,6 +124,14 @@ class FiniteTraining(Callback):
 
 
 _ADVICE = "the last checkpoint is from before that; try a lower learning rate, or look at the data with `cjepa verify`"
+
+
+class Quiet(Callback):
+    """Keeps Lightning's remarks out of the processes that a strategy spawns: each begins with unpickling callbacks."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        silence_lightning()
 
 
 class RunProgress(Callback):

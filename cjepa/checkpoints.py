@@ -4,23 +4,22 @@ import importlib
 import io
 import json
 from pathlib import Path
-from typing import Any, TypeVar
-
-import lightning as L
-import torch
-from safetensors.torch import load_file, save_file
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cjepa.class_paths import HOW_TO_FIND, look_in_current_folder
 from cjepa.errors import UserError
 from cjepa.files import replacing, write_text
 from cjepa.moved import current
 
+if TYPE_CHECKING:  # torch and Lightning take seconds to import; finding a checkpoint needs neither
+    import lightning as L
+
 ZOO = Path(__file__).parent / "zoo"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _WITH_CLASS_PATHS = ("hyper_parameters", "datamodule_hyper_parameters", "tokenizer")
 _NOT_EXPORTED = ("optimizer_states", "lr_schedulers", "loops", "callbacks", "state_dict")
 
-Module = TypeVar("Module", bound=L.LightningModule)
+Module = TypeVar("Module", bound="L.LightningModule")
 
 
 def find_checkpoint(run: str) -> Path:
@@ -47,6 +46,9 @@ def read_checkpoint(path: Path) -> dict:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; give a run folder of `cjepa fit`, or a .ckpt file")
+    import torch
+    from safetensors.torch import load_file
+
     try:
         if path.name == WEIGHTS:
             content = json.loads((path.parent / CONFIG).read_text("utf-8")) | {"state_dict": load_file(path)}
@@ -66,6 +68,8 @@ def _check_types(content: dict, path: Path) -> None:
     Raises:
         UserError: weights are not tensors by name, or the parameters do not name a class.
     """
+    import torch
+
     weights, parameters = content["state_dict"], content.get("hyper_parameters")
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()
@@ -102,6 +106,8 @@ def load_module(cls: type[Module], content: dict, checkpoint: Path) -> Module:
     Raises:
         UserError: its weights do not fit the module as it is now.
     """
+    import torch
+
     buffer = io.BytesIO()
     torch.save(content, buffer)
     buffer.seek(0)
@@ -163,6 +169,8 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> Path:
     Raises:
         UserError: the folder holds a model already.
     """
+    from safetensors.torch import save_file
+
     weights = folder / WEIGHTS
     if weights.exists():
         raise UserError(f"{folder} already contains a model; choose another folder or delete it first")

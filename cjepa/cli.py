@@ -55,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command line and return the exit code."""
     # Threads that spin while they wait make two-core machines crawl as soon as anything else runs on them.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of what Lightning calls
     argv = sys.argv[1:] if argv is None else argv
     group = next((f"{argv[0]} " for verb in VERBS if argv and verb.startswith(f"{argv[0]} ")), "")
     if argv[bool(group) :] in ([], ["-h"], ["--help"]):
@@ -156,7 +157,7 @@ def _call(function: Callable, verb: Verb, prog: str, rest: list[str]) -> Command
         parser.add_argument(f"--{name}", action=ActionYesNo, nargs="?", default=default, help=documented[name])
     config = parser.parse_args(_with_flag_values(rest, flags))
     try:
-        config = parser.instantiate_classes(config)
+        config = parser.instantiate(config)
     except ValueError as error:  # what a constructor refuses
         raise UserError(str(error)) from error
     arguments = {key: value for key, value in vars(config).items() if key != "config"}

@@ -19,7 +19,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cjepa.callbacks import FiniteTraining, LastCheckpoint, RunProgress, SaveRunConfig, WholeCheckpoints
+from cjepa.callbacks import FiniteTraining, LastCheckpoint, Quiet, RunProgress, SaveRunConfig, WholeCheckpoints
 from cjepa.checkpoints import WEIGHTS, config_of, find_checkpoint, read_checkpoint
 from cjepa.command_result import CommandResult
 from cjepa.data.store.shards import open_episodes
@@ -232,6 +232,7 @@ class CJEPACLI(LightningCLI):
             LearningRateMonitor(logging_interval="step"),
             self.record,
             PredictionsFile(self.run_dir),
+            Quiet(),
             *([] if is_hidden else [RunProgress(self.subcommand or "fit")]),
         ]
 

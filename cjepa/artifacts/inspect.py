@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from cjepa.checkpoints import WEIGHTS, find_checkpoint, read_checkpoint
 from cjepa.data.store.episodes import DamagedEpisode, Episodes
@@ -112,6 +111,8 @@ def _run_facts(folder: Path) -> dict[str, Any]:
 
 
 def _checkpoint_facts(path: Path) -> dict[str, Any]:
+    import torch  # takes seconds, and data need no torch
+
     content = read_checkpoint(path)
     weights = [value for value in content["state_dict"].values() if isinstance(value, torch.Tensor)]
     return {

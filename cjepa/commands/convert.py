@@ -6,7 +6,6 @@ from jsonargparse.typing import NonNegativeInt
 
 from cjepa.command_result import CommandResult
 from cjepa.data.converters.base import convert, open_source
-from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
 from cjepa.progress import ProgressBar
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from cjepa.artifacts.export import export_run
 from cjepa.command_result import CommandResult
-from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
 
 
 def export_command(run: str, out: str) -> CommandResult:

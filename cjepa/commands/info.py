@@ -4,7 +4,6 @@ import torch
 
 from cjepa.command_result import CommandResult
 from cjepa.data.workers import default_workers
-from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
 from cjepa.reporting.records import versions
 
 

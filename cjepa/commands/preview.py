@@ -8,7 +8,6 @@ from cjepa.artifacts.inspect import kind_of
 from cjepa.artifacts.preview import preview_path
 from cjepa.checkpoints import find_checkpoint, home_of
 from cjepa.command_result import CommandResult
-from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
 from cjepa.progress import ProgressBar
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from cjepa.command_result import CommandResult
-from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
 from cjepa.errors import UserError
 from cjepa.reporting.report import build_report
 

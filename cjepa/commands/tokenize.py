@@ -9,7 +9,6 @@ from cjepa.command_result import CommandResult
 from cjepa.commands.options import chosen_device, next_fit
 from cjepa.data.splits import excluded_episodes
 from cjepa.data.store.shards import open_episodes
-from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
 from cjepa.progress import ProgressBar
 from cjepa.tokenizers.specs import tokenizer_spec
 from cjepa.tokenizers.token_files import tokenize

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from cjepa.artifacts.verify import verify_path
 from cjepa.command_result import CommandResult
-from cjepa.envs.collide.policy import CollideBehaviour  # noqa: F401  (what is imported can be given by its bare name)
 from cjepa.progress import ProgressBar
 
 

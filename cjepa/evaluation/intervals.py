@@ -1,11 +1,12 @@
 """95 % intervals: a number without one is not a result."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
-from torchmetrics import Metric
+
+if TYPE_CHECKING:  # what has no metrics, such as tables, starts without torch
+    from torch import Tensor
+    from torchmetrics import Metric
 
 _Z = 1.959963984540054
 _RESAMPLES = 2000
@@ -46,7 +47,7 @@ def bootstrap(numerators: np.ndarray, denominators: np.ndarray | None = None, se
     return Interval(float(numerators.mean() / denominators.mean()), float(low), float(high), len(numerators))
 
 
-def bootstrap_metric(metric: Metric, states: list[dict[str, Tensor]], seed: int = 0) -> Interval:
+def bootstrap_metric(metric: "Metric", states: list[dict[str, "Tensor"]], seed: int = 0) -> Interval:
     """A metric over all rows, with its percentile bootstrap over them; n counts the rows that say anything.
 
     A resample has fewer different rows, so what grows with them, such as a rank, is lower in every resample: the
@@ -57,6 +58,8 @@ def bootstrap_metric(metric: Metric, states: list[dict[str, Tensor]], seed: int 
         states: ``metric.metric_state`` of each independent row alone, at least one.
         seed: of the resampling.
     """
+    import torch
+
     rows = {name: torch.stack([state[name] for state in states]).double() for name in states[0]}
     telling = sum((values.reshape(len(states), -1) != 0).any(dim=1) for values in rows.values()) > 0
 
