@@ -185,7 +185,7 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> Path:
 
 def _zoo_weights(name: str) -> Path:
     weights = ZOO / name / WEIGHTS
-    if not weights.is_file():
+    if Path(name).name != name or not weights.is_file():  # a path would lead out of the zoo
         known = ", ".join(f"zoo:{path.parent.name}" for path in sorted(ZOO.glob(f"*/{WEIGHTS}"))) or "none yet"
         raise UserError(f"zoo:{name}: no such model; expected one of {known}")
     return weights

@@ -1,9 +1,11 @@
 """Checkpoints are found by what a user types, and read safely."""
 
+import os
+
 import pytest
 import torch
 
-from cjepa.checkpoints import export_checkpoint, find_checkpoint, read_checkpoint
+from cjepa.checkpoints import ZOO, export_checkpoint, find_checkpoint, read_checkpoint
 from cjepa.cli import main
 from cjepa.errors import UserError
 from cjepa.tokenizers.baselines.patches import PatchTokenizer
@@ -30,6 +32,13 @@ def test_an_exported_tokenizer_is_the_same_without_the_optimiser(tmp_path, slots
     assert weights.stat().st_size < 0.5 * last.stat().st_size
     with pytest.raises(UserError, match="already contains a model"):
         export_checkpoint(last, tmp_path / "model")
+
+
+def test_a_path_does_not_lead_out_of_the_zoo(tmp_path, slots_run):
+    weights = export_checkpoint(slots_run / "checkpoints" / "last.ckpt", tmp_path / "model")
+    for name in (f"zoo:{weights.parent}", f"zoo:{os.path.relpath(weights.parent, ZOO)}"):
+        with pytest.raises(UserError, match="no such model; expected one of zoo:collide-slots, zoo:pusht-slots"):
+            find_checkpoint(name)
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path):

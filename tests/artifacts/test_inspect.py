@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import tracemalloc
 
 import h5py
@@ -151,3 +153,10 @@ def test_nothing_to_inspect(tmp_path):
         inspect_path(tmp_path)
     with pytest.raises(UserError, match="no such file"):
         inspect_path(tmp_path / "none.h5")
+
+
+def test_data_are_inspected_without_torch(episodes_path):
+    """It takes seconds to import; only checkpoints need it."""
+    code = "import sys; from cjepa.cli import main; assert main(sys.argv[1:]) == 0; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code, "inspect", str(episodes_path)], capture_output=True, text=True)
+    assert done.returncode == 0 and "pixels" in done.stdout, done.stderr
