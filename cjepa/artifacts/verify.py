@@ -20,7 +20,7 @@ from cjepa.reporting.records import TEST_RESULTS, result_row
 
 _RUN_KEYS = ("model", "objective", "data", "evaluation", "actions", "uncertainty", "versions", "git", "command")
 _CONFIG_KEYS = ("seed_everything", "trainer", "model", "data")
-_CHECKPOINT_KEYS = ("hyper_parameters", "global_step", "pytorch-lightning_version")
+_CHECKPOINT_KEYS = ("global_step", "pytorch-lightning_version")
 _ROW_KEYS = tuple(result_row("", 0.0, model=""))
 _FIT_FILES = ("config.yaml", "metrics.csv", "checkpoints/last.ckpt")
 

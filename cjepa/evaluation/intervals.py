@@ -36,11 +36,13 @@ def bootstrap(numerators: np.ndarray, denominators: np.ndarray | None = None, se
 
     Args:
         numerators: one value a row.
-        denominators: one value a row; None for a plain mean.
+        denominators: one value a row; None for a plain mean. The ratio is NaN where all of them are 0.
         seed: of the resampling.
     """
     numerators = np.asarray(numerators, np.float64)
     denominators = np.ones_like(numerators) if denominators is None else np.asarray(denominators, np.float64)
+    if not denominators.any():  # a ratio to nothing, such as to copying where nothing moves, says nothing
+        return Interval(float("nan"), float("nan"), float("nan"), len(numerators))
     picks = np.random.default_rng(seed).integers(0, len(numerators), (_RESAMPLES, len(numerators)))
     draws = numerators[picks].mean(axis=1) / denominators[picks].mean(axis=1)
     low, high = np.percentile(draws, [2.5, 97.5])

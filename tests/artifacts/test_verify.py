@@ -100,9 +100,12 @@ def test_weights_that_are_no_numbers(run):
     content["state_dict"][name].view(-1)[0] = torch.nan
     torch.save(content, path)
     assert fault_of(run) == f"{path}: {name} contains values that are not finite"
+    del content["global_step"]
+    torch.save(content, path)
+    assert fault_of(path) == f"{path}: the key 'global_step' is missing"
     del content["hyper_parameters"]
     torch.save(content, path)
-    assert fault_of(path) == f"{path}: the key 'hyper_parameters' is missing"
+    assert fault_of(path) == f"{path}: not a checkpoint of `cjepa fit`: its hyper_parameters do not name a class"
 
 
 def test_a_pickle_that_would_run_code_is_not_run(run, tmp_path):

@@ -101,3 +101,8 @@ def test_the_interval_of_a_rank_holds_the_rank():
     tokens = torch.randn(12, 3, 8, generator=torch.Generator().manual_seed(0))
     interval = bootstrap_metric(EffectiveRank(), states_of(EffectiveRank(), [(row[None, None],) for row in tokens]))
     assert interval.low < interval.value < interval.high
+
+
+def test_a_ratio_to_nothing_says_nothing():
+    value, low, high, n = bootstrap(np.ones(3), np.zeros(3))
+    assert np.isnan([value, low, high]).all() and n == 3
