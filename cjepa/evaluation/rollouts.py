@@ -9,8 +9,7 @@ from torch.utils.data import DataLoader
 from cjepa.data.store.episodes import Episodes
 from cjepa.evaluation.intervals import Interval, bootstrap
 from cjepa.evaluation.measurements import Measurement, OpenProgress
-from cjepa.types import Clip
-from cjepa.world_models.dynamics import rollout_clip
+from cjepa.world_models.dynamics import last_tokens, rollout_clip
 from cjepa.world_models.training import DynamicsTraining
 
 
@@ -61,15 +60,9 @@ def rollout_errors(module: DynamicsTraining, loader: DataLoader, file: Episodes)
     for batch in loader:
         clip = module.clip_of(type(batch)(*(None if values is None else values.to(module.device) for values in batch)))
         rollout, followed = rollout_clip(module.dynamics, clip)
-        last_B1SD = last_frame(module, clip)
+        last_B1SD = last_tokens(module.dynamics, clip)
         errors.append((rollout.tokens_BHSD - followed.tokens_BHSD).square().mean(dim=(2, 3)).cpu())
         copies.append((last_B1SD - followed.tokens_BHSD).square().mean(dim=(2, 3)).cpu())
     module.train(was_training)
     episode_N = np.searchsorted(file.offsets, np.asarray(loader.dataset.starts), side="right") - 1
     return RolloutErrors(torch.cat(errors).numpy(), torch.cat(copies).numpy(), episode_N, last_B1SD.shape[2])
-
-
-def last_frame(module: DynamicsTraining, clip: Clip) -> torch.Tensor:
-    """Normalised tokens ``(B, 1, S, D)`` of the last frame that a rollout of a clip starts from."""
-    history = module.dynamics.history_blocks
-    return module.dynamics.normalise(Clip(*(values[:, history - 1 : history] for values in clip))).tokens_BTSD

@@ -5,7 +5,7 @@ clip (what was seen)  --observe-->  state  --step(action)-->  state  ...      on
                                     state  --rollout(actions)-->  Rollout     H blocks at once
 ```
 What a state is, only its model knows: a window of tokens, a key/value cache, a recurrent state. Whoever imagines may
-repeat a state for many candidates and pick rows of it, see :func:`repeat_rows` and :func:`take_rows`.
+take rows of a state, each as often as there are candidates for it, see :func:`take_rows`.
 """
 
 from abc import ABC, abstractmethod
@@ -95,11 +95,12 @@ def rollout_clip(dynamics: Dynamics, clip: Clip) -> tuple[Rollout, Rollout]:
     return rollout, Rollout(followed.tokens_BTSD, followed.proprio_BTP)
 
 
-def repeat_rows(rows: Rows, times: int) -> Rows:
-    """Every row ``times`` times in a row: ``(B, ...)`` -> ``(B * times, ...)``."""
-    return type(rows)(*(values.repeat_interleave(times, dim=0) for values in rows))
+def last_tokens(dynamics: Dynamics, clip: Clip) -> Tensor:
+    """Normalised tokens ``(B, 1, S, D)`` of the frame that :func:`rollout_clip` starts from: what copying predicts."""
+    history = dynamics.history_blocks
+    return dynamics.normalise(Clip(*(values[:, history - 1 : history] for values in clip))).tokens_BTSD
 
 
 def take_rows(rows: Rows, part: slice | Tensor) -> Rows:
-    """Some rows, by a slice or by indices."""
+    """Some rows, by a slice or by indices, which may repeat."""
     return type(rows)(*(values[part] for values in rows))

@@ -11,7 +11,7 @@ from cjepa.errors import UserError
 from cjepa.optim import adamw_with_warmup_cosine
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Clip, Rollout
-from cjepa.world_models.dynamics import Dynamics, rollout_clip
+from cjepa.world_models.dynamics import Dynamics, last_tokens, rollout_clip
 from cjepa.world_models.losses import loss_terms
 from cjepa.world_models.masks import Mask
 from cjepa.world_models.model import PredictorDynamics
@@ -77,8 +77,7 @@ class DynamicsTraining(L.LightningModule):
         """Rollout errors, beside those of copying the last frame, on clips of ``history_blocks + horizon`` blocks."""
         clip = self.clip_of(batch)
         rollout, target = rollout_clip(self.dynamics, clip)
-        history = self.dynamics.history_blocks
-        last_B1SD = self.dynamics.normalise(clip).tokens_BTSD[:, history - 1 : history]
+        last_B1SD = last_tokens(self.dynamics, clip)
         error_H = (rollout.tokens_BHSD - target.tokens_BHSD).square().mean(dim=(0, 2, 3))
         copy_H = (last_B1SD - target.tokens_BHSD).square().mean(dim=(0, 2, 3))
         values = {"val/loss": error_H[0], "val/future": error_H[0]}

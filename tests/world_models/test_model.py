@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cjepa.types import Clip, Rollout
-from cjepa.world_models.dynamics import repeat_rows, rollout_clip, take_rows
+from cjepa.world_models.dynamics import rollout_clip, take_rows
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from tests.contracts import stirred
@@ -97,9 +97,9 @@ def test_scales_are_fitted_once(dynamics):
 
 def test_rows_are_repeated_together_and_taken(dynamics):
     clip = Clip(*(torch.tensor([1.0, 2.0]).reshape(2, *[1] * n) for n in (3, 2, 2)))
-    repeated = repeat_rows(clip, 3)
+    repeated = take_rows(clip, torch.tensor([0, 0, 0, 1, 1, 1]))
     assert repeated.proprio_BTP.flatten().tolist() == [1, 1, 1, 2, 2, 2]
     assert take_rows(repeated, slice(2, 4)).proprio_BTP.flatten().tolist() == [1, 2]
-    state = repeat_rows(dynamics.observe(a_clip(2)), 2)
+    state = take_rows(dynamics.observe(a_clip(2)), torch.tensor([0, 0, 1, 1]))
     assert torch.equal(dynamics.rollout(state, plan(2).repeat_interleave(2, 0)).tokens_BHSD[::2],
                        dynamics.rollout(dynamics.observe(a_clip(2)), plan(2)).tokens_BHSD)  # fmt: skip
