@@ -27,12 +27,14 @@ MOVED = {
     "cjepa.world_models.module": "cjepa.world_models.training",
     "cjepa.world_models.predictor": "cjepa.world_models.predictors.entity_transformer",
 }
+DROPPED = {"cjepa.evaluation.metrics.SlotConsistency": ("num_labels",)}
+"""Arguments that classes took before; they are left out of what is read."""
 _ORIGINAL = {new: old for old, new in MOVED.items()}
 
 
 def current(value: Any) -> Any:
-    """``value`` with every class path in it, at any depth of lists and dicts, as it is today."""
-    return _renamed(value, MOVED)
+    """``value`` with every class in it, at any depth of lists and dicts, named and called as it is today."""
+    return _without_dropped(_renamed(value, MOVED))
 
 
 def original(value: Any) -> Any:
@@ -52,6 +54,18 @@ def _renamed(value: Any, names: dict[str, str]) -> Any:
     module, _, name = value.rpartition(".")
     # `cjepa.planning.planners` is a module of before and a folder of today: only a class can follow a module
     return f"{names[module]}.{name}" if module in names and name[:1].isupper() else value
+
+
+def _without_dropped(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_dropped(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: _without_dropped(entry) for key, entry in value.items()}
+    dropped = DROPPED.get(class_path) if isinstance(class_path := found.get("class_path"), str) else None
+    if dropped and isinstance(found.get("init_args"), dict):
+        found["init_args"] = {name: entry for name, entry in found["init_args"].items() if name not in dropped}
+    return found
 
 
 @functools.cache

@@ -69,6 +69,14 @@ def test_a_fingerprint_of_a_config_survives_a_move():
     assert original(current(EVER[:15])) == EVER[:15]
 
 
+def test_arguments_that_a_class_no_longer_takes_are_left_out_of_old_files():
+    path = "cjepa.evaluation.metrics.SlotConsistency"
+    old = [{"class_path": path, "init_args": {"num_labels": 16, "max_slots": 9}}, {"class_path": path}]
+    assert current({"metrics": old}) == {"metrics": [{"class_path": path, "init_args": {"max_slots": 9}}, old[1]]}
+    other = {"class_path": "mine.Metric", "init_args": {"num_labels": 16}}
+    assert current(other) == other
+
+
 def test_nothing_moves_twice():
     assert not set(map(current, MOVED.values())) - set(MOVED.values())
 

@@ -57,18 +57,17 @@ def bootstrap_metric(metric: "Metric", states: list[dict[str, "Tensor"]], seed: 
 
     Args:
         metric: whose states are sums (``dist_reduce_fx="sum"``), so that those of any resample can be added up.
-        states: ``metric.metric_state`` of each independent row alone, at least one.
+        states: ``metric.metric_state`` of each independent row alone, at least one; sparse tensors save memory.
         seed: of the resampling.
     """
     import torch
 
-    rows = {name: torch.stack([state[name] for state in states]).double() for name in states[0]}
-    telling = sum((values.reshape(len(states), -1) != 0).any(dim=1) for values in rows.values()) > 0
+    rows = {name: _Rows.of([state[name] for state in states]) for name in states[0]}
+    telling = sum((row.values_RM != 0).any(dim=1) for row in rows.values()) > 0
 
     def value(times_R: np.ndarray) -> float:
-        weights_R = torch.from_numpy(times_R).double()
-        for name, values in rows.items():
-            setattr(metric, name, torch.tensordot(weights_R, values, dims=1).to(states[0][name].dtype))
+        for name, row in rows.items():
+            setattr(metric, name, row.total(torch.from_numpy(times_R).double()))
         return float(type(metric).compute(metric))  # not the instance's, which would answer from its cache
 
     shares = np.full(len(states), 1 / len(states))
@@ -79,3 +78,27 @@ def bootstrap_metric(metric: "Metric", states: list[dict[str, "Tensor"]], seed: 
     low, high = np.percentile(draws - draws.mean() + whole, [2.5, 97.5]) if len(draws) else (np.nan, np.nan)
     metric.reset()
     return Interval(whole, float(low), float(high), int(telling.sum()))
+
+
+class _Rows(NamedTuple):
+    """One state of a metric for each of R rows, without the entries that are 0 in all of them; M entries stay."""
+
+    values_RM: "Tensor"
+    """float64."""
+    index_M: "Tensor"
+    """Where these entries are in the flattened state."""
+    state: "Tensor"
+    """Written by :meth:`total`: a new one for each resample would take longer than all else."""
+
+    @classmethod
+    def of(cls, states: list["Tensor"]) -> "_Rows":
+        import torch
+
+        index_M = sum(state.to_dense().flatten() != 0 for state in states).nonzero()[:, 0]
+        entries = [state.to_dense().flatten()[index_M].double() for state in states]
+        return cls(torch.stack(entries), index_M, torch.zeros_like(states[0].to_dense()))
+
+    def total(self, weights_R: "Tensor") -> "Tensor":
+        """The weighted sum of the rows, with the shape and dtype of the state; the next call overwrites it."""
+        self.state.view(-1)[self.index_M] = (weights_R @ self.values_RM).to(self.state.dtype)
+        return self.state

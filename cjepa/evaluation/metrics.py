@@ -16,6 +16,11 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torchmetrics import Metric
 
+from cjepa.errors import UserError
+
+_MOST_LABELS = 255
+"""In label images of one byte a pixel, without the background."""
+
 
 class SlotMetric(Metric):
     """Scores the assignment of pixels to slots against a simulator's label images.
@@ -163,24 +168,28 @@ class SlotConsistency(SlotMetric):
     Collide labels number the bodies in the order in which they entered, which means nothing.
 
     Args:
-        num_labels: the most objects.
         max_slots: the most slots.
     """
 
     name = "slot_consistency"
 
-    def __init__(self, num_labels: int = 16, max_slots: int = 1024):
+    def __init__(self, max_slots: int = 1024):
         super().__init__()
-        self.add_state("owned", torch.zeros(num_labels, max_slots, dtype=torch.long), dist_reduce_fx="sum")
+        # one size in all processes, or their sums could not be added up
+        self.add_state("owned", torch.zeros(_MOST_LABELS, max_slots, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("missed", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, masks_BTSYX: Tensor, labels_BTYX: Tensor) -> None:
-        """Add clips."""
+        """Add clips.
+
+        Raises:
+            UserError: there are more slots than ``max_slots``.
+        """
         counts_KS = owners(masks_BTSYX, labels_BTYX)[0].sum(dim=(0, 1))
         owned_KS, missed_K = counts_KS[:, :-1], counts_KS[:, -1]
         objects, slots = owned_KS.shape
-        if objects > self.owned.shape[0] or slots > self.owned.shape[1]:
-            raise ValueError(f"{objects} labels and {slots} slots, expected at most {tuple(self.owned.shape)}")
+        if slots > self.owned.shape[1]:
+            raise UserError(f"SlotConsistency: {slots} slots, but max_slots is {self.owned.shape[1]}; set max_slots")
         self.owned[:objects, :slots] += owned_KS
         self.missed += missed_K.sum()
 

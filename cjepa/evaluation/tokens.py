@@ -89,9 +89,10 @@ class EpisodeScores:
             for name, metric in self.metrics.items():
                 metric.reset()
                 if update_metric(metric, encoded, None if labels is None else labels[one]):
-                    before = self._states[name].get(episode, {})
+                    before = self._states[name].get(episode)
                     self._states[name][episode] = {
-                        key: value.clone() + before.get(key, 0) for key, value in metric.metric_state.items()
+                        key: _compact(value if before is None else before[key].to_dense() + value)
+                        for key, value in metric.metric_state.items()
                     }
             if frames is not None:
                 error = (encoded.frames_BT3YX - to_float_pixels(clips.batch.pixels_BTYXC[one])).square().mean()
@@ -162,6 +163,12 @@ def _samples(clips: EncodedClips, index_is_place: bool) -> ObjectSamples:
         clips.batch.objects_BTOF,
         torch.from_numpy(clips.episode_B),
     )
+
+
+def _compact(state: Tensor) -> Tensor:
+    """A copy that needs little memory: of all labels that could be and all slots, few meet in an episode."""
+    is_mostly_zero = int(state.count_nonzero()) * (state.ndim + 1) < state.numel()
+    return state.to_sparse() if is_mostly_zero else state.clone()
 
 
 def _each(encoded: Encoded, change: Callable[[Tensor], Tensor]) -> Encoded:

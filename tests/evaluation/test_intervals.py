@@ -83,6 +83,17 @@ def test_bootstrap_of_a_metric_is_that_of_its_sums():
     assert found == bootstrap_metric(Share(), states) != bootstrap_metric(Share(), states, seed=1)
 
 
+def test_sparse_states_give_what_dense_ones_give():
+    tokens = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1, 0, 1, 0])
+    states = states_of(EffectiveRank(), [(row[None, None],) for row in tokens])
+    sparse = [{name: value.to_sparse() for name, value in state.items()} for state in states]
+    expected = bootstrap_metric(EffectiveRank(), states)
+    assert bootstrap_metric(EffectiveRank(), sparse) == expected
+    rank = EffectiveRank()
+    rank.update(tokens[:, None])
+    assert expected.value == pytest.approx(float(rank.compute()))
+
+
 def test_rows_that_say_nothing_are_not_counted():
     rows = [
         (torch.tensor(0.5), torch.tensor(1)),

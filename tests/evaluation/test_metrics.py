@@ -6,6 +6,7 @@ import torch
 from torchmetrics.functional.classification import binary_jaccard_index
 from torchmetrics.functional.clustering import adjusted_rand_score
 
+from cjepa.errors import UserError
 from cjepa.evaluation.metrics import (
     ARI,
     BestOverlap,
@@ -271,8 +272,19 @@ def test_another_index_in_another_clip_matters_over_all_episodes_only():
     assert score(SlotConsistency(), *clips) == pytest.approx(2 / 3)
 
 
+def test_every_label_of_a_byte_has_room_and_counts_as_a_low_one_does():
+    clip, labels = clip_of(PERFECT, PERFECT, SWAPPED), clip_of(*[LABELS] * 3)
+    high = torch.tensor([0, 254, 255])[labels.long()].to(labels.dtype)
+    for metric in SLOT_METRICS:
+        assert score(metric.clone(), (clip, high)) == pytest.approx(score(metric.clone(), (clip, labels))), metric.name
+    every = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    found = torch.stack([every == label for label in range(1, 256)], dim=2).float()
+    assert score(SlotConsistency(), (found, every)) == 1.0
+    assert score(SlotConsistency(), (found, every), (found.flip(2), every)) == pytest.approx(128 / 255)
+
+
 def test_more_slots_than_there_is_room_for_are_named():
-    with pytest.raises(ValueError, match="3 slots, expected at most"):
+    with pytest.raises(UserError, match="3 slots, but max_slots is 2"):
         SlotConsistency(max_slots=2).update(PERFECT, LABELS)
 
 

@@ -1,5 +1,7 @@
 """A tokenizer that is right by construction gets full marks, on episodes that its probes have not seen."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.data.video_clips import VideoClips, VideoDataset
 from cjepa.evaluation import probes
-from cjepa.evaluation.metrics import EffectiveRank, ForegroundARI, every_metric
+from cjepa.evaluation.metrics import EffectiveRank, ForegroundARI, SlotConsistency, every_metric
 from cjepa.evaluation.probes import read_bodies, run_probes
 from cjepa.evaluation.tokens import EpisodeScores, encode_dataset, measure, num_frames, spread
 from cjepa.tokenizers.base import TokenizerInfo, TrainableTokenizer
@@ -128,6 +130,18 @@ def test_scores_over_episodes_are_those_over_all_clips(module, data):
     assert found["fg_ari"].value == pytest.approx(float(metric.compute()))
     assert found["effective_rank"].value == pytest.approx(float(rank.compute()))
     assert found["fg_ari"].n == len({e for clips in batches for e in clips.episode_B.tolist()})
+
+
+def test_labels_up_to_255_need_little_memory_for_each_episode(module, data):
+    scores, metric = EpisodeScores([SlotConsistency(max_slots=64)]), SlotConsistency()
+    high = torch.arange(256).flip(0).roll(1).to(torch.uint8)  # 0 stays, 1 becomes 255, 2 becomes 254
+    dataset = VideoDataset(data.file, data.splits["train"], 4, data.frame_stride)
+    for clips in list(encode_dataset(module, data, dataset, ignore_progress))[:2]:
+        labels = high[clips.batch.labels_BTYX.long()]
+        scores.add(clips._replace(batch=clips.batch._replace(labels_BTYX=labels)))
+        metric.update(clips.encoded.masks_BTSYX, labels)
+    assert len(pickle.dumps(scores)) < 2 * 255 * 64 * 8 * 1.4  # the metric's state and its default, no third of them
+    assert scores.intervals()["slot_consistency"].value == pytest.approx(float(metric.compute()))
 
 
 def test_psnr_is_of_the_mean_error(module, data):
