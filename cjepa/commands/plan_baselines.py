@@ -30,7 +30,7 @@ def plan_baselines_command(
         protocol: trials and control loop.
         planner: searches action blocks on the simulator, by class_path.
         out: folder for the results.
-        split_seed: of the split whose test episodes the pairs are drawn from; that of the models to compare with.
+        split_seed: of the split by episode that the pairs are drawn from; that of the models to compare with.
         workers: number of processes; 0 uses all cores.
     """
     started = time.time()

@@ -1,7 +1,7 @@
 """Start/goal pairs of recorded episodes, from those that a model did not learn from."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from cjepa.data.store.episode_file import split_episodes
 from cjepa.data.store.episodes import Episodes
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
+
+Split = Literal["val", "test"]
 
 
 class Pair(NamedTuple):
@@ -38,7 +40,9 @@ class HeldOut(NamedTuple):
     """Why these are held out, for people."""
 
 
-def held_out_from(file: Episodes, lineage: Mapping[str, Any], data: Mapping[str, Any]) -> HeldOut:
+def held_out_from(
+    file: Episodes, lineage: Mapping[str, Any], data: Mapping[str, Any], split: Split = "test"
+) -> HeldOut:
     """The episodes of a file that a model did not learn from.
 
     Args:
@@ -46,31 +50,34 @@ def held_out_from(file: Episodes, lineage: Mapping[str, Any], data: Mapping[str,
         lineage: of the model, as its checkpoint holds it; empty in checkpoints from before 0.3.0.
         data: options of the data module that the model was trained with. They count where there is no lineage: the
             episodes are then taken for those of the training.
+        split: of the training, whose episodes are wanted.
 
     Raises:
         UserError: the file is another version of the episodes that the model learned from, or no episode is left.
     """
     if not lineage:
-        return _held_out_by_options(file, data)
+        return _held_out_by_options(file, data, split)
     model = Lineage(**lineage)
-    episodes = _some(file, held_out(file, model, "test"))
+    episodes = _some(file, held_out(file, model, split))
     if file.fingerprint != model.episodes_fingerprint:
         return HeldOut(episodes, f"all {len(file)} episodes: the model was trained on none of them")
-    return HeldOut(episodes, f"{len(episodes)} test episodes of the training's split (split_seed {model.split_seed})")
+    return HeldOut(
+        episodes, f"{len(episodes)} {split} episodes of the training's split (split_seed {model.split_seed})"
+    )
 
 
-def held_out_by_seed(file: Episodes, split_seed: int) -> HeldOut:
-    """The test episodes of a split, for agents that learn from nothing but share the pairs of models."""
-    episodes = _some(file, _test_episodes(file, split_seed, ()))
-    return HeldOut(episodes, f"{len(episodes)} test episodes by split_seed {split_seed}")
+def held_out_by_seed(file: Episodes, split_seed: int, split: Split = "test") -> HeldOut:
+    """Episodes of a split, for agents that learn from nothing but share the pairs of models."""
+    episodes = _some(file, _episodes_of(file, split_seed, (), split))
+    return HeldOut(episodes, f"{len(episodes)} {split} episodes by split_seed {split_seed}")
 
 
-def _held_out_by_options(file: Episodes, data: Mapping[str, Any]) -> HeldOut:
+def _held_out_by_options(file: Episodes, data: Mapping[str, Any], split: Split) -> HeldOut:
     split_seed = data.get("split_seed", SPLIT_SEED)
-    episodes = _some(file, _test_episodes(file, split_seed, data.get("exclude_episodes") or ()))
+    episodes = _some(file, _episodes_of(file, split_seed, data.get("exclude_episodes") or (), split))
     source = "as in the training" if "split_seed" in data else "the default, since the checkpoint does not say"
     account = (
-        f"{len(episodes)} test episodes, split_seed {split_seed} ({source}); the checkpoint is older than 0.3.0 and "
+        f"{len(episodes)} {split} episodes, split_seed {split_seed} ({source}); the checkpoint is older than 0.3.0 and "
         "does not say which episodes it was trained on"
     )
     return HeldOut(episodes, account)
@@ -119,8 +126,8 @@ def draw_pairs(file: Episodes, episodes: np.ndarray, env: ObjectEnv, n: int, goa
     return Pairs(trials, trivial)
 
 
-def _test_episodes(file: Episodes, split_seed: int, excluded) -> np.ndarray:
-    return np.setdiff1d(split_episodes(len(file), SPLIT_SHARES, split_seed)["test"], list(excluded))
+def _episodes_of(file: Episodes, split_seed: int, excluded: Collection[int], split: Split) -> np.ndarray:
+    return np.setdiff1d(split_episodes(len(file), SPLIT_SHARES, split_seed)[split], list(excluded))
 
 
 def _some(file: Episodes, episodes: np.ndarray) -> np.ndarray:

@@ -96,7 +96,8 @@ def evaluate_model(
             f"history_blocks is {history_blocks}, expected 1..{dynamics.history_blocks}: {checkpoint} was trained with "
             f"{dynamics.history_blocks}"
         )
-    contest = _contest(protocol, file, held_out_from(file, loaded.lineage, _data_options(checkpoint)))
+    held_out = held_out_from(file, loaded.lineage, _data_options(checkpoint), protocol.split)
+    contest = _contest(protocol, file, held_out)
     options = (protocol.horizon_blocks, env.goal_proprio, history_blocks)
     agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
@@ -112,14 +113,14 @@ def evaluate_baselines(
     Args:
         protocol: trials and control loop.
         planner: of action blocks.
-        split_seed: of the split whose test episodes the pairs are drawn from.
+        split_seed: of the split that the pairs are drawn from.
         workers: processes; results do not depend on their number.
         progress: advanced by each trial on the simulator.
     """
     control_loop = protocol.control_loop()
     file = open_episodes(protocol.episodes)
     protocol = with_environment(protocol, file)
-    contest = _contest(protocol, file, held_out_by_seed(file, split_seed))
+    contest = _contest(protocol, file, held_out_by_seed(file, split_seed, protocol.split))
     agent = RandomAgent(ActionBlocks.of(protocol.make_env(), protocol.frame_stride), protocol.horizon_blocks)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
     by_chance = run_trials(agent, control_loop, *trials, 0, NoProgress())

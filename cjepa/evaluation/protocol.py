@@ -11,6 +11,7 @@ from cjepa.data.store.episodes import Episodes
 from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
+from cjepa.evaluation.pairs import Split
 from cjepa.planning.mpc import MPC
 
 
@@ -22,10 +23,11 @@ class PlanningProtocol:
         episodes: episode file; pairs are drawn from those of its episodes that were held out from training.
         env_id: Gymnasium id of the environment; needed only where the episodes do not name it.
         env_kwargs: of the environment; needed only where the episodes do not name them.
+        split: test, or val to choose settings by; of the training's split by episode.
         pairs: number of start/goal pairs.
         goal_env_steps: env steps from start to goal in their episode.
         budget_env_steps: most env steps per trial.
-        horizon_blocks: blocks per plan.
+        horizon_blocks: blocks per plan; fewer near the end of the budget, beyond which no plan reaches.
         execute_blocks: blocks of every plan that are executed before the next one is made; default all of them.
         warm_start: begin every search at what the last plan has left; for execute_blocks below horizon_blocks.
         frame_stride: env steps per block.
@@ -35,6 +37,7 @@ class PlanningProtocol:
     episodes: str
     env_id: str | None = None
     env_kwargs: dict[str, Any] | None = None
+    split: Split = "test"
     pairs: PositiveInt = 50
     goal_env_steps: PositiveInt = 25
     budget_env_steps: PositiveInt = 50

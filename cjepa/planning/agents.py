@@ -46,12 +46,15 @@ class Agent(ABC):
         self.now = now
 
     @abstractmethod
-    def plan(self, generator: torch.Generator, warm_start_BHA: Tensor | None = None) -> Plan:
+    def plan(
+        self, generator: torch.Generator, warm_start_BHA: Tensor | None = None, horizon_blocks: int | None = None
+    ) -> Plan:
         """Actions for the next H blocks, within the bounds, on the CPU.
 
         Args:
             generator: of all randomness, on the CPU.
             warm_start_BHA: to begin a search at.
+            horizon_blocks: H of this plan; None for the agent's.
         """
 
     def imagine(self, actions_BHA: Tensor) -> Tensor | None:
@@ -65,10 +68,12 @@ class Agent(ABC):
 class RandomAgent(Agent):
     """Uniform actions within the bounds."""
 
-    def plan(self, generator: torch.Generator, warm_start_BHA: Tensor | None = None) -> Plan:
+    def plan(
+        self, generator: torch.Generator, warm_start_BHA: Tensor | None = None, horizon_blocks: int | None = None
+    ) -> Plan:
         """See :class:`Agent`; chance has no cost."""
         low_A, high_A = self.blocks.bounds()
-        shape = (len(self.now.proprio_BP), self.horizon_blocks, self.blocks.action_values)
+        shape = (len(self.now.proprio_BP), horizon_blocks or self.horizon_blocks, self.blocks.action_values)
         actions_BHA = low_A + (high_A - low_A) * torch.rand(shape, generator=generator)
         return Plan(actions_BHA, torch.zeros(shape[0]))
 
@@ -125,13 +130,15 @@ class WorldModelAgent(Agent):
             self._actions = [*self._actions, actions_BA][-self.history_blocks :]
 
     @torch.no_grad()
-    def plan(self, generator: torch.Generator, warm_start_BHA: Tensor | None = None) -> Plan:
+    def plan(
+        self, generator: torch.Generator, warm_start_BHA: Tensor | None = None, horizon_blocks: int | None = None
+    ) -> Plan:
         """See :class:`Agent`.
 
         Raises:
             UserError: the world model predicts nothing but NaN.
         """
-        problem = self.problem(generator)
+        problem = self.problem(generator, horizon_blocks or self.horizon_blocks)
         if warm_start_BHA is not None:
             warm_start_BHA = warm_start_BHA.to(problem.device)
         plan = Plan(*(values.cpu() for values in self.planner.plan(problem, warm_start_BHA)))
@@ -142,7 +149,7 @@ class WorldModelAgent(Agent):
             )
         return plan
 
-    def problem(self, generator: torch.Generator) -> PlanningProblem:
+    def problem(self, generator: torch.Generator, horizon_blocks: int) -> PlanningProblem:
         """What the planner has to solve now."""
         device = device_of(self.dynamics)
         tokens_BTSD, goal_tokens_BSD = self._perception.tokens(self.goal)
@@ -151,7 +158,7 @@ class WorldModelAgent(Agent):
         with torch.autocast(device.type, torch.bfloat16):
             self._state = self.dynamics.observe(context)
         cost = RolloutCost(self.dynamics, self._state, self._goal_of(goal), self.objective)
-        sizes = (len(tokens_BTSD), self.horizon_blocks)
+        sizes = (len(tokens_BTSD), horizon_blocks)
         drawn_from = generator_on(device, generator)
         return PlanningProblem(cost, *self.blocks.bounds(device), *sizes, drawn_from, self.constraints)
 
@@ -195,12 +202,14 @@ class SimulatorAgent(Agent):
         self.env = env
         self.planner = planner
 
-    def plan(self, generator: torch.Generator, warm_start_BHA: Tensor | None = None) -> Plan:
+    def plan(
+        self, generator: torch.Generator, warm_start_BHA: Tensor | None = None, horizon_blocks: int | None = None
+    ) -> Plan:
         """See :class:`Agent`; the simulator runs one candidate after the other, so environments come one by one too."""
         plans = []
         for row, (state, goal_state) in enumerate(zip(self.now.state_BF, self.goal.state_BF, strict=True)):
             cost = SimulatorCost(self.env, state, goal_state)
-            problem = PlanningProblem(cost, *self.blocks.bounds(), 1, self.horizon_blocks, generator)
+            problem = PlanningProblem(cost, *self.blocks.bounds(), 1, horizon_blocks or self.horizon_blocks, generator)
             start_1HA = None if warm_start_BHA is None else warm_start_BHA[row : row + 1]
             plans.append(self.planner.plan(problem, start_1HA))
         return Plan(*(torch.cat(values) for values in zip(*plans, strict=True)))

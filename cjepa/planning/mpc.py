@@ -73,7 +73,7 @@ class MPC:
         progress: Progress,
         num_imagined: int = 0,
     ) -> list[PlanRecord]:
-        """Control a plant until it is finished or the budget is spent.
+        """Control a plant until it is finished or the budget is spent; no plan reaches beyond its end.
 
         Args:
             agent: plans for all environments at once.
@@ -91,7 +91,10 @@ class MPC:
             now = plant.observe()
             started = time.perf_counter()
             agent.observe(now, block_BA)
-            plan = agent.plan(generator, rest_BHA)
+            blocks_left = -(-(budget_env_steps - spent) // agent.blocks.frame_stride)
+            horizon_blocks = min(agent.horizon_blocks, blocks_left)
+            start_BHA = None if rest_BHA is None else rest_BHA[:, :horizon_blocks]
+            plan = agent.plan(generator, start_BHA, horizon_blocks)
             seconds = time.perf_counter() - started
             actions_BHA, fallback_B = self._checked(plan, now, goal)
             imagined = agent.imagine(actions_BHA[:num_imagined]) if num_imagined else None

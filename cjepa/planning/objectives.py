@@ -38,11 +38,11 @@ class Objective(ABC):
         """
 
 
-class LastStepMSE(Objective):
-    """Mean squared error of the last block's tokens plus that of its proprioception (DINO-WM, C-JEPA).
+class GoalMSE(Objective):
+    """Mean squared error to the goal, of tokens and of proprioception, at every block; a subclass says which counts.
 
     Args:
-        proprio_weight: weight of the second term.
+        proprio_weight: weight of the proprioceptive error.
         position_only: compare only the proprioceptive values that a goal fixes (the environment's ``goal_proprio``),
             since a goal says where the agent is, not how fast it has to move there.
     """
@@ -53,14 +53,56 @@ class LastStepMSE(Objective):
 
     def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
         """See :class:`Objective`."""
-        cost_BN = (rollout.tokens_BHSD[:, :, -1] - goal.tokens_BSD[:, None]).square().mean(dim=(2, 3))
+        return self.over_blocks(self._error(rollout, goal))
+
+    @abstractmethod
+    def over_blocks(self, error_BNH: Tensor) -> Tensor:
+        """Cost ``(B, N)`` of the errors of blocks 1..H."""
+
+    def _error(self, rollout: Rollout, goal: Goal) -> Tensor:
+        tokens_BNH = (rollout.tokens_BHSD - goal.tokens_BSD[:, None, None]).square().mean(dim=(3, 4))
         if not goal.proprio_BP.shape[1]:
-            return cost_BN
-        error_BNP = (rollout.proprio_BHP[:, :, -1] - goal.proprio_BP[:, None]).square()
+            return tokens_BNH
+        error_BNHP = (rollout.proprio_BHP - goal.proprio_BP[:, None, None]).square()
         if not self.position_only:
-            return cost_BN + self.proprio_weight * error_BNP.mean(dim=2)
-        fixed_BN = (error_BNP * goal.fixed_BP[:, None]).sum(dim=2) / goal.fixed_BP.sum(dim=1, keepdim=True).clamp(min=1)
-        return cost_BN + self.proprio_weight * fixed_BN
+            return tokens_BNH + self.proprio_weight * error_BNHP.mean(dim=3)
+        fixed_B11P = goal.fixed_BP[:, None, None]
+        fixed_BNH = (error_BNHP * fixed_B11P).sum(dim=3) / fixed_B11P.sum(dim=3).clamp(min=1)
+        return tokens_BNH + self.proprio_weight * fixed_BNH
+
+
+class LastStepMSE(GoalMSE):
+    """The error of the last block (DINO-WM, C-JEPA): be at the goal when the plan ends. For whole plans.
+
+    An agent that replans before its plan ends puts its arrival off: the goal is always as far away as the plan is long.
+    On Push-T with plans of five blocks it then reached 15 % of the goals, and 49 % with whole plans.
+    """
+
+    def over_blocks(self, error_BNH: Tensor) -> Tensor:
+        """See :class:`GoalMSE`."""
+        return error_BNH[..., -1]
+
+
+class LeastStepMSE(GoalMSE):
+    """The error of the block that comes nearest to the goal: be there at any time. For plans that are replaced early.
+
+    In the measurement that :class:`LastStepMSE` names: 55 to 61 % of the goals, replanned after every block.
+    """
+
+    def over_blocks(self, error_BNH: Tensor) -> Tensor:
+        """See :class:`GoalMSE`."""
+        return error_BNH.amin(dim=-1)
+
+
+class MeanStepMSE(GoalMSE):
+    """The mean error of all blocks: approach the goal by the shortest way, and stay there.
+
+    In the measurement that :class:`LastStepMSE` names: 37 % of the goals, replanned after every block.
+    """
+
+    def over_blocks(self, error_BNH: Tensor) -> Tensor:
+        """See :class:`GoalMSE`."""
+        return error_BNH.mean(dim=-1)
 
 
 class WeightedSum(Objective):

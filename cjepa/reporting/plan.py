@@ -45,7 +45,7 @@ def write_model_result(
     """
     contest, control, tokenizer = result.contest, result.control, result.loaded.tokenizer
     size = {"tokens": tokenizer.num_slots, "token_dim": tokenizer.slot_dim}
-    common = {"model": name, "seed": contest.protocol.seed, "run": folder.name, **size}
+    common = {"model": name, **_origin(contest, folder), **size}
     rows = _success_rows(control, contest, common)
     rows.append(interval_row("seconds_per_plan", bootstrap(result.plan_seconds), unit="s", **common))
     made, unit = len(control.plans) * len(control.success), f"s, of {len(control.success)} at once"
@@ -78,7 +78,7 @@ def write_baseline_results(results: BaselineResults, folder: Path, *, planner: P
     agents = {"random": [results.random], "simulator-cem": results.simulator}
     rows = []
     for name, parts in agents.items():
-        common = {"model": name, "seed": contest.protocol.seed, "run": folder.name}
+        common = {"model": name, **_origin(contest, folder)}
         rows += _success_rows(_joined(parts), contest, common)
     timed = bootstrap(np.array([part.seconds_per_plan for part in results.simulator]))
     rows.append(interval_row("seconds_per_plan", timed, unit="s, one process", **common))
@@ -88,6 +88,10 @@ def write_baseline_results(results: BaselineResults, folder: Path, *, planner: P
     actions = _actions(contest, planner, [bound.tolist() for bound in env.action_bounds()])
     _write_record(folder, contest, {"name": ", ".join(agents)}, {"class": "state_error"}, actions, seconds)
     return rows
+
+
+def _origin(contest: Contest, folder: Path) -> dict[str, Any]:
+    return {"seed": contest.protocol.seed, "split": contest.protocol.split, "run": folder.name}
 
 
 def _joined(parts: list[ControlResult]) -> ControlResult:

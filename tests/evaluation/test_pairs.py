@@ -84,6 +84,16 @@ def test_states_have_to_be_the_environments(tmp_path):
             draw_pairs(EpisodeFile(tmp_path / name), np.array([0]), PushT(), 1, 3, seed=0)
 
 
+def test_settings_are_chosen_on_validation_episodes(tmp_path):
+    file = written(tmp_path / "a.h5", range(40))
+    splits = split_episodes(40, SPLIT_SHARES, 1)
+    for lineage in (lineage_of(file, 1, [])._asdict(), {}):
+        held_out = held_out_from(file, lineage, {"split_seed": 1}, "val")
+        assert held_out.episodes.tolist() == splits["val"].tolist() != splits["test"].tolist()
+        assert held_out.account.startswith("2 val episodes")
+    assert held_out_by_seed(file, 1, "val").episodes.tolist() == splits["val"].tolist()
+
+
 @pytest.mark.parametrize("split_seed", [0, 1, 2, 3])
 def test_a_model_is_tested_on_episodes_of_its_own_split(tmp_path, split_seed):
     """Another seed has other training episodes: those of the default split would be among them."""

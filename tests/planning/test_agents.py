@@ -81,6 +81,23 @@ def test_a_plan_leads_to_the_goal(kind):
     np.testing.assert_allclose(moved, [[0.5, -0.5], [0.2, -0.8]], atol=0.05)
 
 
+@pytest.mark.parametrize("kind", ["random", "model", "simulator"])
+def test_a_plan_may_be_shorter(kind):
+    agent = {
+        "random": RandomAgent(blocks(), 5),
+        "model": point_agent(horizon_blocks=5),
+        "simulator": SimulatorAgent(PointWorld(), CEM(64, 10, 8), blocks(), 5),
+    }[kind]
+    agent.reset(observation([(0.4, 0.4)]))
+    agent.observe(observation([(0, 0)]))
+    for horizon in (1, 2):
+        plan = agent.plan(seeded(), torch.zeros(1, horizon, 4), horizon)
+        assert plan.actions_BHA.shape == (1, horizon, 4)
+        if kind != "random":
+            moved = agent.blocks.to_env_steps(plan.actions_BHA).sum(axis=1)
+            np.testing.assert_allclose(moved, [[0.4, 0.4]], atol=0.05)
+
+
 def test_the_goal_fixes_the_proprio_values_that_the_environment_names():
     class Last(Planner):
         def plan(self, problem, warm_start_BHA=None):

@@ -16,15 +16,16 @@ class Counting(Agent):
     def __init__(self, horizon_blocks: int, history_blocks: int = 1):
         super().__init__(blocks(), horizon_blocks)
         self.history_blocks = history_blocks
-        self.seen, self.starts = [], []
+        self.seen, self.starts, self.horizons = [], [], []
 
     def observe(self, now: Observation, actions_BA=None):
         place, action = float(now.proprio_BP[0, 0]), None if actions_BA is None else round(float(actions_BA[0, 0]), 5)
         self.seen.append((round(place, 5), action))
 
-    def plan(self, generator, warm_start_BHA=None):
-        numbers_H = (10 * len(self.starts) + torch.arange(self.horizon_blocks)) / 1000
+    def plan(self, generator, warm_start_BHA=None, horizon_blocks=None):
+        numbers_H = (10 * len(self.starts) + torch.arange(horizon_blocks)) / 1000
         self.starts.append(warm_start_BHA)
+        self.horizons.append(horizon_blocks)
         return Plan(numbers_H[None, :, None].expand(1, -1, 4), torch.zeros(1))
 
 
@@ -81,14 +82,56 @@ def test_agents_with_a_history_observe_every_block(history):
 
 def test_warm_starts_are_what_the_last_plan_has_left():
     agent = Counting(3)
-    run(MPC(2, warm_start=True), agent, Line(), budget=8)
+    run(MPC(2, warm_start=True), agent, Line(), budget=10)
     assert agent.starts[0] is None
     # the third block of the first plan, then the middle of the bounds, twice
     expected = torch.tensor([0.002, -0.05, -0.05])[None, :, None].expand(1, 3, 4)
     torch.testing.assert_close(agent.starts[1], expected)
     agent = Counting(3)
-    run(MPC(2), agent, Line(), budget=8)
-    assert agent.starts == [None, None]
+    run(MPC(2), agent, Line(), budget=10)
+    assert agent.starts == [None] * 3
+
+
+def test_no_plan_reaches_beyond_the_budget():
+    agent, plant = Counting(3), Line()
+    run(MPC(1, warm_start=True), agent, plant, budget=9)  # the last block is one env step long
+    assert agent.horizons == [3, 3, 3, 2, 1]
+    assert plant.actions == [0.0, 0.0, 0.01, 0.01, 0.02, 0.02, 0.03, 0.03, 0.04]
+    assert [None if start is None else start[0, :, 0].tolist() for start in agent.starts] == [
+        None,
+        pytest.approx([0.001, 0.002, -0.05]),
+        pytest.approx([0.011, 0.012, -0.05]),
+        pytest.approx([0.021, 0.022]),
+        pytest.approx([0.031]),
+    ]
+    agent = Counting(3)
+    run(MPC(3), agent, Line(), budget=8)
+    assert agent.horizons == [3, 1]
+
+
+def test_trials_that_have_ended_leave_the_others_alone():
+    """Three points of which one has arrived: the others' plans, warm starts included, are what they would be alone."""
+
+    class Some(Line):
+        def observe(self):
+            return observation(self.places)
+
+        def execute(self, actions_BTA):
+            self.actions.append(actions_BTA)
+            self.places = self.places + self.moves * actions_BTA.sum(axis=1)
+
+    def run_with(first_moves: float) -> list[Plan]:
+        plant = Some()
+        plant.places, plant.moves = np.zeros((3, 2)), np.array([[first_moves], [1.0], [1.0]])
+        goal = observation([(0, 0), (0.9, 0.2), (-0.8, 0.4)])
+        arguments = (point_agent(), plant, goal, 8, torch.Generator().manual_seed(0), ignore_progress)
+        return [record.plan for record in MPC(1, warm_start=True).run(*arguments)]
+
+    ended, running = run_with(0.0), run_with(1.0)
+    assert len(ended) == 4
+    for one, other in zip(ended, running, strict=True):
+        assert torch.equal(one.actions_BHA[1:], other.actions_BHA[1:])
+        assert torch.equal(one.cost_B[1:], other.cost_B[1:])
 
 
 def test_a_fallback_acts_instead_of_a_plan():

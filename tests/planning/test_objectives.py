@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cjepa.planning.objectives import Goal, LastStepMSE, Objective, WeightedSum
+from cjepa.planning.objectives import Goal, LastStepMSE, LeastStepMSE, MeanStepMSE, Objective, WeightedSum
 from cjepa.types import Rollout
 from tests.contracts import concrete_subclasses
 
@@ -27,6 +27,24 @@ def a_case() -> tuple[Rollout, torch.Tensor, Goal]:
 def test_last_step_by_hand(weight, position_only, expected):
     cost_BN = LastStepMSE(weight, position_only)(*a_case())
     assert cost_BN[:, 1].tolist() == expected and not cost_BN[:, [0, 2]].any()
+
+
+@pytest.mark.parametrize(
+    ("cls", "expected"),
+    [
+        (LastStepMSE, [0.0, 4.0]),
+        (LeastStepMSE, [0.0, 2.0]),  # the second one passes at a distance, the first one is there at its end
+        (MeanStepMSE, [(9 + 4 + 1 + 0) / 4, (9 + 2.5 + 2 + 4) / 4]),
+    ],
+)
+def test_which_block_counts_by_hand(cls, expected):
+    off_NH = torch.tensor([[3.0, 2.0, 1.0, 0.0], [3.0, 1.0, 1.0, 2.0]])
+    speed_NHP = torch.zeros(2, H, P)
+    speed_NHP[1, 1:3, 0] = torch.tensor([3.0**0.5, 2.0**0.5])  # a place: half of 3 and of 2 is added to 1
+    tokens = off_NH[None, :, :, None, None].expand(1, 2, H, S, D)
+    goal = Goal(torch.zeros(1, S, D), torch.zeros(1, P), FIXED[:1])
+    cost_BN = cls()(Rollout(tokens, speed_NHP[None]), torch.zeros(1, 2, H, A), goal)
+    torch.testing.assert_close(cost_BN, torch.tensor([expected]))
 
 
 def test_without_proprioception_tokens_decide():
@@ -63,11 +81,12 @@ def build(cls: type[Objective]) -> Objective:
 @pytest.mark.parametrize("cls", concrete_subclasses("cjepa.planning", Objective), ids=lambda cls: cls.__name__)
 def test_contract(cls):
     objective, (rollout, actions, goal) = build(cls), a_case()
+    stays = Rollout(*(values[:, :, -1:].expand_as(values) for values in rollout))
     reached = goal._replace(tokens_BSD=rollout.tokens_BHSD[:, 1, -1], proprio_BP=rollout.proprio_BHP[:, 1, -1])
     missed = reached._replace(tokens_BSD=reached.tokens_BSD + 1)
-    assert objective(rollout, actions, reached).shape == (B, N)
-    assert (objective(rollout, actions, reached)[:, 1] == 0).all()
-    assert (objective(rollout, actions, missed)[:, 1] > 0).all()
+    assert objective(stays, actions, reached).shape == (B, N)
+    assert (objective(stays, actions, reached)[:, 1] == 0).all()
+    assert (objective(stays, actions, missed)[:, 1] > 0).all()
     # environments and candidates do not mix: each on its own costs the same
     alone = Rollout(*(values[1:, 1:2] for values in rollout)), actions[1:, 1:2], Goal(*(v[1:] for v in goal))
     torch.testing.assert_close(objective(*alone), objective(rollout, actions, goal)[1:, 1:2])
@@ -76,6 +95,6 @@ def test_contract(cls):
 @pytest.mark.parametrize("cls", concrete_subclasses("cjepa.planning", Objective), ids=lambda cls: cls.__name__)
 def test_contract_gradients_reach_the_rollout(cls):
     rollout, actions, goal = a_case()
-    tokens = rollout.tokens_BHSD.clone().requires_grad_()
+    tokens = rollout.tokens_BHSD[:, :, -1:].expand(-1, -1, H, -1, -1).clone().requires_grad_()
     build(cls)(rollout._replace(tokens_BHSD=tokens), actions, goal).sum().backward()
-    assert tokens.grad[0, 1, -1].abs().sum() > 0
+    assert tokens.grad[0, 1].abs().sum() > 0

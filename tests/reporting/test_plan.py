@@ -130,6 +130,13 @@ def test_receding_plans_from_a_history(protocol, world_model_run, tmp_path):
     assert (actions["execute_blocks"], actions["warm_start"], actions["history_blocks"]) == (1, True, 2)
 
 
+def test_rows_of_validation_pairs_say_so(protocol, world_model_run, tmp_path):
+    rows = planned(replace(protocol, split="val", pairs=1, budget_env_steps=5), world_model_run, tmp_path)
+    assert {row["split"] for row in rows} == {"val"}
+    (expected,) = split_episodes(NUM_EPISODES, SPLIT_SHARES, 0)["val"]
+    assert {int(trial["episode"]) for trial in table_of(tmp_path)} == {expected}
+
+
 def test_a_longer_history_than_the_models_is_refused(protocol, world_model_run, tmp_path):
     with pytest.raises(UserError, match="history_blocks is 9, expected 1..3: .*last.ckpt"):
         planned(protocol, world_model_run, tmp_path, history_blocks=9)
