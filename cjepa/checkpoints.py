@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cjepa.class_paths import HOW_TO_FIND, look_in_current_folder
 from cjepa.errors import UserError
-from cjepa.files import replacing, write_text
+from cjepa.files import read_json, replacing, write_text
 from cjepa.moved import current
+from cjepa.plain_values import check_mapping, check_plain
+from cjepa.tensor_files import check_plain_tensor, load_tensors
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import; finding a checkpoint needs neither
     import lightning as L
@@ -17,6 +19,11 @@ if TYPE_CHECKING:  # torch and Lightning take seconds to import; finding a check
 ZOO = Path(__file__).parent / "zoo"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _WITH_CLASS_PATHS = ("hyper_parameters", "datamodule_hyper_parameters", "tokenizer")
+_PARTS = {"state_dict": (dict,), "hyper_parameters": (dict,), "datamodule_hyper_parameters": (dict,)}
+_PARTS |= {"tokenizer": (dict,), "lineage": (dict,), "loops": (dict,), "callbacks": (dict,)}
+_PARTS |= {"tokenizer_fingerprint": (str,), "tokens_fingerprint": (str,), "env_id": (str,), "global_step": (int,)}
+_PARTS |= {"optimizer_states": (list,), "lr_schedulers": (list,), "pytorch-lightning_version": (str,)}
+_LINEAGE = {"episodes_fingerprint": (str,), "split_seed": (int,), "excluded": (list,), "identities": (list,)}
 _NOT_EXPORTED = ("optimizer_states", "lr_schedulers", "loops", "callbacks", "state_dict")
 
 Module = TypeVar("Module", bound="L.LightningModule")
@@ -46,39 +53,48 @@ def read_checkpoint(path: Path) -> dict:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; give a run folder of `cjepa fit`, or a .ckpt file")
-    import torch
-    from safetensors.torch import load_file
-
-    try:
-        if path.name == WEIGHTS:
-            content = json.loads((path.parent / CONFIG).read_text("utf-8")) | {"state_dict": load_file(path)}
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # damage has many faces, and some of torch's texts advise to load the file unsafely
-        raise UserError(f"{path}: not a checkpoint, or damaged") from None
-    if not isinstance(content, dict) or "state_dict" not in content:
-        raise UserError(f"{path}: not a checkpoint of `cjepa fit`")
-    _check_types(content, path)
+    content = _exported(path) if path.name == WEIGHTS else load_tensors(path, what="a checkpoint")
+    _check_parts(content, path)
     return content | {key: current(content[key]) for key in _WITH_CLASS_PATHS if key in content}
 
 
-def _check_types(content: dict, path: Path) -> None:
-    """What every reader of a checkpoint relies on.
+def _exported(weights: Path) -> dict:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    config = check_mapping(str(weights.parent / CONFIG), read_json(weights.parent / CONFIG), {})
+    try:
+        return config | {"state_dict": load_file(weights)}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{weights}: not a checkpoint, or damaged ({' '.join(str(error).split())})") from None
+
+
+def _check_parts(content: Any, path: Path) -> None:
+    """What every reader of a checkpoint relies on: weights by name, the class, and plain values of known types.
 
     Raises:
-        UserError: weights are not tensors by name, or the parameters do not name a class.
+        UserError: one of them is missing or of another type; it is named.
     """
     import torch
 
-    weights, parameters = content["state_dict"], content.get("hyper_parameters")
-    if not isinstance(weights, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()
-    ):
-        raise UserError(f"{path}: not a checkpoint of `cjepa fit`: its state_dict is not a mapping of names to tensors")
-    if not isinstance(parameters, dict) or not isinstance(parameters.get("_class_path"), str):
-        raise UserError(f"{path}: not a checkpoint of `cjepa fit`: its hyper_parameters do not name a class")
-    if not isinstance(content.get("tokenizer", {}), dict):
-        raise UserError(f"{path}: not a checkpoint of `cjepa fit`: its tokenizer is not a mapping")
+    where = f"{path}: not a checkpoint of `cjepa fit`"
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise UserError(where)
+    check_plain(str(path), content, finite=False)
+    weights = content["state_dict"]
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise UserError(f"{where}: its state_dict is not a mapping of names to tensors")
+    check_mapping(where, content, _PARTS)
+    for name, value in weights.items():
+        if not isinstance(value, torch.Tensor):
+            raise UserError(f"{where}: its state_dict is not a mapping of names to tensors ({name})")
+        check_plain_tensor(f"{path}: {name}", value)
+    if not isinstance((content.get("hyper_parameters") or {}).get("_class_path"), str):
+        raise UserError(f"{where}: its hyper_parameters do not name a class")
+    if lineage := content.get("lineage"):
+        check_mapping(f"{path}: its lineage", lineage, _LINEAGE, tuple(_LINEAGE))
+        if not all(type(entry) is int for key in ("excluded", "identities") for entry in lineage[key]):
+            raise UserError(f"{path}: its lineage: excluded and identities are lists of integers")
 
 
 def home_of(checkpoint: Path) -> Path:

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cjepa.errors import UserError
+from cjepa.plain_values import check_plain
+
+MAX_TEXT_BYTES = 256 << 20
 
 
 @contextmanager
@@ -108,18 +111,47 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing, is not JSON, or holds what :func:`check_plain` refuses.
+    """
+    return parse_json(str(path), read_text(path))
+
+
+def read_text(path: str | Path) -> str:
+    """Read a file of UTF-8 text.
+
+    Raises:
+        UserError: the file is missing, too large, or not such text.
     """
     try:
-        return json.loads(Path(path).read_text("utf-8"))
+        with open(path, "rb") as file:
+            content = file.read(MAX_TEXT_BYTES + 1)
+        if len(content) > MAX_TEXT_BYTES:
+            raise UserError(f"{path}: more than {MAX_TEXT_BYTES >> 20} MB of text")
+        return content.decode("utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable ({error})") from None
+
+
+def parse_json(where: str, text: str) -> Any:
+    """The value that a JSON text says.
+
+    Args:
+        where: file, and the part of it, for the error.
+        text: JSON.
+
+    Raises:
+        UserError: not JSON, or what :func:`check_plain` refuses.
+    """
+    try:
+        value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg})") from None
+        raise UserError(f"{where}: not valid JSON (line {error.lineno}: {error.msg})") from None
     except (ValueError, RecursionError) as error:  # integers of thousands of digits, lists in lists in lists
-        raise UserError(f"{path}: not readable as JSON ({' '.join(str(error).split())})") from None
+        raise UserError(f"{where}: not readable as JSON ({' '.join(str(error).split())})") from None
+    check_plain(where, value)
+    return value
 
 
 def is_alive(pid: int) -> bool:

@@ -9,8 +9,8 @@ import cjepa
 
 PACKAGE = Path(cjepa.__file__).parent
 ORDER = [
-    {"__init__", "types", "errors", "files", "locks", "opencv", "yaml_files", "moved", "class_paths"}
-    | {"command_result", "progress", "quiet", "optim", "checkpoints"},
+    {"__init__", "types", "errors", "plain_values", "files", "locks", "opencv", "yaml_files", "tensor_files"}
+    | {"run_config", "moved", "class_paths", "command_result", "progress", "quiet", "optim", "checkpoints"},
     {"envs"},
     {"data"},
     {"tokenizers"},

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from cjepa.checkpoints import WEIGHTS, export_checkpoint, find_checkpoint, home_of
-from cjepa.files import new_folder, read_json, write_text
+from cjepa.files import new_folder, write_text
+from cjepa.reporting.reading import read_rows, read_training
 from cjepa.reporting.records import TEST_RESULTS
 
 _RESULTS = ("results.json", TEST_RESULTS)
@@ -40,24 +41,24 @@ def _card(title: str, folder: Path) -> list[str]:
     """Lines of the model card."""
     lines = [f"# {title}", "", "`model.safetensors` holds the weights, `config.json` what builds the model."]
     if (folder / "run.json").is_file():
-        record = read_json(folder / "run.json")
+        record = read_training(folder / "run.json")
         model, data = record["model"], record["data"]
         lines += [
             "",
             f"- {model['class']}, {model['parameters']:,} parameters, {model['optimizer_steps']:,} optimizer steps, "
             f"{record['seconds']:.0f} s",
             f"- trained on episodes {data['fingerprint']} (`{data['path']}`), split by episode: {data['episodes']}",
-            f"- commit {record['git']['commit'] if record.get('git') else 'unknown'}",
+            f"- commit {(record.get('git') or {}).get('commit') or 'unknown'}",
             f"- command: `{record['command']}`",
         ]
-    rows = [row for name in _RESULTS if (folder / name).is_file() for row in read_json(folder / name)]
+    rows = [row for name in _RESULTS if (folder / name).is_file() for row in read_rows(folder / name)]
     if rows:
         lines += ["", "| split | metric | value [95 %] | n |", "| --- | --- | --- | --- |"]
-        lines += [f"| {row['split']} | {row['metric']} | {_value(row)} | {row.get('n') or ''} |" for row in rows]
+        lines += [f"| {row.get('split')} | {row['metric']} | {_value(row)} | {row.get('n') or ''} |" for row in rows]
     return lines
 
 
 def _value(row: dict) -> str:
-    numbers = [row[key] for key in ("value", "low", "high")]
+    numbers = [row.get(key) for key in ("value", "low", "high")]
     value, low, high = ("?" if number is None else f"{number:.4g}" for number in numbers)
-    return value if row["low"] is None else f"{value} [{low}, {high}]"
+    return value if row.get("low") is None else f"{value} [{low}, {high}]"

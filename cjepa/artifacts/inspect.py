@@ -1,6 +1,5 @@
 """Facts about a file or a folder."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from cjepa.data.store.episodes import DamagedEpisode, Episodes
 from cjepa.data.store.parts import PARTS
 from cjepa.data.store.shards import ShardedEpisodes, open_episodes, shard_paths
 from cjepa.errors import UserError
+from cjepa.files import parse_json
 from cjepa.reporting.reading import read_run, read_study
 
 _RANGE = ("min", "mean", "max")
@@ -119,7 +119,7 @@ def _checkpoint_facts(path: Path) -> dict[str, Any]:
         "checkpoint": str(path),
         "class": content["hyper_parameters"].get("_class_path"),
         "values": sum(value.numel() for value in weights),
-        "optimizer_steps": content["global_step"],
+        "optimizer_steps": content.get("global_step"),
         "tokenizer_fingerprint": content.get("tokenizer_fingerprint") or content.get("tokens_fingerprint"),
         "tokenizer": content.get("tokenizer"),
     }
@@ -127,6 +127,6 @@ def _checkpoint_facts(path: Path) -> dict[str, Any]:
 
 def _parsed(value: Any) -> Any:
     try:
-        return json.loads(value) if isinstance(value, str) and value[:1] in "{[" else value
-    except json.JSONDecodeError:
+        return parse_json("", value) if isinstance(value, str) and value[:1] in ("{", "[") else value
+    except UserError:
         return value

@@ -1,23 +1,26 @@
 """Contact sheets and videos of a few episodes, with masks or slots if there are any."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import yaml
+from jsonargparse import ArgumentError, ArgumentParser
 
 from cjepa.artifacts.inspect import kind_of
 from cjepa.checkpoints import config_of, find_checkpoint, load_module, read_checkpoint
+from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import open_episodes
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
-from cjepa.files import read_json, replacing
+from cjepa.files import replacing
 from cjepa.progress import Progress
+from cjepa.reporting.reading import read_run
 from cjepa.reporting.slots import clip_video, view_clips
 from cjepa.reporting.style import new_figure, style
 from cjepa.reporting.videos import contact_sheet, overlay_masks, side_by_side, write_png, write_video
+from cjepa.run_config import read_config
 from cjepa.tokenizers.base import Tokenizer, check_environment
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer
@@ -68,7 +71,7 @@ def preview_path(
 
 def _is_tokenizer(run: Path) -> bool:
     """Whether the run trained a tokenizer; a run that only tests one has its own pictures."""
-    is_tokenizer = read_json(run / "run.json")["model"].get("class") == _TOKENIZER
+    is_tokenizer = (read_run(run / "run.json").get("model") or {}).get("class") == _TOKENIZER
     return is_tokenizer and (run / "checkpoints").is_dir()
 
 
@@ -123,9 +126,9 @@ def _preview_tokens(data: Episodes, out: Path, picks: np.ndarray, progress: Prog
 def _tokenizer_of(data: Episodes) -> Tokenizer | None:
     """The tokenizer that made these tokens, or None."""
     try:
-        spec = TokenizerSpec.from_plain(json.loads(data.attributes["tokenizer"]))
+        spec = TokenizerSpec.from_plain(from_json(data.path, data.attributes, "tokenizer"))
         tokenizer = build_tokenizer(spec)
-    except (UserError, TypeError, KeyError, json.JSONDecodeError):  # gone, or somebody else's
+    except (UserError, TypeError):  # gone, or somebody else's
         return None
     return tokenizer if fingerprint(tokenizer) == data.attributes.get("tokenizer_fingerprint") else None
 
@@ -182,9 +185,9 @@ def _preview_tokenizer(
             f"{run}: not a checkpoint of a tokenizer; for a world model give its run folder, which contains pictures"
         )
     module = load_module(TokenizerTraining, content, checkpoint).eval()
-    options = yaml.safe_load(config_of(checkpoint).read_text("utf-8"))["data"]["init_args"]
+    options = read_config(config_of(checkpoint), required=("data",))["data"].get("init_args") or {}
     try:
-        data = VideoClips(**options | {"path": episodes or options["path"]})
+        data = _clips(checkpoint, options | ({"path": episodes} if episodes else {}))
         data.setup("validate")
     except UserError as error:
         if episodes:
@@ -201,6 +204,15 @@ def _preview_tokenizer(
     sheet = contact_sheet([video[len(video) // 2] for video in videos], columns=1)
     fps = _fps(data.file) / dataset.frame_stride
     return [write_png(out / "sheet.png", sheet), write_video(out / "clips.mp4", _stack(videos, columns=2), fps)]
+
+
+def _clips(checkpoint: Path, options: dict[str, Any]) -> VideoClips:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(VideoClips, "data")
+    try:
+        return parser.instantiate(parser.parse_object({"data": options})).data
+    except ArgumentError as error:
+        raise UserError(f"{config_of(checkpoint)}: data: {' '.join(str(error).split())}") from None
 
 
 def _what_is_there(folder: Path) -> list[Path]:

@@ -5,8 +5,6 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-import yaml
 from PIL import Image
 
 from cjepa.artifacts.inspect import kind_of
@@ -16,7 +14,10 @@ from cjepa.data.store.verify import verify_data
 from cjepa.errors import UserError
 from cjepa.files import read_json
 from cjepa.progress import NoProgress, Progress
+from cjepa.reporting.reading import read_rows, read_run, read_study
 from cjepa.reporting.records import TEST_RESULTS, result_row
+from cjepa.run_config import read_config
+from cjepa.tensor_files import load_tensors
 
 _RUN_KEYS = ("model", "objective", "data", "evaluation", "actions", "uncertainty", "versions", "git", "command")
 _CONFIG_KEYS = ("seed_everything", "trainer", "model", "data")
@@ -84,34 +85,26 @@ def _checkpoint_fault(path: Path) -> str | None:
 
 
 def _run_fault(path: Path) -> str | None:
-    record = read_json(path)
+    record = read_run(path)
     if missing := _missing(record, _RUN_KEYS):
         return missing
     exported = (path.parent / WEIGHTS).is_file()
-    expected = [TEST_RESULTS if record["evaluation"].get("split") == "test" else "results.json"]
-    expected += _FIT_FILES if "optimizer_steps" in record["model"] and not exported else []
+    expected = [TEST_RESULTS if (record["evaluation"] or {}).get("split") == "test" else "results.json"]
+    expected += _FIT_FILES if "optimizer_steps" in (record["model"] or {}) and not exported else []
     absent = [name for name in expected if not (path.parent / name).is_file()]
     return f"{path.parent / absent[0]}: missing from the run" if absent else None
 
 
 def _results_fault(path: Path) -> str | None:
-    rows = read_json(path)
-    if not isinstance(rows, list):
-        return "not a list of rows"
-    faults = (f"row {number}: {fault}" for number, row in enumerate(rows) if (fault := _missing(row, _ROW_KEYS)))
+    faults = (f"row {n}: {fault}" for n, row in enumerate(read_rows(path)) if (fault := _missing(row, _ROW_KEYS)))
     return next(faults, None)
 
 
 def _config_fault(path: Path) -> str | None:
-    try:
-        return _missing(yaml.safe_load(path.read_text("utf-8")), _CONFIG_KEYS)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        return f"not valid YAML ({' '.join(str(error).split())})"
+    return _missing(read_config(path), _CONFIG_KEYS)
 
 
-def _missing(content: object, keys: tuple[str, ...]) -> str | None:
-    if not isinstance(content, dict):
-        return f"not a mapping with the keys {', '.join(keys)}"
+def _missing(content: dict, keys: tuple[str, ...]) -> str | None:
     return next((f"the key {key!r} is missing" for key in keys if key not in content), None)
 
 
@@ -130,11 +123,13 @@ def _table_fault(path: Path) -> str | None:
                  if len(row) != len(header)), None)  # fmt: skip
 
 
+def _study_fault(path: Path) -> str | None:
+    read_study(path)
+    return None
+
+
 def _tensors_fault(path: Path) -> str | None:
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # damage has many faces
-        return "not a file of tensors, or damaged"
+    load_tensors(path)
     return None
 
 
@@ -162,6 +157,8 @@ def _video_fault(path: Path) -> str | None:
 _BY_NAME: dict[str, Callable[[Path], str | None]] = {
     "run.json": _run_fault,
     "results.json": _results_fault,
+    TEST_RESULTS: _results_fault,
+    "study.json": _study_fault,
     "config.yaml": _config_fault,
 }
 _BY_SUFFIX: dict[str, Callable[[Path], str | None]] = {

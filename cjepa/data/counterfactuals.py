@@ -12,6 +12,7 @@ import numpy as np
 
 from cjepa.data.collect import make_episodes
 from cjepa.data.recording import resimulate
+from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episode_file import Episode, EpisodeFile
 from cjepa.data.store.shards import COUNTERFACTUALS
 from cjepa.envs import make_env
@@ -40,7 +41,9 @@ class CounterfactualCollection:
 
     def make_env(self) -> ObjectEnv:
         """A simulator like the one that the episodes were recorded in."""
-        return make_env(self.factual.attributes["env_id"], json.loads(self.factual.attributes["env_kwargs"]))
+        return make_env(
+            self.factual.attributes["env_id"], from_json(self.factual.path, self.factual.attributes, "env_kwargs")
+        )
 
 
 def counterfactuals_path(episodes: Path) -> Path:

@@ -1,7 +1,5 @@
 """Clips of tokens, held in memory; splits are by episode, always."""
 
-import json
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +7,7 @@ from torch.utils.data import Dataset
 
 from cjepa.data.clip_module import EpisodeClips, clip_starts
 from cjepa.data.splits import rows_of
+from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episodes import Episodes
 from cjepa.errors import UserError
 from cjepa.types import Clip
@@ -49,8 +48,10 @@ class TokenClips(EpisodeClips):
         super().setup(stage)
         if "tokens" not in self.file.columns:
             raise UserError(f"{self.path}: contains episodes, not tokens; make tokens with `cjepa tokenize`")
+        if not self.file.attributes.get("tokenizer_fingerprint"):
+            raise UserError(f"{self.path}: its attribute tokenizer_fingerprint is missing; make the tokens again")
         self.tokenizer_fingerprint: str = self.file.attributes["tokenizer_fingerprint"]
-        self.tokenizer: dict = json.loads(self.file.attributes["tokenizer"])
+        self.tokenizer: dict = from_json(self.file.path, self.file.attributes, "tokenizer")
         self.rows = Clip(*(self._column(name) for name in ("tokens", "proprio", "action")))
 
     def training_clips(self) -> ClipDataset:

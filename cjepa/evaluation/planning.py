@@ -20,9 +20,9 @@ from cjepa.planning.compatibility import check_fits
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.progress import NoProgress, Progress
+from cjepa.run_config import read_config
 from cjepa.tokenizers.base import check_environment
 from cjepa.world_models.loading import LoadedWorldModel, load_world_model
-from cjepa.yaml_files import read_yaml
 
 
 class Contest(NamedTuple):
@@ -140,8 +140,7 @@ def _data_options(checkpoint: Path) -> dict[str, Any]:
     config = home_of(checkpoint) / "config.yaml"
     if stored or not config.is_file():
         return stored or {}
-    data = (read_yaml(config) or {}).get("data") or {}
-    return data.get("init_args") or {}
+    return (read_config(config).get("data") or {}).get("init_args") or {}
 
 
 def _contest(protocol: PlanningProtocol, file: Episodes, held_out: HeldOut) -> Contest:

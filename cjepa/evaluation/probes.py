@@ -7,7 +7,6 @@ File letters: K labels (bodies and the background), N samples (an object in a fr
 """
 
 import copy
-import json
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, one_hot, pad
 
+from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.envs.collide.world import SHAPE_NAMES
 from cjepa.evaluation.intervals import Interval, bootstrap
@@ -91,7 +91,7 @@ def read_bodies(file: EpisodeFile) -> Bodies | None:
     said = ("body_names", "attribute_names")
     if "objects" not in file.columns or not set(said) <= set(file.attributes):
         return None
-    return Bodies(*(json.loads(file.attributes[key]) for key in said))
+    return Bodies(*(from_json(file.path, file.attributes, key) for key in said))
 
 
 def object_samples(

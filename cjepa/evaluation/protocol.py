@@ -7,6 +7,7 @@ from typing import Any
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episodes import Episodes
 from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv
@@ -100,11 +101,7 @@ def with_environment(protocol: PlanningProtocol, file: Episodes) -> PlanningProt
 
 
 def _recorded_kwargs(file: Episodes) -> dict[str, Any]:
-    stored = file.attributes.get("env_kwargs", "{}")
-    kwargs = json.loads(stored) if isinstance(stored, str) else stored
-    if not isinstance(kwargs, dict):
-        raise UserError(f"{file.path}: its attribute env_kwargs is {stored!r}, expected a JSON object")
-    return kwargs
+    return from_json(file.path, file.attributes, "env_kwargs") if "env_kwargs" in file.attributes else {}
 
 
 def _all_arguments(env_id: str, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -1,20 +1,27 @@
 """Records that are read back: their shape is checked here, once, for whoever shows them."""
 
+import re
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from cjepa.errors import UserError
 from cjepa.files import read_json
-from cjepa.reporting.tables import Row
+from cjepa.plain_values import NUMBER, check_mapping
+from cjepa.reporting.tables import ERROR_PREFIX, Row
 
-_NUMBER = (int, float)
-_RUN = {"git": (dict,), "versions": (dict,), "command": (str,)}
+_LARGEST = 1e15
+"""Of a number in a record; figures cannot be drawn far beyond."""
+_RUN = dict.fromkeys(("git", "versions", "model", "data", "evaluation", "objective", "actions"), (dict,))
+_RUN |= {"command": (str,), "seconds": NUMBER, "peak_memory_mb": NUMBER}
+_GIT = {"commit": (str,), "dirty": (bool,)}
+_MODEL = {"class": (str,), "parameters": NUMBER, "optimizer_steps": NUMBER}
+_DATA = {"fingerprint": (str,), "path": (str,), "episodes": (dict,)}
 _STUDY = {"name": (str,), "description": (str,), "stages": (list,)}
 _STAGE = {"name": (str,), "folder": (str,), "command": (str,), "depends_on": (list,)}
-_STAGE |= {"seconds": _NUMBER, "peak_memory_mb": _NUMBER, "cached": (bool,)}
+_STAGE |= {"seconds": NUMBER, "peak_memory_mb": NUMBER, "cached": (bool,)}
+_COUNTS = ("n", "tokens", "token_dim")
 _ROW = {name: (str,) for name in ("metric", "model", "unit", "split", "run", "git")}
-_ROW |= {name: _NUMBER for name in ("value", "low", "high", "n", "tokens", "token_dim")}
+_ROW |= {name: NUMBER for name in ("value", "low", "high", *_COUNTS)} | {"seed": (int,)}
 
 
 def read_run(path: Path) -> dict[str, Any]:
@@ -23,8 +30,23 @@ def read_run(path: Path) -> dict[str, Any]:
     Raises:
         UserError: missing, not JSON, or of another shape than a record of a run.
     """
-    record = read_json(path)
-    _check(path, "the record", record, _RUN, ())
+    record = check_mapping(f"{path}: the record", read_json(path), _RUN)
+    for part, types in (("git", _GIT), ("model", _MODEL), ("data", _DATA)):
+        check_mapping(f"{path}: {part}", record.get(part) or {}, types)
+    _check_numbers(f"{path}: the record", record, ("seconds", "peak_memory_mb"))
+    return record
+
+
+def read_training(path: Path) -> dict[str, Any]:
+    """``run.json`` of a training, with all that identifies its model.
+
+    Raises:
+        UserError: as :func:`read_run`, or a value is missing.
+    """
+    record = read_run(path)
+    check_mapping(f"{path}: the record", record, _RUN, ("model", "data", "command", "seconds"))
+    check_mapping(f"{path}: model", record["model"], _MODEL, tuple(_MODEL))
+    check_mapping(f"{path}: data", record["data"], _DATA, tuple(_DATA))
     return record
 
 
@@ -34,16 +56,16 @@ def read_study(path: Path) -> dict[str, Any]:
     Raises:
         UserError: missing, not JSON, or of another shape than a study.
     """
-    study = read_json(path)
-    _check(path, "the study", study, _STUDY, ("stages",))
+    study = check_mapping(f"{path}: the study", read_json(path), _STUDY, ("stages",))
     for number, stage in enumerate(study["stages"]):
-        where = f"stage {number}"
-        _check(path, where, stage, _STAGE, ("name",))
+        where = f"{path}: stage {number}"
+        check_mapping(where, stage, _STAGE, ("name",))
+        _check_numbers(where, stage, ("seconds", "peak_memory_mb"))
         folder = stage.get("folder") or stage["name"]
         if Path(folder).name != folder or folder == "..":
-            raise UserError(f"{path}: {where}: {folder!r} is not the name of a folder of the study")
+            raise UserError(f"{where}: {folder!r} is not the name of a folder of the study")
         if not all(isinstance(name, str) for name in stage.get("depends_on") or []):
-            raise UserError(f"{path}: {where}: depends_on is not a list of names")
+            raise UserError(f"{where}: depends_on is not a list of names")
     return study
 
 
@@ -57,16 +79,22 @@ def read_rows(path: Path) -> list[Row]:
     if not isinstance(rows, list):
         raise UserError(f"{path}: not a list of result rows")
     for number, row in enumerate(rows):
-        _check(path, f"row {number}", row, _ROW, ("metric", "model"))
+        _check_row(f"{path}: row {number}", row)
     return rows
 
 
-def _check(path: Path, where: str, entry: Any, types: dict[str, tuple[type, ...]], required: tuple[str, ...]) -> None:
-    if not isinstance(entry, dict):
-        raise UserError(f"{path}: {where} is not a mapping")
-    for key, kinds in types.items():
-        value = entry.get(key)
-        allowed = kinds if key in required else (*kinds, NoneType)
-        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in kinds):
-            names = " or ".join(kind.__name__ for kind in kinds)
-            raise UserError(f"{path}: {where}: {key} is {repr(value)[:60]}, expected {names}")
+def _check_row(where: str, row: Any) -> None:
+    check_mapping(where, row, _ROW, ("metric", "model"))
+    _check_numbers(where, row, _COUNTS)
+    for key in ("value", "low", "high"):
+        if abs(row.get(key) or 0) > _LARGEST or (row.get("unit") == "rate" and not 0 <= (row.get(key) or 0) <= 1):
+            expected = "0 to 1" if row.get("unit") == "rate" else f"at most {_LARGEST:g}"
+            raise UserError(f"{where}: {key} is {row[key]}, expected {expected}")
+    if row["metric"].startswith(ERROR_PREFIX) and not re.fullmatch(r"[1-9]\d{0,5}", row["metric"][len(ERROR_PREFIX) :]):
+        raise UserError(f"{where}: metric is {row['metric'][:60]!r}, expected {ERROR_PREFIX}BLOCKS")
+
+
+def _check_numbers(where: str, entry: dict[str, Any], keys: tuple[str, ...]) -> None:
+    for key in keys:
+        if not 0 <= (entry.get(key) or 0) <= _LARGEST:
+            raise UserError(f"{where}: {key} is {entry[key]}, expected 0 to {_LARGEST:g}")

@@ -7,12 +7,14 @@ import resource
 import subprocess
 import sys
 from importlib import metadata
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import cjepa
+from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval
-from cjepa.files import write_json
+from cjepa.files import read_text, write_json
 
 TEST_RESULTS = "results_test.json"
 """Rows like those of ``results.json``, of the test split, beside it: training's results are never replaced."""
@@ -94,14 +96,19 @@ def read_metrics(path: str | Path) -> list[dict[str, str]]:
     """The rows of a ``metrics.csv``, one a step, in order; of a value that was logged twice for a step, the later one.
 
     A run that is continued from a checkpoint logs the steps after that checkpoint once more.
+
+    Raises:
+        UserError: the file is not a table of UTF-8 text.
     """
     if not Path(path).is_file():
         return []
     merged: dict[float, dict[str, str]] = {}
-    with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+    try:
+        for row in csv.DictReader(StringIO(read_text(path), newline="")):
             filled = {name: cell for name, cell in row.items() if name and cell}
             merged.setdefault(_step(filled), {}).update(filled)
+    except csv.Error as error:
+        raise UserError(f"{path}: not a table ({error})") from None
     return [merged[step] for step in sorted(merged)]
 
 

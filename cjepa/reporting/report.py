@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from cjepa.errors import UserError
-from cjepa.files import write_text
+from cjepa.files import read_text, write_text
 from cjepa.reporting import figures
 from cjepa.reporting.reading import read_rows, read_run, read_study
 from cjepa.reporting.records import TEST_RESULTS
@@ -104,7 +104,7 @@ def _read_stage(folder: Path, name: str, command: str) -> Stage:
     return Stage(
         name=name,
         command=command,
-        config=config.read_text("utf-8") if config.is_file() else "",
+        config=read_text(config) if config.is_file() else "",
         record=read_run(record) if record.is_file() else {},
         rows=_rows(folder),
         curves=_svg(figures.training_curves(folder / "metrics.csv")),

@@ -3,12 +3,12 @@
 File letter: A values of a body, of which an angle makes two.
 """
 
-import json
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episodes import Episodes
 from cjepa.errors import UserError
 from cjepa.tokenizers.base import Tokenizer, TokenizerInfo
@@ -53,7 +53,7 @@ class OracleTokenizer(Tokenizer):
                 f"{episodes.path}: no column 'objects' with its 'attribute_names', which an oracle reads; collect the "
                 "episodes again"
             )
-        names = json.loads(episodes.attributes["attribute_names"])
+        names = from_json(episodes.path, episodes.attributes, "attribute_names")
         return {"num_bodies": episodes.columns["objects"][0][1], "attributes": names}
 
     def decode(self, slots_BTSD: Tensor) -> None:

@@ -75,7 +75,7 @@ def test_rows_of_results(run):
     write_json(run / "results.json", rows)
     assert fault_of(run) == f"{run / 'results.json'}: row 1: the key 'unit' is missing"
     write_json(run / "results.json", {})
-    assert "not a list of rows" in fault_of(run)
+    assert "not a list of result rows" in fault_of(run)
 
 
 def test_a_table_with_a_line_too_short(run):

@@ -16,6 +16,7 @@ import hdf5plugin
 import numpy as np
 
 from cjepa import __version__
+from cjepa.data.store.attributes import check_attributes
 from cjepa.data.store.disk import HDF5Target, clear_errors, remove_abandoned
 from cjepa.data.store.episodes import IDENTITY_COLUMNS, DamagedEpisode, Episode, Episodes
 from cjepa.data.store.hdf5 import check_columns, open_hdf5, read_index
@@ -155,6 +156,7 @@ class EpisodeFile(Episodes):
             raise UserError(
                 f"{self.path}: has version {self.attributes.get('version')}, but this cjepa reads version {VERSION}"
             )
+        check_attributes(self.path, self.attributes)
         check_columns(self.path, file)
         self.lengths, self.offsets = read_index(self.path, file)
         self.columns = {k: (v.shape, v.dtype) for k, v in file.items() if k not in _INDEX}
@@ -171,7 +173,7 @@ class EpisodeFile(Episodes):
         names, found_kinds = self.checksummed_columns, _kinds(self.columns)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise UserError(f"{self.path}: its index is damaged (columns is {str(names)[:80]}, expected names)")
-        if self.checksums.shape != (len(self), len(names)):
+        if self.checksums.shape != (len(self), len(names)) or self.checksums.dtype.kind not in "iu":
             found, expected = self.checksums.shape, (len(self), len(names))
             raise UserError(f"{self.path}: checksums for {found} episodes x columns, expected {expected}")
         starts = np.cumsum(self.lengths) - self.lengths
