@@ -4,6 +4,8 @@
 # make test-swm     sets up .venv-swm (8 GB: PyTorch with CUDA, stable-worldmodel), exchanges files and compares loaders
 PYTHON ?= python3
 STUDY ?= experiments/studies/quickstart.yaml
+# stages at the same time: two where there are two cores
+JOBS ?= $(shell [ "$$(getconf _NPROCESSORS_ONLN)" -ge 2 ] && echo 2 || echo 1)
 BIN := .venv/bin
 SWM := .venv-swm/bin
 # a worker keeps the tests of a file together until others have nothing left to do; each has one thread
@@ -12,7 +14,7 @@ ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 .PHONY: quickstart test test-fast test-swm lint clean
 
 quickstart: .venv/.installed
-	$(BIN)/cjepa study $(STUDY)
+	$(BIN)/cjepa study $(STUDY) --jobs $(JOBS)
 
 test: .venv/.installed-test
 	$(BIN)/ruff check .

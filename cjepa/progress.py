@@ -1,9 +1,12 @@
-"""Progress of everything that is not Lightning's: what long work reports, and the bar that shows it."""
+"""Progress of everything: what long work reports, and the bar and the lines that show it."""
 
+import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol
 
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     ProgressColumn,
@@ -37,6 +40,9 @@ class NoProgress(Progress):
         """See :meth:`Progress.advance`."""
 
 
+_SECONDS_PER_LINE = 10.0
+
+
 class _Note(ProgressColumn):
     """The last column; its end is cut where there is no room for it."""
 
@@ -45,7 +51,7 @@ class _Note(ProgressColumn):
 
 
 class ProgressBar(Progress):
-    """A context manager around one rich progress bar, on stderr.
+    """A context manager around one rich progress bar, on stderr; where that is no terminal, a line every ten seconds.
 
     Args:
         title: what is being done.
@@ -69,7 +75,7 @@ class ProgressBar(Progress):
             console=Console(stderr=True),
         )
         self._task = self._progress.add_task(title, total=total, note="")
-        self._started = time.time()
+        self._started = self._shown = time.time()
         self._new = 0.0
 
     def __enter__(self) -> "ProgressBar":
@@ -93,6 +99,15 @@ class ProgressBar(Progress):
         else:
             self._progress.reset(self._task, completed=self._progress.tasks[0].completed + amount)
         self._progress.update(self._task, note=f"{self.rate}  {note}")
+        if not self._progress.console.is_terminal and time.time() - self._shown >= _SECONDS_PER_LINE:
+            self._shown = time.time()
+            self._progress.console.print(self._line(), soft_wrap=True, highlight=False)
+
+    def _line(self) -> str:
+        task = self._progress.tasks[0]
+        left = "" if task.time_remaining is None else f"  {task.time_remaining:.0f} s left"
+        done = "" if task.total is None else f" {task.percentage:.0f} %"
+        return f"{task.description}{done}{left}  {task.fields['note']}".rstrip()
 
     @property
     def rate(self) -> str:
@@ -101,3 +116,33 @@ class ProgressBar(Progress):
             return "nothing new"
         rate = self._new / max(time.time() - self._started, 1e-6)
         return f"{rate:,.{0 if rate >= 10 else 1}f} {self.unit}/s"
+
+
+class LiveLines:
+    """A context manager: lines at the bottom of the terminal that change in place; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True)
+        self._live: Live | None = None
+
+    def __enter__(self) -> "LiveLines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.show([])
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Replace the lines that are shown; without any, the terminal is free for others."""
+        if not lines and self._live is not None:
+            self._live.stop()
+            self._live = None
+        if not lines or not self._console.is_terminal:
+            return
+        if self._live is None:
+            own_stdout = sys.stdout.isatty()  # then what is printed goes above the lines
+            options = {"auto_refresh": False, "transient": True, "redirect_stdout": own_stdout}
+            self._live = Live(console=self._console, redirect_stderr=False, **options)
+            self._live.start()
+        self._live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from cjepa.bench.timing import bench_table
 from cjepa.files import read_json, write_json
+from cjepa.reporting.stages import elapsed_seconds, stages_table
 from cjepa.reporting.tables import results_table, seconds_text
 from cjepa.reporting.videos import write_png
 
@@ -28,16 +29,15 @@ def markdown(table: list[list[str]]) -> str:
 
 def readme_block(result: dict) -> str:
     """What stands between the markers of the README, from a file of docs/results/."""
-    stages = [["stage", "command", "time"]]
-    for stage in result["stages"]:
-        stages.append([stage["name"], f"`cjepa {stage['command']}`", seconds_text(stage["seconds"])])
-    total = sum(stage["seconds"] for stage in result["stages"])
-    memory = max(stage["peak_memory_mb"] for stage in result["stages"])
+    stages = result["stages"]
+    shown = ("name", "seconds", "beside")
+    table = stages_table([{k: s[k] for k in shown if k in s} | {"command": f"`cjepa {s['command']}`"} for s in stages])
+    total, memory = seconds_text(elapsed_seconds(stages)), max(stage["peak_memory_mb"] for stage in stages)
     return "\n\n".join(
         [
             markdown(results_table(result["rows"])),
-            f"{seconds_text(total)} in all on {result['machine']}, at most {memory:,} MB of memory:",
-            markdown(stages),
+            f"{total} in all on {result['machine']}, at most {memory:,} MB of memory per stage:",
+            markdown(table),
         ]
     )
 

@@ -13,6 +13,9 @@ from typing import Any
 
 from cjepa.errors import UserError
 
+CORES = "CJEPA_CORES"
+"""Environment variable: the most cores that a command may use, for commands that run side by side."""
+
 
 @contextmanager
 def parallel_map(function: Callable, tasks: Sequence[Any], workers: int) -> Iterator[Iterator[Any]]:
@@ -50,7 +53,9 @@ def parallel_map(function: Callable, tasks: Sequence[Any], workers: int) -> Iter
 
 def default_workers() -> int:
     """All cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    share = os.environ.get(CORES, "")
+    return min(cores, max(1, int(share))) if share.isdecimal() else cores
 
 
 def end_with_parent() -> None:

@@ -19,6 +19,7 @@ _DATA = {"fingerprint": (str,), "path": (str,), "episodes": (dict,)}
 _STUDY = {"name": (str,), "description": (str,), "stages": (list,)}
 _STAGE = {"name": (str,), "folder": (str,), "command": (str,), "depends_on": (list,)}
 _STAGE |= {"seconds": NUMBER, "peak_memory_mb": NUMBER, "cached": (bool,)}
+_STAGE |= {"started": NUMBER, "cores": (int,), "jobs": (int,), "beside": (list,)}
 _COUNTS = ("n", "tokens", "token_dim")
 _ROW = {name: (str,) for name in ("metric", "model", "unit", "split", "run", "git")}
 _ROW |= {name: NUMBER for name in ("value", "low", "high", *_COUNTS)} | {"seed": (int,)}
@@ -60,12 +61,13 @@ def read_study(path: Path) -> dict[str, Any]:
     for number, stage in enumerate(study["stages"]):
         where = f"{path}: stage {number}"
         check_mapping(where, stage, _STAGE, ("name",))
-        _check_numbers(where, stage, ("seconds", "peak_memory_mb"))
+        _check_numbers(where, stage, ("seconds", "peak_memory_mb", "started", "cores"))
         folder = stage.get("folder") or stage["name"]
         if Path(folder).name != folder or folder == "..":
             raise UserError(f"{where}: {folder!r} is not the name of a folder of the study")
-        if not all(isinstance(name, str) for name in stage.get("depends_on") or []):
-            raise UserError(f"{where}: depends_on is not a list of names")
+        for key in ("depends_on", "beside"):
+            if not all(isinstance(name, str) for name in stage.get(key) or []):
+                raise UserError(f"{where}: {key} is not a list of names")
     return study
 
 

@@ -15,6 +15,7 @@ from cjepa.files import read_text, write_text
 from cjepa.reporting import figures
 from cjepa.reporting.reading import read_rows, read_run, read_study
 from cjepa.reporting.records import TEST_RESULTS
+from cjepa.reporting.stages import elapsed_seconds, stages_table
 from cjepa.reporting.style import to_svg
 from cjepa.reporting.tables import Row, other_table, results_table, seconds_text
 
@@ -82,8 +83,8 @@ def build_report(folder: Path) -> Path:
         others=other_table(rows),
         figures=_figures(rows),
         stages=stages,
-        pipeline=_pipeline(listed),
-        total=seconds_text(sum(s.get("seconds") or 0 for s in listed)),
+        pipeline=stages_table(listed) if listed else [],
+        total=seconds_text(elapsed_seconds(listed)),
         versions=_first(stage.record.get("versions") for stage in stages),
         commits=_commits(stages),
     )
@@ -132,25 +133,6 @@ def _figures(rows: list[Row]) -> dict[str, Markup]:
 def _svg(figure: Figure | None) -> Markup:
     # Matplotlib escapes the names that it writes into the SVG.
     return Markup("") if figure is None else Markup(to_svg(figure))
-
-
-def _pipeline(listed: list[dict[str, Any]]) -> list[list[str]]:
-    if not listed:
-        return []
-    header = ["stage", "command", "after", "time", "peak memory"]
-    return [header, *(_pipeline_row(stage) for stage in listed)]
-
-
-def _pipeline_row(stage: dict[str, Any]) -> list[str]:
-    seconds, memory = stage.get("seconds"), stage.get("peak_memory_mb")
-    time = "" if seconds is None else seconds_text(seconds)
-    return [
-        stage["name"],
-        stage.get("command", ""),
-        ", ".join(stage.get("depends_on") or []),
-        f"{time} (cached)" if stage.get("cached") else time,
-        "" if memory is None else f"{memory:,.0f} MB",
-    ]
 
 
 def _first(values: Iterable[Any]) -> Any:

@@ -1,6 +1,6 @@
 """Folders of stages: what counts as done, and room for a stage without deleting what anybody made.
 
-A study deletes only the two files that it writes into a stage's folder itself. Everything else is renamed.
+A study deletes only the three files that it writes into a stage's folder itself. Everything else is renamed.
 """
 
 import itertools
@@ -13,8 +13,10 @@ from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
 
 TRACEBACK = "traceback.txt"
+OUTPUT = "output.txt"
+"""What a stage that ran beside others has shown."""
 _RECORD = "stage.json"
-_OWN_FILES = {_RECORD, TRACEBACK}
+_OWN_FILES = {_RECORD, TRACEBACK, OUTPUT}
 
 
 class StageFolder(NamedTuple):
@@ -31,7 +33,7 @@ class StageFolder(NamedTuple):
     key: str
 
     def finished(self) -> dict[str, Any] | None:
-        """Seconds and memory of this very stage if it is done here; it may be brought back from where it was set aside.
+        """The record of this very stage if it is done here; it may be brought back from where it was set aside.
 
         The record is written by the study after the command has reported that its work is done; nothing else counts.
         """
@@ -59,7 +61,8 @@ class StageFolder(NamedTuple):
                 for part in resumed:
                     (aside / part.name).rename(part)
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / TRACEBACK).unlink(missing_ok=True)
+        for name in (TRACEBACK, OUTPUT):
+            (self.path / name).unlink(missing_ok=True)
         write_json(self.path / _RECORD, self._mark())
         return aside
 
@@ -110,6 +113,8 @@ def _record(path: Path, study: str) -> dict[str, Any]:
         return {}
     if not isinstance(record, dict) or (record.get("format"), record.get("study")) != ("cjepa-stage", study):
         return {}
-    numbers = [record.get(name, 0.0) for name in ("seconds", "peak_memory_mb")]
+    numbers = [record.get(name, 0) for name in ("seconds", "peak_memory_mb", "started", "cores", "jobs")]
+    names = record.get("beside", [])
     sound = isinstance(record.get("key"), str) and all(isinstance(number, int | float) for number in numbers)
+    sound = sound and isinstance(names, list) and all(isinstance(name, str) for name in names)
     return record if sound else {}

@@ -9,21 +9,25 @@ from typing import Any
 from cjepa import __version__
 from cjepa.command_result import CommandResult
 from cjepa.errors import UserError
-from cjepa.files import read_json, write_json, write_text
+from cjepa.files import read_json, write_json
 from cjepa.locks import only_process
 from cjepa.reporting.reading import read_rows
 from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.report import build_report
+from cjepa.reporting.stages import elapsed_seconds
 from cjepa.reporting.tables import Row, results_table
 from cjepa.studies.definition import STUDY_FILES, Stage, Study, load_study
 from cjepa.studies.executors import Executor
-from cjepa.studies.stage_folders import TRACEBACK, StageFolder, set_aside
+from cjepa.studies.stage_folders import StageFolder, set_aside
+from cjepa.studies.stages import run_stages
 from cjepa.yaml_files import read_yaml
 
 _FORMAT = "cjepa-study"
 
 
-def run_study(path: Path, root: Path, executor: Executor, say: Callable[[str], None]) -> CommandResult:
+def run_study(
+    path: Path, root: Path, executor: Executor, say: Callable[[str], None], jobs: int = 1, cores: int = 1
+) -> CommandResult:
     """Run what is not done yet, gather the results, write the report.
 
     Args:
@@ -31,6 +35,8 @@ def run_study(path: Path, root: Path, executor: Executor, say: Callable[[str], N
         root: studies live in ``root/<name>/``.
         executor: runs the stages.
         say: shows a line of progress.
+        jobs: most stages at a time.
+        cores: of the machine.
 
     Raises:
         UserError: the YAML or one of its configs is wrong, the study already runs, or a stage failed; finished stages
@@ -41,53 +47,8 @@ def run_study(path: Path, root: Path, executor: Executor, say: Callable[[str], N
     home = root / study.name
     with only_process(home, f"study {study.name}"):
         _claim(home, study, say)
-        records = []
-        for number, stage in enumerate(study.stages, 1):
-            folder = StageFolder(home / stage.name, study.name, keys[stage.name])
-            title = f"[{number}/{len(study.stages)}] {stage.name}"
-            records.append(_reused(stage, folder, title, say) or _run_stage(stage, folder, title, executor, say))
-        return _gather(home, study, records)
-
-
-def _reused(stage: Stage, folder: StageFolder, title: str, say: Callable[[str], None]) -> dict[str, Any] | None:
-    found = folder.finished()
-    if found is None:
-        return None
-    say(f"{title}: done before, in {found['seconds']:.0f} s")
-    return _record(stage, folder.key, found["seconds"], found.get("peak_memory_mb", 0), cached=True)
-
-
-def _run_stage(
-    stage: Stage, folder: StageFolder, title: str, executor: Executor, say: Callable[[str], None]
-) -> dict[str, Any]:
-    if aside := folder.begin():
-        say(f"{title}: what was in its folder is now in {aside}")
-    home = folder.path.parent
-    argv = stage.argv({name: home / name for name in stage.depends_on()} | {"self": folder.path})
-    say(f"{title}: cjepa {' '.join(argv)}")
-    outcome = executor.run(argv)
-    if outcome.error:
-        see = ""
-        if outcome.traceback:
-            see = f"; see {write_text(folder.path / TRACEBACK, outcome.traceback)}"
-        raise UserError(f"stage {stage.name} failed: {outcome.error}{see}")
-    record = _record(stage, folder.key, round(outcome.seconds, 1), round(outcome.peak_memory_mb), cached=False)
-    folder.finish(record)
-    say(f"{title}: {outcome.seconds:.0f} s")
-    return record
-
-
-def _record(stage: Stage, key: str, seconds: float, peak_memory_mb: float, cached: bool) -> dict[str, Any]:
-    return {
-        "name": stage.name,
-        "command": stage.command,
-        "seconds": seconds,
-        "peak_memory_mb": peak_memory_mb,
-        "folder": stage.name,
-        "depends_on": stage.depends_on(),
-        "cached": cached,
-        "key": key,
-    }
+        folders = {stage.name: StageFolder(home / stage.name, study.name, keys[stage.name]) for stage in study.stages}
+        return _gather(home, study, run_stages(study.stages, folders, executor, say, jobs, cores))
 
 
 def _claim(home: Path, study: Study, say: Callable[[str], None]) -> None:
@@ -111,7 +72,7 @@ def _gather(home: Path, study: Study, records: list[dict[str, Any]]) -> CommandR
     rows = [row for stage in study.stages for row in _rows(home / stage.name)]
     write_json(home / "results.json", rows)
     report = build_report(home)
-    new = sum(record["seconds"] for record in records if not record["cached"])
+    new = elapsed_seconds([record for record in records if not record["cached"]])
     lines = [
         f"{len(study.stages)} stages, {new:.0f} s of new work",
         f"results: {home / 'results.json'}",

@@ -9,7 +9,7 @@ from pathlib import Path
 from cjepa.cli import main
 from cjepa.command_result import OUTCOME_FILE
 from cjepa.errors import UserError
-from cjepa.studies.executors import Executor, Outcome
+from cjepa.studies.executors import Executor, Job, Outcome
 
 
 def done(seconds: float = 1.5, peak_memory_mb: float = 120.0) -> Outcome:
@@ -24,6 +24,23 @@ def failure(error: BaseException) -> Outcome:
     return Outcome(1, f"{type(error).__name__}: {error}", f"Traceback of {error!r}", 0.1, 100.0)
 
 
+class Ended(Job):
+    """A command that has ended before anybody looks.
+
+    Args:
+        outcome: how.
+    """
+
+    def __init__(self, outcome: Outcome):
+        self._outcome = outcome
+
+    def outcome(self) -> Outcome:
+        return self._outcome
+
+    def interrupt(self) -> None:
+        raise AssertionError("it has ended")
+
+
 class FakeExecutor(Executor):
     """Keeps the command lines, and leaves a file and a row of results in the folder of each stage.
 
@@ -34,31 +51,34 @@ class FakeExecutor(Executor):
     def __init__(self, home: Path):
         self.home = home
         self.ran: dict[str, list[str]] = {}
+        self.outputs: dict[str, Path | None] = {}
         self.failing: dict[str, BaseException] = {}
 
-    def run(self, words: list[str]) -> Outcome:
+    def start(self, words: list[str], cores: int | None = None, output: Path | None = None) -> Job:
         # the stage is the one that has just begun
-        folders = [path.parent for path in self.home.glob("*/stage.json") if "." not in path.parent.name]
-        (folder,) = (path for path in folders if "seconds" not in (path / "stage.json").read_text())
+        records = [path for path in self.home.glob("*/stage.json") if "." not in path.parent.name]
+        begun = [path for path in records if "seconds" not in path.read_text() and path.parent.name not in self.ran]
+        folder = max(begun, key=lambda path: path.stat().st_mtime_ns).parent
         self.ran[folder.name] = words
+        self.outputs[folder.name] = output
         (folder / "made.txt").write_text(" ".join(words))
         error = self.failing.get(folder.name)
         if isinstance(error, Exception):
-            return failure(error)
+            return Ended(failure(error))
         if error is not None:
             raise error
         row = {"metric": "success", "model": folder.name, "value": 0.5, "low": 0.1, "high": 0.9, "n": 4, "unit": "rate"}
         (folder / "results.json").write_text(json.dumps([row]))
-        return done()
+        return Ended(done())
 
 
 class InProcess(Executor):
     """Runs commands as a process of their own would, without starting one."""
 
-    def run(self, words: list[str]) -> Outcome:
+    def start(self, words: list[str], cores: int | None = None, output: Path | None = None) -> Job:
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             os.environ[OUTCOME_FILE] = str(Path(folder) / "outcome.json")
             code = main(words)
             outcome = json.loads((Path(folder) / "outcome.json").read_text())
-        return Outcome(code, **outcome, seconds=time.monotonic() - started, peak_memory_mb=200.0)
+        return Ended(Outcome(code, **outcome, seconds=time.monotonic() - started, peak_memory_mb=200.0))

@@ -13,12 +13,29 @@ import pytest
 
 import cjepa
 from cjepa.studies import launcher
-from cjepa.studies.executors import LocalProcesses
+from cjepa.studies.executors import LocalProcesses, Outcome
 from tests.conftest import EXPERIMENTS
 
 SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
 FILL = "x = b'x' * ({} << 20)"
+SHARING = """
+import torch
+from cjepa.data.workers import default_workers
+from cjepa.envs.policies import StillPolicy
+
+class Talking(StillPolicy):
+    def reset(self, rng):
+        print("cores", default_workers(), "threads", torch.get_num_threads(), flush=True)
+"""
 LAUNCHER = [sys.executable, "-I", "-S", launcher.__file__]
+
+
+def run(words: list[str], *place) -> Outcome:
+    """Run a command line to its end."""
+    job = LocalProcesses().start(words, *place)
+    while (outcome := job.outcome()) is None:
+        time.sleep(0.02)
+    return outcome
 
 
 def launch(folder: Path, *command: str, **options) -> subprocess.Popen:
@@ -34,7 +51,7 @@ def test_a_command_of_ours_and_its_error(tmp_path, monkeypatch, capfd):
     """In any folder; one that it cannot import from the folder in which it runs."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "yaml.py").write_text("raise RuntimeError('of somebody else')")
-    outcome = LocalProcesses().run(["dance"])
+    outcome = run(["dance"])
     assert outcome.exit_code == 2 and outcome.traceback == ""
     assert outcome.error == "no such command 'dance'; `cjepa --help` lists them"
     assert outcome.seconds > 0 and outcome.peak_memory_mb > 10
@@ -45,11 +62,22 @@ def test_what_is_done_and_leaves_no_trace_here(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
     made = ["collect", "-c", str(EXPERIMENTS / "pusht" / "collect.yaml"), "--episodes=1", "--episode_env_steps=2"]
-    outcome = LocalProcesses().run([*made, "--workers=1", "--out=e.h5"])
+    outcome = run([*made, "--workers=1", "--out=e.h5"])
     assert (outcome.exit_code, outcome.error, outcome.traceback) == (0, "", "")
     assert outcome.peak_memory_mb > 50
     assert (tmp_path / "e.h5").is_file() and os.environ == before
     assert capfd.readouterr().out == ""
+
+
+def test_a_command_beside_others_has_its_share_of_the_cores_and_shows_nothing_here(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sharing.py").write_text(SHARING)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    words = ["--policy", "sharing.Talking", "--env_id=cjepa/PushT-v0", "--episodes=1", "--episode_env_steps=2"]
+    outcome = run(["collect", *words, "--out=e.h5"], 1, tmp_path / "output.txt")
+    assert outcome.error == "" and capfd.readouterr() == ("", "")
+    shown = (tmp_path / "output.txt").read_text()
+    assert "cores 1 threads 1\n" in shown and "100 %" in shown
 
 
 @pytest.mark.parametrize("nested", [False, True])

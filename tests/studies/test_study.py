@@ -11,6 +11,8 @@ import yaml
 
 from cjepa.errors import UserError
 from cjepa.studies.definition import load_study
+from cjepa.studies.stage_folders import StageFolder
+from cjepa.studies.stages import last_line
 from cjepa.studies.study import run_study
 from tests.conftest import EXPERIMENTS
 from tests.studies.fakes import FakeExecutor, InProcess
@@ -39,12 +41,12 @@ class Study:
         self.failing = self.executor.failing
         (home / "right.yaml").write_text("lr: 1\n")
 
-    def run(self) -> list[str]:
+    def run(self, jobs: int = 1, cores: int = 1) -> list[str]:
         """Run it; the names of the stages that were not re-used."""
         self.path.write_text(yaml.safe_dump({"name": "toy", "stages": self.stages}, sort_keys=False))
         self.executor.ran.clear()
         self.said: list[str] = []
-        self.done = run_study(self.path, self.root, self.executor, self.said.append)
+        self.done = run_study(self.path, self.root, self.executor, self.said.append, jobs, cores)
         return self.new()
 
     def new(self) -> list[str]:
@@ -93,6 +95,69 @@ def test_a_second_run_does_nothing(study):
     assert all(stage["cached"] for stage in stages)
     assert all("done before" in line for line in study.said)
     assert "0 s of new work" in study.done.lines[0]
+
+
+def files_of(home: Path) -> dict[str, str]:
+    """What a study made, without records that have times; the report shows them."""
+    files = {str(path.relative_to(home)): path for path in home.rglob("*") if path.is_file()}
+    timed = ("stage.json", "study.json", "report.html")
+    return {name: "" if path.name in timed else path.read_text() for name, path in files.items()}
+
+
+def test_side_by_side_leaves_what_one_by_one_leaves(study, tmp_path):
+    """The same folders, files and rows; records say what ran at the same time."""
+    study.run()
+    alone = study.root / "toy"
+    shutil.copytree(alone, tmp_path / "alone")
+    shutil.rmtree(alone)
+    assert study.run(jobs=2, cores=6) == list(STAGES)
+    assert files_of(alone) == files_of(tmp_path / "alone")
+    stages = json.loads((alone / "study.json").read_text())["stages"]
+    assert [(stage["jobs"], stage["cores"], stage["beside"]) for stage in stages] == [
+        (2, 6, []),
+        (2, 3, ["right"]),
+        (2, 3, ["left"]),
+        (2, 6, []),
+    ]
+    assert study.run(jobs=2, cores=6) == []
+    again = json.loads((alone / "study.json").read_text())["stages"]
+    assert [stage | {"cached": False} for stage in again] == stages
+
+
+def test_where_stages_show_their_progress(study):
+    """Side by side: in files."""
+    study.run(jobs=2)
+    home = study.root / "toy"
+    outputs = {"left": home / "left" / "output.txt", "right": home / "right" / "output.txt"}
+    assert study.executor.outputs == {"data": None, **outputs, "both": None}
+
+
+def test_what_an_interrupted_stage_has_shown_goes_when_it_runs_again(tmp_path):
+    folder = StageFolder(tmp_path / "left", "toy", "a key")
+    folder.begin()
+    (folder.path / "output.txt").write_text("step 3")
+    assert folder.begin() is None and not (folder.path / "output.txt").exists()
+
+
+def test_the_last_line_of_a_stage(tmp_path):
+    path = tmp_path / "output.txt"
+    for content, line in ((b"", ""), (b"a\nb 3 %\n\n", "b 3 %"), (b"a\rb", "b"), (b"x" * 9000 + b"\n\xff\nend", "end")):
+        path.write_bytes(content)
+        assert last_line(path) == line
+
+
+def test_several_failures_are_one_line(study):
+    study.failing |= {"left": UserError("no luck"), "right": RuntimeError("out of memory")}
+    with pytest.raises(UserError) as failure:
+        study.run(jobs=2)
+    log = study.folder("right") / "traceback.txt"
+    assert str(failure.value) == (
+        f"stage left failed: no luck; stage right failed: RuntimeError: out of memory; see {log}; "
+        "not run, because they need it: both"
+    )
+    assert "[2/4] left: failed: no luck" in study.said
+    study.failing.clear()
+    assert study.run(jobs=2) == ["left", "right", "both"]
 
 
 def test_a_changed_argument_runs_what_depends_on_it(study):
@@ -237,12 +302,12 @@ def test_a_second_start_changes_nothing(study):
     messages = []
 
     class Meanwhile(FakeExecutor):
-        def run(self, words):
+        def start(self, words, *place):
             if not messages:
                 with pytest.raises(UserError) as refusal:
                     second.run()
                 messages.append(str(refusal.value))
-            return super().run(words)
+            return super().start(words, *place)
 
     study.executor = Meanwhile(study.root / "toy")
     assert study.run() == list(STAGES)
@@ -296,8 +361,8 @@ def test_a_stage_that_does_no_work_is_not_done(words, tmp_path, monkeypatch):
     path.write_text(yaml.safe_dump({"name": "idle", "stages": {"idle": {"command": words[0]}}}))
 
     class Idle(InProcess):
-        def run(self, _):
-            return super().run(words)
+        def start(self, *_):
+            return super().start(words)
 
     with pytest.raises((UserError, SystemExit)):
         run_study(path, Path("runs"), Idle(), say_nothing)

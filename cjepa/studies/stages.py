@@ -1,0 +1,129 @@
+"""The stages of a study: those that are done are re-used, the others run, and what came of each is recorded."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cjepa.errors import UserError
+from cjepa.files import write_text
+from cjepa.progress import LiveLines
+from cjepa.studies.definition import Stage
+from cjepa.studies.dispatch import Running, Share, dispatch
+from cjepa.studies.executors import Executor, Job, Outcome
+from cjepa.studies.stage_folders import OUTPUT, TRACEBACK, StageFolder
+
+_RECORDED = ("seconds", "peak_memory_mb", "started", "cores", "jobs", "beside")
+_TAIL_BYTES = 2000
+
+
+def run_stages(
+    stages: Sequence[Stage],
+    folders: Mapping[str, StageFolder],
+    executor: Executor,
+    say: Callable[[str], None],
+    jobs: int,
+    cores: int,
+) -> list[dict[str, Any]]:
+    """Run the stages that are not done yet.
+
+    Args:
+        stages: of the study, in its order.
+        folders: by the names of the stages.
+        executor: runs the stages.
+        say: shows a line of progress.
+        jobs: most stages at a time.
+        cores: of the machine.
+
+    Returns:
+        Their records, in the order of ``stages``.
+
+    Raises:
+        UserError: stages failed; all that do not read them are done.
+    """
+    return _Stages(stages, folders, executor, say, jobs, cores).run()
+
+
+class _Stages:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        folders: Mapping[str, StageFolder],
+        executor: Executor,
+        say: Callable[[str], None],
+        jobs: int,
+        cores: int,
+    ):
+        self.stages, self.folders, self.executor, self.say = stages, folders, executor, say
+        self.jobs, self.cores = jobs, cores
+        self.titles = {stage.name: f"[{index}/{len(stages)}] {stage.name}" for index, stage in enumerate(stages, 1)}
+        self.records: dict[str, dict[str, Any]] = {}
+        self.failures: list[str] = []
+
+    def run(self) -> list[dict[str, Any]]:
+        for stage in self.stages:
+            self._reuse(stage)
+        waiting = [stage for stage in self.stages if stage.name not in self.records]
+        with LiveLines() as lines:
+
+            def watch(running: Sequence[Running]) -> None:
+                lines.show([self._line(one) for one in running if not one.share.alone])
+
+            machine = (self.jobs, self.cores)
+            left = dispatch(waiting, set(self.records), *machine, self._start, self._end, watch)
+        if self.failures:
+            names = ", ".join(stage.name for stage in left)
+            raise UserError("; ".join(self.failures) + (f"; not run, because they need it: {names}" if left else ""))
+        return [self.records[stage.name] for stage in self.stages]
+
+    def _reuse(self, stage: Stage) -> None:
+        folder = self.folders[stage.name]
+        if (found := folder.finished()) is not None:
+            self.say(f"{self.titles[stage.name]}: done before, in {found['seconds']:.0f} s")
+            record = {name: found[name] for name in _RECORDED if name in found}
+            self.records[stage.name] = self._about(stage) | record | {"cached": True}
+
+    def _start(self, stage: Stage, share: Share) -> Job:
+        folder, title = self.folders[stage.name], self.titles[stage.name]
+        if aside := folder.begin():
+            self.say(f"{title}: what was in its folder is now in {aside}")
+        places = {name: self.folders[name].path for name in stage.depends_on()} | {"self": folder.path}
+        argv = stage.argv(places)
+        self.say(f"{title}: cjepa {' '.join(argv)}")
+        if share.alone:
+            return self.executor.start(argv)
+        return self.executor.start(argv, share.cores, folder.path / OUTPUT)
+
+    def _end(self, one: Running, outcome: Outcome) -> None:
+        stage, folder, title = one.stage, self.folders[one.stage.name], self.titles[one.stage.name]
+        if outcome.error:
+            see = ""
+            if outcome.traceback:
+                see = f"; see {write_text(folder.path / TRACEBACK, outcome.traceback)}"
+            self.failures.append(f"stage {stage.name} failed: {outcome.error}{see}")
+            self.say(f"{title}: failed: {outcome.error}{see}")
+            return
+        beside = [other.name for other in self.stages if other.name in one.beside]
+        measured = (round(outcome.seconds, 1), round(outcome.peak_memory_mb), round(one.started, 1))
+        record = dict(zip(_RECORDED, (*measured, one.share.cores, self.jobs, beside), strict=True))
+        folder.finish(record)
+        self.records[stage.name] = self._about(stage) | record | {"cached": False}
+        self.say(f"{title}: {outcome.seconds:.0f} s")
+
+    def _about(self, stage: Stage) -> dict[str, Any]:
+        about = {"name": stage.name, "command": stage.command, "folder": stage.name, "depends_on": stage.depends_on()}
+        return about | {"key": self.folders[stage.name].key}
+
+    def _line(self, one: Running) -> str:
+        shown = last_line(self.folders[one.stage.name].path / OUTPUT)
+        return f"{self.titles[one.stage.name]}: {time.time() - one.started:.0f} s  {shown}"
+
+
+def last_line(path: Path) -> str:
+    """What a command has shown last; empty if it has shown nothing yet."""
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(file.tell() - _TAIL_BYTES, 0))
+        lines = file.read().decode("utf-8", errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -1,0 +1,169 @@
+"""Which stages run when, with how much of the machine, and how failures and interrupts end them."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from cjepa.studies import dispatch as module
+from cjepa.studies.definition import Stage
+from cjepa.studies.dispatch import Running, Share, dispatch
+from cjepa.studies.executors import Job, Outcome
+from tests.studies.fakes import done, failure
+
+EIGHT_CORES = 8
+
+
+def stage(name: str, reads: str = "", command: str = "fit") -> Stage:
+    return Stage(name, command, [f"${{{other}}}" for other in reads.split()], [], {})
+
+
+# as in the quickstart
+PIPELINE = [
+    stage("episodes", command="collect"),
+    stage("slots", "episodes"),
+    stage("tokens", "slots episodes", "tokenize"),
+    stage("patches", "slots episodes", "tokenize"),
+    stage("masked", "tokens"),
+    stage("unmasked", "tokens"),
+    stage("plan-masked", "masked", "plan"),
+    stage("plan-unmasked", "unmasked", "plan"),
+    stage("baselines", "episodes", "plan-baselines"),
+]
+
+
+class Polled(Job):
+    """A command that ends when it has been looked at so many times, or at the n-th interrupt."""
+
+    def __init__(self, polls: int, outcome: Outcome, ends_at_interrupt: int):
+        self.polls, self.ended_with, self.ends_at = polls, outcome, ends_at_interrupt
+        self.interrupts = 0
+
+    def outcome(self) -> Outcome | None:
+        self.polls -= 1
+        return self.ended_with if self.polls < 0 or self.interrupts >= self.ends_at else None
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+
+
+class Machine:
+    """Runs stages that last for a number of polls, and writes down what happens."""
+
+    def __init__(self, monkeypatch):
+        self.events: list[str] = []
+        self.shares: dict[str, Share] = {}
+        self.ended: dict[str, Running] = {}
+        self.jobs: dict[str, Polled] = {}
+        self.lasts: dict[str, int] = {}
+        self.failing: set[str] = set()
+        self.ends_at_interrupt = 1
+        self.at_sleep = lambda: None
+        monkeypatch.setattr(module.time, "sleep", lambda _: self.at_sleep())
+
+    def run(self, stages: Iterable[Stage], jobs: int, finished: Iterable[str] = ()) -> list[str]:
+        callbacks = (self._start, self._end, lambda running: None)
+        return [left.name for left in dispatch(list(stages), set(finished), jobs, EIGHT_CORES, *callbacks)]
+
+    def _start(self, stage: Stage, share: Share) -> Job:
+        self.events.append(f"+{stage.name}")
+        self.shares[stage.name] = share
+        outcome = failure(RuntimeError("broken")) if stage.name in self.failing else done()
+        self.jobs[stage.name] = Polled(self.lasts.get(stage.name, 2), outcome, self.ends_at_interrupt)
+        return self.jobs[stage.name]
+
+    def _end(self, one: Running, outcome: Outcome) -> None:
+        self.events.append(f"-{one.stage.name}")
+        self.ended[one.stage.name] = one
+
+
+@pytest.fixture
+def machine(monkeypatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+def test_one_job_runs_the_stages_in_their_order_with_all_cores(machine):
+    assert machine.run(PIPELINE, jobs=1) == []
+    assert machine.events == [sign + one.name for one in PIPELINE for sign in "+-"]
+    assert set(machine.shares.values()) == {Share(EIGHT_CORES, alone=True)}
+    assert all(one.beside == set() for one in machine.ended.values())
+
+
+def test_two_jobs_run_side_by_side_what_can_and_timed_stages_alone(machine):
+    machine.lasts = {"tokens": 5, "patches": 1, "masked": 9, "unmasked": 3}
+    assert machine.run(PIPELINE, jobs=2) == []
+    assert " ".join(machine.events) == (
+        "+episodes -episodes +slots -slots +tokens +patches -patches -tokens +masked +unmasked -unmasked -masked "
+        "+plan-masked -plan-masked +plan-unmasked -plan-unmasked +baselines -baselines"
+    )
+    half = Share(EIGHT_CORES // 2, alone=False)
+    assert [machine.shares[name] for name in ("tokens", "patches", "masked", "unmasked")] == [half] * 4
+    alone = [name for name, share in machine.shares.items() if share == Share(EIGHT_CORES, alone=True)]
+    assert alone == ["episodes", "slots", "plan-masked", "plan-unmasked", "baselines"]
+    assert machine.ended["masked"].beside == {"unmasked"} and machine.ended["tokens"].beside == {"patches"}
+    assert machine.ended["plan-masked"].beside == set()
+
+
+def test_no_more_stages_at_a_time_than_jobs_and_a_free_place_is_filled(machine):
+    machine.lasts = {"a": 1, "b": 9, "c": 2, "d": 2}
+    machine.run([stage(name) for name in "abcd"], jobs=2)
+    assert machine.events == ["+a", "+b", "-a", "+c", "-c", "+d", "-d", "-b"]
+    assert machine.ended["b"].beside == {"a", "c", "d"} and machine.ended["c"].beside == {"b"}
+
+
+def test_a_stage_that_becomes_ready_beside_one_that_runs_has_its_share(machine):
+    machine.lasts = {"a": 1, "b": 9}
+    machine.run([stage("a"), stage("b"), stage("c", "a")], jobs=3)
+    assert machine.events == ["+a", "+b", "-a", "+c", "-c", "-b"]
+    assert machine.shares["c"] == Share(EIGHT_CORES // 3, alone=False)
+
+
+def test_more_jobs_than_cores(machine):
+    machine.run([stage("a"), stage("b")], jobs=20)
+    assert machine.shares["a"].cores == 1
+
+
+def test_bench_is_timed_too(machine):
+    machine.run([stage("a", command="bench"), stage("b"), stage("c")], jobs=2)
+    assert machine.events == ["+b", "+c", "-b", "-c", "+a", "-a"]
+
+
+def test_finished_stages_do_not_run(machine):
+    assert machine.run(PIPELINE[4:6], jobs=2, finished=["episodes", "slots", "tokens"]) == []
+    assert machine.events[:2] == ["+masked", "+unmasked"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failure_stops_only_what_reads_it(machine, jobs):
+    machine.failing = {"tokens"}
+    assert machine.run(PIPELINE, jobs) == ["masked", "unmasked", "plan-masked", "plan-unmasked"]
+    assert set(machine.ended) == {"episodes", "slots", "tokens", "patches", "baselines"}
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_an_interrupt_ends_every_stage_that_runs(machine, patience):
+    """The user repeats it until all have ended."""
+
+    def interrupt() -> None:
+        if {"tokens", "patches"} <= machine.jobs.keys():
+            raise KeyboardInterrupt
+
+    machine.at_sleep, machine.ends_at_interrupt = interrupt, patience
+    with pytest.raises(KeyboardInterrupt):
+        machine.run(PIPELINE, jobs=2)
+    assert [machine.jobs[name].interrupts for name in ("tokens", "patches")] == [patience] * 2
+    assert machine.jobs["slots"].interrupts == 0 and set(machine.ended) == {"episodes", "slots"}
+
+
+def test_an_error_of_the_study_itself_ends_its_stages(machine):
+    machine.lasts = {"tokens": 1, "patches": 9}
+    record = machine._end
+
+    def full_disk(one: Running, outcome: Outcome) -> None:
+        record(one, outcome)
+        if one.stage.name == "tokens":
+            raise OSError("disk full")
+
+    machine._end = full_disk
+    with pytest.raises(OSError, match="disk full"):
+        machine.run(PIPELINE, jobs=2)
+    assert machine.jobs["patches"].interrupts == 1
