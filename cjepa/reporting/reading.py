@@ -12,7 +12,7 @@ from cjepa.reporting.tables import ERROR_PREFIX, Row
 _LARGEST = 1e15
 """Of a number in a record; figures cannot be drawn far beyond."""
 _RUN = dict.fromkeys(("git", "versions", "model", "data", "evaluation", "objective", "actions"), (dict,))
-_RUN |= {"command": (str,), "seconds": NUMBER, "peak_memory_mb": NUMBER}
+_RUN |= {"command": (str,), "finished": (str,), "machine": (str,), "seconds": NUMBER, "peak_memory_mb": NUMBER}
 _GIT = {"commit": (str,), "dirty": (bool,)}
 _MODEL = {"class": (str,), "parameters": NUMBER, "optimizer_steps": NUMBER}
 _DATA = {"fingerprint": (str,), "path": (str,), "episodes": (dict,)}

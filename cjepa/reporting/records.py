@@ -2,16 +2,21 @@
 
 import csv
 import functools
+import os
 import platform
 import resource
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib import metadata
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import cjepa
+from cjepa.data.workers import default_workers
 from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval
 from cjepa.files import read_text, write_json
@@ -135,6 +140,14 @@ def versions() -> dict[str, str]:
     return found
 
 
+def machine() -> str:
+    """Cores, memory and GPU of this machine in words."""
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = default_workers()
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{cores} CPU core{'s' if cores > 1 else ''} ({platform.machine()}), {memory_gb:.0f} GB of memory, {gpu}"
+
+
 def peak_memory_mb() -> float:
     """Largest resident memory so far, in MiB, of this process or of one of its finished children."""
     # Not their sum: on Linux a child starts with its parent's peak, so `git` alone would double the number.
@@ -181,6 +194,8 @@ def write_run_record(
         "versions": versions(),
         "git": git_state(),
         "command": command_line(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
         "seconds": seconds,
         "peak_memory_mb": peak_memory_mb(),
     }

@@ -2,7 +2,8 @@
 
 import base64
 import json
-from collections.abc import Iterable
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +14,15 @@ from matplotlib.figure import Figure
 from cjepa.errors import UserError
 from cjepa.files import read_text, write_text
 from cjepa.reporting import figures
+from cjepa.reporting.curves import training_curves
+from cjepa.reporting.pivot import measure_tables, plain_table
 from cjepa.reporting.reading import read_rows, read_run, read_study
 from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.stages import elapsed_seconds, stages_table
-from cjepa.reporting.style import to_svg
-from cjepa.reporting.tables import Row, other_table, results_table, seconds_text
+from cjepa.reporting.style import series_colours, to_svg
+from cjepa.reporting.summary import facts, summary
+from cjepa.reporting.tables import Row, results_table
+from cjepa.reporting.videos import video_size
 
 MEDIA_A_STAGE = 12
 """Pictures and videos of one stage that a report holds; the others stay in the folder and are counted."""
@@ -37,21 +42,29 @@ class Media(NamedTuple):
 
     caption: str
     address: str
+    size: tuple[int, int]
+    """Width and height of a video, in pixels; of a picture (0, 0): browsers know."""
 
 
 class Stage(NamedTuple):
     """What one run folder of the report holds."""
 
     name: str
-    command: str
+    folder: Path
     config: str
     record: dict[str, Any]
     rows: list[Row]
-    curves: Markup
     images: list[Media]
     videos: list[Media]
     left_out: int
     """Pictures and videos beyond ``MEDIA_A_STAGE`` of each."""
+
+
+class Curves(NamedTuple):
+    """Training curves of runs that train the same kind of model."""
+
+    runs: str
+    svg: Markup
 
 
 def build_report(folder: Path) -> Path:
@@ -72,21 +85,24 @@ def build_report(folder: Path) -> Path:
         what = "contains no study.json or run.json" if folder.is_dir() else "no such folder"
         raise UserError(f"{folder}: {what}; expected a study or a run folder, for example runs/studies/<name>")
     listed = study["stages"] if study else []
-    stages = [_read_stage(folder / (s.get("folder") or s["name"]), s["name"], s.get("command", "")) for s in listed]
+    stages = [_read_stage(folder / (entry.get("folder") or entry["name"]), entry["name"]) for entry in listed]
     if study is None:
-        stages = [_read_stage(folder, folder.resolve().name, "")]
+        stages = [_read_stage(folder, folder.resolve().name)]
     rows = _rows(folder) or [row for stage in stages for row in stage.rows]
+    records = [stage.record for stage in stages if stage.record]
+    seconds = elapsed_seconds(listed) if study else stages[0].record.get("seconds") or 0
     page = _template().render(
         title=study.get("name", folder.name) if study else folder.resolve().name,
         description=study.get("description", "") if study else stages[0].record.get("command", ""),
-        results=results_table(rows),
-        others=other_table(rows),
+        facts=facts(records, seconds, _written(stages)),
+        summary=summary(rows),
+        results=plain_table(results_table(rows)),
         figures=_figures(rows),
+        measures=measure_tables(rows),
+        curves=_curves(stages, rows),
         stages=stages,
-        pipeline=stages_table(listed) if listed else [],
-        total=seconds_text(elapsed_seconds(listed)),
-        versions=_first(stage.record.get("versions") for stage in stages),
-        commits=_commits(stages),
+        pipeline=plain_table(stages_table(listed)) if listed else None,
+        versions=next((record["versions"] for record in records if record.get("versions")), {}),
     )
     return write_text(folder / "report.html", page)
 
@@ -99,16 +115,15 @@ def _template() -> jinja2.Template:
     return environment.get_template("report.html.j2")
 
 
-def _read_stage(folder: Path, name: str, command: str) -> Stage:
+def _read_stage(folder: Path, name: str) -> Stage:
     config, record = folder / "config.yaml", folder / "run.json"
     images, videos = (sorted((folder / "media").glob(pattern)) for pattern in ("*.png", "*.mp4"))
     return Stage(
         name=name,
-        command=command,
+        folder=folder,
         config=read_text(config) if config.is_file() else "",
         record=read_run(record) if record.is_file() else {},
         rows=_rows(folder),
-        curves=_svg(figures.training_curves(folder / "metrics.csv")),
         images=[_media(path) for path in images[:MEDIA_A_STAGE]],
         videos=[_media(path) for path in videos[:MEDIA_A_STAGE]],
         left_out=sum(max(len(found) - MEDIA_A_STAGE, 0) for found in (images, videos)),
@@ -120,9 +135,19 @@ def _rows(folder: Path) -> list[Row]:
     return [row for path in paths if path.is_file() for row in read_rows(path)]
 
 
+def _written(stages: list[Stage]) -> datetime:
+    """When the newest file of a run was written: for records from before they said it themselves."""
+    files = [stage.folder / name for stage in stages for name in _RUN_FILES]
+    times = [file.stat().st_mtime for file in files if file.is_file()]
+    return datetime.fromtimestamp(max(times, default=0), UTC)
+
+
 def _media(path: Path) -> Media:
     content = base64.b64encode(path.read_bytes()).decode("ascii")
-    return Media(path.stem.replace("_", " "), f"data:{_TYPES[path.suffix]};base64,{content}")
+    # "trial00-failure" is "trial 00: failure"
+    caption = re.sub(r"(?<=[a-z])(?=\d)", " ", path.stem.replace("_", " ").replace("-", ": "))
+    size = video_size(path) if path.suffix == ".mp4" else (0, 0)
+    return Media(caption, f"data:{_TYPES[path.suffix]};base64,{content}", size)
 
 
 def _figures(rows: list[Row]) -> dict[str, Markup]:
@@ -130,18 +155,26 @@ def _figures(rows: list[Row]) -> dict[str, Markup]:
     return {title: svg for title, svg in drawn.items() if svg}
 
 
+def _curves(stages: list[Stage], rows: list[Row]) -> list[Curves]:
+    """Runs of one class of model in common panels, in the colours that the figures give to models of their names."""
+    groups: dict[str, list[Stage]] = {}
+    for stage in stages:
+        if (stage.folder / "metrics.csv").is_file():
+            kind = (stage.record.get("model") or {}).get("class") or stage.name
+            groups.setdefault(str(kind), []).append(stage)
+    colours = figures.model_colours(rows)
+    drawn = []
+    for group in groups.values():
+        names = [stage.name for stage in group]
+        known = all(name in colours for name in names)
+        figure = training_curves(
+            {stage.name: stage.folder / "metrics.csv" for stage in group},
+            colours if known else dict(zip(names, series_colours(len(names)), strict=True)),
+        )
+        drawn.append(Curves(", ".join(names), _svg(figure)))
+    return [curves for curves in drawn if curves.svg]
+
+
 def _svg(figure: Figure | None) -> Markup:
     # Matplotlib escapes the names that it writes into the SVG.
     return Markup("") if figure is None else Markup(to_svg(figure))
-
-
-def _first(values: Iterable[Any]) -> Any:
-    return next((value for value in values if value), None)
-
-
-def _commits(stages: list[Stage]) -> list[str]:
-    states = [stage.record.get("git") or {} for stage in stages]
-    names = [
-        f"{s['commit'][:12]}{' with uncommitted changes' if s.get('dirty') else ''}" for s in states if s.get("commit")
-    ]
-    return list(dict.fromkeys(names))

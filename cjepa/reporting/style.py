@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -14,12 +15,15 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8
 INK = "#24292f"
 FAINT = "#8b949e"
 GRID = "#d5dae0"
+DASHES = (0, (5, 3))
+"""Of lines that other values are compared with."""
 
 _RC = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
     "text.color": INK,
+    "text.parse_math": False,  # names are text, whatever dollar signs they have
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
@@ -41,6 +45,8 @@ _RC = {
     "xtick.minor.size": 0,
     "ytick.minor.size": 0,
     "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
     "svg.fonttype": "none",
 }
 
@@ -57,8 +63,21 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def series_colours(count: int) -> list[str]:
+    """Colours of that many series; more than the palette has start over."""
+    return [PALETTE[index % len(PALETTE)] for index in range(count)]
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
+    """A legend of labelled handles below everything else, in as many columns as the width of the figure allows."""
+    longest = max(len(handle.get_label()) for handle in handles)
+    entry_inches = 0.55 + 0.085 * longest  # line, gaps, and letters of 8.5 points
+    columns = max(1, min(len(handles), int(figure.get_figwidth() / entry_inches)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
 def to_svg(figure: Figure) -> str:
-    """The figure as an ``<svg>`` element without any address, its ink in the colours of the page around it."""
+    """The figure as an ``<svg>`` element without any address."""
     buffer = io.StringIO()
     with style():
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -69,10 +88,7 @@ def to_svg(figure: Figure) -> str:
     # Fixed sizes would overflow a phone, and ids of one figure would shadow those of the next.
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) width="([\d.]+)pt"', r'\1 style="width:\2pt"', text, count=1)
-    text = re.sub(r'<g id="(?:figure|axes|patch|line2d|text|matplotlib|xtick|ytick)[^"]*">', "<g>", text)
-    for colour, name in ((INK, "--ink"), (FAINT, "--faint"), (GRID, "--grid"), (PALETTE[0], "--blue")):
-        text = text.replace(colour, f"var({name})")
-    return text
+    return re.sub(r'<g id="(?:figure|axes|patch|line2d|text|matplotlib|xtick|ytick|legend)[^"]*">', "<g>", text)
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:
@@ -102,4 +118,6 @@ def label_column(
     heights = [inverse.transform(axes.transData.transform((axes.get_xlim()[0], y)))[1] for y, _, _ in labels]
     transform = axes.get_xaxis_transform() if in_data else axes.transAxes
     for height, (_, text, colour) in zip(spread(heights, gap), labels, strict=True):
-        axes.text(x, height, text, color=colour, transform=transform, va="center", ha="left", fontsize=8.5)
+        label = axes.text(x, height, text, color=colour, transform=transform, va="center", fontsize=8.5)
+        # lines and bands end at the label instead of striking it through
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})

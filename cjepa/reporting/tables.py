@@ -16,7 +16,7 @@ def results_table(rows: Iterable[Row]) -> list[list[str]]:
 
     Several seeds of a model are merged as in ``by_model``.
     """
-    rows = [row for row in rows if _is_main(row)]
+    rows = [row for row in rows if is_main(row)]
     if not rows:
         return []
     success, seconds = by_model(rows, "success"), by_model(rows, "seconds_per_plan")
@@ -24,7 +24,7 @@ def results_table(rows: Iterable[Row]) -> list[list[str]]:
     columns: dict[str, list[str]] = {
         "model": models,
         "tokens x dim": [_budget(rows, model) for model in models],
-        "success % [95 %]": [_percent(success.get(model)) for model in models],
+        "success % [95 %]": [success_text(success.get(model)) for model in models],
         "n": [_count(success.get(model)) for model in models],
         "s/plan": [_number(seconds[model]["value"]) if model in seconds else "" for model in models],
     }
@@ -35,26 +35,6 @@ def results_table(rows: Iterable[Row]) -> list[list[str]]:
     return [list(filled), *(list(cells) for cells in zip(*filled.values(), strict=True))]
 
 
-def other_table(rows: Iterable[Row]) -> list[list[str]]:
-    """Every metric that the main table leaves out, header first, one row a result; empty without any."""
-    rows = [row for row in rows if not _is_main(row)]
-    header = ["model", "metric", "value [95 %]", "unit", "n", "split", "run"]
-    body = [
-        [
-            str(row.get("model") or ""),
-            str(row.get("metric") or ""),
-            value_with_interval(row),
-            str(row.get("unit") or ""),
-            _count(row),
-            str(row.get("split") or ""),
-            str(row.get("run") or ""),
-        ]
-        for row in rows
-    ]
-    kept = [i for i in range(len(header)) if any(cells[i] for cells in body)]
-    return [[cells[i] for i in kept] for cells in [header, *body]] if body else []
-
-
 def scores_table(rows: Iterable[Row]) -> list[list[str]]:
     """One model's scores, header first: one row a metric, three decimals."""
 
@@ -63,6 +43,12 @@ def scores_table(rows: Iterable[Row]) -> list[list[str]]:
         return [str(row["metric"]), value, _count(row), f"{low} to {high}"]
 
     return [["metric", "value", "n", "95 %"], *map(cells, rows)]
+
+
+def is_main(row: Row) -> bool:
+    """Whether the main table shows the row."""
+    metric = str(row.get("metric"))
+    return metric in ("success", "seconds_per_plan") or metric.startswith(ERROR_PREFIX)
 
 
 def by_model(rows: Iterable[Row], metric: str) -> dict[str, Row]:
@@ -103,6 +89,14 @@ def seconds_text(value: float) -> str:
     return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def success_text(row: Row | None) -> str:
+    """``32 [21, 46]``, percent; empty without a row."""
+    if row is None:
+        return ""
+    value = f"{100 * row['value']:.0f}"
+    return value if row.get("low") is None else f"{value} [{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
+
+
 def value_with_interval(row: Row | None) -> str:
     """``0.41 [0.38, 0.45]``; empty without a value."""
     if row is None or row.get("value") is None:
@@ -111,11 +105,6 @@ def value_with_interval(row: Row | None) -> str:
     if row.get("low") is not None:
         return f"{_number(value)} [{_number(row['low'])}, {_number(row.get('high'))}]"
     return f"{value:.0f}" if float(value).is_integer() else _number(value)
-
-
-def _is_main(row: Row) -> bool:
-    metric = str(row.get("metric"))
-    return metric in ("success", "seconds_per_plan") or metric.startswith(ERROR_PREFIX)
 
 
 def _test_split(rows: list[Row]) -> list[Row]:
@@ -143,13 +132,6 @@ def _budget(rows: list[Row], model: str) -> str:
         if row["model"] == model and features(row):
             return f"{row['tokens']} x {row['token_dim']} ({features(row):,})"
     return ""
-
-
-def _percent(row: Row | None) -> str:
-    if row is None:
-        return ""
-    value = f"{100 * row['value']:.0f}"
-    return value if row.get("low") is None else f"{value} [{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
 
 
 def _count(row: Row | None) -> str:

@@ -160,6 +160,14 @@ def write_video(path: str | Path, frames_TYXC: np.ndarray, fps: float) -> Path:
     return Path(path)
 
 
+def video_size(path: str | Path) -> tuple[int, int]:
+    """Width and height in pixels of a video file; (16, 9) of what is none."""
+    try:
+        return next(imageio_ffmpeg.read_frames(str(path)))["size"]
+    except (OSError, RuntimeError):  # ffmpeg could not read it
+        return 16, 9
+
+
 def write_png(path: str | Path, image_YXC: np.ndarray) -> Path:
     """Write a uint8 (Y, X, 3) image."""
     image = Image.fromarray(np.asarray(image_YXC, np.uint8))

@@ -9,8 +9,9 @@ from cjepa.errors import UserError
 from cjepa.files import write_json
 from cjepa.reporting import figures, report
 from cjepa.reporting.records import write_run_record
-from cjepa.reporting.style import spread, to_svg
+from cjepa.reporting.style import FAINT, spread, to_svg
 from cjepa.reporting.videos import write_png, write_video
+from tests.reporting.drawn import assert_nothing_is_cut
 
 METRICS = """epoch,step,train/loss,train/future,val/loss,val/rollout_error@1,val/fg_ari
 0,9,0.5,0.4,,,
@@ -66,8 +67,12 @@ def test_study_report_holds_everything_in_one_file(study):
     text = report.build_report(study).read_text()
     assert "<h1>tokens &lt;script&gt;</h1>" in text and "A &amp; B" in text
     assert ">32 [21, 46]</td>" in text and ">0.30 [0.28, 0.33]</td>" in text and ">5 x 52 (260)</td>" in text
+    assert "cjepa-1 reaches the goal in 32 % [21, 46] of 50 trials" not in text
+    assert "patch-8x8 reaches the goal in 54 % [40, 67] of 50 trials, the highest success" in text
+    assert "<dt>Measured</dt>" in text and "<dt>Time</dt><dd>3 min 23 s</dd>" in text
     assert "fg_ari" in text and "3 min 21 s" in text and "2 s (cached)" in text and "1,200 MB" in text
     assert 'src="data:image/png;base64,' in text and 'src="data:video/mp4;base64,' in text
+    assert "--width: 16; --height: 16" in text  # the controls need a strip below the frame
     assert "episode 0" in text and "seed_everything: 4711" in text and "&#34;uncertainty&#34;" in text
     assert text.count("<svg") == 4 and "torch 2" in text
 
@@ -87,12 +92,22 @@ def test_a_run_folder_alone_and_a_study_without_results(study):
     assert ">32 [21, 46]</td>" in report.build_report(study).read_text()
 
 
+def test_runs_of_one_kind_share_axes(study):
+    other = study / "plan-a"
+    (other / "metrics.csv").write_text(METRICS)
+    text = report.build_report(study).read_text()
+    assert "<h3>slots</h3>" in text and "<h3>plan-a</h3>" in text
+    for folder in (study / "slots", other):
+        write_json(folder / "run.json", {"model": {"class": "WorldModel"}})
+    assert "<h3>slots, plan-a</h3>" in report.build_report(study).read_text()
+
+
 def test_more_media_than_fit_are_counted(study, monkeypatch):
     monkeypatch.setattr(report, "MEDIA_A_STAGE", 1)
     for index in range(3):
         write_png(study / "slots" / "media" / f"z{index}.png", np.zeros((2, 2, 3), np.uint8))
     text = report.build_report(study).read_text()
-    assert text.count("data:image/png") == 1 and "3 more in the folder" in text
+    assert text.count("data:image/png") == 1 and "slots: 3 more pictures or videos in the folder" in text
 
 
 def test_a_failing_report_leaves_the_old_one(study, monkeypatch):
@@ -110,23 +125,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path, name, message):
         report.build_report(tmp_path / name)
 
 
-def test_training_curves_group_panels_and_skip_empty_cells(tmp_path):
-    path = tmp_path / "metrics.csv"
-    path.write_text(METRICS)
-    figure = figures.training_curves(path)
-    titles = [axes.get_title("left") for axes in figure.axes]
-    assert titles == ["training loss", "validation loss", "rollout error / copying error", "scores"]
-    future, loss = figure.axes[0].lines
-    np.testing.assert_array_equal(loss.get_xydata(), [[9, 0.5], [19, 0.25]])
-    assert figure.axes[0].get_yscale() == "log"
-    np.testing.assert_array_equal(figure.axes[3].lines[0].get_xydata(), [[19, 0.1]])
-
-
-def test_nothing_to_draw_is_none(tmp_path):
-    path = tmp_path / "metrics.csv"
-    assert figures.training_curves(path) is None
-    path.write_text("epoch,step\n0,1\n")
-    assert figures.training_curves(path) is None
+def test_nothing_to_draw_is_none():
     for draw in (figures.success_by_tokens, figures.rollout_errors, figures.time_per_plan):
         assert draw([row("fg_ari", 1.0, "a"), row("success", None, "a")]) is None
 
@@ -141,17 +140,59 @@ def test_success_figure_labels_points_and_lines_at_their_heights():
     assert 92 in [line.get_ydata()[0] for line in axes.lines]
 
 
-def test_rollout_and_time_figures_show_the_values():
-    axes = figures.rollout_errors(ROWS).axes[0]
-    assert [float(c.lines[0].get_ydata()[0]) for c in axes.containers] == [0.3, 0.6]
-    assert 1.0 in [line.get_ydata()[0] for line in axes.lines]
-    axes = figures.time_per_plan(ROWS).axes[0]
-    assert axes.get_xscale() == "log" and [text.get_text() for text in axes.texts] == ["0.41 s"]
+def test_rollout_errors_are_points_with_intervals_in_the_line_of_their_model():
+    rows = [*ROWS, row("rollout_error@5", 0.4, "a model with a long name, $x^2$", low=0.3, high=0.55)]
+    axes = figures.rollout_errors(rows).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["cjepa-1", "a model with a long name, $x^2$"]
+    found = sorted((round(float(y)), float(x)) for c in axes.containers for x, y in c.lines[0].get_xydata())
+    assert found == [(0, 0.3), (0, 0.6), (1, 0.4)]
+    (bar,) = axes.containers[-1].lines[2]
+    np.testing.assert_allclose(bar.get_segments()[0][:, 0], [0.3, 0.55])
+    assert 1.0 in [line.get_xdata()[0] for line in axes.lines]
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == [
+        "after 1 block",
+        "after 5 blocks",
+        "copying the last frame",
+    ]
+
+
+def test_planning_time_is_points_on_a_log_axis():
+    rows = [row("seconds_per_plan", 0.41, "cjepa-1", low=0.3, high=0.5), row("seconds_per_plan", 205.0, "slow")]
+    axes = figures.time_per_plan(rows).axes[0]
+    assert axes.get_xscale() == "log" and [text.get_text() for text in axes.texts] == ["0.41 s", "3 min 25 s"]
+    assert [float(c.lines[0].get_xdata()[0]) for c in axes.containers] == [0.41, 205.0] and not axes.patches
+
+
+@pytest.mark.parametrize("draw", [figures.success_by_tokens, figures.rollout_errors, figures.time_per_plan])
+def test_no_label_is_cut(draw):
+    long = "a-model-with-quite-a-long-name"
+    rows = [*ROWS, *(entry | {"model": long, "value": 900 * entry["value"]} for entry in ROWS[4:5])]
+    rows += [entry | {"model": long} for entry in (ROWS[0], ROWS[3], ROWS[5])]
+    assert_nothing_is_cut(draw(rows))
+
+
+def test_labels_interrupt_the_lines_that_they_meet():
+    rows = [ROWS[0] | {"value": 0.04, "low": 0.01, "high": 0.1}, row("success", 0.03, "random")]
+    axes = figures.success_by_tokens(rows).axes[0]
+    label = next(text for text in axes.texts if text.get_text() == "cjepa-1")
+    assert label.get_bbox_patch().get_facecolor() == (1, 1, 1, 1)
+    assert label.get_zorder() > max(line.get_zorder() for line in axes.lines)
+
+
+def test_a_model_has_one_colour():
+    colours = figures.model_colours(ROWS)
+    assert len({colours[name] for name in ("cjepa-1", "oc-jepa <&>", "patch-8x8")}) == 3
+    assert colours["simulator-cem"] == FAINT
+    points = figures.success_by_tokens(ROWS).axes[0].containers
+    assert [c.lines[0].get_color() for c in points][0] == colours["cjepa-1"]
+    errors = figures.rollout_errors(ROWS).axes[0].containers
+    assert {c.lines[0].get_color() for c in errors} == {colours["cjepa-1"]}
 
 
 def test_svg_has_no_address_and_escapes_names():
     text = to_svg(figures.success_by_tokens(ROWS))
-    assert text.startswith("<svg") and "http" not in text and "oc-jepa &lt;&amp;&gt;" in text and "var(--ink)" in text
+    assert text.startswith("<svg") and "http" not in text and "oc-jepa &lt;&amp;&gt;" in text
 
 
 def test_spread_keeps_order_and_distance():

@@ -3,7 +3,7 @@
 import pytest
 
 from cjepa.evaluation.intervals import wilson
-from cjepa.reporting.tables import by_model, other_table, results_table, seconds_text
+from cjepa.reporting.tables import by_model, results_table, seconds_text
 
 
 def row(metric, value, model="a", **more):
@@ -28,16 +28,8 @@ def test_results_table_by_hand():
     ]
 
 
-def test_other_table_holds_the_rest_without_empty_columns():
-    assert other_table(ROWS) == [
-        ["model", "metric", "value [95 %]", "split"],
-        ["slots", "fg_ari", "0.91", "val"],
-        ["cjepa-1", "skipped_trivial_pairs", "7", "test"],
-    ]
-
-
 def test_no_rows_no_tables():
-    assert results_table([]) == [] and other_table([]) == []
+    assert results_table([]) == []
     assert results_table([row("fg_ari", 1.0)]) == []
 
 

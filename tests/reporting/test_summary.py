@@ -1,0 +1,69 @@
+"""Sentences say what the rows say."""
+
+from datetime import datetime
+
+from cjepa.reporting.summary import facts, summary
+
+
+def row(metric, value, model, low=None, high=None, **more):
+    return {"metric": metric, "value": value, "model": model, "low": low, "high": high, "split": "test"} | more
+
+
+TOKENS = {"tokens": 2, "token_dim": 34}
+
+
+def test_planning_and_prediction():
+    rows = [
+        row("success", 0.31, "a", 0.23, 0.41, n=100, **TOKENS),
+        row("success", 0.33, "b", 0.25, 0.43, n=100, **TOKENS),
+        row("success", 0.1, "c", 0.05, 0.2, n=100, **TOKENS),
+        row("success", 0.03, "random", 0.01, 0.08, n=100),
+        row("rollout_error@1", 0.1, "c"),
+        row("rollout_error@5", 0.34, "a", 0.31, 0.36),
+        row("rollout_error@5", 0.62, "c", 0.6, 0.65),
+        row("seconds_per_plan", 0.9, "a", **TOKENS),
+        row("seconds_per_plan", 3.2, "c", **TOKENS),
+        row("seconds_per_plan", 0.1, "random"),
+    ]
+    assert summary(rows) == [
+        "Of 3 models that plan, b reaches the goal in 33 % [25, 43] of 100 trials, the highest success; its interval "
+        "overlaps with that of a. For reference: random 3 % [1, 8].",
+        "After 5 blocks, the prediction error of a is 0.34 [0.31, 0.36] of the error of copying the last frame, "
+        "the lowest error.",
+        "A plan takes 0.9 s with a and 3.2 s with c.",
+    ]
+
+
+def test_one_model_and_references_alone():
+    assert summary([row("success", 0.5, "a", **TOKENS)]) == ["a reaches the goal in 50 % of its trials."]
+    rows = [row("success", 0.03, "random"), row("success", 0.9, "simulator-cem")]
+    assert summary(rows) == ["Planning success: random 3 % and simulator-cem 90 %."]
+    assert summary([row("rollout_error@1", 0.5, "a")]) == [
+        "After 1 block, the prediction error of a is 0.50 of the error of copying the last frame."
+    ]
+
+
+def test_tokenizers():
+    rows = [row("fg_ari", 0.99, "slots"), row("fg_ari_video", 0.95, "slots"), row("fg_ari_video", 0.5, "savi")]
+    assert summary(rows) == ["slots separates objects with fg_ari_video 0.95, the highest of 2."]
+    assert summary([]) == [] and summary([row("psnr", 30.0, "slots")]) == []
+
+
+def test_facts_of_several_records():
+    records = [
+        {"finished": "2026-11-27T01:00:00+00:00", "machine": "2 CPU cores", "versions": {"cjepa": "0.3.0"}},
+        {"finished": "2026-11-26T23:00:00+00:00", "machine": "2 CPU cores", "git": {"commit": "abc", "dirty": True}},
+    ]
+    assert facts(records, 61.0, datetime(2030, 1, 1)) == [
+        ("Measured", "2026-11-26 to 2026-11-27"),
+        ("Machine", "2 CPU cores"),
+        ("Version", "cjepa 0.3.0"),
+        ("Code", "abc with uncommitted changes"),
+        ("Time", "1 min 1 s"),
+    ]
+
+
+def test_facts_of_records_that_do_not_say_where_and_when():
+    records = [{"versions": {"cjepa": "0.2.0", "platform": "Linux-6"}}]
+    expected = [("Measured", "2030-01-02"), ("Machine", "Linux-6"), ("Version", "cjepa 0.2.0")]
+    assert facts(records, 0, datetime(2030, 1, 2)) == expected
