@@ -25,10 +25,28 @@ def wilson(successes: int, n: int) -> Interval:
     """Wilson score interval of a rate (Wilson, 1927)."""
     if n == 0:
         return Interval(float("nan"), 0.0, 1.0, 0)
-    rate = successes / n
-    centre = (rate + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * np.sqrt(rate * (1 - rate) / n + _Z**2 / (4 * n**2))
-    return Interval(rate, max(0.0, float(centre - half)), min(1.0, float(centre + half)), n)
+    return Interval(successes / n, *_wilson_bounds(successes / n, n), n)
+
+
+def wilson_of_clusters(success_N: np.ndarray, cluster_N: np.ndarray) -> Interval:
+    """Wilson score interval of a rate over trials that are not independent within a cluster, such as an episode.
+
+    N trials are worth N / d independent ones. The design effect d (Kish, 1965), at least 1, is the variance of the
+    rate as the clusters show it, over that of independent trials. Where all trials succeed or all fail the clusters
+    show none: each then counts once.
+
+    Args:
+        success_N: outcomes, at least one.
+        cluster_N: label of each trial's cluster.
+    """
+    successes_C, trials_C = _sums(np.asarray(success_N, np.float64), cluster_N)
+    trials, clusters = trials_C.sum(), len(trials_C)
+    rate = float(successes_C.sum() / trials)
+    worth = float(clusters)
+    if clusters > 1 and 0 < rate < 1:
+        shown = clusters / (clusters - 1) * np.square(successes_C - rate * trials_C).sum() / trials**2
+        worth = trials / max(1.0, shown / (rate * (1 - rate) / (trials - 1)))
+    return Interval(rate, *_wilson_bounds(rate, worth), int(trials))
 
 
 def bootstrap(numerators: np.ndarray, denominators: np.ndarray | None = None, seed: int = 0) -> Interval:
@@ -47,6 +65,29 @@ def bootstrap(numerators: np.ndarray, denominators: np.ndarray | None = None, se
     draws = numerators[picks].mean(axis=1) / denominators[picks].mean(axis=1)
     low, high = np.percentile(draws, [2.5, 97.5])
     return Interval(float(numerators.mean() / denominators.mean()), float(low), float(high), len(numerators))
+
+
+def bootstrap_of_clusters(values_N: np.ndarray, cluster_N: np.ndarray) -> Interval:
+    """:func:`bootstrap` of a mean over values that are not independent within a cluster; n counts the values."""
+    sums_C, counts_C = _sums(np.asarray(values_N, np.float64), cluster_N)
+    return bootstrap(sums_C, counts_C)._replace(n=len(values_N))
+
+
+def bootstrap_median(values_N: np.ndarray, cluster_N: np.ndarray, seed: int = 0) -> Interval:
+    """Median with its percentile bootstrap over clusters; NaN without values.
+
+    Args:
+        values_N: that are not independent within a cluster.
+        cluster_N: label of each value's cluster.
+        seed: of the resampling.
+    """
+    if not len(values_N):
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
+    found, place_N = np.unique(cluster_N, return_inverse=True)
+    times_RC = np.random.default_rng(seed).multinomial(len(found), np.full(len(found), 1 / len(found)), _RESAMPLES)
+    draws = [np.median(np.repeat(values_N, times_C[place_N])) for times_C in times_RC]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Interval(float(np.median(values_N)), float(low), float(high), len(values_N))
 
 
 def bootstrap_metric(metric: "Metric", states: list[dict[str, "Tensor"]], seed: int = 0) -> Interval:
@@ -102,3 +143,15 @@ class _Rows(NamedTuple):
         """The weighted sum of the rows, with the shape and dtype of the state; the next call overwrites it."""
         self.state.view(-1)[self.index_M] = (weights_R @ self.values_RM).to(self.state.dtype)
         return self.state
+
+
+def _wilson_bounds(rate: float, trials: float) -> tuple[float, float]:
+    centre = (rate + _Z**2 / (2 * trials)) / (1 + _Z**2 / trials)
+    half = _Z / (1 + _Z**2 / trials) * np.sqrt(rate * (1 - rate) / trials + _Z**2 / (4 * trials**2))
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def _sums(values_N: np.ndarray, cluster_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of the values of each cluster."""
+    _, place_N = np.unique(cluster_N, return_inverse=True)
+    return np.bincount(place_N, values_N), np.bincount(place_N)

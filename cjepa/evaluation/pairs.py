@@ -30,6 +30,11 @@ class Pairs(NamedTuple):
     num_trivial: int
     """Drawn pairs that already satisfied the success test at the start and were left out."""
 
+    @property
+    def episodes(self) -> np.ndarray:
+        """Index of the episode that each pair is from; pairs of one episode are not independent."""
+        return np.array([pair.episode for pair in self.trials])
+
 
 class HeldOut(NamedTuple):
     """Episodes to draw pairs from."""
@@ -84,7 +89,9 @@ def _held_out_by_options(file: Episodes, data: Mapping[str, Any], split: Split) 
 
 
 def draw_pairs(file: Episodes, episodes: np.ndarray, env: ObjectEnv, n: int, goal_env_steps: int, seed: int) -> Pairs:
-    """Draw start/goal pairs ``goal_env_steps`` apart, at most one per episode until all episodes were used.
+    """Draw start/goal pairs ``goal_env_steps`` apart, each from another episode as far as there are episodes.
+
+    Episodes take turns; those that have given the fewest pairs, since others of theirs were trivial, come first.
 
     Args:
         file: with a ``state`` column.
@@ -107,17 +114,19 @@ def draw_pairs(file: Episodes, episodes: np.ndarray, env: ObjectEnv, n: int, goa
     trials: list[Pair] = []
     trivial = 0
     order: list[int] = []
+    given = dict.fromkeys(map(int, usable), 0)
     for _ in range(100 * n):
         if len(trials) == n:
             break
-        order = order or list(rng.permutation(usable))
-        episode = int(order.pop())
+        order = order or sorted(rng.permutation(usable).tolist(), key=given.__getitem__, reverse=True)
+        episode = order.pop()
         start_row = int(file.offsets[episode] + rng.integers(0, file.lengths[episode] - goal_env_steps))
         start, goal = (_state(file, row) for row in (start_row, start_row + goal_env_steps))
         if env.is_success(start, goal):
             trivial += 1
         else:
             trials.append(Pair(episode, start_row, start, goal))
+            given[episode] += 1
     if len(trials) < n:
         raise UserError(
             f"{file.path}: only {len(trials)} of {n} pairs found in {100 * n} draws (pairs that pass the success test "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cjepa.evaluation.control import ControlResult
-from cjepa.evaluation.intervals import bootstrap, wilson
+from cjepa.evaluation.intervals import bootstrap, bootstrap_median, bootstrap_of_clusters, wilson_of_clusters
 from cjepa.evaluation.planning import BaselineResults, Contest, ModelResult
 from cjepa.files import write_json, write_text
 from cjepa.planning.objectives import Objective
@@ -17,7 +17,7 @@ from cjepa.planning.planners.base import Planner
 from cjepa.reporting.plan_videos import write_videos
 from cjepa.reporting.records import describe, interval_row, result_row, write_run_record
 
-_UNCERTAINTY = ["95 % Wilson intervals for rates", "95 % bootstrap otherwise"]
+_UNCERTAINTY = ["95 % Wilson intervals for rates", "95 % bootstrap otherwise", "clustered by episode"]
 
 
 def write_model_result(
@@ -95,18 +95,27 @@ def _origin(contest: Contest, folder: Path) -> dict[str, Any]:
 
 
 def _joined(parts: list[ControlResult]) -> ControlResult:
-    """What success and errors need of results of some trials each."""
+    """What the rows need of results of some trials each."""
     success, error_NT = (np.concatenate([getattr(part, name) for part in parts]) for name in ("success", "final_error"))
-    return parts[0]._replace(success=success, final_error=error_NT)
+    steps = [steps for part in parts for steps in part.env_steps_to_success]
+    return parts[0]._replace(success=success, final_error=error_NT, env_steps_to_success=steps)
 
 
 def _success_rows(control: ControlResult, contest: Contest, common: dict[str, Any]) -> list[dict]:
-    rate = wilson(int(control.success.sum()), len(control.success))
-    rows = [interval_row("success", rate, unit="rate", **common)]
+    success_N, episode_N = control.success, contest.pairs.episodes
+    steps_N = np.array([steps for steps in control.env_steps_to_success if steps is not None])
+    measured = [
+        ("success", wilson_of_clusters(success_N, episode_N), "rate", episode_N),
+        ("env_steps_to_success", bootstrap_median(steps_N, episode_N[success_N]), "median", episode_N[success_N]),
+    ]
     for name, error_N in zip(control.error_names, control.final_error.T, strict=True):
-        rows.append(interval_row(f"final_error_{name}", bootstrap(error_N), unit="of tolerance", **common))
-    rows.append(result_row("skipped_trivial_pairs", contest.pairs.num_trivial, unit="pairs", **common))
-    return rows
+        interval = bootstrap_of_clusters(error_N, episode_N)
+        measured.append((f"final_error_{name}", interval, "of tolerance", episode_N))
+    rows = [
+        interval_row(metric, interval, unit=unit, episodes=len(np.unique(of_N)), **common)
+        for metric, interval, unit, of_N in measured
+    ]
+    return [*rows, result_row("skipped_trivial_pairs", contest.pairs.num_trivial, unit="pairs", **common)]
 
 
 def _trials_csv(agents: dict[str, list[ControlResult]], contest: Contest) -> str:

@@ -64,6 +64,7 @@ def result_row(
     *,
     model: str,
     n: int | None = None,
+    episodes: int | None = None,
     low: float | None = None,
     high: float | None = None,
     unit: str = "",
@@ -73,12 +74,16 @@ def result_row(
     split: str = "test",
     run: str = "",
 ) -> dict[str, Any]:
-    """One row of ``results.json``; ``git`` is the commit, with ``-dirty`` behind it when the tree had changes."""
+    """One row of ``results.json``; ``git`` is the commit, with ``-dirty`` behind it when the tree had changes.
+
+    ``n`` counts what the value is of; ``episodes`` those that they are from, where several may be of one.
+    """
     state = git_state()
     return {
         "metric": metric,
         "value": value,
         "n": n,
+        "episodes": episodes,
         "low": low,
         "high": high,
         "unit": unit,

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.evaluation.intervals import bootstrap, bootstrap_metric, wilson
+from cjepa.evaluation.intervals import (
+    bootstrap,
+    bootstrap_median,
+    bootstrap_metric,
+    bootstrap_of_clusters,
+    wilson,
+    wilson_of_clusters,
+)
 from cjepa.evaluation.metrics import EffectiveRank, SlotMetric
 
 
@@ -20,6 +27,51 @@ def test_wilson_is_symmetric_and_says_nothing_without_trials():
     ours, theirs = wilson(3, 17), wilson(14, 17)
     assert (ours.low, ours.high) == (pytest.approx(1 - theirs.high), pytest.approx(1 - theirs.low))
     assert wilson(0, 0)[1:] == (0.0, 1.0, 0) and np.isnan(wilson(0, 0).value)
+
+
+def bounds(interval) -> tuple[float, float]:
+    return interval.low, interval.high
+
+
+@pytest.mark.parametrize(
+    ("success", "cluster", "low", "high"),
+    [
+        # independent: the known value of 8 of 10
+        ([1] * 8 + [0] * 2, range(10), 0.4902, 0.9433),
+        # 2 episodes x 2 alike: shown 2 (1 + 1) / 16 = 1/4, of independent trials 1/12: 4 trials are worth 4/3
+        ([1, 1, 0, 0], [7, 7, 3, 3], *(0.5 + s * (1 + 3.8415 * 0.75) ** -0.5 * 1.96 * 0.75**0.5 / 2 for s in (-1, 1))),
+        # 2 episodes x 2 that differ within: more alike than chance, worth no more than 4 independent ones: 2 of 4
+        ([1, 0, 0, 1], [7, 7, 3, 3], 0.1500, 0.8500),
+        # 50 episodes x 2 without a success are worth 50
+        ([0] * 100, [*range(50), *range(50)], 0.0, 0.0713),
+        # one episode shows no variance: worth one trial
+        ([1, 0], [4, 4], *(0.5 + s * 1.96 / 2 * (1 + 3.8415) ** -0.5 for s in (-1, 1))),
+    ],
+)
+def test_wilson_of_clusters_by_hand(success, cluster, low, high):
+    interval = wilson_of_clusters(np.array(success, bool), np.array(cluster))
+    assert (interval.value, interval.n) == (np.mean(success), len(success))
+    assert bounds(interval) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+def test_clusters_that_are_alike_count_once():
+    values = np.random.default_rng(2).normal(size=30)
+    one, four = bootstrap(values), bootstrap_of_clusters(np.repeat(values, 4), np.repeat(np.arange(30), 4))
+    assert (four.value, four.n) == (pytest.approx(one.value), 120)
+    assert bounds(four) == (pytest.approx(one.low), pytest.approx(one.high))
+
+
+def test_the_median_and_the_clusters_that_decide_it():
+    values = np.array([3.0, 9.0, 5.0, 40.0, 4.0])
+    interval = bootstrap_median(values, np.arange(5))
+    assert (interval.value, interval.n) == (5.0, 5)
+    assert 3.0 <= interval.low < 5.0 < interval.high <= 40.0
+    # one cluster is every resample
+    assert bootstrap_median(values, np.zeros(5))[:3] == (5.0, 5.0, 5.0)
+    # of two clusters a resample is the one, the other or both: 1, 9, or the median of 1, 1, 1, 9
+    assert bootstrap_median(np.array([1.0, 1.0, 1.0, 9.0]), np.array([0, 0, 0, 1]))[:3] == (1.0, 1.0, 9.0)
+    nothing = bootstrap_median(np.array([]), np.array([]))
+    assert np.isnan(nothing[:3]).all() and nothing.n == 0
 
 
 def test_bootstrap_of_a_mean():

@@ -51,6 +51,20 @@ def test_every_episode_is_used_before_any_twice(episodes):
     assert len({pair.episode for pair in pairs.trials}) >= NUM_EPISODES - pairs.num_trivial
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_episodes_whose_first_pair_was_trivial_come_before_any_twice(episodes, seed):
+    class FirstThreeAreTrivial(PushT):
+        tests = 0
+
+        def is_success(self, state, goal_state):
+            self.tests += 1
+            return self.tests <= 3
+
+    drawn = draw_pairs(episodes, np.arange(6), FirstThreeAreTrivial(), 9, GOAL_ENV_STEPS, seed)
+    assert sorted(drawn.episodes[:6]) == list(range(6)) and drawn.num_trivial == 3
+    assert len(set(drawn.episodes[6:])) == 3
+
+
 def test_pairs_are_seeded(episodes):
     first, again, other = (
         [p.start_row for p in draw_pairs(episodes, np.arange(NUM_EPISODES), PushT(), 8, 25, seed).trials]

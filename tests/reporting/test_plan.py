@@ -66,6 +66,8 @@ def test_rows_of_a_model(evaluated):
     assert rows["seconds_per_plan_batched"]["n"] == PAIRS * -(-sum(progress.amounts) // 25)
     assert rows["skipped_trivial_pairs"]["value"] >= 0
     assert rows["final_error_position"]["n"] == rows["final_error_angle"]["n"] == PAIRS
+    assert success["episodes"] == rows["final_error_angle"]["episodes"] == 1  # three pairs of one test episode
+    assert rows["env_steps_to_success"]["n"] == round(success["value"] * PAIRS)
     assert {row["model"] for row in rows.values()} == {"toy"} and {row["split"] for row in rows.values()} == {"test"}
     assert all(row["tokens"] > 0 and row["token_dim"] > 0 for row in rows.values())
     assert sum(progress.amounts) <= 50
