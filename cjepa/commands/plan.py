@@ -11,6 +11,7 @@ from cjepa.commands.options import chosen_device, new_results_folder
 from cjepa.errors import UserError
 from cjepa.evaluation.planning import evaluate_model
 from cjepa.evaluation.protocol import PlanningProtocol
+from cjepa.planning.constraints import Constraint
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.progress import ProgressBar
@@ -23,6 +24,7 @@ def plan_command(
     protocol: PlanningProtocol,
     planner: Planner,
     objective: Objective,
+    constraints: list[Constraint] | None = None,
     history_blocks: PositiveInt = 1,
     num_videos: NonNegativeInt = 5,
     model_name: str | None = None,
@@ -36,6 +38,7 @@ def plan_command(
         protocol: trials and control loop.
         planner: searches action blocks, by class_path.
         objective: compares predicted futures with the goal, by class_path.
+        constraints: of plans, by class_path, in the order of their projections; the environment's bounds always hold.
         history_blocks: frames that a plan starts from, one per block; with 1 every plan tokenizes its frame on its own,
             with more the tokenizer follows the objects through the whole trial.
         num_videos: number of trials with a video, from the first.
@@ -52,7 +55,7 @@ def plan_command(
     with new_results_folder(Path(out or f"{run}/plan"), "plan") as folder:
         with ProgressBar("plan", protocol.budget_env_steps, "env steps") as bar:
             parts = (planner, objective, history_blocks)
-            result = evaluate_model(protocol, checkpoint, *parts, num_videos, used, bar)
+            result = evaluate_model(protocol, checkpoint, *parts, num_videos, used, bar, constraints or ())
         rows = write_model_result(
             result,
             folder,
@@ -60,6 +63,7 @@ def plan_command(
             checkpoint=checkpoint,
             planner=planner,
             objective=objective,
+            constraints=constraints or (),
             history_blocks=history_blocks,
             seconds=time.time() - started,
         )

@@ -1,5 +1,6 @@
 """Agents on the same start/goal pairs: a world model's, chance, and the planner on the simulator itself."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from cjepa.evaluation.protocol import PlanningProtocol, with_environment
 from cjepa.planning.agents import RandomAgent, SimulatorAgent, WorldModelAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits
+from cjepa.planning.constraints import Constraint
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.progress import NoProgress, Progress
@@ -65,6 +67,7 @@ def evaluate_model(
     num_recorded: int,
     device: torch.device | str,
     progress: Progress,
+    constraints: Sequence[Constraint] = (),
 ) -> ModelResult:
     """Closed-loop planning with a world model, on episodes that it was not trained on.
 
@@ -77,6 +80,7 @@ def evaluate_model(
         num_recorded: the first so many trials are filmed.
         device: of world model and tokenizer.
         progress: advanced by env steps done, of ``budget_env_steps``.
+        constraints: of plans, besides the environment's bounds.
 
     Raises:
         UserError: the world model does not fit the environment, the episodes are another version of those that it was
@@ -98,7 +102,7 @@ def evaluate_model(
         )
     held_out = held_out_from(file, loaded.lineage, _data_options(checkpoint), protocol.split)
     contest = _contest(protocol, file, held_out)
-    options = (protocol.horizon_blocks, env.goal_proprio, history_blocks)
+    options = (protocol.horizon_blocks, env.goal_proprio, history_blocks, constraints)
     agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
     control = run_trials(agent, control_loop, *trials, num_recorded, progress)

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cjepa.planning.constraints import Box, Constraint
+from cjepa.planning.constraints import Constraint
 
 
 class Cost(Protocol):
@@ -70,9 +70,9 @@ class PlanningProblem:
 
     def project(self, actions_BNHA: Tensor) -> Tensor:
         """Allowed sequences near the candidates."""
-        for constraint in (*self.constraints, Box(self.low_A, self.high_A)):
+        for constraint in self.constraints:
             actions_BNHA = constraint.project(actions_BNHA)
-        return actions_BNHA
+        return actions_BNHA.clamp(self.low_A, self.high_A)
 
     def noise(self, num_samples: int) -> Tensor:
         """Standard normal values for N candidates, ``(B, N, H, A)``."""

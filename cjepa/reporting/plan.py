@@ -1,6 +1,7 @@
 """A planning evaluation as files: rows with intervals, a record, a table of trials, and videos of the first trials."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
@@ -12,6 +13,7 @@ from cjepa.evaluation.control import ControlResult
 from cjepa.evaluation.intervals import bootstrap, bootstrap_median, bootstrap_of_clusters, wilson_of_clusters
 from cjepa.evaluation.planning import BaselineResults, Contest, ModelResult
 from cjepa.files import write_json, write_text
+from cjepa.planning.constraints import Constraint
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.reporting.plan_videos import write_videos
@@ -30,6 +32,7 @@ def write_model_result(
     objective: Objective,
     history_blocks: int,
     seconds: float,
+    constraints: Sequence[Constraint] = (),
 ) -> list[dict]:
     """Write ``results.json``, ``run.json``, ``trials.csv`` and ``media/*.mp4``; returns the rows.
 
@@ -42,6 +45,7 @@ def write_model_result(
         objective: that was used.
         history_blocks: frames that plans started from.
         seconds: wall time of the evaluation.
+        constraints: of plans, besides the bounds.
     """
     contest, control, tokenizer = result.contest, result.control, result.loaded.tokenizer
     size = {"tokens": tokenizer.num_slots, "token_dim": tokenizer.slot_dim}
@@ -60,7 +64,7 @@ def write_model_result(
         "device": str(next(result.loaded.dynamics.parameters()).device),
     }
     actions = _actions(contest, planner, [result.blocks.low.tolist(), result.blocks.high.tolist()])
-    actions |= {"history_blocks": history_blocks}
+    actions |= {"constraints": [describe(one) for one in constraints], "history_blocks": history_blocks}
     _write_record(folder, contest, identity, describe(objective), actions, seconds)
     return rows
 

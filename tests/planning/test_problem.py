@@ -32,7 +32,7 @@ def test_the_search_starts_in_the_middle_or_at_what_is_given():
 
 
 def test_constraints_come_first_and_bounds_last():
-    narrow = Box(torch.tensor([-2.0, 0.5]), torch.tensor([2.0, 5.0]))
+    narrow = Box([-2.0, 0.5], [2.0, 5.0])
     actions = torch.tensor([[-9.0, -9.0], [0.0, 0.7], [9.0, 9.0]])[None, None]
     expected = torch.tensor([[-1.0, 0.5], [0.0, 0.7], [1.0, 1.0]])[None, None]
     before = actions.clone()

@@ -14,6 +14,7 @@ from cjepa.checkpoints import find_checkpoint
 from cjepa.cli import main
 from cjepa.data.splits import SPLIT_SHARES
 from cjepa.data.store.episode_file import split_episodes
+from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.evaluation.control import Film
 from cjepa.evaluation.planning import evaluate_baselines, evaluate_model
@@ -223,6 +224,22 @@ def test_the_command_puts_results_into_the_run(tmp_path, slot_tokens, episodes_p
     assert main(["report", str(run / "plan")]) == 0
 
 
+def test_constraints_are_named_like_planner_and_objective(world_model_run, episodes_path, tmp_path, monkeypatch):
+    sent = []
+    advance = PushT.advance
+    monkeypatch.setattr(PushT, "advance", lambda env, action: (sent.append(np.array(action)), advance(env, action)))
+    yaml = tmp_path / "slow.yaml"
+    yaml.write_text("constraints: [{class_path: cjepa.planning.constraints.Box, init_args: {low: -0.1, high: 0.2}}]")
+    box = {"class_path": "cjepa.planning.constraints.Box", "init_args": {"low": -0.1, "high": [0.2, 0.2]}}
+    for number, words in enumerate((["-c", str(yaml)], ["--constraints", json.dumps([box])])):
+        command = ["plan", str(world_model_run), *configs("pusht/plan.yaml", "smoke/plan.yaml"), *words]
+        command += ["--episodes", str(episodes_path), "--pairs", "1", "--num_videos", "0", "--budget_env_steps", "25"]
+        assert main([*command, "--out", str(tmp_path / str(number))]) == 0
+        (found,) = json.loads((tmp_path / str(number) / "run.json").read_text())["actions"]["constraints"]
+        assert found["class"] == "Box" and found["low"] == -0.1
+    assert sent and np.min(sent) == pytest.approx(-0.1) and np.max(sent) == pytest.approx(0.2)
+
+
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
@@ -230,6 +247,8 @@ def test_the_command_puts_results_into_the_run(tmp_path, slot_tokens, episodes_p
         (["--env_kwargs.image_size", "96"], "image_size is 96, but .* was recorded with 64"),
         (["--execute_blocks", "6"], "execute_blocks is 6, expected 1..horizon_blocks = 5"),
         (["--planner.init_args.initial_std", "-0.4"], "initial_std is -0.4"),
+        (["--constraints", '[{"class_path": "Box", "init_args": {"low": 2.0, "high": 1.0}}]'], "Box: low is 2.0"),
+        (["--constraints", '[{"class_path": "LastStepMSE"}]'], "constraints"),
     ],
 )
 def test_calls_that_are_refused(words, fault, refused, world_model_run, episodes_path, tmp_path):
