@@ -22,7 +22,7 @@ def test_a_box_by_hand(low, high, expected):
     assert torch.equal(Box(low, high).project(inside), inside)
 
 
-BAD = [
+BAD = [(1, 0.5), ([0.0, 0.0], [1.0, -1.0]), (float("nan"), 1.0), (0, float("inf")), ([0.0] * 2, [1.0] * 3), ([], 1)]
     (1.0, 0.5),
     ([0.0, 0.0], [1.0, -1.0]),
     (float("nan"), 1.0),
