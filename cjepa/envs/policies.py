@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from cjepa.envs.base import ObjectEnv
+from cjepa.errors import UserError
 
 
 class Policy(ABC):
@@ -60,19 +61,34 @@ class MotionPolicy(Policy):
         share_through: share of motions that push.
         share_around: share of motions that change sides; the rest are free moves.
         momentum: share of the last action in the next one, in [0, 1).
-        noise: standard deviation of the noise on each action.
+        noise: standard deviation of the noise on each action, as a share of the motion's speed.
+        speeds: least and greatest speed of a motion, as the length of its actions, in (0, 1].
+        motion_env_steps: least and greatest duration of a motion; it ends earlier at its target.
+
+    Raises:
+        UserError: a range is empty or out of bounds.
     """
 
     action_length: float
     """How far an action of length 1 aims, in the environment's units."""
 
     def __init__(
-        self, share_through: float = 0.65, share_around: float = 0.25, momentum: float = 0.4, noise: float = 0.15
+        self,
+        share_through: float = 0.65,
+        share_around: float = 0.25,
+        momentum: float = 0.4,
+        noise: float = 0.15,
+        speeds: tuple[float, float] = (0.25, 1.0),
+        motion_env_steps: tuple[int, int] = (4, 13),
     ):
+        check_range("speeds", speeds, 0.01, 1.0)
+        check_range("motion_env_steps", motion_env_steps, 1, 1000)
         self.share_through = share_through
         self.share_around = share_around
         self.momentum = momentum
         self.noise = noise
+        self.speeds = tuple(speeds)
+        self.motion_env_steps = tuple(motion_env_steps)
 
     @abstractmethod
     def look(self, env: ObjectEnv) -> np.ndarray:
@@ -94,8 +110,8 @@ class MotionPolicy(Policy):
     def act(self, env: ObjectEnv) -> np.ndarray:
         seen = self.look(env)
         if self._steps_left == 0 or self.gives_up(seen, self._target):
-            self._speed = self._rng.uniform(0.25, 1.0)
-            self._steps_left = int(self._rng.integers(4, 14))
+            self._speed = self._rng.uniform(*self.speeds)
+            self._steps_left = int(self._rng.integers(*self.motion_env_steps, endpoint=True))
             self._target = self.choose_target(seen)
         self._steps_left -= 1
         wanted = 2.0 * (self._target - seen[:2]) / self.action_length
@@ -106,3 +122,14 @@ class MotionPolicy(Policy):
         if norm < 0.25:
             self._steps_left = 0
         return np.minimum(np.maximum(self._last, env.action_space.low), env.action_space.high).astype(np.float32)
+
+
+def check_range(option: str, values: tuple[float, float], least: float, greatest: float) -> None:
+    """Check that ``values`` are the ends of a range within ``least``..``greatest``.
+
+    Raises:
+        UserError: they are not.
+    """
+    low, high = values
+    if not least <= low <= high <= greatest:
+        raise UserError(f"{option} is {list(values)}, expected [low, high] within {least} to {greatest}")

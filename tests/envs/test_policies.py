@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -9,7 +11,10 @@ from cjepa.envs.policies import Policy, StillPolicy
 from cjepa.envs.pusht.env import PushT
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.errors import UserError
+from cjepa.yaml_files import read_yaml
 from tests.contracts import concrete_subclasses
+
+COLLECT = Path(__file__).parents[2] / "experiments" / "pusht" / "collect.yaml"
 
 
 def home_of(policy: Policy) -> ObjectEnv:
@@ -85,6 +90,57 @@ def test_behaviour_moves_the_block_and_keeps_it_on_the_table(episodes):
     states = np.stack([episode(PushTBehaviour(), seed)[0] for seed in range(100)])
     off_table = ((states[..., 2:4] < 0) | (states[..., 2:4] > 512)).any(axis=-1)
     assert off_table.mean() < 0.03
+
+
+def test_published_statistics():
+    """Published: std of actions 0.20, of the agent's velocity 75 px/s; the block's place may vary more (53, 58 px)."""
+    job = read_yaml(COLLECT)
+    policy = PushTBehaviour(**job["policy"]["init_args"])
+    recorded = [episode(policy, seed, job["episode_env_steps"]) for seed in range(40)]
+    states, actions = (np.stack(values) for values in zip(*recorded, strict=True))
+    assert actions.std(axis=(0, 1)) == pytest.approx([0.20, 0.20], abs=0.02)
+    assert states[..., 5:].std(axis=(0, 1)) == pytest.approx([75, 75], abs=8)
+    assert 55 < states[..., 2:4].std(axis=(0, 1)).min() and states[..., 2:4].std(axis=(0, 1)).max() < 95
+    assert states[:, 0, 2:4].min() >= 180 and states[:, 0, 2:4].max() <= 332
+    moved = np.linalg.norm(states[:, 25:, 2:4] - states[:, :-25, 2:4], axis=-1)
+    assert np.median(moved) > 15
+
+
+def test_a_block_far_from_home_is_not_pushed_farther():
+    """The block's middle is 100 px right of the table's: a push from the left is not begun, one from the right is."""
+
+    def share_of_pushes(policy: PushTBehaviour, agent_x: float) -> float:
+        """Of motions that lead 60 px or more towards the block, passing its middle at 30 px or less."""
+        seen = np.array([agent_x, 256.0, 356.0, 211.0, 0.0, 0.0, 0.0])
+        policy.reset(np.random.default_rng(0))
+        way = np.stack([policy.choose_target(seen) - seen[:2] for _ in range(200)])
+        towards = way[:, 0] * np.sign(356 - agent_x)
+        return float(np.mean((towards > 60) & (np.abs(way[:, 1]) < 0.3 * towards)))
+
+    free, home = (PushTBehaviour(home_px=home_px, share_around=0.0) for home_px in (None, 60))
+    assert share_of_pushes(free, 256.0) > 0.3 and share_of_pushes(home, 256.0) == 0
+    assert share_of_pushes(free, 456.0) > 0.3 and share_of_pushes(home, 456.0) > 0.3
+
+
+def test_ways_around_a_block_lead_to_its_outer_side():
+    """With the block 60 px or more below the middle, half of the way to straight below: 90 degrees or less from it."""
+    policy = PushTBehaviour(home_px=60, share_through=0.0, share_around=1.0)
+    policy.reset(np.random.default_rng(0))
+    seen = np.array([60.0, 400.0, 256.0, 275.0, 0.0, 0.0, 0.0])  # the block's middle is at (256, 320)
+    targets = np.stack([policy.choose_target(seen) for _ in range(100)])
+    assert targets[:, 1].min() >= 320 - 1e-9 and targets[:, 1].max() > 400
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"speeds": (0.5, 0.25)}, {"speeds": (0, 1)}, {"motion_env_steps": (0, 3)}, {"start_px": (50, 300)}),
+        *({"home_px": 0.0}, {"home_px": float("nan")}),
+    ],
+)
+def test_wrong_options_of_push_t(wrong):
+    with pytest.raises(UserError, match=f"{next(iter(wrong))} is .*expected"):
+        PushTBehaviour(**wrong)
 
 
 @pytest.mark.parametrize("env", [PushT(), Collide()], ids=["Push-T", "Collide without an agent"])
