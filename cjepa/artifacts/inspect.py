@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cjepa.artifacts.data_card import data_card
 from cjepa.checkpoints import WEIGHTS, find_checkpoint, read_checkpoint
 from cjepa.data.store.episodes import DamagedEpisode, Episodes
 from cjepa.data.store.parts import PARTS
@@ -58,7 +59,8 @@ def inspect_path(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         {"column": name, "dtype": str(dtype), "shape": list(shape), **_range(episodes, name, rows)}
         for name, (shape, dtype) in sorted(episodes.columns.items())
     ]
-    return _data_facts(episodes) | {"ranges_are_of_the_first_rows": rows}, columns
+    facts = _data_facts(episodes) | {"ranges_are_of_the_first_rows": rows}
+    return facts if "tokens" in episodes.columns else facts | {"data_card": data_card(episodes)}, columns
 
 
 def column_table(columns: list[dict[str, Any]]) -> list[list[str]]:

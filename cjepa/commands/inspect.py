@@ -1,7 +1,8 @@
-"""`cjepa inspect`: what a file or folder holds."""
+"""`cjepa inspect`: what a file or folder holds; of episodes a data card too."""
 
 from pathlib import Path
 
+from cjepa.artifacts.data_card import card_lines
 from cjepa.artifacts.inspect import column_table, inspect_path
 from cjepa.command_result import CommandResult
 from cjepa.files import json_text
@@ -17,4 +18,6 @@ def inspect_command(path: str, json: bool = False) -> CommandResult:
     facts, columns = inspect_path(Path(path))
     if json:
         return CommandResult([json_text({**facts, "columns": columns})])
-    return CommandResult([f"{key}: {value}" for key, value in facts.items()], column_table(columns))
+    card = facts.pop("data_card", None)
+    lines = [f"{key}: {value}" for key, value in facts.items()]
+    return CommandResult(lines + (card_lines(card) if card else []), column_table(columns))

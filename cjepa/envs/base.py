@@ -24,6 +24,8 @@ class ObjectEnv(gym.Env, ABC):
     env_steps_per_second: int
     goal_proprio: tuple[int, ...] | None = None
     """Indices of the proprio values that a goal fixes (the agent's place, not its speed); None: all of them."""
+    table: tuple[float, float] | None = None
+    """Least and greatest x and y on the table, in the units of :meth:`objects`; None: unknown."""
     error_names: tuple[str, ...] = ()
     """Names of the terms of :meth:`state_error`, one word each; without names the terms are numbered."""
 

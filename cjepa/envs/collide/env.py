@@ -75,6 +75,7 @@ class Collide(InterventionEnv):
     env_steps_per_second = ENV_STEPS_PER_SECOND
     attribute_names = tuple(attribute.name.lower() for attribute in Attribute)
     goal_proprio = (0, 1)
+    table = (0.0, TABLE_UNITS)
 
     def __init__(
         self,

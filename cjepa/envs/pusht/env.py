@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from cjepa import opencv as cv2
 from cjepa.envs.base import ObjectEnv, checked_image_size, checked_rgb
-from cjepa.envs.pusht.drawing import Colours, Painter, Pose
+from cjepa.envs.pusht.drawing import TABLE_PX, Colours, Painter, Pose
 
 ACTION_PX = 100.0
 REACH_PX = (22.0, 490.0)  # targets stay inside the walls: the agent is kinematic and would pass through them
@@ -51,6 +51,7 @@ class PushT(ObjectEnv):
     attribute_names = ("x", "y", "angle", "vx", "vy", "angular_velocity")
     env_steps_per_second = 10
     goal_proprio = (0, 1)
+    table = (0.0, TABLE_PX)
     error_names = ("position", "angle")
 
     def __init__(
