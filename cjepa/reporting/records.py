@@ -76,14 +76,14 @@ def result_row(
 ) -> dict[str, Any]:
     """One row of ``results.json``; ``git`` is the commit, with ``-dirty`` behind it when the tree had changes.
 
-    ``n`` counts what the value is of; ``episodes`` those that they are from, where several may be of one.
+    ``n`` counts what the value is of. Where several of them may be from one episode the row ends with ``episodes``,
+    the number of those.
     """
     state = git_state()
-    return {
+    row = {
         "metric": metric,
         "value": value,
         "n": n,
-        "episodes": episodes,
         "low": low,
         "high": high,
         "unit": unit,
@@ -95,6 +95,7 @@ def result_row(
         "run": run,
         "git": f"{state['commit']}-dirty" if state["dirty"] else state["commit"],
     }
+    return row if episodes is None else row | {"episodes": episodes}
 
 
 def interval_row(metric: str, interval: Interval, **rest: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ def test_result_row_has_the_agreed_keys_in_order(monkeypatch, dirty, expected):
     keys = "metric value n low high unit model tokens token_dim seed split run git"
     assert list(row) == keys.split()
     assert (row["value"], row["n"], row["split"], row["git"]) == (0.5, 4, "test", expected)
+    assert records.result_row("success", 0.5, model="m", n=4, episodes=2)["episodes"] == 2
 
 
 def test_git_state_without_git_is_unknown_and_not_clean(monkeypatch):
