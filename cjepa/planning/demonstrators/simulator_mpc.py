@@ -1,6 +1,7 @@
 """Policies for ``cjepa collect`` that know what they want: they plan on a copy of the simulator."""
 
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -26,11 +27,12 @@ _MIN_STD = 0.05
 
 
 class SimulatorMPC(Policy):
-    """Pushes the block of Push-T from one random pose to the next, with CEM on a copy of the simulator.
+    """Pushes the block of Push-T from one pose to the next, with CEM on a copy of the simulator.
 
-    A goal is a pose of block and agent near the present one. A new one is drawn when it is reached, by the
-    environment's own success test, or when time is up. Every ``replan_blocks`` the cross-entropy method looks for
-    changes that improve what is left of the last plan.
+    A goal is a pose of block and agent near the present one. With ``goal_pose`` it is that pose of the block, the
+    published task; once reached, a pose nearby is the next goal, and then ``goal_pose`` again. The next goal is due
+    when the last one is reached, by the environment's own success test, or when time is up. Every ``replan_blocks``
+    the cross-entropy method looks for changes that improve what is left of the last plan.
 
     Args:
         num_samples: candidates an iteration.
@@ -41,10 +43,13 @@ class SimulatorMPC(Policy):
         frame_stride: env steps a block; all of them take the same action, which keeps the search small.
         replan_blocks: how much of a plan is executed.
         goal_env_steps: time for a goal.
+        max_action: greatest action, in (0, 1]: 0.5 is half the speed.
+        noise: standard deviations of noise on the actions; each episode draws one of them.
+        goal_pose: of the block: x, y (px), angle (radians).
 
     Raises:
         ValueError: ``num_elites`` is not in 2..``num_samples``, ``replan_blocks`` not in 1..``horizon_blocks``, or
-            another number is below 1.
+            another number is out of range.
     """
 
     def __init__(
@@ -57,12 +62,19 @@ class SimulatorMPC(Policy):
         frame_stride: int = 3,
         replan_blocks: int = 2,
         goal_env_steps: int = 40,
+        max_action: float = 1.0,
+        noise: Sequence[float] = (0.0,),
+        goal_pose: tuple[float, float, float] | None = None,
     ):
         if not 1 <= replan_blocks <= horizon_blocks:
             raise ValueError(f"replan_blocks is {replan_blocks}, expected 1..horizon_blocks = {horizon_blocks}")
         for name, value in (("frame_stride", frame_stride), ("goal_env_steps", goal_env_steps)):
             if value < 1:
                 raise ValueError(f"{name} is {value}, expected 1 or more env steps")
+        if not 0 < max_action <= 1:
+            raise ValueError(f"max_action is {max_action}, expected above 0 and at most 1")
+        if not len(noise) or not all(0 <= level <= 1 for level in noise):
+            raise ValueError(f"noise is {list(noise)}, expected one or more standard deviations in 0..1")
         self.num_samples = num_samples
         self.iterations = iterations
         self.num_elites = num_elites
@@ -71,6 +83,9 @@ class SimulatorMPC(Policy):
         self.frame_stride = frame_stride
         self.replan_blocks = replan_blocks
         self.goal_env_steps = goal_env_steps
+        self.max_action = max_action
+        self.noise = tuple(noise)
+        self.goal_pose = goal_pose
         self._planner = CEM(num_samples, iterations, num_elites, initial_std, _MIN_STD)
         self._starts = PushTBehaviour()
 
@@ -84,9 +99,12 @@ class SimulatorMPC(Policy):
         self._rng = rng
         self._generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         self._starts.reset(rng)
+        self._noise_rng = rng.spawn(1)[0]  # leaves `rng` as it is: without noise, episodes stay what they were
+        self._noise = self._noise_rng.choice(self.noise)
         self._simulator = PushT()
         self._goal: np.ndarray | None = None
         self._goals_reached: list[bool] = []
+        self._to_pose = False
 
     def start_state(self, env: PushT) -> np.ndarray:
         """As :class:`cjepa.envs.pusht.policy.PushTBehaviour` starts."""
@@ -96,14 +114,23 @@ class SimulatorMPC(Policy):
         """See :class:`cjepa.envs.policies.Policy`."""
         state = env.get_state()
         if self._goal is None or self._has_ended(state):
-            self._goal = random_goal(state, self._rng)
+            self._goal = self._next_goal(state)
             self._env_steps_left = self.goal_env_steps
             self._plan_HA = np.zeros((self.horizon_blocks, 2))
             self._actions: deque[np.ndarray] = deque()
         if not self._actions:
             self._replan(state)
         self._env_steps_left -= 1
-        return self._actions.popleft().astype(np.float32)
+        action = self._actions.popleft() + self._noise * self._noise_rng.normal(size=2)
+        return np.clip(action, -1, 1).astype(np.float32)
+
+    def _next_goal(self, state: np.ndarray) -> np.ndarray:
+        reached = bool(self._goals_reached) and self._goals_reached[-1]
+        self._to_pose = self.goal_pose is not None and not (reached and self._to_pose)
+        if not self._to_pose:
+            return random_goal(state, self._rng)
+        x, y, angle = self.goal_pose
+        return _goal(np.array([x, y]) + _to_middle(angle), angle, self._rng)
 
     def _has_ended(self, state: np.ndarray) -> bool:
         success = bool(self._simulator.is_success(state, self._goal))
@@ -114,7 +141,7 @@ class SimulatorMPC(Policy):
 
     def _replan(self, state: np.ndarray) -> None:
         def changed(change_NHA: Tensor) -> np.ndarray:
-            return np.clip(self._plan_HA + change_NHA.numpy(), -1, 1)
+            return np.clip(self._plan_HA + change_NHA.numpy(), -self.max_action, self.max_action)
 
         def cost(change_BNHA: Tensor) -> Tensor:
             futures_NTF = np.stack([self._future(state, plan_HA) for plan_HA in changed(change_BNHA[0])])
@@ -146,6 +173,11 @@ def random_goal(state: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     low, high = GOAL_WALL_PX, TABLE_PX - GOAL_WALL_PX
     middle = np.clip(block_middle(state) + rng.uniform(*GOAL_BLOCK_PX) * _direction(rng), low, high)
     angle = (state[4] + rng.uniform(-GOAL_TURN, GOAL_TURN)) % (2 * np.pi)
+    return _goal(middle, angle, rng)
+
+
+def _goal(middle: np.ndarray, angle: float, rng: np.random.Generator) -> np.ndarray:
+    """The state (7,) of a block with its middle at a place (px), the agent at rest somewhere beside the block."""
     agent = np.clip(middle + rng.uniform(*GOAL_AGENT_PX) * _direction(rng), *REACH_PX)
     return np.array([*agent, *(middle - _to_middle(angle)), angle, 0.0, 0.0])
 

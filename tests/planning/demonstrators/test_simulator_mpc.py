@@ -109,6 +109,23 @@ def test_goals_are_counted_and_replaced():
     assert reseeded(policy, 1).goals_reached == ()
 
 
+def test_one_goal_pose_and_after_it_another_pose():
+    env, policy = PushT(), reseeded(SimulatorMPC(**SMALL, goal_env_steps=4, goal_pose=(256.0, 200.0, 0.5)), 0)
+    env.set_state(AWAY)
+    poses = []
+    for success in (False, True, True, False, False):
+        policy.act(env)
+        poses.append(policy._goal[2:5])
+        if success:
+            env.set_state(policy._goal)
+        else:
+            policy._env_steps_left = 0
+            env.set_state(AWAY)
+    fixed = [np.allclose(pose, [256, 200, 0.5]) for pose in poses]
+    assert fixed == [True, True, False, True, True]
+    assert np.linalg.norm(block_middle(policy._goal) - policy._goal[:2]) > 75  # the agent's place is beside the block
+
+
 def test_it_pushes_the_block_towards_its_goal():
     env, policy = PushT(), SimulatorMPC()
     to_goal = np.zeros((3, 31))
@@ -128,6 +145,7 @@ def test_it_pushes_the_block_towards_its_goal():
     [
         *({"replan_blocks": 6}, {"replan_blocks": 0}, {"num_elites": 1}, {"iterations": 0}),
         *({"frame_stride": 0}, {"goal_env_steps": 0}, {"goal_env_steps": -1}),
+        *({"max_action": 0.0}, {"max_action": 1.5}, {"noise": ()}, {"noise": (0.1, -0.1)}),
     ],
 )
 def test_wrong_options_are_refused(options):
