@@ -15,8 +15,8 @@ from cjepa.planning.perception import Observation
 from cjepa.progress import Progress
 
 LATENCY_CALLS = 10
-_LATENCY_SECONDS = 60.0
-_FEWEST_CALLS = 3
+_LATENCY_SECONDS = 15.0
+_FEWEST_CALLS = 5  # the interval of fewer says nothing
 
 
 class Film(NamedTuple):
@@ -167,7 +167,7 @@ def plan_seconds(agent: Agent, start: Observation, goal: Observation) -> np.ndar
         goal: likewise.
 
     Returns:
-        Ten times (calls,), after a call to warm up; fewer, at least three, where they would take over a minute.
+        Ten times (calls,), after a call to warm up; fewer, at least five, where all calls would take over 15 s.
     """
     seconds: list[float] = []
     for call in range(LATENCY_CALLS + 1):
