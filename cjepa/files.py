@@ -63,20 +63,28 @@ def remove_made(folders: list[Path]) -> None:
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, quick: bool = False) -> Iterator[Path]:
     """Give a temporary path with the same suffix; move it to ``path`` if the block ends without an error.
 
     The folder is made if it is missing. Temporary files of the same name that killed processes left are removed.
+
+    Args:
+        path: the file to make.
+        quick: neither look for temporary files of others nor wait for the disk; for many files in one folder, whose
+            owner removes such files and notices what a power cut damaged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
+    if not quick:
+        _remove_abandoned(path)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
-        sync(partial)
+        if not quick:
+            sync(partial)
         os.replace(partial, path)
-        sync(path.parent)
+        if not quick:
+            sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 

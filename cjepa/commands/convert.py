@@ -1,5 +1,6 @@
 """`cjepa convert`: other projects' data."""
 
+import json
 from pathlib import Path
 
 from jsonargparse.typing import NonNegativeInt
@@ -13,6 +14,8 @@ def convert_command(
     src: str, dst: str, from_: str, image_size: NonNegativeInt = 0, camera: str = "", skip_short: bool = False
 ) -> CommandResult:
     """Convert another project's data into an episode file, or its tokens into a token file.
+
+    An interrupted conversion goes on with the same command.
 
     Args:
         src: file or folder of the source.
@@ -32,8 +35,8 @@ def convert_command(
     lines = [f"{out}: {len(file)} episodes, {file.env_steps} frames, fingerprint {file.fingerprint} ({bar.rate})"]
     if extra := source.extra_file(out):
         lines.append(str(extra))
-    if source.left_out:
-        lines.append(f"left out: {', '.join(source.left_out)}")
+    if left_out := json.loads(file.attributes.get("left_out", "[]")):
+        lines.append(f"left out: {', '.join(left_out)}")
     if "tokens" not in file.columns:
         return CommandResult(lines, next_command=f"cjepa inspect {out}")
     width = f"--model.init_args.predictor.init_args.token_dim {file.attributes['token_dim']}"

@@ -1,18 +1,25 @@
 """What all converters share: how a format is found, and how its episodes get into a file of ours."""
 
+import hashlib
 import importlib
 import inspect
+import json
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
 import cjepa.data.converters as package
 from cjepa.data.converters.columns import check_sizes, plain_column
-from cjepa.data.store.episode_file import Episode, EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import Episode, EpisodeFile
+from cjepa.data.store.parts import ResumableWriter, complete_file, parts_folder, write_part
 from cjepa.errors import UserError
+from cjepa.files import replacing
 from cjepa.progress import Progress
+
+ReadEpisode = Callable[[], Episode | None]
 
 
 class Converter(ABC):
@@ -31,11 +38,15 @@ class Converter(ABC):
     """Or ``cjepa-tokens``."""
     placeholders: ClassVar[dict[str, int]] = {}
     """Columns where one row of an episode (0 the first, -1 the last) may hold NaN for "none": 0 is stored."""
+    choosing: ClassVar[tuple[str, ...]] = ()
+    """Options that decide which episodes there are, and nothing of what is in one."""
 
     def __init__(self, source: Path):
         if not source.exists():
             raise UserError(f"{source}: no such file or folder")
         self.source = source
+        self.given: dict[str, Any] = {}
+        """Options of the command."""
         self.left_out: list[str] = []
         """Columns of the source that our files cannot hold."""
 
@@ -45,8 +56,16 @@ class Converter(ABC):
         """How many rows there will be, for the progress bar; an estimate where counting would take long."""
 
     @abstractmethod
-    def episodes(self) -> Iterator[tuple[str, Episode]]:
-        """Every episode in turn: what to call it in messages, and its columns."""
+    def episodes(self) -> Iterator[tuple[str, ReadEpisode]]:
+        """Every episode in turn: what to call it in messages, and a function that reads its columns.
+
+        The function is called before the next episode is asked for, or never: an interrupted conversion goes on with
+        the episodes that are not finished. It returns None for an episode to leave out.
+        """
+
+    def files(self) -> Iterable[Path]:
+        """What the episodes are made of: when one of these files changes, a conversion starts again."""
+        return [self.source] if self.source.is_file() else self.source.rglob("*")
 
     def attributes(self) -> dict[str, Any]:
         """Provenance besides the source and its format."""
@@ -56,8 +75,13 @@ class Converter(ABC):
         """Where to put what does not fit into ``out``, if there is such a thing."""
         return None
 
-    def write_extra(self, path: Path) -> None:
-        """Make that file; called after the last episode, for a path that does not exist."""
+    def write_extra(self, path: Path, episode_names: list[str]) -> None:
+        """Make that file.
+
+        Args:
+            path: does not exist yet.
+            episode_names: of :meth:`attributes`: the episodes that the other file has, in their order.
+        """
         raise NotImplementedError
 
 
@@ -94,11 +118,13 @@ def open_source(name: str, source: Path, options: dict[str, Any]) -> Converter:
             raise UserError(f"--{option} does not apply to {name}, which takes {fitting}")
         if isinstance(given[option], int) and given[option] < 0:
             raise UserError(f"--{option} {given[option]}: expected 0 or more")
-    return known[name](source, **given)
+    converter = known[name](source, **given)
+    converter.given = given
+    return converter
 
 
 def convert(converter: Converter, out: Path, progress: Progress) -> EpisodeFile:
-    """Write every episode of a source into ``out``, holding one at a time.
+    """Write every episode of a source into ``out``, holding one at a time; nothing is done if this was done before.
 
     Args:
         converter: of the source.
@@ -106,47 +132,72 @@ def convert(converter: Converter, out: Path, progress: Progress) -> EpisodeFile:
         progress: advanced by the number of frames just done.
 
     Raises:
-        UserError: ``out`` exists, or an episode is not what the format promises; nothing is left then.
+        UserError: ``out`` is another file, or an episode is not what the format promises; the same command then uses
+            the episodes that are finished.
     """
-    extra = converter.extra_file(out)
-    extra_so_far = None if extra is None else extra.with_name(f".{extra.name}.partial")
-    _refuse_existing(out, extra)
+    job, edition, extra = _job(converter), _edition(converter, out), converter.extra_file(out)
+    file = complete_file(out, job, None, edition=edition)
+    if extra is not None and extra.exists():
+        if file is None:
+            raise UserError(f"{extra} already exists; choose another name or delete it first")
+        return file
+    with nullcontext() if extra is None else replacing(extra) as partial:
+        if file is None:
+            file = _write_episodes(converter, out, job, edition, progress)
+        if partial is not None:
+            converter.write_extra(partial, json.loads(file.attributes["episode_names"]))
+    return file
+
+
+def _write_episodes(converter: Converter, out: Path, job: str, edition: str, progress: Progress) -> EpisodeFile:
     attributes = {"source": str(converter.source), "source_format": converter.name}
     first: Episode | None = None
-    with EpisodeWriter(out, converter.file_format, attributes) as writer:
-        for label, source in converter.episodes():
-            episode = _plain_episode(converter, label, source)
+    with ResumableWriter(out, converter.file_format, attributes, job, edition=edition) as writer:
+        for number, (label, read) in enumerate(converter.episodes()):
+            where = f"{converter.source}: {label}"
+            is_new = not writer.has(number)
+            if is_new:
+                source = read()
+                if source is None:
+                    continue
+                episode = _plain_episode(where, source, converter.placeholders)
+                _check_like_first(where, episode, first or episode)
+                write_part(writer.part(number), episode)
+            episode = writer.append_part(number)
             first = first or {name: values[:1].copy() for name, values in episode.items()}
-            _check_like_first(f"{converter.source}: {label}", episode, first)
-            writer.append(episode)
-            progress.advance(len(next(iter(episode.values()))))
+            progress.advance(len(next(iter(episode.values()))), is_new)
         if first is None:
             raise UserError(f"{converter.source}: contains no episodes")
-        writer.attributes |= converter.attributes()  # which may depend on what was left out
-        _refuse_existing(out, extra)  # a long conversion leaves time for another one
-        if extra_so_far is not None:
-            extra_so_far.unlink(missing_ok=True)  # of a run that was killed
-            converter.write_extra(extra_so_far)
-    if extra_so_far is not None:
-        extra_so_far.rename(extra)
+        writer.attributes.update(converter.attributes())  # which may depend on what was left out
+        if converter.left_out:
+            writer.attributes["left_out"] = converter.left_out
     return EpisodeFile(out)
 
 
-def _refuse_existing(*paths: Path | None) -> None:
-    for path in paths:
-        if path is not None and path.exists():
-            raise UserError(f"{path} already exists; choose another name or delete it first")
+def _job(converter: Converter) -> str:
+    """All that decides the bytes of an episode, besides the source's files."""
+    options = {name: value for name, value in converter.given.items() if name not in converter.choosing}
+    return json.dumps(["convert", converter.name, str(converter.source), options], sort_keys=True)
 
 
-def _plain_episode(converter: Converter, label: str, source: Episode) -> Episode:
-    where = f"{converter.source}: {label}"
+def _edition(converter: Converter, out: Path) -> str:
+    """Changes with any file of the source; ``out`` and its parts may be inside the source's folder."""
+    digest = hashlib.sha256()
+    for path in sorted(converter.files()):
+        if path.is_file() and parts_folder(out) not in path.parents and path != out:
+            found = path.stat()
+            digest.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def _plain_episode(where: str, source: Episode, placeholders: dict[str, int]) -> Episode:
     if not source:
         raise UserError(f"{where}: contains no columns of numbers")
     lengths = {name: len(values) for name, values in source.items()}
     if len(set(lengths.values())) != 1 or not min(lengths.values()):
         raise UserError(f"{where}: columns have {lengths} rows; expected the same number in all columns, at least 1")
     episode = {
-        name: plain_column(f"{where}, column {name!r}", name, values, converter.placeholders.get(name))
+        name: plain_column(f"{where}, column {name!r}", name, values, placeholders.get(name))
         for name, values in source.items()
     }
     check_sizes(where, episode)

@@ -2,10 +2,11 @@
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cjepa.data.converters.base import Converter
+from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.unpickle import StoredArray, load_pickle
 from cjepa.data.store.episode_file import Episode
 from cjepa.errors import UserError
@@ -44,9 +45,12 @@ class CJEPASlots(Converter):
     def total_frames(self) -> int:
         return sum(array.shape[0] for array in self.slots.values())
 
-    def episodes(self) -> Iterator[tuple[str, Episode]]:
-        for key, slots in self.slots.items():
-            yield key, {"tokens": slots.read(), **{name: arrays[key].read() for name, arrays in self.columns.items()}}
+    def episodes(self) -> Iterator[tuple[str, ReadEpisode]]:
+        for key in self.slots:
+            yield key, partial(self._episode, key)
+
+    def _episode(self, key: str) -> Episode:
+        return {"tokens": self.slots[key].read(), **{name: arrays[key].read() for name, arrays in self.columns.items()}}
 
     def attributes(self) -> dict[str, Any]:
         _, num_slots, token_dim = next(iter(self.slots.values())).shape

@@ -5,14 +5,14 @@ properties, trajectories and collisions (not for test videos), ``train.json`` an
 """
 
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cjepa.data.converters.base import Converter
+from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.video import ShortVideo, VideoReader
 from cjepa.data.store.episode_file import Episode
 from cjepa.errors import UserError
@@ -44,6 +44,7 @@ class Clevrer(Converter):
     """
 
     name = "clevrer"
+    choosing = ("skip_short",)
 
     def __init__(self, source: Path, image_size: int = 0, skip_short: bool = False):
         super().__init__(source)
@@ -73,42 +74,38 @@ class Clevrer(Converter):
             found |= {"attribute_names": list(ATTRIBUTES), "attribute_words": _WORDS}
         return found
 
-    def episodes(self) -> Iterator[tuple[str, Episode]]:
+    def episodes(self) -> Iterator[tuple[str, ReadEpisode]]:
         for scene, path in self.videos.items():
-            try:
-                episode = {"pixels": _pixels(path, self.image_size)}
-            except ShortVideo as error:
-                if not self.skip_short:
-                    raise UserError(f"{error}; --skip_short leaves such videos out") from None
-                self._skipped.add(scene)
-                self.left_out.append(f"{path.stem} ({error.frames} of {FRAMES} frames)")
-                continue
-            if scene in self.annotations:
-                episode |= _bodies(self.annotations[scene], self.num_bodies)
-            yield path.stem, episode
+            yield path.stem, partial(self._read, scene)
+
+    def files(self) -> Iterable[Path]:
+        return [*self.videos.values(), *self.annotations.values()]
+
+    def _read(self, scene: int) -> Episode | None:
+        path = self.videos[scene]
+        try:
+            episode = {"pixels": _pixels(path, self.image_size)}
+        except ShortVideo as error:
+            if not self.skip_short:
+                raise UserError(f"{error}; --skip_short leaves such videos out") from None
+            self._skipped.add(scene)
+            self.left_out.append(f"{path.stem} ({error.frames} of {FRAMES} frames)")
+            return None
+        return episode | (_bodies(self.annotations[scene], self.num_bodies) if scene in self.annotations else {})
 
     def extra_file(self, out: Path) -> Path | None:
         return out.with_name(f"{out.stem}.questions.jsonl") if self.questions else None
 
-    def write_extra(self, path: Path) -> None:
+    def write_extra(self, path: Path, episode_names: list[str]) -> None:
         """One line a video that has questions: ``{"episode": its index, "video": its name, "questions": [...]}``."""
-        used = [scene for scene in self.videos if scene not in self._skipped]
-        episodes = {scene: index for index, scene in enumerate(used)}
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("w") as out:
-                for source in self.questions:
-                    for scene, questions in _scenes(source):
-                        if scene in episodes:
-                            line = {
-                                "episode": episodes[scene],
-                                "video": self.videos[scene].stem,
-                                "questions": questions,
-                            }
-                            out.write(json.dumps(line) + "\n")
-            partial.rename(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        episodes = {video: index for index, video in enumerate(episode_names)}
+        with path.open("w") as out:
+            for source in self.questions:
+                for scene, questions in _scenes(source):
+                    video = self.videos[scene].stem if scene in self.videos else None
+                    if video in episodes:
+                        line = {"episode": episodes[video], "video": video, "questions": questions}
+                        out.write(json.dumps(line) + "\n")
 
 
 def _pixels(path: Path, image_size: int) -> np.ndarray:

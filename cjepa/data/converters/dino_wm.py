@@ -4,13 +4,14 @@ import pickletools
 import re
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from cjepa.data.converters.base import Converter
+from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.unpickle import StoredArray, load_pickle
 from cjepa.data.converters.video import VideoReader
 from cjepa.data.store.episode_file import Episode
@@ -49,14 +50,17 @@ class DinoWM(Converter):
     def total_frames(self) -> int:
         return sum(self.lengths)
 
-    def episodes(self) -> Iterator[tuple[str, Episode]]:
-        for index, length in enumerate(self.lengths):
-            state = torch.cat([self.states[index, :length], self.velocities[index, :length]], dim=1).float().numpy()
-            action = self.actions[index, :length].float().numpy() / np.float32(ACTION_PX)
-            with VideoReader(self.source / "obses" / f"episode_{index:03d}.mp4", self.image_size) as video:
-                pixels = video.read(length)
-            proprio = state[:, [0, 1, 5, 6]]
-            yield f"episode {index}", {"pixels": pixels, "action": action, "proprio": proprio, "state": state}
+    def episodes(self) -> Iterator[tuple[str, ReadEpisode]]:
+        for index in range(len(self.lengths)):
+            yield f"episode {index}", partial(self._episode, index)
+
+    def _episode(self, index: int) -> Episode:
+        length = self.lengths[index]
+        state = torch.cat([self.states[index, :length], self.velocities[index, :length]], dim=1).float().numpy()
+        action = self.actions[index, :length].float().numpy() / np.float32(ACTION_PX)
+        with VideoReader(self.source / "obses" / f"episode_{index:03d}.mp4", self.image_size) as video:
+            pixels = video.read(length)
+        return {"pixels": pixels, "action": action, "proprio": state[:, [0, 1, 5, 6]], "state": state}
 
     def attributes(self) -> dict[str, Any]:
         return {"env_steps_per_second": 10, "action_px": ACTION_PX}

@@ -2,17 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cjepa.data.converters.base import Converter
+from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.lerobot_meta import Record, check_stretches, read_info, stretch, whole
 from cjepa.data.converters.tables import BATCH_ROWS, RowReader, clear_errors, images, numbers, optional
 from cjepa.data.converters.video import VideoReader
 from cjepa.data.store.episode_file import Episode
 from cjepa.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _RENAMED = {
     "observation.state": "proprio",
@@ -65,7 +69,7 @@ class LeRobot(Converter):
             "env_steps_per_second": self.info.fps,
         }
 
-    def episodes(self) -> Iterator[tuple[str, Episode]]:
+    def episodes(self) -> Iterator[tuple[str, ReadEpisode]]:
         path, rows, frames = None, None, 0
         try:
             records = list(self._records())  # a few numbers each
@@ -73,7 +77,7 @@ class LeRobot(Converter):
             for record in records:
                 if record.table != path:
                     path, rows = record.table, self._rows(record.table)
-                yield f"episode {record.index}", self._episode(record, rows)
+                yield f"episode {record.index}", partial(self._episode, record, rows.read(record.length))
                 frames += record.length
         finally:
             self._close_video()
@@ -81,9 +85,8 @@ class LeRobot(Converter):
             listed = f"the episodes listed in meta/ have {frames} frames, but info.json states {self.total_frames}"
             raise UserError(f"{self.source}: {listed}; is the data set complete?")
 
-    def _episode(self, record: Record, rows: RowReader) -> Episode:
+    def _episode(self, record: Record, table: "pa.Table") -> Episode:
         where = f"{record.table}: episode {record.index}"
-        table = rows.read(record.length)
         if set(table["episode_index"].to_pylist()) != {record.index}:
             raise UserError(f"{where}: the next {record.length} rows belong to another episode than meta/ states")
         columns = {_RENAMED.get(name, name): numbers(f"{where}, {name!r}", table[name]) for name in self.columns}

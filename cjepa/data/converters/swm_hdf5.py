@@ -1,13 +1,14 @@
 """HDF5 files of stable-worldmodel: the layout is ours, the checksums and provenance are not there yet."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import h5py
 import hdf5plugin  # noqa: F401  (filters that such files may use)
 import numpy as np
 
-from cjepa.data.converters.base import Converter
+from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.columns import label_images, resize_images
 from cjepa.data.store.episode_file import FORMATS, Episode
 from cjepa.data.store.hdf5 import MOST_ROWS, check_columns, open_hdf5, read_index
@@ -71,12 +72,16 @@ class SwmHDF5(Converter):
     def total_frames(self) -> int:
         return int(self.lengths.sum())
 
-    def episodes(self) -> Iterator[tuple[str, Episode]]:
-        for index, (start, length) in enumerate(zip(self.offsets, self.lengths, strict=True)):
-            rows = {name: self._read(name, start, start + length) for name in self.columns}
-            if "masks" in rows:
-                rows["masks"] = label_images(f"{self.source}: episode {index}, column 'masks'", rows["masks"])
-            yield f"episode {index}", {k: resize_images(k, values, self.image_size) for k, values in rows.items()}
+    def episodes(self) -> Iterator[tuple[str, ReadEpisode]]:
+        for index in range(len(self.lengths)):
+            yield f"episode {index}", partial(self._episode, index)
+
+    def _episode(self, index: int) -> Episode:
+        start, length = int(self.offsets[index]), int(self.lengths[index])
+        rows = {name: self._read(name, start, start + length) for name in self.columns}
+        if "masks" in rows:
+            rows["masks"] = label_images(f"{self.source}: episode {index}, column 'masks'", rows["masks"])
+        return {name: resize_images(name, values, self.image_size) for name, values in rows.items()}
 
     def _read(self, name: str, start: int, stop: int) -> np.ndarray:
         column = self._column(name)

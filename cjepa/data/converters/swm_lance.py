@@ -1,15 +1,20 @@
 """stable-worldmodel's Lance format: one table, a row a step, pictures as JPEG."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cjepa.data.converters.base import Converter
+from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.swm_hdf5 import SwmHDF5
 from cjepa.data.converters.tables import BATCH_ROWS, RowReader, clear_errors, images, numbers, optional
 from cjepa.data.store.episode_file import Episode
 from cjepa.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _EPISODE, _STEP = "episode_idx", "step_idx"
 
@@ -54,20 +59,24 @@ class SwmLance(Converter):
     def total_frames(self) -> int:
         return self._rows
 
-    def episodes(self) -> Iterator[tuple[str, Episode]]:
-        wanted_numbers = [*self.columns, *([_STEP] if self.has_steps else [])]
-        rows = RowReader(str(self.path), self._batches([*wanted_numbers, *self.pictures]))
+    def episodes(self) -> Iterator[tuple[str, ReadEpisode]]:
+        steps = [_STEP] if self.has_steps else []
+        rows = RowReader(str(self.path), self._batches([*self.columns, *steps, *self.pictures]))
         for index, length in enumerate(self._lengths()):
-            where, part = f"{self.path}: episode {index}", rows.read(length)
-            columns = {name: numbers(f"{where}, column {name!r}", part[name]) for name in wanted_numbers}
-            if not np.array_equal(columns.pop(_STEP, np.arange(length)), np.arange(length)):
-                raise UserError(
-                    f"{where}: its {_STEP} does not run from 0 to {length - 1}; rows are missing or out of order"
-                )
-            for name in self.pictures:
-                blobs = (value.as_py() for value in part[name])
-                columns[name] = images(f"{where}, column {name!r}", blobs, self.image_size)
-            yield f"episode {index}", columns
+            yield f"episode {index}", partial(self._episode, index, rows.read(length))
+
+    def _episode(self, index: int, table: "pa.Table") -> Episode:
+        where, length = f"{self.path}: episode {index}", len(table)
+        names = [name for name in table.column_names if name not in self.pictures]
+        columns = {name: numbers(f"{where}, column {name!r}", table[name]) for name in names}
+        if not np.array_equal(columns.pop(_STEP, np.arange(length)), np.arange(length)):
+            raise UserError(
+                f"{where}: its {_STEP} does not run from 0 to {length - 1}; rows are missing or out of order"
+            )
+        for name in self.pictures:
+            blobs = (value.as_py() for value in table[name])
+            columns[name] = images(f"{where}, column {name!r}", blobs, self.image_size)
+        return columns
 
     def _batches(self, columns: list[str]) -> Iterator:
         with clear_errors(self.path, "Lance dataset"):

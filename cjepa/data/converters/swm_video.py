@@ -4,11 +4,12 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from cjepa.data.converters.base import Converter
+from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.swm_hdf5 import INDEX, SwmHDF5, check_lengths
 from cjepa.data.converters.video import VideoReader
 from cjepa.data.store.episode_file import Episode
@@ -42,7 +43,7 @@ class SwmVideo(Converter):
     def total_frames(self) -> int:
         return int(self.lengths.sum())
 
-    def episodes(self) -> Iterator[tuple[str, Episode]]:
+    def episodes(self) -> Iterator[tuple[str, ReadEpisode]]:
         columns = {}
         for path in self.tables:
             rows = NpzRows(path)
@@ -53,13 +54,17 @@ class SwmVideo(Converter):
             else:
                 self.left_out.append(path.stem)
         for index, length in enumerate(self.lengths.tolist()):
-            episode = {name: rows.read(length) for name, rows in columns.items()}
-            for folder in self.videos:
-                with VideoReader(folder / f"ep_{index}.mp4", self.image_size) as video:
-                    episode[folder.name] = video.read(length)
-                    if not video.at_end():
-                        raise UserError(f"{video.path}: more than {length} frames, the length of episode {index}")
-            yield f"episode {index}", episode
+            rows = {name: column.read(length) for name, column in columns.items()}
+            yield f"episode {index}", partial(self._episode, index, rows)
+
+    def _episode(self, index: int, rows: Episode) -> Episode:
+        length, episode = int(self.lengths[index]), dict(rows)
+        for folder in self.videos:
+            with VideoReader(folder / f"ep_{index}.mp4", self.image_size) as video:
+                episode[folder.name] = video.read(length)
+                if not video.at_end():
+                    raise UserError(f"{video.path}: more than {length} frames, the length of episode {index}")
+        return episode
 
 
 class NpzRows:

@@ -6,8 +6,8 @@ job they are of, so that a later run uses, and deletes, its own and no others.
 
 import hashlib
 import json
+import logging
 import math
-import os
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ from cjepa.data.store.disk import clear_errors
 from cjepa.data.store.episode_file import Episode, EpisodeFile, EpisodeWriter
 from cjepa.data.store.episodes import Unavailable
 from cjepa.errors import UserError
+from cjepa.files import replacing
 from cjepa.locks import only_process
 
 PARTS = ".parts"
@@ -31,29 +32,34 @@ _SUFFIXES = (".part", ".h5")
 """Of finished episodes: files of today, and HDF5 files of earlier versions, which are not read."""
 _CHECKSUM_BYTES = _LENGTH_BYTES = 4
 
+_log = logging.getLogger(__name__)
 
-def complete_file(out: Path, job: str, num_episodes: int, resume: bool) -> EpisodeFile | None:
+
+def complete_file(
+    out: Path, job: str, num_episodes: int | None, resume: bool = True, edition: str = ""
+) -> EpisodeFile | None:
     """``out`` if this very job made it, None if there is no such file yet.
 
     Args:
         out: the file to make.
         job: all that decides the bytes of its episodes.
-        num_episodes: how many it is to have.
+        num_episodes: how many it is to have; None where the job alone decides it.
         resume: whether an earlier run's work may be used.
+        edition: see :class:`ResumableWriter`.
 
     Raises:
         UserError: ``out`` is something else, or may not be used; it is never overwritten.
     """
     if not out.exists():
         return None
-    mend = "choose another --out or delete it first"
+    mend = "choose another name or delete it first"
     try:
         file = EpisodeFile(out)
     except Unavailable:
         raise
     except UserError as error:
         raise UserError(f"{out} already exists; {mend} ({error})") from None
-    if (file.attributes.get("job"), len(file)) != (job, num_episodes):
+    if file.attributes.get("job") != _whole(job, edition) or num_episodes not in (None, len(file)):
         raise UserError(f"{out} already exists and was made by another command; {mend}")
     if not resume:
         raise UserError(f"{out} already exists and was made by this command; leave out --no_resume, or {mend}")
@@ -70,25 +76,29 @@ class ResumableWriter:
         attributes: provenance.
         job: all that decides the bytes of an episode, besides its index.
         resume: use the episodes that an interrupted run of this job finished.
+        edition: letters and digits that change with files that the episodes are made of; those of another edition are
+            made again.
 
     Raises:
         UserError: another process is making ``out``, the disk is full, or nothing can be written there.
     """
 
-    def __init__(self, out: Path, format: str, attributes: dict[str, Any], job: str, resume: bool):
+    def __init__(
+        self, out: Path, format: str, attributes: dict[str, Any], job: str, resume: bool = True, edition: str = ""
+    ):
         self.out = out
         self.folder = parts_folder(out)
         self._merged = self.folder / "merged"
-        self._format, self._attributes = format, {**attributes, "job": job}
+        self._format, self._attributes = format, {**attributes, "job": _whole(job, edition)}
         self._resume = resume
         self._job_digest = _digest(job)
+        self._name_end = "-".join(["", *([edition] if edition else []), f"{self._job_digest}{_SUFFIXES[0]}"])
 
     def __enter__(self) -> "ResumableWriter":
         with ExitStack() as opened:
             opened.enter_context(self._locked_folder())
             self._refuse_existing()
-            own = [] if self._resume else _parts_of(self.folder, self._job_digest)
-            for path in (*self.folder.glob("*.partial"), *own):
+            for path in (*self.folder.glob("*.partial*"), *self._useless()):
                 path.unlink()
             self._writer = opened.enter_context(
                 EpisodeWriter(self._merged, self._format, self._attributes, shown=self.out)
@@ -115,21 +125,38 @@ class ResumableWriter:
     def _refuse_existing(self) -> None:
         if self.out.exists():
             was = "was created by another process in the meantime"
-            raise UserError(f"{self.out} {was}; choose another --out or delete it")
+            raise UserError(f"{self.out} {was}; choose another name or delete it")
 
-    def part(self, episode: int) -> Path:
-        """Where this episode is kept once it is finished."""
-        return self.folder / f"{episode:07d}-{self._job_digest}{_SUFFIXES[0]}"
+    def _useless(self) -> list[Path]:
+        """Parts of this job that may not be used."""
+        own = _parts_of(self.folder, self._job_digest)
+        old = [path for path in own if not path.name.endswith(self._name_end)]
+        if old and self._resume:
+            _log.warning("%s: the source has changed; the episodes done so far, %d, are made again", self.out, len(old))
+        return old if self._resume else own
 
-    def has(self, episode: int) -> bool:
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Provenance, which may be changed as long as the file is open."""
+        return self._writer.attributes
+
+    def part(self, number: int) -> Path:
+        """Where an episode is kept once it is finished.
+
+        Args:
+            number: of the episode; those of the file may leave some out.
+        """
+        return self.folder / f"{number:07d}{self._name_end}"
+
+    def has(self, number: int) -> bool:
         """Whether this episode is finished and undamaged."""
-        return read_part(self.part(episode)) is not None
+        return read_part(self.part(number)) is not None
 
-    def append_part(self, episode: int) -> Episode:
+    def append_part(self, number: int) -> Episode:
         """Add a finished episode to the file, and give it back."""
-        values = read_part(self.part(episode))
+        values = read_part(self.part(number))
         if values is None:
-            raise UserError(f"{self.part(episode)} is damaged; repeat the command to make this episode again")
+            raise UserError(f"{self.part(number)} is damaged; repeat the command to make this episode again")
         self._writer.append(values)
         return values
 
@@ -152,6 +179,10 @@ def refuse_unfinished(path: Path) -> None:
         raise UserError(f"{path}: unfinished, episodes done: {done}; {mend}")
 
 
+def _whole(job: str, edition: str) -> str:
+    return f"{job} {edition}".rstrip()
+
+
 def _digest(job: str) -> str:
     return hashlib.sha256(f"{__version__} {job}".encode()).hexdigest()[:16]
 
@@ -161,7 +192,7 @@ def _parts_of(folder: Path, job_digest: str) -> list[Path]:
 
 
 def _finished(folder: Path) -> list[Path]:
-    return [path for suffix in _SUFFIXES for path in folder.glob(f"*{suffix}")]
+    return [path for suffix in _SUFFIXES for path in folder.glob(f"[0-9]*{suffix}")]
 
 
 def _discard(folder: Path, job_digest: str) -> None:
@@ -179,13 +210,8 @@ def _remove_without_parts(folder: Path) -> None:
 def write_part(path: Path, episode: Episode) -> None:
     """Store one finished episode, in one piece or not at all."""
     content = _packed(episode)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with clear_errors(path):
-        try:
-            partial.write_bytes(content + zlib.crc32(content).to_bytes(_CHECKSUM_BYTES))
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with clear_errors(path), replacing(path, quick=True) as partial:
+        partial.write_bytes(content + zlib.crc32(content).to_bytes(_CHECKSUM_BYTES))
 
 
 def read_part(path: Path) -> Episode | None:

@@ -214,7 +214,7 @@ def test_what_is_wrong_is_named_with_its_place(version, damage, message, copy, t
     damage(root, version)
     with pytest.raises(UserError, match=message):
         converted(root, tmp_path / "out.h5")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["source"]
+    assert {entry.name for entry in tmp_path.iterdir()} - {"out.h5.parts"} == {"source"}
 
 
 def test_lists_of_episodes_that_are_wrong(copy):
@@ -311,7 +311,7 @@ def test_a_video_longer_than_its_episode(copy):
     root = copy("v2.1")
     write_video(root / VIDEO["v2.1"], frames(1, 40), FPS)
     with pytest.raises(UserError, match="more than 27 frames, the length of episode 1"):
-        list(open_source("lerobot", root, {}).episodes())
+        [read() for _, read in open_source("lerobot", root, {}).episodes()]
 
 
 def test_without_the_library_the_error_says_what_to_type(roots, monkeypatch):

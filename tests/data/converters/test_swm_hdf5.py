@@ -101,4 +101,4 @@ def test_what_is_wrong_is_named_with_its_place(damage, message, tmp_path):
         damage(file)
     with pytest.raises(UserError, match=message):
         converted(path, tmp_path / "out.h5")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["swm.h5"]
+    assert {entry.name for entry in tmp_path.iterdir()} - {"out.h5.parts"} == {"swm.h5"}

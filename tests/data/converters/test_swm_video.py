@@ -130,4 +130,4 @@ def test_what_is_wrong_is_named_with_its_place(damage, message, undamaged, tmp_p
     damage(source)
     with pytest.raises(UserError, match=message):
         convert(open_source("swm-video", source, {}), tmp_path / "out.h5", ignore_progress)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["swm_video"]
+    assert {entry.name for entry in tmp_path.iterdir()} - {"out.h5.parts"} == {"swm_video"}

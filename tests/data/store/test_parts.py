@@ -89,7 +89,8 @@ def test_the_file_is_that_of_its_parts_in_the_order_in_which_they_are_appended(t
 def interrupted(out, job: str) -> None:
     with pytest.raises(KeyboardInterrupt), writer_of(out, job) as writer:
         write_part(writer.part(0), an_episode(0))
-        (writer.folder / "0000001.part.99.partial").write_text("of a killed process")
+        for name in (".0000001-abc.99.partial.part", "0000001.part.99.partial"):  # the second as of earlier versions
+            (writer.folder / name).write_text("of a killed process")
         raise KeyboardInterrupt
 
 
@@ -98,7 +99,7 @@ def test_what_the_next_run_finds(tmp_path, resume, there):
     interrupted(tmp_path / "a.h5", "job")
     with writer_of(tmp_path / "a.h5", "job", resume) as writer:
         assert writer.has(0) == there
-        assert not list(writer.folder.glob("0*.partial"))
+        assert not list(writer.folder.glob("*0000001*"))
         write_part(writer.part(0), an_episode(0))
         writer.append_part(0)
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
@@ -151,7 +152,7 @@ def test_what_is_there_already(tmp_path):
         with pytest.raises(UserError, match=told):
             complete_file(out, *words)
     out.write_text("precious")
-    with pytest.raises(UserError, match="a.h5 already exists; choose another --out or delete it first"):
+    with pytest.raises(UserError, match="a.h5 already exists; choose another name or delete it first"):
         complete_file(out, "job", 1, True)
     assert out.read_text() == "precious"
 
@@ -167,3 +168,18 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path):
     with pytest.raises(UserError, match="a.h5 was created by another process"):
         writer_of(out).__enter__()
     assert len(list((tmp_path / "a.h5.parts").glob("*.part"))) == 1
+
+
+def test_parts_of_another_edition_are_made_again(tmp_path, caplog):
+    out = tmp_path / "a.h5"
+    with pytest.raises(KeyboardInterrupt), ResumableWriter(out, "cjepa-episodes", {}, "job", edition="1") as writer:
+        write_part(writer.part(0), an_episode(0))
+        raise KeyboardInterrupt
+    with ResumableWriter(out, "cjepa-episodes", {}, "job", edition="2") as writer:
+        assert not writer.has(0) and "the source has changed" in caplog.text
+        write_part(writer.part(0), an_episode(1))
+        writer.append_part(0)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+    assert complete_file(out, "job", None, edition="2") is not None
+    with pytest.raises(UserError, match="made by another command"):
+        complete_file(out, "job", None, edition="1")
