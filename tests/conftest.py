@@ -1,5 +1,6 @@
 """Small data that many tests share; the files are made once a session and never changed."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.envs.collide.policy import CollideBehaviour
 from cjepa.envs.pusht.env import PushT
 from cjepa.envs.pusht.policy import PushTBehaviour
+from cjepa.evaluation import card, probes
 from cjepa.progress import NoProgress
 from cjepa.studies.study import run_study
 from cjepa.tokenizers.specs import TokenizerSpec
@@ -60,6 +62,11 @@ def refused(capfd, tmp_path, monkeypatch):
 
 
 ignore_progress = NoProgress()
+
+
+def no_progress(title: str, total: float, unit: str):
+    """Begins a part of the work that nobody watches, see ``OpenProgress``."""
+    return contextlib.nullcontext(ignore_progress)
 
 
 class RecordedProgress(NoProgress):
@@ -233,6 +240,14 @@ def collide_tokens(tmp_path_factory, collide_episodes_path) -> Path:
     words = [*configs("collide/tokenizer.yaml", "smoke/tokenizer.yaml"), *FEW_FRAMES]
     run = once(tmp_path_factory, "collide-slots", lambda folder: fit(folder, collide_episodes_path, *words))
     return once(tmp_path_factory, "collide-tokens.h5", tokenize(run, collide_episodes_path))
+
+
+@pytest.fixture
+def small_card(monkeypatch) -> None:
+    """`cjepa test` judges few plans."""
+    for name, value in (("PAIRS", 2), ("CANDIDATES", 4)):
+        monkeypatch.setattr(card, name, value)
+    monkeypatch.setattr(probes, "_STEPS", probes._CHECK_EVERY)
 
 
 @pytest.fixture(scope="session")

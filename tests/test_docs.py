@@ -133,12 +133,13 @@ class Scratch:
                 source = data_of(configs, self.get) if words[0] == "fit" else self.get("episodes_path")
                 shutil.copy(source, path)
             elif "/" not in word.removeprefix("runs/"):
-                shutil.copytree(self.get("slots_run" if words[0] in ("tokenize", "test") else "world_model_run"), path)
+                is_tokenizer = words[0] == "tokenize" or word == "runs/slots"
+                shutil.copytree(self.get("slots_run" if is_tokenizer else "world_model_run"), path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, **by_name)
-def test_commands(page, tmp_path, monkeypatch, request):
+def test_commands(page, tmp_path, monkeypatch, request, small_card):
     if page.name == "README.md" or any(words[0].endswith("cjepa") for words in commands(page)):
         monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(probes, "_STEPS", 100)

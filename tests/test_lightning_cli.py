@@ -13,7 +13,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cjepa.cli import main
-from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.data.video_clips import VideoClips
 from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import every_metric
@@ -160,14 +160,34 @@ def test_a_model_of_the_zoo_needs_episodes(episodes_path, collide_episodes_path,
     assert "no such model" in refused("test", "zoo:nothing")
 
 
-def test_a_world_model_is_tested_the_same_way(world_model_run, tmp_path, capfd):
+def test_a_world_model_is_tested_the_same_way(world_model_run, tmp_path, capfd, small_card):
     assert main(["test", str(world_model_run), "--run_dir", str(tmp_path)]) == 0
     rows = json.loads((tmp_path / "results_test.json").read_text())
-    assert {row["metric"] for row in rows} == {"rollout_error@1", "rollout_error@5"}
     assert {row["split"] for row in rows} == {"test"} and "rollout_error@5" in capfd.readouterr().out
+    ends = {block for row in rows for name, _, block in [row["metric"].partition("@")] if name == "rollout_error"}
+    assert ends == {"1", "2", "5"}  # episodes of 45 env steps
+    by_metric = {row["metric"]: row for row in rows}
+    assert {"rollout_error_proprio@1", "effective_rank", "position_error_block@5"} <= set(by_metric)
+    assert by_metric["angle_error_block@0"]["unit"] == "degrees" and by_metric["position_error_agent@1"]["unit"] == "px"
+    assert by_metric["plan_cost"]["n"] == 2 and by_metric["recorded_rank"]["unit"] == "of 4"
 
 
-def test_two_processes_train_and_one_tests(world_model_run, slot_tokens, tmp_path):
+def test_a_world_model_without_its_simulator_has_rollout_errors_and_a_line(world_model_run, tmp_path, caplog):
+    source = EpisodeFile(yaml.safe_load((world_model_run / "config.yaml").read_text())["data"]["init_args"]["path"])
+    attributes = {name: source.attributes[name] for name in ("tokenizer_fingerprint", "episodes_fingerprint")}
+    attributes |= {"tokenizer": json.loads(source.attributes["tokenizer"]), "num_slots": 2, "token_dim": 34}
+    with EpisodeWriter(tmp_path / "alone.h5", "cjepa-tokens", attributes) as writer:
+        for episode in source.episodes():
+            writer.append(episode)
+    words = ["--data.init_args.path", str(tmp_path / "alone.h5"), "--run_dir", str(tmp_path / "run")]
+    assert main(["test", str(world_model_run), *words]) == 0
+    rows = json.loads((tmp_path / "run" / "results_test.json").read_text())
+    names = {row["metric"].partition("@")[0] for row in rows}
+    assert names == {"rollout_error", "rollout_error_proprio", "effective_rank", "effective_rank_true"}
+    assert "alone.h5 does not name its environment" in caplog.text
+
+
+def test_two_processes_train_and_one_tests(world_model_run, slot_tokens, tmp_path, small_card):
     words = configs("pusht/cjepa.yaml", "smoke/world_model.yaml", "two_cores.yaml")
     run = fit(tmp_path / "both", slot_tokens, *words)
     assert json.loads((run / "run.json").read_text())["model"]["processes"] == 2

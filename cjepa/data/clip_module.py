@@ -72,8 +72,13 @@ class EpisodeClips(L.LightningDataModule, ABC):
         """All training clips; ``__getitems__`` makes a whole batch."""
 
     @abstractmethod
-    def held_out_clips(self, split: str) -> Dataset:
-        """All clips of ``val_blocks`` of the split ``val`` or ``test``, with ``starts`` that can be thinned."""
+    def held_out_clips(self, split: str, blocks: int | None = None) -> Dataset:
+        """All clips of the split ``val`` or ``test``, with ``starts`` that can be thinned.
+
+        Args:
+            split: ``val`` or ``test``.
+            blocks: frames per clip; None for ``val_blocks``.
+        """
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled training clips, which a resumed run continues exactly; the last, incomplete batch is dropped."""
@@ -90,18 +95,19 @@ class EpisodeClips(L.LightningDataModule, ABC):
 
     def val_dataloader(self) -> DataLoader:
         """Held-out clips, the same ones every time."""
-        return self._evaluation("val")
+        return self.held_out_dataloader("val")
 
     def test_dataloader(self) -> DataLoader:
         """Clips of the test episodes, on which planning is evaluated too."""
-        return self._evaluation("test")
+        return self.held_out_dataloader("test")
 
     def predict_dataloader(self) -> DataLoader:
         """As for testing."""
         return self.test_dataloader()
 
-    def _evaluation(self, split: str) -> DataLoader:
-        dataset = self.held_out_clips(split)
+    def held_out_dataloader(self, split: str, blocks: int | None = None) -> DataLoader:
+        """About ``val_clips`` clips of :meth:`held_out_clips`, evenly spread, the same ones every time."""
+        dataset = self.held_out_clips(split, blocks)
         dataset.starts = dataset.starts[:: max(1, len(dataset) // self.val_clips)]
         return DataLoader(dataset, batch_size=self.batch_size, collate_fn=as_is)
 

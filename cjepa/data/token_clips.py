@@ -58,9 +58,9 @@ class TokenClips(EpisodeClips):
         """See :meth:`EpisodeClips.training_clips`."""
         return self._clips("train", self.train_blocks)
 
-    def held_out_clips(self, split: str) -> ClipDataset:
+    def held_out_clips(self, split: str, blocks: int | None = None) -> ClipDataset:
         """See :meth:`EpisodeClips.held_out_clips`."""
-        return self._clips(split, self.val_blocks)
+        return self._clips(split, blocks or self.val_blocks)
 
     def normalisation_sample(self) -> Clip:
         """Clips of training episodes, thinned to about 4,000."""

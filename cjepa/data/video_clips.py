@@ -97,9 +97,9 @@ class VideoClips(EpisodeClips):
         """See :meth:`EpisodeClips.training_clips`."""
         return self._clips("train", self.train_blocks, self.labels, objects=False)
 
-    def held_out_clips(self, split: str) -> VideoDataset:
+    def held_out_clips(self, split: str, blocks: int | None = None) -> VideoDataset:
         """See :meth:`EpisodeClips.held_out_clips`."""
-        return self._clips(split, self.val_blocks)
+        return self._clips(split, blocks or self.val_blocks)
 
     def sample_frames(self, count: int, seed: int = 0) -> Tensor:
         """Random frames of training episodes, uint8 (count, Y, X, 3)."""

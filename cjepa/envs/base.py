@@ -21,6 +21,8 @@ class ObjectEnv(gym.Env, ABC):
     """Label k + 1 in the mask image is ``body_names[k]``."""
     attribute_names: tuple[str, ...]
     """The columns of :meth:`objects`."""
+    length_unit: str = "units"
+    """Of places in :meth:`objects`."""
     env_steps_per_second: int
     goal_proprio: tuple[int, ...] | None = None
     """Indices of the proprio values that a goal fixes (the agent's place, not its speed); None: all of them."""

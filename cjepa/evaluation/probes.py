@@ -94,6 +94,11 @@ def read_bodies(file: EpisodeFile) -> Bodies | None:
     return Bodies(*(from_json(file.path, file.attributes, key) for key in said))
 
 
+def turns_alike(body: str) -> int:
+    """After how many equal parts of a full turn a body of this name looks alike; 0 if its angle cannot be seen."""
+    return _ALIKE_AFTER.get(body, 1)
+
+
 def object_samples(
     tokens_BTSD: Tensor, masks_BTSYX: Tensor, labels_BTYX: Tensor, objects_BTOF: Tensor, episode_B: Tensor
 ) -> ObjectSamples:
@@ -137,7 +142,7 @@ def questions(bodies: Bodies) -> list[Question]:
 def _questions(attributes: list[str], shapes: dict[str, int | None], prefix: str, body: int | None) -> list[Question]:
     asked = [Question(prefix + name, (name,), body) for name in ("x", "y")]
     for shape, index in shapes.items():
-        if alike_after := _ALIKE_AFTER.get(shape, 1):
+        if alike_after := turns_alike(shape):
             name = f"{prefix}angle" if index is None else f"{shape}_angle"
             asked.append(Question(name, ("angle",), body, index, alike_after))
     asked.append(Question(f"{prefix}velocity", ("vx", "vy"), body, frames=2))

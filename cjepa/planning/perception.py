@@ -49,19 +49,20 @@ class Perception:
     def see(self, now: Observation) -> None:
         """One more frame, a block after the last one."""
         if self._now is not None and self.history_blocks > 1:
-            tokens_B1SD, self._memory = step_clips(self.tokenizer, _clip_of(self._now), self._memory)
+            tokens_B1SD, self._memory = step_clips(self.tokenizer, clip_of(self._now), self._memory)
             self._past = [*self._past, tokens_B1SD][1 - self.history_blocks :]
         self._now = now
 
     def tokens(self, goal: Observation) -> tuple[Tensor, Tensor]:
         """Tokens of the last T <= ``history_blocks`` frames ``(B, T, S, D)``, and of the goal ``(B, S, D)``."""
         # the goal is the frame after this one: its slot s is then the object that slot s is now
-        tokens_B2SD, _ = step_clips(self.tokenizer, _clip_of(self._now, goal), self._memory)
+        tokens_B2SD, _ = step_clips(self.tokenizer, clip_of(self._now, goal), self._memory)
         tokens_BTSD = torch.cat([*self._past, tokens_B2SD[:, :1]], dim=1)
         return tokens_BTSD, tokens_B2SD[:, 1].clone()  # tensors of inference mode take no part in gradients
 
 
-def _clip_of(*seen: Observation) -> VideoBatch:
+def clip_of(*seen: Observation) -> VideoBatch:
+    """Moments in order as clips for a tokenizer, ``(B, T, ...)``."""
     pixels, objects = (
         torch.from_numpy(np.stack([getattr(observation, name) for observation in seen], axis=1))
         for name in ("pixels_BYXC", "objects_BOF")

@@ -20,6 +20,7 @@ from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer
 
 _FRAMES_PER_BATCH = 512
 _CARRIED_COLUMNS = ("action", "proprio", "state")
+_CARRIED_ATTRIBUTES = ("env_id", "env_kwargs")  # with states, what it takes to run the simulator again
 
 
 def tokenize(
@@ -61,6 +62,7 @@ def tokenize(
         "num_slots": tokenizer.num_slots,
         "token_dim": tokenizer.slot_dim,
         "excluded_episodes": list(excluded),
+        **{name: episodes.attributes[name] for name in _CARRIED_ATTRIBUTES if name in episodes.attributes},
     }
     episodes = EpisodesWithout(episodes, excluded)
     identity = ("tokenizer_fingerprint", "episodes_fingerprint", "excluded_episodes")

@@ -95,10 +95,11 @@ def rollout_clip(dynamics: Dynamics, clip: Clip) -> tuple[Rollout, Rollout]:
     return rollout, Rollout(followed.tokens_BTSD, followed.proprio_BTP)
 
 
-def last_tokens(dynamics: Dynamics, clip: Clip) -> Tensor:
-    """Normalised tokens ``(B, 1, S, D)`` of the frame that :func:`rollout_clip` starts from: what copying predicts."""
+def copied_clip(dynamics: Dynamics, clip: Clip) -> Rollout:
+    """What copying predicts for every block of :func:`rollout_clip`: the frame before, H = 1, in the model's units."""
     history = dynamics.history_blocks
-    return dynamics.normalise(Clip(*(values[:, history - 1 : history] for values in clip))).tokens_BTSD
+    last = dynamics.normalise(Clip(*(values[:, history - 1 : history] for values in clip)))
+    return Rollout(last.tokens_BTSD, last.proprio_BTP)
 
 
 def take_rows(rows: Rows, part: slice | Tensor) -> Rows:

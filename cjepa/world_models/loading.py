@@ -32,28 +32,40 @@ def load_world_model(checkpoint: Path) -> LoadedWorldModel:
     if not {"tokenizer", "lineage"} & set(content):
         raise UserError(f"{checkpoint}: not a world model; give a run of `cjepa fit -c experiments/pusht/cjepa.yaml`")
     module = load_module(DynamicsTraining, content, checkpoint).requires_grad_(False).eval()
-    tokenizer = module.tokenizer or _tokenizer_of(content, checkpoint)
+    tokenizer = tokenizer_of(module, str(checkpoint))
     return LoadedWorldModel(module.dynamics, tokenizer, fingerprint(tokenizer), module.lineage)
 
 
-def _tokenizer_of(content: dict, checkpoint: Path) -> Tokenizer:
-    """The tokenizer whose tokens a model was trained on, if it makes the same ones today."""
-    if foreign := content["tokenizer"].get("converted_from"):
+def tokenizer_of(module: DynamicsTraining, where: str) -> Tokenizer:
+    """The model's own tokenizer, or the one whose tokens it was trained on if that makes the same ones today.
+
+    Args:
+        module: with what its checkpoint says of the tokenizer.
+        where: the checkpoint is, for messages.
+
+    Raises:
+        UserError: the tokenizer has changed, is unknown, or needs hints.
+    """
+    if module.tokenizer is not None:
+        return module.tokenizer
+    described, trained_on = module.tokenizer_spec, module.tokenizer_fingerprint
+    if not described:
+        raise UserError(f"{where} does not name the tokenizer of its tokens; plan with a model of `cjepa fit`")
+    if foreign := described.get("converted_from"):
         raise UserError(
-            f"{checkpoint} was trained on converted tokens ({foreign}) without their tokenizer, so the simulator's "
+            f"{where} was trained on converted tokens ({foreign}) without their tokenizer, so the simulator's "
             "frames cannot be encoded; plan with a model trained on tokens from `cjepa tokenize`"
         )
-    spec = TokenizerSpec.from_plain(content["tokenizer"])
+    spec = TokenizerSpec.from_plain(described)
     tokenizer = build_tokenizer(spec)
-    trained_on = content.get("tokenizer_fingerprint") or content["tokens_fingerprint"]
     if (found := fingerprint(tokenizer)) != trained_on:
         raise UserError(
-            f"{checkpoint} was trained on tokens of tokenizer {trained_on}, but "
+            f"{where} was trained on tokens of tokenizer {trained_on}, but "
             f"{spec} is {found}; tokenize again and train again, or restore that file"
         )
     if tokenizer.info.hint_dim:
         raise UserError(
-            f"{checkpoint}: its tokenizer {spec} needs hints from label images, which "
+            f"{where}: its tokenizer {spec} needs hints from label images, which "
             "planning does not have; plan with a model whose tokenizer needs no hints"
         )
     return tokenizer

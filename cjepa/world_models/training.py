@@ -11,7 +11,7 @@ from cjepa.errors import UserError
 from cjepa.optim import adamw_with_warmup_cosine
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Clip, Rollout
-from cjepa.world_models.dynamics import Dynamics, last_tokens, rollout_clip
+from cjepa.world_models.dynamics import Dynamics, copied_clip, rollout_clip
 from cjepa.world_models.losses import loss_terms
 from cjepa.world_models.masks import Mask
 from cjepa.world_models.model import PredictorDynamics
@@ -34,10 +34,13 @@ class DynamicsTraining(L.LightningModule):
         step_seed: of what training steps draw, together with rank and step.
     """
 
-    evaluation = "cjepa.evaluation.rollouts:evaluate"
+    evaluation = "cjepa.evaluation.card:evaluate"
     dynamics: Dynamics
     tokenizer: Tokenizer | None
     """The model's own, if it is trained from pixels; None for one on cached tokens."""
+    tokenizer_spec: dict
+    """How to build the tokenizer of the cached tokens, as plain values; empty before training."""
+    tokenizer_fingerprint: str
     loss_weights: dict[str, float]
     """Of the terms of :meth:`loss_terms`, by name; a term without a weight is an error."""
     against_collapse: str
@@ -50,6 +53,8 @@ class DynamicsTraining(L.LightningModule):
         self.warmup_steps = warmup_steps
         self.step_seed = step_seed
         self.tokenizer = None
+        self.tokenizer_spec: dict = {}
+        self.tokenizer_fingerprint = ""
         self.lineage: dict[str, Any] = {}
         """What was held out from training, as plain values, see :mod:`cjepa.data.splits`."""
 
@@ -77,7 +82,7 @@ class DynamicsTraining(L.LightningModule):
         """Rollout errors, beside those of copying the last frame, on clips of ``history_blocks + horizon`` blocks."""
         clip = self.clip_of(batch)
         rollout, target = rollout_clip(self.dynamics, clip)
-        last_B1SD = last_tokens(self.dynamics, clip)
+        last_B1SD = copied_clip(self.dynamics, clip).tokens_BHSD
         error_H = (rollout.tokens_BHSD - target.tokens_BHSD).square().mean(dim=(0, 2, 3))
         copy_H = (last_B1SD - target.tokens_BHSD).square().mean(dim=(0, 2, 3))
         values = {"val/loss": error_H[0], "val/future": error_H[0]}
@@ -177,8 +182,6 @@ class WorldModel(DynamicsTraining):
         self.dynamics = PredictorDynamics(predictor)
         self.mask = mask
         self.loss_weights = {"future": 1.0, "masked": masked_weight, "proprio": proprio_weight}
-        self.tokenizer_fingerprint = ""
-        self.tokenizer_spec: dict = {}
 
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
         """Of a history of random length in the first ``history_blocks + 1`` blocks of a clip, see :mod:`.losses`."""

@@ -51,6 +51,8 @@ def test_everything_else_is_carried_over(tokens, episodes):
     for name in ("action", "proprio", "state"):
         np.testing.assert_array_equal(tokens.episode(3)[name], episodes.episode(3)[name])
     assert "pixels" not in tokens.columns
+    for name in ("env_id", "env_kwargs"):  # with the states, the simulator can be run again
+        assert tokens.attributes[name] == episodes.attributes[name]
 
 
 @pytest.mark.parametrize("resume", [True, False])

@@ -49,6 +49,7 @@ class PushT(ObjectEnv):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
     body_names = ("agent", "block")
     attribute_names = ("x", "y", "angle", "vx", "vy", "angular_velocity")
+    length_unit = "px"
     env_steps_per_second = 10
     goal_proprio = (0, 1)
     table = (0.0, TABLE_PX)

@@ -1,0 +1,108 @@
+"""The model card: whether a world model is worth planning with; docs/model-card.md defines every number."""
+
+import logging
+from typing import Literal
+
+import numpy as np
+
+from cjepa.data.clip_module import EpisodeClips
+from cjepa.envs.base import ObjectEnv
+from cjepa.errors import UserError
+from cjepa.evaluation.futures import look_at
+from cjepa.evaluation.measurements import Measurement, OpenProgress
+from cjepa.evaluation.planning_card import CANDIDATES, HORIZON_BLOCKS, PAIRS, planning_measurements
+from cjepa.evaluation.readout import PlaceErrors, States, body_slots, fit_readings, have_identity, training_frames
+from cjepa.evaluation.rollouts import (
+    BLOCKS_AHEAD,
+    RolloutErrors,
+    TokenRanks,
+    blocks_for_test,
+    error_measurements,
+    imagine,
+)
+from cjepa.evaluation.testbed import Testbed, open_testbed
+from cjepa.world_models.training import DynamicsTraining
+
+_MOST_READ_VALUES = 4096
+"""Token values of a frame (S x D) beyond which no probe is fitted: it would take minutes."""
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate(
+    module: DynamicsTraining, data: EpisodeClips, split: Literal["val", "test"], progress: OpenProgress
+) -> list[Measurement]:
+    """``rollout_error@k``; for ``test`` the whole card. See :class:`~cjepa.evaluation.measurements.Evaluation`."""
+    was_training = module.training
+    module.eval()
+    try:
+        return _validation(module, data) if split == "val" else _test(module, data, progress)
+    finally:
+        module.train(was_training)
+
+
+def _validation(module: DynamicsTraining, data: EpisodeClips) -> list[Measurement]:
+    errors = RolloutErrors()
+    for batch in imagine(module, data.val_dataloader(), data.file):
+        errors.add(batch)
+    return error_measurements(errors, sorted({1, errors.horizon_blocks}), {}, module.dynamics.token_dim)
+
+
+def _test(module: DynamicsTraining, data: EpisodeClips, progress: OpenProgress) -> list[Measurement]:
+    try:
+        bed = open_testbed(module, data, PAIRS, HORIZON_BLOCKS)
+    except UserError as reason:
+        _log.warning("the model card has rollout errors only: %s", reason)
+        return rollout_measurements(module, data, None, progress)
+    measured = rollout_measurements(module, data, bed, progress)
+    return measured + planning_measurements(module.dynamics, bed, data.file, CANDIDATES, progress)
+
+
+def rollout_measurements(
+    module: DynamicsTraining, data: EpisodeClips, bed: Testbed | None, progress: OpenProgress
+) -> list[Measurement]:
+    """How far predictions are from test episodes: in tokens, and where there is a simulator in its own units.
+
+    Args:
+        module: the world model, in eval mode.
+        data: set up.
+        bed: of the environment; None where there is none.
+        progress: begins one part of the work.
+    """
+    loader = data.held_out_dataloader("test", blocks_for_test(data, module.dynamics.history_blocks))
+    horizon_blocks = loader.dataset.blocks - module.dynamics.history_blocks
+    blocks = sorted({block for block in BLOCKS_AHEAD if block <= horizon_blocks} | {horizon_blocks})
+    for missing in sorted(set(BLOCKS_AHEAD) - set(blocks)):
+        _log.warning("rollout_error@%d left out: most test episodes are too short for that many blocks", missing)
+    errors, ranks = RolloutErrors(), TokenRanks(min(horizon_blocks, HORIZON_BLOCKS))
+    places = None if bed is None else _place_errors(module, data, bed.env, blocks)
+    watching = [errors, ranks] if places is None else [errors, ranks, places]
+    with progress("roll out", len(loader.dataset), "clips") as bar:
+        for batch in imagine(module, loader, data.file):
+            for one in watching:
+                one.add(batch)
+            bar.advance(len(batch.episode_B))
+    entities = {} if bed is None else _body_slots(bed)
+    if errors.has_proprio:
+        entities["proprio"] = errors.num_slots
+    measured = error_measurements(errors, blocks, entities, module.dynamics.token_dim)
+    return measured + ranks.measurements() + ([] if places is None else places.measurements())
+
+
+def _body_slots(bed: Testbed) -> dict[str, int]:
+    states = [state for pair in bed.pairs for state in (pair.start_state, pair.goal_state)]
+    return body_slots(bed.tokenizer, bed.env, look_at(bed.env, states))
+
+
+def _place_errors(
+    module: DynamicsTraining, data: EpisodeClips, env: ObjectEnv, blocks: list[int]
+) -> PlaceErrors | None:
+    if not have_identity(env):
+        return None
+    tokens_NSD, row_N, episode_N = training_frames(module, data)
+    if tokens_NSD[0].numel() > _MOST_READ_VALUES:
+        _log.warning("no errors in the environment's units: a frame has more than %d values", _MOST_READ_VALUES)
+        return None
+    states = States(data.file, np.concatenate([data.splits["train"], data.splits["test"]]), env)
+    readings = fit_readings(tokens_NSD, states.objects(row_N), episode_N, env)
+    return PlaceErrors(module.dynamics, readings, states, blocks)

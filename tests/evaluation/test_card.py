@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from cjepa.data.token_clips import TokenClips
+from cjepa.evaluation import card
+from tests.conftest import no_progress
+from tests.world_models.test_training import small_model
+
+
+@pytest.fixture
+def data(tokens_path) -> TokenClips:
+    module = TokenClips(str(tokens_path), val_blocks=7, batch_size=16, val_clips=20)
+    module.setup("test")
+    return module
+
+
+def named(measured) -> dict:
+    return {one.metric: one for one in measured}
+
+
+def test_validation_says_little_and_keeps_the_mode(data):
+    module = small_model().train()
+    found = named(card.evaluate(module, data, "val", no_progress))
+    assert set(found) == {"rollout_error@1", "rollout_error@4"} and module.training
+
+
+def test_without_a_tokenizer_one_line_says_why_and_dropout_is_off(data, caplog):
+    """A model in training mode is tested as in planning: two passes agree."""
+    module = small_model().train()
+    for part in module.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.5
+    first, again = (named(card.evaluate(module, data, "test", no_progress)) for _ in range(2))
+    assert first == again and module.training
+    assert set(first) == {
+        *(f"rollout_error@{block}" for block in (1, 2, 5)),  # val_blocks 7 ask for 4, episodes allow 5
+        *(f"rollout_error_proprio@{block}" for block in (1, 2, 5)),
+        "effective_rank",
+        "effective_rank_true",
+    }
+    lines = [record.getMessage() for record in caplog.records if "model card" in record.getMessage()]
+    assert len(lines) == 2 and "does not name the tokenizer" in lines[0]
+    assert "rollout_error@10 left out" in caplog.text
