@@ -11,7 +11,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from cjepa.errors import TrainingFailed
+from cjepa.checkpoints import check_finite, read_checkpoint
+from cjepa.errors import TrainingFailed, UserError
 from cjepa.files import replacing, write_text
 from cjepa.progress import ProgressBar
 from cjepa.quiet import silence_lightning
@@ -30,6 +31,16 @@ class WholeCheckpoints(TorchCheckpointIO):
             return
         with replacing(path) as partial:
             torch.save(checkpoint, partial)
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """One checkpoint, checked as everywhere and on the CPU; addresses such as s3:// are left to Lightning."""
+        if "://" in str(path):
+            return super().load_checkpoint(path, *args, **kwargs)
+        content = read_checkpoint(Path(path))
+        check_finite(content, Path(path))
+        if "pytorch-lightning_version" not in content:
+            raise UserError(f"{path}: the key 'pytorch-lightning_version' is missing, so it cannot be continued")
+        return content
 
 
 class LastCheckpoint(ModelCheckpoint):

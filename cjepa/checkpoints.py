@@ -23,6 +23,7 @@ _PARTS = {"state_dict": (dict,), "hyper_parameters": (dict,), "datamodule_hyper_
 _PARTS |= {"tokenizer": (dict,), "lineage": (dict,), "loops": (dict,), "callbacks": (dict,)}
 _PARTS |= {"tokenizer_fingerprint": (str,), "tokens_fingerprint": (str,), "env_id": (str,), "global_step": (int,)}
 _PARTS |= {"optimizer_states": (list,), "lr_schedulers": (list,), "pytorch-lightning_version": (str,)}
+_INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 _LINEAGE = {"episodes_fingerprint": (str,), "split_seed": (int,), "excluded": (list,), "identities": (list,)}
 _NOT_EXPORTED = ("optimizer_states", "lr_schedulers", "loops", "callbacks", "state_dict")
 
@@ -91,6 +92,8 @@ def _check_parts(content: Any, path: Path) -> None:
         check_plain_tensor(f"{path}: {name}", value)
     if not isinstance((content.get("hyper_parameters") or {}).get("_class_path"), str):
         raise UserError(f"{where}: its hyper_parameters do not name a class")
+    if content["hyper_parameters"].get("_instantiator") not in (None, _INSTANTIATOR):  # Lightning would call it
+        raise UserError(f"{where}: its hyper_parameters name another _instantiator than {_INSTANTIATOR}")
     if lineage := content.get("lineage"):
         check_mapping(f"{path}: its lineage", lineage, _LINEAGE, tuple(_LINEAGE))
         if not all(type(entry) is int for key in ("excluded", "identities") for entry in lineage[key]):
@@ -120,21 +123,35 @@ def load_module(cls: type[Module], content: dict, checkpoint: Path) -> Module:
     """The module, on the CPU, from what :func:`read_checkpoint` gave of this checkpoint.
 
     Raises:
-        UserError: its weights do not fit the module as it is now.
+        UserError: its weights are not finite or do not fit the module as it is now, or its parameters are not those of
+            the module.
     """
     import torch
+    from jsonargparse import ArgumentError
 
+    check_finite(content, checkpoint)
     buffer = io.BytesIO()
     torch.save(content, buffer)
     buffer.seek(0)
     try:
         return _class_of(cls, content).load_from_checkpoint(buffer, map_location="cpu", weights_only=True)
-    except RuntimeError as error:
-        if "state_dict" not in str(error):
-            raise
-        raise UserError(
-            f"{checkpoint}: its weights come from another version of cjepa; train the model again"
-        ) from None
+    except (RuntimeError, ArgumentError, TypeError, LookupError, ValueError, AttributeError) as error:
+        if "state_dict" in str(error):
+            reason = "its weights come from another version of cjepa; train the model again"
+        else:
+            reason = f"its parameters do not fit {cls.__name__} ({' '.join(str(error).split())[:300]})"
+        raise UserError(f"{checkpoint}: {reason}") from error
+
+
+def check_finite(content: dict, checkpoint: Path) -> None:
+    """Refuse weights that are not numbers: whatever is computed with them means nothing.
+
+    Raises:
+        UserError: the first such tensor is named.
+    """
+    for name, value in content["state_dict"].items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise UserError(f"{checkpoint}: {name} contains values that are not finite")
 
 
 def _class_of(base: type[Module], content: dict) -> type[Module]:
@@ -191,6 +208,7 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> Path:
     if weights.exists():
         raise UserError(f"{folder} already contains a model; choose another folder or delete it first")
     content = read_checkpoint(checkpoint)
+    check_finite(content, checkpoint)
     config = {key: value for key, value in content.items() if key not in _NOT_EXPORTED}
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")

@@ -159,6 +159,11 @@ class CJEPACLI(LightningCLI):
             raise
         except MisconfigurationException as error:
             raise UserError(str(error)) from error
+        except RuntimeError as error:
+            if "in loading state_dict" not in str(error):
+                raise
+            path = self.config[subcommand].get("ckpt_path")
+            raise UserError(f"{path}: its weights do not fit the model of the config; train the model again") from error
 
     @contextmanager
     def _alone_in_folder(self, subcommand: str) -> Iterator[None]:

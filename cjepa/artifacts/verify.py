@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from cjepa.artifacts.inspect import kind_of
-from cjepa.checkpoints import WEIGHTS, find_checkpoint, read_checkpoint
+from cjepa.checkpoints import WEIGHTS, check_finite, find_checkpoint, read_checkpoint
 from cjepa.data.store.parts import PARTS
 from cjepa.data.store.verify import verify_data
 from cjepa.errors import UserError
@@ -78,9 +78,7 @@ def _checkpoint_fault(path: Path) -> str | None:
         return f"{path}: the key {missing[0]!r} is missing"
     if path.suffix == ".ckpt" and (damaged := zipfile.ZipFile(path).testzip()):
         return f"{path}: its entry {damaged} is damaged"
-    for name, values in content["state_dict"].items():
-        if values.is_floating_point() and not values.isfinite().all():
-            return f"{path}: {name} contains values that are not finite"
+    check_finite(content, path)
     return None
 
 

@@ -257,9 +257,14 @@ def contingency(masks_BTSYX: Tensor, labels_BTYX: Tensor) -> Tensor:
 
     The last column has what no slot covers: the pixels of which the masks, summing to at most 1, leave more than the
     largest of them has. Any leading dimensions will do in place of B, T.
+
+    Raises:
+        UserError: a mask is not finite; the slot of the largest NaN would own everything.
     """
-    rest = (1 - masks_BTSYX.sum(dim=-3, keepdim=True)).clamp(min=0)
-    masks_BTSYX = torch.cat([masks_BTSYX, rest], dim=-3)
+    rest = 1 - masks_BTSYX.sum(dim=-3, keepdim=True)
+    if not bool(rest.isfinite().all()):
+        raise UserError("masks contain values that are not finite; the training of the tokenizer diverged")
+    masks_BTSYX = torch.cat([masks_BTSYX, rest.clamp(min=0)], dim=-3)
     *leading, slots, height, width = masks_BTSYX.shape
     owner_NYX = masks_BTSYX.max(dim=-3).indices.reshape(-1, height, width)  # 10x as fast as argmax on a CPU
     labels_NYX = labels_BTYX.long().reshape(-1, height, width)

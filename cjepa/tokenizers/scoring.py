@@ -62,20 +62,26 @@ class ScoredTokenizer(L.LightningModule):
         A tokenizer without masks of its own, since it sees no pixels, is given the label images as masks.
 
         Raises:
-            UserError: a token or a mask is not finite: a metric would make an ordinary number of it.
+            UserError: a token, mask or frame is not finite: a metric would make an ordinary number of it.
         """
         tokens = self.tokenizer.encode(*self.inputs(batch))
-        for name, values in (("tokens", tokens.slots_BTSD), ("masks", tokens.masks_BTSYX)):
-            if not values.isfinite().all():
-                raise UserError(
-                    f"{type(self.tokenizer).__name__}: its {name} are not finite; its training diverged, train it "
-                    "again with a lower model.init_args.lr"
-                )
+        self._check_finite(tokens=tokens.slots_BTSD, masks=tokens.masks_BTSYX)
         if not tokens.masks_BTSYX.numel():
             tokens = tokens._replace(masks_BTSYX=_label_masks(batch, self.tokenizer.num_slots))
         decoded = self.tokenizer.decode(tokens.slots_BTSD)
-        frames, masks = (None, tokens.masks_BTSYX) if decoded is None else decoded
-        return Encoded(tokens, None if frames is None else frames.float(), masks.float())
+        if decoded is None:
+            return Encoded(tokens, None, tokens.masks_BTSYX.float())
+        frames, masks = decoded
+        self._check_finite(decoded_frames=frames, decoded_masks=masks)
+        return Encoded(tokens, frames.float(), masks.float())
+
+    def _check_finite(self, **parts: Tensor) -> None:
+        for name, values in parts.items():
+            if not bool(values.isfinite().all()):
+                raise UserError(
+                    f"{type(self.tokenizer).__name__}: its {name.replace('_', ' ')} are not finite; its training "
+                    "diverged, train it again with a lower model.init_args.lr"
+                )
 
     def score(self, batch: VideoBatch, stage: str) -> Encoded:
         """Log every metric and the reconstruction of a batch."""

@@ -325,3 +325,12 @@ def test_effective_rank_agrees_with_a_singular_value_decomposition():
     p = torch.linalg.svdvals(flat - flat.mean(dim=0))
     p = p / p.sum()
     assert score(EffectiveRank(), (tokens,)) == pytest.approx(float((-(p * p.log()).sum()).exp()), rel=1e-5)
+
+
+@pytest.mark.parametrize("cls", [MeanIoU, BestOverlap, ForegroundARI, ClipConsistency, SlotConsistency, EmptySlots])
+def test_masks_that_are_not_finite_have_no_score(cls):
+    labels_BTYX = torch.tensor([[[[1, 1], [2, 0]]]])
+    masks_BTSYX = torch.full((1, 1, 2, 2, 2), 0.5)
+    masks_BTSYX[0, 0, 1, 0, 0] = torch.nan
+    with pytest.raises(UserError, match="masks contain values that are not finite"):
+        cls().update(masks_BTSYX, labels_BTYX)
