@@ -44,13 +44,14 @@ class SwmHDF5(Converter):
             self.file = open_hdf5(source)
             names, written_by = list(self.file), str(self.file.attrs.get("format"))
             check_columns(source, self.file)
+            index = None if written_by in FORMATS else read_index(source, self.file)
         except UserError:
             raise
-        except (OSError, RuntimeError, KeyError) as error:
+        except (OSError, RuntimeError, KeyError) as error:  # also ep_len in a compression that is not known here
             raise UserError(f"{source}: not a readable HDF5 file ({error})") from None
-        if written_by in FORMATS:
+        if index is None:
             raise UserError(f"{source}: already written by cjepa; it needs no conversion")
-        self.lengths, self.offsets = read_index(source, self.file)
+        self.lengths, self.offsets = index
         check_lengths(source, self.lengths)
         order = np.argsort(self.offsets)
         if not np.array_equal(self.offsets[order], np.cumsum(self.lengths[order]) - self.lengths[order]):

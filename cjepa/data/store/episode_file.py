@@ -183,7 +183,9 @@ class EpisodeFile(Episodes):
                 f"{self.path}: episode {first}: ep_offset is {self.offsets[first]}, but the lengths before add up to "
                 f"{starts[first]}"
             )
-        for name, (shape, _) in self.columns.items():
+        for name, (shape, dtype) in self.columns.items():
+            if dtype.kind not in "biuf":
+                raise UserError(f"{self.path}: column {name!r} holds {dtype}, expected numbers")
             if shape[0] != self.env_steps:
                 total = f"the episodes have {self.env_steps} rows in all"
                 raise UserError(f"{self.path}: column {name!r} has shape {shape}, but {total}")

@@ -54,6 +54,14 @@ def replace_with_virtual(file: h5py.File, layout: h5py.VirtualLayout) -> None:
     file.create_virtual_dataset("action", layout)
 
 
+def to_damaged_chunk(file: h5py.File) -> None:
+    """Lengths that no filter here can read."""
+    lengths = file["ep_len"][:]
+    del file["ep_len"]
+    column = file.create_dataset("ep_len", lengths.shape, lengths.dtype, chunks=lengths.shape, compression="gzip")
+    column.id.write_direct_chunk((0,), b"not what gzip writes")
+
+
 def declare(name: str, shape: tuple[int, ...]):
     def change(file: h5py.File) -> None:
         del file[name]
@@ -81,6 +89,9 @@ def declare(name: str, shape: tuple[int, ...]):
         (lambda f: f.create_group("more"), "'more' is .*; expected one dataset a column"),
         (lambda f: replace(f, "tokens", f["tokens"][:].reshape(9, 3, 2)), r"'tokens' holds <f2 \[3, 2\]"),
         (lambda f: replace(f, "tokens", f["tokens"][:].view("i2")), r"'tokens' holds <i2 \[2, 3\], was written as <f2"),
+        (lambda f: f.create_dataset("more", data=["text"] * 9), "column 'more' holds object, expected numbers"),
+        (lambda f: f.create_dataset("more", (9,), h5py.ref_dtype), "column 'more' holds object, expected numbers"),
+        (to_damaged_chunk, "its index is damaged"),
         (lambda f: f.attrs.modify("columns", "{"), "its index is damaged"),
         (lambda f: f.attrs.modify("columns", '{"a": 1}'), "its index is damaged .columns is"),
         (lambda f: f.attrs.modify("columns", '["action"]'), r"checksums for \(3, 2\)"),
@@ -103,6 +114,14 @@ def test_other_peoples_files_are_opened_with_the_same_care(tmp_path, change):
         file["ep_len"], file["ep_offset"], file["action"] = np.array([9]), np.array([0]), np.ones((9, 2), np.float32)
         change(file)
     with pytest.raises(UserError, match="b.h5: column 'action'"):
+        open_source("swm-hdf5", tmp_path / "b.h5", {})
+
+
+def test_an_index_that_cannot_be_read_is_one_line(tmp_path):
+    with h5py.File(tmp_path / "b.h5", "w", libver="latest") as file:
+        file["ep_len"], file["ep_offset"], file["action"] = np.array([9]), np.array([0]), np.ones((9, 2), np.float32)
+        to_damaged_chunk(file)
+    with pytest.raises(UserError, match="b.h5: not a readable HDF5 file"):
         open_source("swm-hdf5", tmp_path / "b.h5", {})
 
 
