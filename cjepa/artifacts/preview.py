@@ -1,7 +1,7 @@
 """Contact sheets and videos of a few episodes, with masks or slots if there are any."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from cjepa.errors import UserError
 from cjepa.files import replacing
 from cjepa.progress import Progress
 from cjepa.reporting.reading import read_run
-from cjepa.reporting.slots import clip_video, view_clips
+from cjepa.reporting.sheets import body_colours, labelled_grid, legend, stacked, with_legend
+from cjepa.reporting.slots import clip_sheet, clip_video, view_clips
 from cjepa.reporting.style import new_figure, style
-from cjepa.reporting.videos import contact_sheet, overlay_masks, side_by_side, write_png, write_video
+from cjepa.reporting.videos import GAP, contact_sheet, overlay_masks, side_by_side, write_png, write_video
 from cjepa.run_config import read_config
 from cjepa.tokenizers.base import Tokenizer, check_environment
 from cjepa.tokenizers.encode import fingerprint
@@ -37,6 +38,14 @@ _TOKENIZER = TokenizerTraining.__name__
 
 Video = np.ndarray
 """uint8 (T, Y, X, 3)."""
+
+
+class Shown(NamedTuple):
+    """What is shown of one episode."""
+
+    panels: dict[str, Video]
+    colours: dict[str, tuple[int, ...]]
+    """Of the bodies or slots in the panels."""
 
 
 def preview_path(
@@ -82,7 +91,7 @@ def _preview_episodes(data: Episodes, out: Path, count: int, seed: int, progress
     data.require("pixels")
     panels = []
     for index in picks:
-        panels.append(_episode_panels(data, index))
+        panels.append(_shown_episode(data, index))
         progress.advance(1)
     return _write(out, data, picks, panels)
 
@@ -99,13 +108,30 @@ def _rows(data: Episodes, index: int, column: str) -> np.ndarray:
     return data.read(column, start, start + min(int(data.lengths[index]), _MAX_ENV_STEPS))
 
 
-def _episode_panels(data: Episodes, index: int) -> dict[str, Video]:
+def _shown_episode(data: Episodes, index: int) -> Shown:
     frames = _rows(data, index, "pixels")
     if "masks" not in data.columns:
-        return {"frames": frames}
+        return Shown({"frames": frames}, {})
     labels_TYX = _rows(data, index, "masks")
-    objects_K11 = np.arange(1, max(int(labels_TYX.max()), 1) + 1)[:, None, None]
-    return {"frames": frames, "masks": overlay_masks(frames, labels_TYX[:, None] == objects_K11, _OPACITY)}
+    bodies = int(labels_TYX.max())
+    masks_TKYX = labels_TYX[:, None] == np.arange(1, bodies + 1)[:, None, None]
+    return _with_masks({"frames": frames}, "masks", masks_TKYX, _body_names(data, bodies))
+
+
+def _with_masks(panels: dict[str, Video], title: str, masks_TSYX: np.ndarray, names: list[str]) -> Shown:
+    """One more panel, the first one under its masks."""
+    frames = next(iter(panels.values()))
+    colours_SC = body_colours(frames, masks_TSYX)
+    masks = {title: overlay_masks(frames, masks_TSYX, _OPACITY, colours_SC)}
+    is_there = masks_TSYX.any(axis=(0, 2, 3))
+    colours = {name: tuple(map(int, c)) for name, c, seen in zip(names, colours_SC, is_there, strict=True) if seen}
+    return Shown(panels | masks, colours)
+
+
+def _body_names(data: Episodes, bodies: int) -> list[str]:
+    """As the environment calls them, where the file says it; otherwise numbered."""
+    names = from_json(data.path, data.attributes, "body_names") if "body_names" in data.attributes else []
+    return [str(names[body]) if body < len(names) else f"body {body}" for body in range(bodies)]
 
 
 def _preview_tokens(data: Episodes, out: Path, picks: np.ndarray, progress: Progress) -> list[Path]:
@@ -118,7 +144,7 @@ def _preview_tokens(data: Episodes, out: Path, picks: np.ndarray, progress: Prog
             return [_write_values(out / "tokens.png", data, picks, progress)]
         frames = {} if source is None else {"frames": _rows(source, index, "pixels")}
         shown, masks = {**frames, "decoded": decoded[0]}, decoded[1]
-        panels.append({**shown, "slots": overlay_masks(next(iter(shown.values())), masks, _OPACITY)})
+        panels.append(_with_masks(shown, "slots", masks, [f"slot {slot}" for slot in range(masks.shape[1])]))
         progress.advance(1)
     return _write(out, data, picks, panels)
 
@@ -201,9 +227,11 @@ def _preview_tokenizer(
         title = f"episode {view.episode}, from env step {view.env_step}"
         videos.append(side_by_side([clip_video(view)], [title]))
         progress.advance(1)
-    sheet = contact_sheet([video[len(video) // 2] for video in videos], columns=1)
     fps = _fps(data.file) / dataset.frame_stride
-    return [write_png(out / "sheet.png", sheet), write_video(out / "clips.mp4", _stack(videos, columns=2), fps)]
+    return [
+        write_png(out / "sheet.png", clip_sheet(views)),
+        write_video(out / "clips.mp4", _stack(videos, columns=2), fps),
+    ]
 
 
 def _clips(checkpoint: Path, options: dict[str, Any]) -> VideoClips:
@@ -225,25 +253,32 @@ def _what_is_there(folder: Path) -> list[Path]:
     return found
 
 
-def _write(out: Path, data: Episodes, picks: np.ndarray, panels: list[dict[str, Video]]) -> list[Path]:
+def _write(out: Path, data: Episodes, picks: np.ndarray, shown: list[Shown]) -> list[Path]:
     """``sheet.png``: a few frames of every episode, panels below each other. ``episodes.mp4``: all of them at once."""
-    rows = [_sheet_row(index, episode) for index, episode in zip(picks, panels, strict=True)]
     videos = []
-    for index, episode in zip(picks, panels, strict=True):
-        scale = _scale(episode)
-        labels = [f"{index}: {name}" for name in episode]
-        videos.append(side_by_side(list(episode.values()), labels, scale))
-    columns = max(1, round((len(videos) / len(panels[0])) ** 0.5))
-    sheet = write_png(out / "sheet.png", contact_sheet(rows, columns=1))
+    for index, (panels, colours) in zip(picks, shown, strict=True):
+        labels = [f"{index}: {name}" for name in panels]
+        videos.append(with_legend(side_by_side(list(panels.values()), labels, _scale(panels)), colours))
+    columns = max(1, round((len(videos) / len(shown[0].panels)) ** 0.5))
+    sheet = write_png(out / "sheet.png", _sheet(picks, shown))
     return [sheet, write_video(out / "episodes.mp4", _stack(videos, columns), _fps(data))]
 
 
-def _sheet_row(index: int, panels: dict[str, Video]) -> np.ndarray:
-    steps = min(map(len, panels.values()))
+def _sheet(picks: np.ndarray, shown: list[Shown]) -> np.ndarray:
+    """One legend for all episodes, or one each where bodies differ from episode to episode."""
+    differ = any(episode.colours != shown[0].colours for episode in shown)
+    parts = [_sheet_rows(index, episode, differ) for index, episode in zip(picks, shown, strict=True)]
+    sheet = stacked(parts)
+    return sheet if differ or not shown[0].colours else stacked([sheet, legend(shown[0].colours, sheet.shape[1])])
+
+
+def _sheet_rows(index: int, shown: Shown, has_legend: bool) -> np.ndarray:
+    steps, scale = min(map(len, shown.panels.values())), _scale(shown.panels)
     times = np.linspace(0, steps - 1, _FRAMES_A_ROW).round().astype(int)
-    tiles = [np.concatenate([panel[t] for panel in panels.values()], axis=0)[None] for t in times]
-    labels = [f"episode {index}, 0", *(f"env step {t}" for t in times[1:])]
-    return side_by_side(tiles, labels, _scale(panels))[0]
+    rows = [panel[times].repeat(scale, axis=1).repeat(scale, axis=2) for panel in shown.panels.values()]
+    names = [f"episode {index}\n{name}" if row == 0 else name for row, name in enumerate(shown.panels)]
+    grid = labelled_grid(rows, names, [f"env step {t}" for t in times])
+    return stacked([grid, legend(shown.colours, grid.shape[1])], GAP) if has_legend and shown.colours else grid
 
 
 def _scale(panels: dict[str, Video]) -> int:
@@ -253,7 +288,15 @@ def _scale(panels: dict[str, Video]) -> int:
 def _stack(videos: list[Video], columns: int) -> Video:
     """All videos at once on one canvas; the shorter ones hold their last frame."""
     steps = max(map(len, videos))
-    return np.stack([contact_sheet([video[min(t, len(video) - 1)] for video in videos], columns) for t in range(steps)])
+    held = [video[np.minimum(np.arange(steps), len(video) - 1)] for video in _same_size(videos)]
+    return np.stack([contact_sheet(frames, columns) for frames in zip(*held, strict=True)])
+
+
+def _same_size(videos: list[Video]) -> list[Video]:
+    """With white below and on the right: legends have more or fewer lines."""
+    height, width = (max(video.shape[axis] for video in videos) for axis in (1, 2))
+    rooms = [((0, 0), (0, height - v.shape[1]), (0, width - v.shape[2]), (0, 0)) for v in videos]
+    return [np.pad(video, room, constant_values=255) for video, room in zip(videos, rooms, strict=True)]
 
 
 def _fps(data: Episodes) -> float:

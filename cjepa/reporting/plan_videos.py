@@ -7,6 +7,7 @@ import torch
 
 from cjepa.evaluation.control import ControlResult, Film
 from cjepa.evaluation.planning import ModelResult
+from cjepa.reporting.sheets import body_colours
 from cjepa.reporting.videos import overlay_masks, side_by_side, with_footer, write_video
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.encode import device_of, encode_clips, read_columns
@@ -25,11 +26,13 @@ def write_videos(folder: Path, result: ModelResult) -> None:
     control, tokenizer = result.control, result.loaded.tokenizer
     for trial, film in enumerate(control.films):
         goal = control.goals.pixels_BYXC[trial][None]
-        panels = {"real": overlay_masks(film.frames_TYXC, _masks(tokenizer, film.frames_TYXC))}
-        imagined = _imagined(control, tokenizer, trial, film, result.blocks.frame_stride)
+        masks_TSYX = _masks(tokenizer, film.frames_TYXC)
+        colours_SC = body_colours(film.frames_TYXC, masks_TSYX)  # of all panels: slots stay with their bodies
+        panels = {"real": overlay_masks(film.frames_TYXC, masks_TSYX, colours_SC=colours_SC)}
+        imagined = _imagined(control, tokenizer, trial, film, result.blocks.frame_stride, colours_SC)
         if imagined is not None:
             panels["imagined"] = imagined
-        panels["goal"] = overlay_masks(goal, _masks(tokenizer, goal))
+        panels["goal"] = overlay_masks(goal, _masks(tokenizer, goal), colours_SC=colours_SC)
         outcome = "success" if control.success[trial] else "failure"
         video = side_by_side(list(panels.values()), list(panels), _SCALE)
         footer = footers(film, control.error_names, result.contest.protocol.budget_env_steps, outcome)
@@ -47,7 +50,7 @@ def footers(film: Film, error_names: tuple[str, ...], budget_env_steps: int, out
 
 
 def _imagined(
-    control: ControlResult, tokenizer: Tokenizer, trial: int, film: Film, frame_stride: int
+    control: ControlResult, tokenizer: Tokenizer, trial: int, film: Film, frame_stride: int, colours_SC: np.ndarray
 ) -> np.ndarray | None:
     """What the model expected of every frame when the plan was made that led to it."""
     frames = film.frames_TYXC.copy()
@@ -57,7 +60,7 @@ def _imagined(
         decoded = _decode(tokenizer, record.imagined_RHSD[trial : trial + 1])
         if decoded is None:
             return None
-        blocks = overlay_masks(to_byte_pixels(decoded[0][0]).numpy(), decoded[1][0].numpy())
+        blocks = overlay_masks(to_byte_pixels(decoded[0][0]).numpy(), decoded[1][0].numpy(), colours_SC=colours_SC)
         first = record.env_step + 1
         expected = np.repeat(blocks, frame_stride, axis=0)[: len(frames) - first]
         frames[first : first + len(expected)] = expected

@@ -15,11 +15,13 @@ from cjepa.data.video_clips import VideoClips, VideoDataset
 from cjepa.evaluation.metrics import adjusted_rand, contingency
 from cjepa.evaluation.tokens import EncodedClips, encode_dataset, spread
 from cjepa.progress import NoProgress
-from cjepa.reporting.videos import SLOT_COLOURS, contact_sheet, gif, overlay_masks, side_by_side, write_png, write_video
+from cjepa.reporting.sheets import beside, body_colours, labelled_grid, legend, stacked, with_legend
+from cjepa.reporting.videos import GAP, gif, overlay_masks, side_by_side, write_png, write_video
 from cjepa.tokenizers.scoring import Encoded, ScoredTokenizer
 from cjepa.types import VideoBatch, to_byte_pixels
 
 _SCALE = 3  # of a panel
+_OPACITY = 0.9  # of masks
 _FADED = 0.3  # what is left of the frame under masks and tracks
 _SUBPIXEL_BITS = 4  # cv2 draws antialiased at 1/16 of a pixel
 _SHEET_COLUMNS = 2
@@ -95,7 +97,7 @@ class SlotOverlays(Callback):
                 board._get_file_writer().add_summary(
                     _video_summary(f"{stage}/slots_{number}", video, fps), trainer.global_step
                 )
-        sheets = {"slots": contact_sheet([video[-1] for video in videos], columns=1)}
+        sheets = {"slots": clip_sheet(views)}
         # where clips are shared among processes, this process sees every world_size-th clip
         if worst := worst_clips(scores, self.num_failures):
             clips = np.array([failure.clip * trainer.world_size for failure in worst])
@@ -133,45 +135,60 @@ def view_clips(module: ScoredTokenizer, data: VideoClips, dataset: VideoDataset,
 
 
 def clip_video(view: ClipView) -> np.ndarray:
-    """Input | reconstruction | slots | tracks, uint8 (T, Y', X', 3)."""
-    panels = {"input": view.frames_TYXC, **_drawn(view), "slots": overlay_masks(_fade(view), view.masks_TSYX, 0.9)}
-    large = {name: _magnify(frames) for name, frames in panels.items()}
-    large["tracks"] = draw_tracks(_magnify(_fade(view)), view.positions_TS2, view.covers_TS)
-    return side_by_side(list(large.values()), list(large))
+    """Input | reconstruction | slots | tracks with a legend of the slots, uint8 (T, Y', X', 3)."""
+    panels, colours_SC = _panels(view)
+    return with_legend(side_by_side(list(panels.values()), list(panels)), _slot_names(colours_SC))
+
+
+def clip_sheet(views: list[ClipView]) -> np.ndarray:
+    """The last frame of each clip, a row per clip, with the slots' tracks and a legend; uint8 (Y', X', 3)."""
+    drawn = [_panels(view) for view in views]
+    rows = [[panel[-1] for panel in panels.values()] for panels, _ in drawn]
+    labels = [
+        f"episode {view.episode}\nfrom env step {view.env_step}\nframe {len(view.frames_TYXC) - 1}" for view in views
+    ]
+    return _with_legends(rows, labels, list(drawn[0][0]), [_slot_names(colours_SC) for _, colours_SC in drawn])
 
 
 def failure_gallery(views: list[ClipView], failures: list[Failure]) -> np.ndarray:
     """The worst frame of each clip as input | truth | slots | reconstruction, with its score; uint8 (Y', X', 3)."""
-    tiles = []
+    rows, labels, names = [], [], []
     for view, failure in zip(views, failures, strict=True):
         objects_K11 = np.arange(1, max(int(view.labels_TYX.max()), 1) + 1)[:, None, None]
+        truth_TKYX = view.labels_TYX[:, None] == objects_K11
+        truth_KC, slots_SC = (body_colours(view.frames_TYXC, masks) for masks in (truth_TKYX, view.masks_TSYX))
         panels = {
             "input": view.frames_TYXC,
-            "truth": overlay_masks(_fade(view), view.labels_TYX[:, None] == objects_K11, 0.9),
-            "slots": overlay_masks(_fade(view), view.masks_TSYX, 0.9),
+            "truth": overlay_masks(_fade(view), truth_TKYX, _OPACITY, truth_KC),
+            "slots": overlay_masks(_fade(view), view.masks_TSYX, _OPACITY, slots_SC),
             **_drawn(view),
         }
-        frame = slice(failure.frame, failure.frame + 1)
-        row = side_by_side([panel[frame] for panel in panels.values()], list(panels), scale=2)
-        where = f"episode {view.episode}, env step {view.env_step}, frame {failure.frame}"
-        tiles.append(side_by_side([row], [f"FG-ARI {failure.fg_ari:.2f}: {where}"])[0])
-    return contact_sheet(tiles, columns=_SHEET_COLUMNS)
+        names = list(panels)
+        rows.append([_magnify(panel[failure.frame : failure.frame + 1], 2)[0] for panel in panels.values()])
+        where = f"episode {view.episode}\nfrom env step {view.env_step}\nframe {failure.frame}"
+        labels.append(f"FG-ARI {failure.fg_ari:.2f}\n{where}")
+    half = -(-len(rows) // _SHEET_COLUMNS)
+    parts = [slice(first, first + half) for first in range(0, len(rows), half)]
+    return beside([labelled_grid(rows[part], labels[part], names) for part in parts])
 
 
-def draw_tracks(frames_TYXC: np.ndarray, positions_TS2: np.ndarray, covers_TS: np.ndarray) -> np.ndarray:
+def draw_tracks(
+    frames_TYXC: np.ndarray, positions_TS2: np.ndarray, covers_TS: np.ndarray, colours_SC: np.ndarray
+) -> np.ndarray:
     """Where every slot has been so far, a line in its colour with a dot where it is now.
 
     Args:
         frames_TYXC: uint8, to draw on.
         positions_TS2: (x, y) in [-1, 1].
         covers_TS: bool; a track breaks where a slot has no place.
+        colours_SC: RGB of the slots.
     """
     size_2 = np.array(frames_TYXC.shape[2:0:-1])
     points_TS2 = (((positions_TS2 + 1) / 2 * size_2 - 0.5) * (1 << _SUBPIXEL_BITS)).round().astype(int)
     drawn = frames_TYXC.copy()
     for t, image in enumerate(drawn):
         for slot in range(points_TS2.shape[1]):
-            colour = tuple(map(int, SLOT_COLOURS[slot % len(SLOT_COLOURS)]))
+            colour = tuple(map(int, colours_SC[slot]))
             for before in range(t):
                 if covers_TS[before : before + 2, slot].all():
                     ends = (tuple(map(int, point)) for point in points_TS2[before : before + 2, slot])
@@ -203,6 +220,34 @@ def _view(clips: EncodedClips, index: int, env_step: int) -> ClipView:
     )
 
 
+def _panels(view: ClipView) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """What is shown of a clip, magnified, and the colours of its slots."""
+    colours_SC = body_colours(view.frames_TYXC, view.masks_TSYX)
+    slots = overlay_masks(_fade(view), view.masks_TSYX, _OPACITY, colours_SC)
+    panels = {"input": view.frames_TYXC, **_drawn(view), "slots": slots}
+    large = {name: _magnify(frames) for name, frames in panels.items()}
+    large["tracks"] = draw_tracks(_magnify(_fade(view)), view.positions_TS2, view.covers_TS, colours_SC)
+    return large, colours_SC
+
+
+def _slot_names(colours_SC: np.ndarray) -> dict[str, tuple[int, ...]]:
+    return {f"slot {slot}": tuple(map(int, colour)) for slot, colour in enumerate(colours_SC)}
+
+
+def _with_legends(
+    rows: list[list[np.ndarray]], labels: list[str], columns: list[str], legends: list[dict[str, tuple[int, ...]]]
+) -> np.ndarray:
+    """One legend for all rows, or one below each where colours differ from row to row."""
+    if all(names == legends[0] for names in legends):
+        grid = labelled_grid(rows, labels, columns)
+        return stacked([grid, legend(legends[0], grid.shape[1])], GAP)
+    parts = []
+    for row, label, names in zip(rows, labels, legends, strict=True):
+        grid = labelled_grid([row], [label], columns)
+        parts.append(stacked([grid, legend(names, grid.shape[1])], GAP))
+    return stacked(parts)
+
+
 def _drawn(view: ClipView) -> dict[str, np.ndarray]:
     return {} if view.drawn_TYXC is None else {"reconstruction": view.drawn_TYXC}
 
@@ -213,5 +258,5 @@ def _fade(view: ClipView) -> np.ndarray:
     return np.broadcast_to(255 - _FADED * (255 - grey_TYX1), view.frames_TYXC.shape).round().astype(np.uint8)
 
 
-def _magnify(frames_TYXC: np.ndarray) -> np.ndarray:
-    return frames_TYXC.repeat(_SCALE, axis=1).repeat(_SCALE, axis=2)
+def _magnify(frames_TYXC: np.ndarray, scale: int = _SCALE) -> np.ndarray:
+    return frames_TYXC.repeat(scale, axis=1).repeat(scale, axis=2)

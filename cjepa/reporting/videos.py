@@ -27,22 +27,28 @@ SLOT_COLOURS = np.array(
     ],
     np.uint8,
 )
-"""(12, 3) RGB: slot s is drawn in colour s, everywhere; further slots start over."""
+"""(12, 3) RGB of bodies and slots; the 13th starts over."""
 
-_GAP = 2
+GAP = 6
+"""Pixels between panels."""
+INK = (35, 38, 42)
+"""RGB of text."""
+
 _WHITE = 255
-_INK = (35, 38, 42)
 _GIF_COLOURS = 64
 _FONT_SIZES = (15, 13, 11, 9)
 
 
-def overlay_masks(frames_TYXC: np.ndarray, masks_TSYX: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+def overlay_masks(
+    frames_TYXC: np.ndarray, masks_TSYX: np.ndarray, alpha: float = 0.5, colours_SC: np.ndarray = SLOT_COLOURS
+) -> np.ndarray:
     """Tint every slot's pixels with the slot's colour.
 
     Args:
         frames_TYXC: uint8.
         masks_TSYX: float in [0, 1]; where they sum to less than 1 the frame shows through.
         alpha: opacity of a full mask.
+        colours_SC: RGB of the slots; further slots start over.
 
     Returns:
         uint8 (T, Y, X, 3).
@@ -55,7 +61,7 @@ def overlay_masks(frames_TYXC: np.ndarray, masks_TSYX: np.ndarray, alpha: float 
         )
     # Masks that overlap share the pixel instead of exceeding white.
     masks = masks / np.maximum(masks.sum(axis=1, keepdims=True), 1.0)
-    colours = SLOT_COLOURS[np.arange(masks.shape[1]) % len(SLOT_COLOURS)].astype(np.float32)
+    colours = colours_SC[np.arange(masks.shape[1]) % len(colours_SC)].astype(np.float32)
     tint = np.einsum("tsyx,sc->tyxc", masks, colours)
     mixed = frames * (1.0 - alpha * masks.sum(axis=1)[..., None]) + alpha * tint
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
@@ -79,15 +85,15 @@ def side_by_side(panels: Sequence[np.ndarray], labels: Sequence[str], scale: int
     for panel, label in zip(panels, labels, strict=True):
         panel = _magnify(np.asarray(panel, np.uint8), scale)
         held = np.concatenate([panel, np.repeat(panel[-1:], steps - len(panel), axis=0)])
-        caption = np.broadcast_to(_caption(label, panel.shape[2]), (steps, *_caption_shape(panel.shape[2])))
-        columns.append(np.concatenate([caption, held], axis=1))
+        title = np.broadcast_to(caption(label, panel.shape[2]), (steps, *_caption_shape(panel.shape[2])))
+        columns.append(np.concatenate([title, held], axis=1))
     height = max(column.shape[1] for column in columns)
-    width = sum(column.shape[2] for column in columns) + _GAP * (len(columns) - 1)
+    width = sum(column.shape[2] for column in columns) + GAP * (len(columns) - 1)
     canvas = np.full((steps, height, width, 3), _WHITE, np.uint8)
     left = 0
     for column in columns:
         canvas[:, : column.shape[1], left : left + column.shape[2]] = column
-        left += column.shape[2] + _GAP
+        left += column.shape[2] + GAP
     return _even(canvas)
 
 
@@ -101,7 +107,7 @@ def with_footer(frames_TYXC: np.ndarray, texts: Sequence[str]) -> np.ndarray:
     Returns:
         uint8 (T, Y + 22, X, 3).
     """
-    lines = np.stack([_caption(text, frames_TYXC.shape[2]) for text in texts])
+    lines = np.stack([caption(text, frames_TYXC.shape[2]) for text in texts])
     return _even(np.concatenate([frames_TYXC, lines], axis=1))
 
 
@@ -121,12 +127,30 @@ def contact_sheet(frames: Sequence[np.ndarray], columns: int, scale: int = 1) ->
     tiles = _magnify(np.stack([np.asarray(frame, np.uint8) for frame in frames]), scale)
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
-    height, width = tiles.shape[1] + _GAP, tiles.shape[2] + _GAP
-    sheet = np.full((rows * height - _GAP, columns * width - _GAP, 3), _WHITE, np.uint8)
+    height, width = tiles.shape[1] + GAP, tiles.shape[2] + GAP
+    sheet = np.full((rows * height - GAP, columns * width - GAP, 3), _WHITE, np.uint8)
     for index, tile in enumerate(tiles):
         top, left = index // columns * height, index % columns * width
         sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return sheet
+
+
+def caption(text: str, width: int) -> np.ndarray:
+    """uint8 (22, width, 3): the largest font that fits, else the text cut short."""
+    image = Image.new("RGB", (width, _caption_shape(width)[0]), (_WHITE,) * 3)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(_FONT_SIZES[-1])
+    for size in _FONT_SIZES:
+        candidate = ImageFont.load_default(size)
+        if draw.textlength(text, candidate) <= width - 4:
+            font = candidate
+            break
+    else:
+        while text and draw.textlength(text + "...", font) > width - 4:
+            text = text[:-1]
+        text += "..."
+    draw.text((width / 2, image.height / 2), text, fill=INK, font=font, anchor="mm")
+    return np.asarray(image)
 
 
 def write_video(path: str | Path, frames_TYXC: np.ndarray, fps: float) -> Path:
@@ -201,21 +225,3 @@ def _even(frames_TYXC: np.ndarray) -> np.ndarray:
 
 def _caption_shape(width: int) -> tuple[int, int, int]:
     return _FONT_SIZES[0] + 7, width, 3
-
-
-def _caption(text: str, width: int) -> np.ndarray:
-    """uint8 (22, width, 3): the largest font that fits, else the text cut short."""
-    image = Image.new("RGB", (width, _caption_shape(width)[0]), (_WHITE,) * 3)
-    draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(_FONT_SIZES[-1])
-    for size in _FONT_SIZES:
-        candidate = ImageFont.load_default(size)
-        if draw.textlength(text, candidate) <= width - 4:
-            font = candidate
-            break
-    else:
-        while text and draw.textlength(text + "...", font) > width - 4:
-            text = text[:-1]
-        text += "..."
-    draw.text((width / 2, image.height / 2), text, fill=_INK, font=font, anchor="mm")
-    return np.asarray(image)

@@ -13,7 +13,7 @@ from cjepa.artifacts.preview import preview_path
 from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.errors import UserError
-from cjepa.reporting.videos import SLOT_COLOURS, write_png
+from cjepa.reporting.videos import GAP, SLOT_COLOURS, write_png
 from tests.conftest import RecordedProgress, ignore_progress
 
 
@@ -43,9 +43,12 @@ def test_episodes_with_their_masks(tmp_path, episodes_path, episodes):
     assert sheet.shape[1] >= 8 * 128 and sheet.shape[0] >= 3 * 2 * 128
     frames = np.concatenate([episodes.episode(index)["pixels"] for index in range(20)])
     block = tuple(np.median(frames[(frames.std(axis=-1) < 20) & (frames.mean(axis=-1) < 200)], axis=0).astype(int))
-    masked = tuple(np.rint(0.2 * np.array(block) + 0.8 * SLOT_COLOURS[1]).astype(int))
+    grey = SLOT_COLOURS[-1]  # the block is grey, and so is its mask
+    masked = tuple(np.rint(0.2 * np.array(block) + 0.8 * grey).astype(int))
     found = colours_in(sheet)
     assert block in found and masked in found
+    legend = colours_in(sheet[-26:])  # agent and block
+    assert {tuple(map(int, SLOT_COLOURS[1])), tuple(map(int, grey))} <= legend
 
 
 def test_the_seed_chooses_the_episodes(tmp_path, episodes_path):
@@ -80,7 +83,7 @@ def test_tokens_as_what_they_decode_to(tmp_path, slot_tokens):
         file.attrs["episodes_path"] = "gone.h5"
     assert preview(moved, tmp_path / "without", episodes=2) == ["sheet.png", "episodes.mp4"]
     heights = [picture(tmp_path / name / "sheet.png").shape[0] for name in ("with", "without")]
-    assert heights[0] - heights[1] == 2 * 128  # a panel less: the frames
+    assert heights[0] - heights[1] == 2 * (128 + GAP)  # a panel less: the frames
 
 
 @pytest.mark.parametrize("tokens", ["patch_tokens", "tokens_path"])

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from cjepa.data.video_clips import VideoClips
+from cjepa.reporting.sheets import body_colours
 from cjepa.reporting.slots import (
     ClipView,
     Failure,
+    clip_sheet,
     clip_video,
     draw_tracks,
     failure_gallery,
@@ -16,7 +18,7 @@ from cjepa.reporting.slots import (
     view_clips,
     worst_clips,
 )
-from cjepa.reporting.videos import SLOT_COLOURS
+from cjepa.reporting.videos import GAP, SLOT_COLOURS
 from cjepa.tokenizers.scoring import Encoded
 from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import VideoBatch
@@ -62,14 +64,17 @@ def test_a_video_has_its_panels_side_by_side(drawn, panels):
     video = clip_video(a_view(drawn))
     assert video.dtype == np.uint8 and len(video) == BLOCKS
     width = 3 * SIDE  # a panel is magnified three times
-    assert panels * width <= video.shape[2] <= panels * (width + 4)
-    middle = video[1, -width // 2]  # a row through the panels, below their captions
+    assert panels * width <= video.shape[2] <= panels * (width + GAP)
+    middle = video[1, 22 + width // 2]  # a row through the panels, below their captions
     assert near(middle[width // 4], np.array([GREY + 1] * 3), 0)
-    slots = width + 2 if not drawn else 2 * (width + 2)
-    assert near(middle[slots + width // 4], SLOT_COLOURS[0], 30)
-    assert near(middle[slots + 3 * width // 4], SLOT_COLOURS[1], 30)
+    slots = width + GAP if not drawn else 2 * (width + GAP)
+    colours = body_colours(a_view().frames_TYXC, a_view().masks_TSYX)
+    assert near(middle[slots + width // 4], colours[0], 30)
+    assert near(middle[slots + 3 * width // 4], colours[1], 30)
     if drawn:
-        assert near(middle[width + 2 + width // 4], np.array([255 - GREY - 1] * 3), 0)
+        assert near(middle[width + GAP + width // 4], np.array([255 - GREY - 1] * 3), 0)
+    for colour in colours:  # the legend below
+        assert (video[1, 22 + width :] == colour).all(axis=-1).sum() > 100
 
 
 def test_the_gallery_shows_the_worst_frame():
@@ -77,13 +82,21 @@ def test_the_gallery_shows_the_worst_frame():
     for frame in range(BLOCKS):
         same = (gallery == GREY + frame).all(axis=-1)
         assert same.sum() >= (2 * SIDE) ** 2, frame  # the input at twice its size; nothing else has that grey
-    assert (np.abs(gallery.astype(int) - SLOT_COLOURS[0]).max(axis=-1) < 30).sum() > SIDE**2
+    colour = body_colours(a_view().frames_TYXC, a_view().masks_TSYX)[0]
+    assert (np.abs(gallery.astype(int) - colour).max(axis=-1) < 30).sum() > SIDE**2
+
+
+def test_a_sheet_has_the_last_frame_of_every_clip():
+    one, two = (clip_sheet([a_view()] * count) for count in (1, 2))
+    assert two.shape[0] - one.shape[0] == 3 * SIDE + GAP
+    last = (two == GREY + BLOCKS - 1).all(axis=-1)
+    assert last.sum() >= 2 * (3 * SIDE) ** 2
 
 
 def test_tracks_are_where_slots_were():
     white = np.full((3, 40, 40, 3), 255, np.uint8)
     positions = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5]])[:, None]
-    drawn = draw_tracks(white, positions, np.ones((3, 1), bool))
+    drawn = draw_tracks(white, positions, np.ones((3, 1), bool), SLOT_COLOURS)
     for t, (x, y) in enumerate([(10, 10), (30, 10), (30, 30)]):
         assert near(drawn[t, y, x], SLOT_COLOURS[0], 2)
         assert t == 2 or near(drawn[t, 30, 30], np.array([255] * 3), 0)  # not there yet
@@ -94,7 +107,7 @@ def test_tracks_are_where_slots_were():
 def test_tracks_break_where_a_slot_has_no_place():
     white = np.full((3, 40, 40, 3), 255, np.uint8)
     positions = np.array([[-0.5, 0.0], [0.0, 0.0], [0.5, 0.0]])[:, None]
-    drawn = draw_tracks(white, positions, np.array([[True], [False], [True]]))
+    drawn = draw_tracks(white, positions, np.array([[True], [False], [True]]), SLOT_COLOURS)
     assert (drawn[1] == 255).all() and near(drawn[2, 19, 30], SLOT_COLOURS[0], 60)
     assert (drawn[2, :, 16:24] == 255).all()
 

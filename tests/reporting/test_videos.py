@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cjepa.reporting import videos
-from cjepa.reporting.videos import SLOT_COLOURS, contact_sheet, overlay_masks, side_by_side, write_png, write_video
+from cjepa.reporting.videos import GAP, SLOT_COLOURS, contact_sheet, overlay_masks, side_by_side, write_png, write_video
 
 
 def test_a_full_mask_mixes_its_slots_colour_and_an_empty_one_nothing():
@@ -43,11 +43,11 @@ def test_side_by_side_places_scales_and_holds_the_last_frame():
     row = side_by_side([long, short], ["a", "a caption far too long for this panel"], scale=3)
     steps, height, width, _ = row.shape
     assert steps == 4 and height % 2 == 0 and width % 2 == 0
-    assert width == 21 + 2 + 21 and height >= 15
+    assert width == 21 + GAP + 21 and height >= 15
     bottom = height - 15 - height % 2
     assert (row[:, -15:-1, :21] == 0).all()
-    assert (row[:, :, 21:23] == 255).all()
-    assert [int(frame[-2, 30, 0]) for frame in row] == [50, 200, 200, 200]
+    assert (row[:, :, 21 : 21 + GAP] == 255).all()
+    assert [int(frame[-2, 21 + GAP + 4, 0]) for frame in row] == [50, 200, 200, 200]
     assert (row[0, :bottom, :21] < 200).any(), "the caption is written"
 
 
@@ -59,8 +59,8 @@ def test_side_by_side_wants_one_label_a_panel():
 def test_contact_sheet_fills_rows_first():
     frames = [np.full((3, 4, 3), value, np.uint8) for value in (10, 20, 30)]
     sheet = contact_sheet(frames, columns=2, scale=2)
-    assert sheet.shape == (6 + 2 + 6, 8 + 2 + 8, 3)
-    assert (sheet[0, 0, 0], sheet[0, 10, 0], sheet[8, 0, 0], sheet[8, 10, 0]) == (10, 20, 30, 255)
+    assert sheet.shape == (6 + GAP + 6, 8 + GAP + 8, 3)
+    assert (sheet[0, 0, 0], sheet[0, 8 + GAP, 0], sheet[6 + GAP, 0, 0], sheet[6 + GAP, 8 + GAP, 0]) == (10, 20, 30, 255)
 
 
 @pytest.mark.parametrize("size", [(32, 48), (31, 47)])
@@ -97,3 +97,16 @@ def test_frames_of_another_kind_are_refused(tmp_path, frames):
 def test_png_reads_back_exactly(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
     np.testing.assert_array_equal(imageio.imread(write_png(tmp_path / "a.png", image)), image)
+
+
+def test_slots_have_the_colours_that_are_asked_for():
+    frames, masks = np.zeros((1, 1, 2, 3), np.uint8), np.eye(2).reshape(1, 2, 1, 2)
+    colours = np.array([(10, 20, 30), (40, 50, 60)], np.uint8)
+    np.testing.assert_array_equal(overlay_masks(frames, masks, 1.0, colours)[0, 0], colours)
+
+
+def test_the_size_of_a_video(tmp_path):
+    path = write_video(tmp_path / "a.mp4", np.zeros((2, 16, 32, 3), np.uint8), fps=5)
+    assert videos.video_size(path) == (32, 16)
+    path.write_bytes(b"no video")
+    assert videos.video_size(path) == (16, 9)
