@@ -14,6 +14,7 @@ GROUP_GAP = 18
 _FONT = ImageFont.load_default(13)
 _LINE = 18
 _SWATCH = 12
+_LEAST_LEFT = 100  # pixels for row labels: parts of one sheet are in line although some labels are longer
 _WHITE = 255
 _COVERED = 0.5  # of a pixel that tells a body's colour
 
@@ -52,7 +53,7 @@ def labelled_grid(rows: Sequence[Sequence[Image8]], row_labels: Sequence[str], c
         column_labels: one per column; too long ones are cut to the width of a picture.
     """
     height, width = rows[0][0].shape[:2]
-    left = max(_text_width(label) for label in row_labels) + 2 * GAP
+    left = max(_LEAST_LEFT, *(_text_width(label) + 2 * GAP for label in row_labels))
     top = caption("", width).shape[0]
     size = (left + len(column_labels) * (width + GAP) - GAP, top + len(rows) * (height + GAP) - GAP)
     sheet = Image.new("RGB", size, (_WHITE,) * 3)
