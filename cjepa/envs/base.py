@@ -30,6 +30,8 @@ class ObjectEnv(gym.Env, ABC):
     """Least and greatest x and y on the table, in the units of :meth:`objects`; None: unknown."""
     error_names: tuple[str, ...] = ()
     """Names of the terms of :meth:`state_error`, one word each; without names the terms are numbered."""
+    error_tolerances: tuple[str, ...] = ()
+    """What a state error of 1 is in each term, with its unit, for reports; without any only "tolerance" is said."""
 
     def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest action, float32 ``(A,)`` each: what planners and policies search between.

@@ -108,13 +108,14 @@ def _joined(parts: list[ControlResult]) -> ControlResult:
 def _success_rows(control: ControlResult, contest: Contest, common: dict[str, Any]) -> list[dict]:
     success_N, episode_N = control.success, contest.pairs.episodes
     steps_N = np.array([steps for steps in control.env_steps_to_success if steps is not None])
+    tolerances = contest.protocol.make_env().error_tolerances
+    units = [f"of tolerance ({text})" for text in tolerances] or ["of tolerance"] * len(control.error_names)
     measured = [
         ("success", wilson_of_clusters(success_N, episode_N), "rate", episode_N),
         ("env_steps_to_success", bootstrap_median(steps_N, episode_N[success_N]), "median", episode_N[success_N]),
     ]
-    for name, error_N in zip(control.error_names, control.final_error.T, strict=True):
-        interval = bootstrap_of_clusters(error_N, episode_N)
-        measured.append((f"final_error_{name}", interval, "of tolerance", episode_N))
+    for name, unit, error_N in zip(control.error_names, units, control.final_error.T, strict=True):
+        measured.append((f"final_error_{name}", bootstrap_of_clusters(error_N, episode_N), unit, episode_N))
     rows = [
         interval_row(metric, interval, unit=unit, episodes=len(np.unique(of_N)), **common)
         for metric, interval, unit, of_N in measured

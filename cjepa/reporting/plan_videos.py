@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cjepa.evaluation.control import ControlResult, Film
+from cjepa.evaluation.control import Film
 from cjepa.evaluation.planning import ModelResult
+from cjepa.reporting.plan_places import mark_places, place_colours, places_in_pixels
 from cjepa.reporting.sheets import body_colours
 from cjepa.reporting.videos import overlay_masks, side_by_side, with_footer, write_video
 from cjepa.tokenizers.base import Tokenizer
@@ -20,8 +21,8 @@ _SCALE = 4
 def write_videos(folder: Path, result: ModelResult) -> None:
     """One video per filmed trial, real | imagined | goal; a line says how far from the goal each frame is.
 
-    The imagined panel holds each block's decoded prediction while the block runs; it is left out where the tokenizer
-    has no decoder.
+    The imagined panel holds each block's decoded prediction while the block runs; it marks the predicted
+    places of oracle tokens on the pale real frames, and is left out of other tokens without a decoder.
     """
     control, tokenizer = result.control, result.loaded.tokenizer
     for trial, film in enumerate(control.films):
@@ -29,7 +30,7 @@ def write_videos(folder: Path, result: ModelResult) -> None:
         masks_TSYX = _masks(tokenizer, film.frames_TYXC)
         colours_SC = body_colours(film.frames_TYXC, masks_TSYX)  # of all panels: slots stay with their bodies
         panels = {"real": overlay_masks(film.frames_TYXC, masks_TSYX, colours_SC=colours_SC)}
-        imagined = _imagined(control, tokenizer, trial, film, result.blocks.frame_stride, colours_SC)
+        imagined = _imagined(result, trial, film, colours_SC)
         if imagined is not None:
             panels["imagined"] = imagined
         panels["goal"] = overlay_masks(goal, _masks(tokenizer, goal), colours_SC=colours_SC)
@@ -49,24 +50,47 @@ def footers(film: Film, error_names: tuple[str, ...], budget_env_steps: int, out
     return texts
 
 
-def _imagined(
-    control: ControlResult, tokenizer: Tokenizer, trial: int, film: Film, frame_stride: int, colours_SC: np.ndarray
-) -> np.ndarray | None:
+def _imagined(result: ModelResult, trial: int, film: Film, colours_SC: np.ndarray) -> np.ndarray | None:
     """What the model expected of every frame when the plan was made that led to it."""
-    frames = film.frames_TYXC.copy()
-    for record in control.plans:
-        if record.imagined_RHSD is None or record.env_step >= len(frames) - 1:
+    frames_TYXC, stride = film.frames_TYXC.copy(), result.blocks.frame_stride
+    for record in result.control.plans:
+        if record.imagined_RHSD is None or record.env_step >= len(frames_TYXC) - 1:
             continue
-        decoded = _decode(tokenizer, record.imagined_RHSD[trial : trial + 1])
-        if decoded is None:
-            return None
-        blocks = overlay_masks(to_byte_pixels(decoded[0][0]).numpy(), decoded[1][0].numpy(), colours_SC=colours_SC)
+        tokens_1HSD = record.imagined_RHSD[trial : trial + 1]
         first = record.env_step + 1
-        expected = np.repeat(blocks, frame_stride, axis=0)[: len(frames) - first]
-        frames[first : first + len(expected)] = expected
+        steps_T = np.arange(first, min(first + tokens_1HSD.shape[1] * stride, len(frames_TYXC)))
+        expected = _expected(result, trial, film, steps_T, (steps_T - first) // stride, tokens_1HSD, colours_SC)
+        if expected is None:
+            return None
+        frames_TYXC[steps_T] = expected
         if record.env_step == 0:
-            frames[0] = blocks[0]
-    return frames
+            frames_TYXC[0] = expected[0]
+    return frames_TYXC
+
+
+def _expected(
+    result: ModelResult,
+    trial: int,
+    film: Film,
+    steps_T: np.ndarray,
+    blocks_T: np.ndarray,
+    tokens_1HSD: torch.Tensor,
+    colours_SC: np.ndarray,
+) -> np.ndarray | None:
+    """Decoded predictions, or markers at predicted places on the real frames, of these env steps in these blocks."""
+    tokenizer = result.loaded.tokenizer
+    decoded = _decode(tokenizer, tokens_1HSD)
+    if decoded is not None:
+        frames_HYXC = to_byte_pixels(decoded[0][0]).numpy()
+        return overlay_masks(frames_HYXC, decoded[1][0].numpy(), colours_SC=colours_SC)[blocks_T]
+    scale = (result.contest.protocol.make_env().table, film.frames_TYXC.shape[1])
+    places = places_in_pixels(tokenizer, tokens_1HSD, *scale)
+    if places is None:
+        return None
+    seen_1SF = torch.from_numpy(result.control.starts.objects_BOF[trial : trial + 1])
+    real = places_in_pixels(tokenizer, tokenizer.encode(seen_1SF[:, None].to(device_of(tokenizer))).slots_BTSD, *scale)
+    colours_SC = place_colours(film.frames_TYXC[0], real[0, 0])
+    return mark_places(film.frames_TYXC[steps_T], places[0, blocks_T], colours_SC)
 
 
 def _masks(tokenizer: Tokenizer, frames_TYXC: np.ndarray) -> np.ndarray:

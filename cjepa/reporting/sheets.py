@@ -25,7 +25,7 @@ Image8 = np.ndarray
 def body_colours(frames_TYXC: np.ndarray, masks_TSYX: np.ndarray) -> np.ndarray:
     """For every mask the colour of the palette that is most like what it covers, uint8 (S, 3).
 
-    No colour is given twice while the palette lasts. Colours are compared by how they differ from the background, the
+    Up to twelve masks have different colours. Colours are compared by how they differ from the background, the
     median of all pixels: a body keeps its colour where its edge is mixed with the background.
 
     Args:
@@ -55,13 +55,15 @@ def labelled_grid(rows: Sequence[Sequence[Image8]], row_labels: Sequence[str], c
     height, width = rows[0][0].shape[:2]
     left = max(_LEAST_LEFT, *(_text_width(label) + 2 * GAP for label in row_labels))
     top = caption("", width).shape[0]
-    size = (left + len(column_labels) * (width + GAP) - GAP, top + len(rows) * (height + GAP) - GAP)
+    lines = max(label.count("\n") for label in row_labels) + 1
+    pitch = max(height, lines * _LINE) + GAP  # small pictures leave room for their labels
+    size = (left + len(column_labels) * (width + GAP) - GAP, top + len(rows) * pitch - GAP)
     sheet = Image.new("RGB", size, (_WHITE,) * 3)
     for column, label in enumerate(column_labels):
         sheet.paste(Image.fromarray(caption(label, width)), (left + column * (width + GAP), 0))
     draw = ImageDraw.Draw(sheet)
     for number, (row, label) in enumerate(zip(rows, row_labels, strict=True)):
-        y = top + number * (height + GAP)
+        y = top + number * pitch
         draw.multiline_text((GAP, y), label, fill=INK, font=_FONT, spacing=4)
         for column, picture in enumerate(row):
             sheet.paste(Image.fromarray(np.asarray(picture, np.uint8)), (left + column * (width + GAP), y))

@@ -32,6 +32,8 @@ class OracleTokenizer(Tokenizer):
         is_angle = torch.tensor([name == "angle" for name in attributes])
         width = len(attributes) + int(is_angle.sum())
         super().__init__(TokenizerInfo(num_bodies, dim or width, column="objects"))
+        others = [name for name in attributes if name != "angle"]
+        self._place = [others.index(name) for name in ("x", "y") if name in others]
         self.register_buffer("is_angle_F", is_angle, persistent=False)
         generator = torch.Generator().manual_seed(_PROJECTION_SEED)
         projection = torch.randn(width, dim, generator=generator) / width**0.5 if dim else torch.eye(width)
@@ -44,6 +46,18 @@ class OracleTokenizer(Tokenizer):
         tokens = (values[..., None] * self.projection_AD).sum(dim=-2)  # not a product that autocast would round
         empty = [tokens.new_zeros(*tokens.shape[:3], *size) for size in ((0, 0), (2,), (1,))]
         return Tokens(tokens, *empty)
+
+    def places(self, tokens_BTSD: Tensor) -> Tensor | None:
+        """x and y of every body, ``(B, T, S, 2)``, in the units of the attributes.
+
+        Returns:
+            None where the bodies have no x and y, or a projection to fewer values has lost them.
+        """
+        width, dim = self.projection_AD.shape
+        if len(self._place) < 2 or dim < width:
+            return None
+        values_BTSA = tokens_BTSD.float() @ torch.linalg.pinv(self.projection_AD)
+        return values_BTSA[..., self._place]
 
     @classmethod
     def init_args_from(cls, episodes: Episodes) -> dict[str, Any]:

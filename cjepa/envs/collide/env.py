@@ -107,6 +107,7 @@ class Collide(InterventionEnv):
             raise UserError("colours contains 'white', the colour of the agent; leave it out")
         self.body_names = (*(["agent"] if agent else []), *(f"body {k}" for k in range(int(agent), MAX_BODIES)))
         self.error_names = ("position",) if agent else tuple(f"position_{k}" for k in range(MAX_BODIES))
+        self.error_tolerances = (f"{POSITION_TOLERANCE_UNITS:g} units",) * len(self.error_names)
         state_dim = MAX_BODIES * len(Attribute)
         self.observation_space = spaces.Dict(
             {
