@@ -47,6 +47,29 @@ def test_the_page_of_tokenizers_says_what_the_results_file_says(monkeypatch):
         assert seeds == [0, 1, 2]
 
 
+def test_the_page_of_tokenizers_says_what_was_measured_of_backgrounds(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    module = importlib.import_module("measure_background")
+    results = read_json(module.RESULTS)
+    assert update_results().block_of(module.PAGE, "background") == module.page_block(results)
+    for result in results:  # no picking: every change is there
+        names = [change.name for change in module.changes(result["environment"])]
+        assert [row["frames"] for row in result["rows"]] == names
+
+
+def test_changes_of_frames(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    module = importlib.import_module("measure_background")
+    frames = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    moved = module.shifted(frames)
+    assert (moved[:, 1:, 1:] == frames[:, :-1, :-1]).all() and (moved[:, 0, 0] == frames[:, 0, 0]).all()
+    assert module.brighter(np.uint8([0, 100, 250]), 1.1).tolist() == [0, 110, 255]
+    white = np.full((1, 2, 3, 3), 200, np.uint8)
+    assert module.shaded(white)[0, :, :, 0].tolist() == [[200, 190, 180]] * 2
+    grey = np.full((1, 16, 16, 3), 77, np.uint8)
+    assert np.abs(module.jpeg(grey, 75).astype(int) - 77).max() <= 2 and (module.jpeg(frames, 75) != frames).any()
+
+
 @pytest.mark.parametrize("environment", ["pusht", "collide"])
 def test_the_readme_says_what_the_zoo_is_worth(environment):
     rows = read_json(DOCS.parent / "cjepa" / "zoo" / f"{environment}-slots" / "results_test.json")

@@ -2,14 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 import cjepa.checkpoints as checkpoints
 from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.envs.pusht.env import PushT
 from cjepa.evaluation.metrics import ClipConsistency, ForegroundARI
 from cjepa.tokenizers.base import float_frames
+from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.training import load_tokenizer
 from tests.conftest import configs
 
@@ -27,6 +30,39 @@ def test_every_model_has_its_record():
             assert "/home/" not in path.read_text() and "/root/" not in path.read_text()
         tested = {row["metric"]: row for row in json.loads((folder / "results_test.json").read_text())}
         assert tested["fg_ari_video"]["low"] > 0.85 and tested["fg_ari_video"]["split"] == "test"
+
+
+@pytest.mark.parametrize(("name", "episodes"), zip(SLOTS, ["episodes_path", "collide_episodes_path"], strict=True))
+@torch.no_grad()
+def test_a_tolerant_background_changes_no_token_of_frames_as_recorded(name, episodes, request):
+    """So tokens, and world models, that were made before the zoo was tolerant stay valid."""
+    tokenizer = load_tokenizer(f"zoo:{name}")
+    episode = EpisodeFile(request.getfixturevalue(episodes)).episode(0, ("pixels",))
+    pixels = float_frames(tokenizer, torch.from_numpy(episode["pixels"]))[None]
+    assert tokenizer.foreground.tolerant
+    found, before = tokenizer.encode(pixels).slots_BTSD, fingerprint(tokenizer)
+    tokenizer.foreground.tolerant = False
+    assert torch.equal(found, tokenizer.encode(pixels).slots_BTSD)
+    assert "tolerant" not in tokenizer.info.options and before == fingerprint(tokenizer)
+
+
+@torch.no_grad()
+def test_a_table_without_its_border_hides_no_agent(episodes_path):
+    """Nor does one in another grey, in less light."""
+    tokenizer = load_tokenizer("zoo:pusht-slots")
+    file = EpisodeFile(episodes_path)
+    states = file.episode(0, ("state",))["state"][::8]
+    places = []
+    for kwargs, gain in (({}, 1.0), ({"wall_colour": [255] * 3}, 1.0), ({"background_colour": [230] * 3}, 0.9)):
+        env = PushT(**kwargs)
+        frames = []
+        for state in states:
+            env.set_state(state)
+            frames.append((env.render_pixels() * gain).astype(np.uint8))
+        pixels = float_frames(tokenizer, torch.from_numpy(np.stack(frames)))[None]
+        places.append(tokenizer.encode(pixels).positions_BTS2)
+    for others in places[1:]:
+        assert (others - places[0]).abs().max() < 1.5 / 32  # one and a half pixels
 
 
 @pytest.mark.slow

@@ -107,6 +107,9 @@ class Tokenizer(nn.Module, ABC):
 class TrainableTokenizer(Tokenizer):
     """A tokenizer with losses of its own, for :class:`~cjepa.tokenizers.training.TokenizerTraining`."""
 
+    options_without_effect: tuple[str, ...] = ()
+    """Constructor arguments that change no token of frames like those of training; its fingerprint leaves them out."""
+
     def prepare(self, pixels_B3YX: Tensor) -> None:  # noqa: B027 - most need nothing
         """Look at training frames, once, before training: a background, a scale."""
 

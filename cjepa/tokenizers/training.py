@@ -101,6 +101,8 @@ class TokenizerTraining(ScoredTokenizer):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         options = original(checkpoint["hyper_parameters"]["tokenizer"])  # a moved class makes the same tokens
+        for name in self.tokenizer.options_without_effect:
+            options.get("init_args", {}).pop(name, None)
         self._know(env_id=checkpoint.get("env_id"), options=json.dumps(options, sort_keys=True, default=str))
 
     def _know(self, **facts: str | None) -> None:

@@ -39,6 +39,7 @@ class PushT(ObjectEnv):
         background_colour: RGB, 0 to 255.
         agent_colour: RGB, 0 to 255.
         block_colour: RGB, 0 to 255.
+        wall_colour: RGB, 0 to 255, of the line around the table.
         max_episode_env_steps: episodes are truncated after this number of env steps.
         render_mode: only ``rgb_array``.
 
@@ -63,15 +64,17 @@ class PushT(ObjectEnv):
         background_colour: Sequence[int] = _DEFAULT.background,
         agent_colour: Sequence[int] = _DEFAULT.agent,
         block_colour: Sequence[int] = _DEFAULT.block,
+        wall_colour: Sequence[int] = _DEFAULT.wall,
         max_episode_env_steps: int = 300,
         render_mode: str | None = "rgb_array",
     ):
         self.image_size = checked_image_size(image_size)
         self.draw_goal = draw_goal
         colours = Colours(
-            checked_rgb("background_colour", background_colour),
-            checked_rgb("agent_colour", agent_colour),
-            checked_rgb("block_colour", block_colour),
+            background=checked_rgb("background_colour", background_colour),
+            agent=checked_rgb("agent_colour", agent_colour),
+            block=checked_rgb("block_colour", block_colour),
+            wall=checked_rgb("wall_colour", wall_colour),
         )
         self.max_episode_env_steps = max_episode_env_steps
         self.render_mode = render_mode

@@ -6,7 +6,7 @@ File letters: G cells of the grid, row by row; L the most salient of them.
 import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, normalize
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, normalize
 
 from cjepa.tokenizers.grid import cell_centres
 from cjepa.tokenizers.slots.slot_attention import Frame
@@ -18,6 +18,9 @@ _FEWEST_CELLS = 48
 _LOOKED_AT = 0.375  # of all cells
 _GROUPED = 0.1875  # of all cells
 _MOST_GROUPED = 192
+_TOLERANCE = 10 / 255  # a background's own changes: noise, compression, what is left of a change of light
+_REACH = 1 / 32  # of the frame's side: a background's edges may be so far from where they were
+_LIGHT_CELLS = 2  # along each axis: so few that the background is most of each, whatever objects cover
 
 
 class Foreground(nn.Module):
@@ -26,11 +29,13 @@ class Foreground(nn.Module):
     Args:
         image_size: side of the square frames in pixels.
         patch: side of a cell in pixels.
+        tolerant: see :meth:`unexplained`.
     """
 
-    def __init__(self, image_size: int, patch: int):
+    def __init__(self, image_size: int, patch: int, tolerant: bool = False):
         super().__init__()
         self.patch = patch
+        self.tolerant = tolerant
         self.register_buffer("background_3YX", torch.ones(3, image_size, image_size))
         self.register_buffer("grid_G2", cell_centres(image_size // patch), persistent=False)
 
@@ -41,6 +46,29 @@ class Foreground(nn.Module):
     def difference(self, pixels_B3YX: Tensor) -> Tensor:
         """Frames minus background, in [-1, 1]."""
         return pixels_B3YX - self.background_3YX
+
+    def unexplained(self, pixels_B3YX: Tensor) -> Tensor:
+        """What slots are to explain, in [-1, 1]: the difference, and if tolerant, only what no background can be.
+
+        A tolerant foreground follows the light of each frame, the median difference of each of its quarters, and takes
+        all values for background that lie between those around a pixel, give or take a little. So a line that has moved
+        or gone is not an object; comparing with a neighbourhood is due to Elgammal et al. (2000).
+        """
+        if not self.tolerant:
+            return self.difference(pixels_B3YX)
+        size = pixels_B3YX.shape[-1]
+        quarters = rearrange(
+            self.difference(pixels_B3YX), "b c (i y) (j x) -> b c i j (y x)", i=_LIGHT_CELLS, j=_LIGHT_CELLS
+        )
+        light = interpolate(quarters.median(dim=-1).values, size, mode="bilinear")
+        reach = round(_REACH * size)
+        darkest, brightest = (
+            sign * max_pool2d(sign * self.background_3YX, 2 * reach + 1, stride=1, padding=reach) for sign in (-1, 1)
+        )
+        evened = pixels_B3YX - light
+        stands_out = (evened < darkest - _TOLERANCE) | (evened > brightest + _TOLERANCE)
+        with_rim = max_pool2d(stands_out.any(dim=1, keepdim=True).float(), 3, stride=1, padding=1)  # drawn softly
+        return (evened - self.background_3YX) * with_rim
 
     def salience(self, difference_B3YX: Tensor) -> Tensor:
         """How much each cell differs from the background, in [0, 1]: float (B, G)."""

@@ -83,10 +83,14 @@ class SlotTokenizer(TrainableTokenizer):
         image_size: side of the square frames in pixels, a multiple of 4.
         foreground_weight: extra weight of foreground pixels in the reconstruction loss, because objects cover only a
             few percent of a frame.
+        tolerant_background: ignore small differences from the background: its light, edges that are up to a 32nd of the
+            frame away from where they were, noise, compression.
 
     Raises:
         ValueError: the size is another.
     """
+
+    options_without_effect = ("tolerant_background",)
 
     def __init__(
         self,
@@ -99,6 +103,7 @@ class SlotTokenizer(TrainableTokenizer):
         later_iterations: int = 2,
         image_size: int = 64,
         foreground_weight: float = 8.0,
+        tolerant_background: bool = False,
     ):
         slot_dim = content_dim + POSITION_DIM + 2
         super().__init__(TokenizerInfo(start.num_slots, slot_dim, image_size, revision=4))
@@ -110,7 +115,7 @@ class SlotTokenizer(TrainableTokenizer):
         self.later_iterations = later_iterations
         self.foreground_weight = foreground_weight
         self.encoder = ConvEncoder(channels, in_channels=3)
-        self.foreground = Foreground(image_size, self.encoder.patch)
+        self.foreground = Foreground(image_size, self.encoder.patch, tolerant_background)
         self.attention = InvariantSlotAttention(channels, channels)
         self.glimpse = GlimpseEncoder(content_dim, hidden_dim, sprite_side)
         self.decoder = SpriteDecoder(content_dim, hidden_dim, sprite_side)
@@ -126,12 +131,12 @@ class SlotTokenizer(TrainableTokenizer):
 
     def features(self, pixels_B3YX: Tensor) -> Tensor:
         """The encoder's feature grid ``(B, channels, Y / 4, X / 4)``."""
-        return self.encoder(_GAIN * self.foreground.difference(pixels_B3YX))
+        return self.encoder(_GAIN * self.foreground.unexplained(pixels_B3YX))
 
     def slots(self, pixels_BT3YX: Tensor, memory: SlotMemory | None = None) -> Slots:
         """Follow the objects through frames: from the memory on, or from the beginning of a clip."""
         batch = len(pixels_BT3YX)
-        difference = self.foreground.difference(pixels_BT3YX.flatten(0, 1))
+        difference = self.foreground.unexplained(pixels_BT3YX.flatten(0, 1))
         features = rearrange(self.encoder(_GAIN * difference), "n k y x -> n (y x) k")
         looked, cells = self.foreground.look(difference, features)
         frames_BT = Frame(*(rearrange(values, "(b t) ... -> b t ...", b=batch) for values in looked))

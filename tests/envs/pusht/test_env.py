@@ -74,6 +74,10 @@ def test_colours_can_be_chosen():
         np.testing.assert_allclose(np.median(pixels[labels == label], axis=0), colour, atol=20)
     np.testing.assert_array_equal(labels, plain.render_labels())
     np.testing.assert_array_equal(np.median(plain.render_pixels()[labels == 0], axis=0), 255)
+    env = PushT(wall_colour=[255, 255, 255])
+    env.reset(seed=0, options=state)
+    differs = (env.render_pixels() != plain.render_pixels()).any(axis=2)
+    assert differs[0].all() and not differs[2:-2, 2:-2].any()  # only the border has gone
     with pytest.raises(UserError, match="block_colour"):
         PushT(block_colour=[0, 0, 300])
 

@@ -52,6 +52,66 @@ def test_the_hue_is_the_same_where_a_cell_is_covered_in_part():
     torch.testing.assert_close(on_black().hues(pixels), expected)
 
 
+def bordered() -> torch.Tensor:
+    """A white table of 64 x 64 pixels with a grey line at its left: float (3, 64, 64)."""
+    table = torch.ones(3, 64, 64)
+    table[:, :, 0] = 0.8
+    return table
+
+
+def tolerant(background_3YX: torch.Tensor) -> Foreground:
+    foreground = Foreground(64, patch=4, tolerant=True)
+    foreground.background_3YX.copy_(background_3YX)
+    return foreground
+
+
+def test_a_foreground_is_exact_unless_it_is_tolerant():
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    foreground = Foreground(64, patch=4)
+    assert torch.equal(foreground.unexplained(pixels), pixels - 1)
+    assert torch.equal(foreground.unexplained(pixels), foreground.difference(pixels))
+
+
+def test_what_a_background_may_be_is_no_object():
+    """The line has gone, is two pixels off, in shade; noise; all of it darker, or darker on one side."""
+    table = bordered()
+    gone, moved, shade = (table.clone() for _ in range(3))
+    gone[:, :, 0] = 1.0
+    moved[:, :, 0], moved[:, :, 2] = 1.0, 0.8
+    shade[:, :, 0] = 0.9
+    noise = torch.randint(-7, 8, table.shape, generator=torch.Generator().manual_seed(0)) / 255
+    falling = table - torch.linspace(0, 0.1, 64)
+    frames = torch.stack([table, gone, moved, shade, table + noise, table - 0.2, falling])
+    assert tolerant(table).unexplained(frames).abs().amax(dim=(1, 2, 3)).tolist() == pytest.approx([0] * 7, abs=1e-6)
+    assert Foreground(64, patch=4).unexplained(gone[None] - 0.2).abs().max() == pytest.approx(0.2)
+
+
+def test_a_line_three_pixels_off_is_an_object():
+    table = bordered()
+    moved = table.roll(3, dims=2)
+    found = tolerant(table).unexplained(moved[None])
+    assert torch.equal(found[0, 0, 0].nonzero()[:, 0], torch.tensor([3]))
+    torch.testing.assert_close(found[0, :, :, 3], torch.full((3, 64), -0.2))
+
+
+def test_the_soft_rim_of_an_object_is_kept():
+    frame = torch.ones(3, 64, 64)
+    frame[:, 20:40, 20:40], frame[:, 19], frame[:, 10] = 0.5, 0.97, 0.97  # the rows differ by less than 10 of 255
+    found = tolerant(torch.ones(3, 64, 64)).unexplained(frame[None])[0]
+    torch.testing.assert_close(found[:, 19, 19:41], torch.full((3, 22), -0.03))
+    assert found[:, 10].eq(0).all() and found[:, 19, :19].eq(0).all()
+
+
+def test_an_object_stands_out_from_the_table_as_it_is_lit():
+    table = bordered()
+    frame = table - 0.2
+    frame[:, 20:40, 20:40] = torch.tensor([0.1, 0.8, 0.3])[:, None, None]
+    found = tolerant(table).unexplained(frame[None])[0]
+    assert found[:, :20].abs().max() < 1e-6 and found[:, :, 40:].abs().max() < 1e-6
+    expected = torch.tensor([-0.7, 0.0, -0.5])[:, None, None].expand(3, 20, 20)
+    torch.testing.assert_close(found[:, 20:40, 20:40], expected)
+
+
 def test_slots_look_at_the_cells_that_stand_out_most():
     """On a grid of 16 x 16 cells, 96 of them; each with its own feature, hue and place."""
     foreground = Foreground(64, patch=4)

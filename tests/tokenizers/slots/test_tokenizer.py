@@ -32,6 +32,20 @@ def test_slots_follow_what_is_there():
     torch.testing.assert_close(positions[1], expected.flip(0).expand(3, 2), atol=0.1, rtol=0)
 
 
+@torch.no_grad()
+def test_a_tolerant_background_makes_the_same_tokens_of_a_table_without_its_border():
+    plain, tolerant = a_tokenizer(), a_tokenizer(tolerant_background=True)
+    clip = torch.ones(1, 2, 3, 64, 64)
+    clip[..., 0], without = 0.8, clip.clone()
+    without[..., 0] = 1.0
+    for tokenizer in (plain, tolerant):
+        tokenizer.foreground.background_3YX.copy_(clip[0, 0])
+    for frames in (clip, without):
+        frames[:, :, :, 8:16, 40:48] = 0.2
+    assert torch.equal(tolerant.encode(clip).slots_BTSD, tolerant.encode(without).slots_BTSD)
+    assert (plain.encode(clip).positions_BTS2 - plain.encode(without).positions_BTS2).abs().max() > 0.1
+
+
 def test_the_loss_by_hand():
     tokenizer = a_tokenizer(foreground_weight=3.0)
     tokenizer.foreground.background_3YX.zero_()
