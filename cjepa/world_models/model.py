@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from cjepa.types import Clip, Rollout
@@ -11,20 +10,11 @@ from cjepa.world_models.normalise import Normaliser
 from cjepa.world_models.predictors.base import Prediction, Predictor
 
 
-class Window(NamedTuple):
-    """The last blocks of a history, normalised."""
-
-    tokens_BTSD: Tensor
-    proprio_BTP: Tensor
-    actions_BUA: Tensor
-    """Of the blocks before the last one: U = T - 1."""
-
-
 class PredictorDynamics(Dynamics):
-    """Feeds the predictions of a predictor back into it.
+    """A predictor in the units of tokenizer and environment.
 
     Args:
-        predictor: of the next block.
+        predictor: of the next blocks.
     """
 
     def __init__(self, predictor: Predictor):
@@ -43,6 +33,7 @@ class PredictorDynamics(Dynamics):
         for scale, values in zip(self._scales(), self._entities(clips), strict=True):
             if values.shape[-1]:
                 scale.fit(values)
+        self.predictor.fit_scales(self.token_scale)
 
     def normalise(self, clip: Clip) -> Clip:
         """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
@@ -52,30 +43,29 @@ class PredictorDynamics(Dynamics):
         """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
         return Rollout(self.token_scale.inverse(rollout.tokens_BHSD), self.proprio_scale.inverse(rollout.proprio_BHP))
 
-    def forward(self, clip: Clip, mask_BTS: Tensor | None = None) -> Prediction:
-        """Predict from a normalised history, see :class:`Predictor`; no mask means that everything is visible."""
-        if mask_BTS is None:
-            mask_BTS = torch.zeros(clip.tokens_BTSD.shape[:3], dtype=torch.bool, device=clip.tokens_BTSD.device)
-        return self.predictor(clip.tokens_BTSD, clip.proprio_BTP, clip.actions_BTA, mask_BTS)
+    def forward(self, clip: Clip, mask_BTS: Tensor) -> Prediction:
+        """Predict as in training.
 
-    def observe(self, clip: Clip) -> Window:
-        """The last ``history_blocks`` of a clip, see :class:`~cjepa.world_models.dynamics.Dynamics`."""
+        Args:
+            clip: normalised, T + F blocks; of the last F only the actions are read.
+            mask_BTS: of the first T blocks, see :class:`Predictor`.
+        """
+        blocks = mask_BTS.shape[1]
+        tokens, proprio, actions = clip
+        return self.predictor.unroll(tokens[:, :blocks], proprio[:, :blocks], actions[:, :-1], mask_BTS)
+
+    def observe(self, clip: Clip) -> NamedTuple:
+        """The predictor's, of the last ``history_blocks``, see :class:`~cjepa.world_models.dynamics.Dynamics`."""
         tokens, proprio, actions = (values[:, -self.history_blocks :] for values in self.normalise(clip))
-        return Window(tokens, proprio, actions[:, :-1])
+        return self.predictor.observe(tokens, proprio, actions[:, :-1])
 
-    def step(self, state: Window, actions_BA: Tensor) -> Window:
-        """Append the next block, see :class:`~cjepa.world_models.dynamics.Dynamics`."""
-        tokens, proprio, actions = state
-        actions = torch.cat([actions, self.action_scale(actions_BA[..., : self.action_dim])[:, None]], dim=1)
-        prediction = self(Clip(tokens, proprio, actions))
-        tokens = torch.cat([tokens, prediction.future_BFSD[:, :1].to(tokens.dtype)], dim=1)
-        proprio = torch.cat([proprio, prediction.proprio_BFP[:, :1].to(proprio.dtype)], dim=1)
-        keep = self.history_blocks
-        return Window(tokens[:, -keep:], proprio[:, -keep:], actions[:, max(0, tokens.shape[1] - keep) :])
-
-    def predicted(self, state: Window) -> tuple[Tensor, Tensor]:
+    def step(self, state: NamedTuple, actions_BA: Tensor) -> NamedTuple:
         """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
-        return state.tokens_BTSD[:, -1], state.proprio_BTP[:, -1]
+        return self.predictor.step(state, self.action_scale(actions_BA[..., : self.action_dim]))
+
+    def predicted(self, state: NamedTuple) -> tuple[Tensor, Tensor]:
+        """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
+        return self.predictor.predicted(state)
 
     def _scales(self) -> tuple[Normaliser, Normaliser, Normaliser]:
         return self.token_scale, self.proprio_scale, self.action_scale

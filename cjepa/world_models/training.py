@@ -162,6 +162,8 @@ class WorldModel(DynamicsTraining):
         masked_weight: weight of the masked-history term.
         proprio_weight: weight of the proprioception term.
         mask_seed: seeds masks and history lengths, together with rank and step.
+        predict_blocks: F, how many blocks after the history the loss is over.
+        future_decay: weight of each of them over that of the one before.
     """
 
     against_collapse = "targets are fixed tokens of a frozen tokenizer"
@@ -176,26 +178,30 @@ class WorldModel(DynamicsTraining):
         masked_weight: float = 1.0,
         proprio_weight: float = 1.0,
         mask_seed: int = 0,
+        predict_blocks: int = 1,
+        future_decay: float = 1.0,
     ):
         super().__init__(lr, weight_decay, warmup_steps, step_seed=mask_seed)
         self.save_hyperparameters()
         self.dynamics = PredictorDynamics(predictor)
         self.mask = mask
+        self.predict_blocks = predict_blocks
+        self.future_decay = future_decay
         self.loss_weights = {"future": 1.0, "masked": masked_weight, "proprio": proprio_weight}
 
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
-        """Of a history of random length in the first ``history_blocks + 1`` blocks of a clip, see :mod:`.losses`."""
+        """Of a history of random length and the blocks after it, see :mod:`.losses`."""
         blocks = int(torch.randint(1, self.dynamics.history_blocks + 1, (), generator=generator))
-        clip = Clip(*(values[:, : blocks + 1] for values in self.dynamics.normalise(batch)))
+        clip = Clip(*(values[:, : blocks + self.predict_blocks] for values in self.dynamics.normalise(batch)))
         batch_size, _, slots, _ = clip.tokens_BTSD.shape
         mask_BTS = self.mask.sample(batch_size, blocks, slots, generator).to(clip.tokens_BTSD.device)
-        history = Clip(*(values[:, :blocks] for values in clip))
-        return loss_terms(self.dynamics(history, mask_BTS), clip, mask_BTS)
+        return loss_terms(self.dynamics(clip, mask_BTS), clip, mask_BTS, self.future_decay)
 
     def describe_objective(self) -> dict[str, Any]:
         """See :class:`DynamicsTraining`; with the mask."""
         mask = {"class": type(self.mask).__name__} | {k: v for k, v in vars(self.mask).items() if k[0] != "_"}
-        return super().describe_objective() | {"mask": mask}
+        future = {"predict_blocks": self.predict_blocks, "future_decay": self.future_decay}
+        return super().describe_objective() | {"mask": mask} | future
 
     def on_fit_start(self) -> None:
         """Fit the scales on training episodes, once.
@@ -207,7 +213,7 @@ class WorldModel(DynamicsTraining):
         super().on_fit_start()
         source: TokenSource = self.trainer.datamodule
         sample = source.normalisation_sample()
-        check_sizes(self.dynamics, sample, source)
+        check_sizes(self.dynamics, sample, source, self.predict_blocks)
         if self.tokenizer_fingerprint and self.tokenizer_fingerprint != source.tokenizer_fingerprint:
             raise UserError(
                 f"this checkpoint was trained on tokens of tokenizer {self.tokenizer_fingerprint}, the data are of "
@@ -233,7 +239,7 @@ class WorldModel(DynamicsTraining):
         }
 
 
-def check_sizes(dynamics: Dynamics, sample: Clip, source: TokenSource) -> None:
+def check_sizes(dynamics: Dynamics, sample: Clip, source: TokenSource, predict_blocks: int = 1) -> None:
     """Whether a model can be trained on clips of this kind.
 
     Raises:
@@ -247,9 +253,9 @@ def check_sizes(dynamics: Dynamics, sample: Clip, source: TokenSource) -> None:
             raise UserError(
                 f"model.init_args.predictor.init_args.{name} is {want}, but the data have {got}; set it to {got}"
             )
-    for name in ("train_blocks", "val_blocks"):
-        if getattr(source, name) <= dynamics.history_blocks:
+    for name, ahead in (("train_blocks", predict_blocks), ("val_blocks", 1)):
+        if (blocks := getattr(source, name)) < (needed := dynamics.history_blocks + ahead):
             raise UserError(
-                f"data.init_args.{name} is {getattr(source, name)}, but a clip must be longer than the model's "
-                f"history_blocks of {dynamics.history_blocks}; set it to {dynamics.history_blocks + 1} or more"
+                f"data.init_args.{name} is {blocks}, but a clip must have the model's history_blocks of "
+                f"{dynamics.history_blocks} and {ahead} to predict; set it to {needed} or more"
             )

@@ -6,34 +6,60 @@ import torch
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import rollout_clip, take_rows
 from cjepa.world_models.model import PredictorDynamics
+from cjepa.world_models.predictors.base import Predictor
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
-from tests.contracts import stirred
+from tests.contracts import build, concrete_subclasses, stirred
 from tests.world_models.test_training import SMALL, a_clip
 
 
-@pytest.fixture
-def dynamics() -> PredictorDynamics:
+def small_dynamics(cls: type[Predictor]) -> PredictorDynamics:
     torch.manual_seed(0)
-    model = PredictorDynamics(stirred(EntityTransformer(token_dim=6, **SMALL))).eval()
+    model = PredictorDynamics(stirred(build(cls, token_dim=6, proprio_dim=4, action_dim=10, **SMALL))).eval()
     model.fit_scales(a_clip(50, seed=3))
     return model
+
+
+@pytest.fixture(params=concrete_subclasses("cjepa.world_models", Predictor), ids=lambda cls: cls.__name__)
+def dynamics(request) -> PredictorDynamics:
+    return small_dynamics(request.param)
 
 
 def plan(blocks: int) -> torch.Tensor:
     return torch.randn(2, blocks, 10, generator=torch.Generator().manual_seed(1))
 
 
-def test_no_mask_is_an_empty_mask(dynamics):
-    clip, empty = a_clip(3), torch.zeros(2, 3, 3, dtype=torch.bool)
-    for ours, theirs in zip(dynamics(clip), dynamics(clip, empty), strict=True):
-        assert torch.equal(ours, theirs)
-    hidden = empty.clone()
+def nothing_hidden(blocks: int) -> torch.Tensor:
+    return torch.zeros(2, blocks, 3, dtype=torch.bool)
+
+
+def test_what_is_hidden_changes_the_prediction(dynamics):
+    clip, hidden = a_clip(4), nothing_hidden(3)
     hidden[:, 1:, 0] = True
-    assert not torch.equal(dynamics(clip).future_BFSD, dynamics(clip, hidden).future_BFSD)
+    assert not torch.equal(dynamics(clip, nothing_hidden(3)).future_BFSD, dynamics(clip, hidden).future_BFSD)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_training_with_an_empty_mask_is_what_planning_does(dynamics, blocks):
+    clip = a_clip(blocks + 3)
+    prediction = dynamics(dynamics.normalise(clip), nothing_hidden(blocks))
+    state = dynamics.observe(Clip(*(values[:, :blocks] for values in clip)))
+    rollout = dynamics.rollout(state, clip.actions_BTA[:, blocks - 1 : -1])
+    torch.testing.assert_close(prediction.future_BFSD, rollout.tokens_BHSD)
+    torch.testing.assert_close(prediction.proprio_BFP, rollout.proprio_BHP)
+
+
+def test_of_the_future_only_actions_are_read(dynamics):
+    clip, mask = a_clip(6), nothing_hidden(3)
+    expected = dynamics(clip, mask)
+    tokens, proprio, actions = (values.clone() for values in clip)
+    tokens[:, 3:], proprio[:, 3:], actions[:, 5:] = torch.nan, torch.nan, torch.nan
+    for ours, theirs in zip(dynamics(Clip(tokens, proprio, actions), mask), expected, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("history", [1, 2, 3, 5])
-def test_a_rollout_is_repeated_one_step_prediction(dynamics, history):
+def test_a_rollout_is_repeated_one_step_prediction(history):
+    dynamics = small_dynamics(EntityTransformer)
     context, horizon = a_clip(history), 4
     rollout = dynamics.rollout(dynamics.observe(context), plan(horizon))
     known = dynamics.normalise(context)
@@ -43,7 +69,7 @@ def test_a_rollout_is_repeated_one_step_prediction(dynamics, history):
         now = history + block
         window = slice(max(0, now - 3), now)
         clip = Clip(*(torch.stack(values[window], dim=1) for values in (tokens, proprio, actions)))
-        prediction = dynamics(clip)
+        prediction = dynamics.predictor(*clip, nothing_hidden(len(tokens[window])))
         tokens.append(prediction.future_BFSD[:, 0])
         proprio.append(prediction.proprio_BFP[:, 0])
     torch.testing.assert_close(rollout.tokens_BHSD, torch.stack(tokens[history:], dim=1))

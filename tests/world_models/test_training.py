@@ -204,8 +204,29 @@ def test_the_fingerprint_is_in_the_checkpoint():
 def test_clips_that_are_not_longer_than_the_history(tokens_path, blocks, name):
     data = TokenClips(str(tokens_path), **{"train_blocks": 4, "val_blocks": 8, "batch_size": 16} | blocks)
     trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
-    with pytest.raises(UserError, match=f"{name} is 3, .*history_blocks of 3; set it to 4 or more"):
+    with pytest.raises(UserError, match=f"{name} is 3, .*history_blocks of 3 .*; set it to 4 or more"):
         trainer.fit(small_model(), datamodule=data)
+
+
+def test_training_clips_have_the_blocks_to_predict(tokens_path):
+    data = TokenClips(str(tokens_path), train_blocks=5, val_blocks=8, batch_size=16)
+    trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
+    with pytest.raises(UserError, match="train_blocks is 5, .* and 3 to predict; set it to 6 or more"):
+        trainer.fit(small_model(predict_blocks=3), datamodule=data)
+
+
+def test_blocks_after_the_history_are_weighted():
+    """Predictions of 0: the loss is the mean square of what followed, block by block."""
+    model = WorldModel(Zeros(), ObjectMask(0), predict_blocks=3, future_decay=0.5)
+    clip = a_clip(6, dims=(2, 2, 1))
+    terms = model.loss_terms(clip, torch.Generator())
+    blocks = model.dynamics.predictor.given[0].shape[1]  # of the last call, whose window is full
+    squares_T = [values.square().mean(dim=(0, *range(2, values.ndim))) for values in clip[:2]]
+    for name, square_T in zip(("future", "proprio"), squares_T, strict=True):
+        expected = {
+            (4 * square_T[b] + 2 * square_T[b + 1] + square_T[b + 2]).item() / 7 for b in range(1, min(blocks, 3) + 1)
+        }
+        assert min(abs(terms[name].item() - value) for value in expected) < 1e-6
 
 
 def test_a_checkpoint_of_before_has_other_names(tokens_path):

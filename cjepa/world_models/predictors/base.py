@@ -1,12 +1,15 @@
 """The contract of a predictor: from a partly hidden history of entities to its hidden cells and the next blocks.
 
-File letter: F predicted blocks after the history, 1 or more.
+File letters: F predicted blocks after the history, 1 or more; U = T + F - 1 blocks whose actions are known; V = T - 1.
 """
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+from cjepa.world_models.normalise import Normaliser
 
 
 class Prediction(NamedTuple):
@@ -20,8 +23,20 @@ class Prediction(NamedTuple):
     """Proprioception of the blocks after the history; P is 0 where the predictor has no such entity."""
 
 
+class Window(NamedTuple):
+    """The last blocks of a history, seen or predicted, normalised."""
+
+    tokens_BTSD: Tensor
+    proprio_BTP: Tensor
+    actions_BVA: Tensor
+    """Of the blocks before the last one."""
+
+
 class Predictor(nn.Module, ABC):
-    """Predicts hidden history and the next blocks from a history of T blocks.
+    """Predicts hidden history and the next blocks from a history of T blocks. All values are normalised.
+
+    A predictor of one block writes :meth:`forward` alone: its predictions are fed back into it. One that carries a
+    state of its own from block to block overrides :meth:`unroll`, :meth:`observe`, :meth:`step` and :meth:`predicted`.
 
     Subclasses set ``token_dim`` (D), ``proprio_dim`` (P), ``action_dim`` (A) and ``history_blocks``, the longest T.
     A width of 0 means that there is no such entity: no agent, or no proprioception.
@@ -42,3 +57,43 @@ class Predictor(nn.Module, ABC):
             actions_BTA: normalised actions; row t leads from block t to t + 1.
             mask_BTS: bool, True = hidden. Row 0, the identity anchor, is visible.
         """
+
+    def unroll(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BUA: Tensor, mask_BTS: Tensor) -> Prediction:
+        """Predict F = U - T + 1 blocks; the other arguments are those of :meth:`forward`."""
+        blocks = tokens_BTSD.shape[1]
+        first = self(tokens_BTSD, proprio_BTP, actions_BUA[:, :blocks], mask_BTS)
+        seen_BTSD = torch.where(mask_BTS[..., None], first.history_BTSD.to(tokens_BTSD.dtype), tokens_BTSD)
+        state = self._appended(Window(seen_BTSD, proprio_BTP, actions_BUA[:, :blocks]), first)
+        tokens, proprio = [first.future_BFSD[:, 0]], [first.proprio_BFP[:, 0]]
+        for actions_BA in actions_BUA[:, blocks:].unbind(1):
+            state = self.step(state, actions_BA)
+            tokens_BSD, proprio_BP = self.predicted(state)
+            tokens.append(tokens_BSD)
+            proprio.append(proprio_BP)
+        return Prediction(first.history_BTSD, torch.stack(tokens, dim=1), torch.stack(proprio, dim=1))
+
+    def fit_scales(self, token_scale: Normaliser) -> None:  # noqa: B027 - most have nothing to learn
+        """Learn from how tokens are normalised, once, before training."""
+
+    def observe(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BVA: Tensor) -> NamedTuple:
+        """The state after a history of which everything is visible: a NamedTuple of tensors, batch first."""
+        return Window(tokens_BTSD, proprio_BTP, actions_BVA)
+
+    def step(self, state: NamedTuple, actions_BA: Tensor) -> NamedTuple:
+        """The state one block later."""
+        actions_BTA = torch.cat([state.actions_BVA, actions_BA[:, None]], dim=1)
+        visible_BTS = torch.zeros(state.tokens_BTSD.shape[:3], dtype=torch.bool, device=actions_BA.device)
+        window = state._replace(actions_BVA=actions_BTA)
+        return self._appended(window, self(state.tokens_BTSD, state.proprio_BTP, actions_BTA, visible_BTS))
+
+    def predicted(self, state: NamedTuple) -> tuple[Tensor, Tensor]:
+        """Tokens ``(B, S, D)`` and proprioception ``(B, P)`` of a state's present block."""
+        return state.tokens_BTSD[:, -1], state.proprio_BTP[:, -1]
+
+    def _appended(self, window: Window, prediction: Prediction) -> Window:
+        """A window with as many actions as blocks, and the predicted block after it; no longer than a history."""
+        tokens, proprio, actions = window
+        tokens = torch.cat([tokens, prediction.future_BFSD[:, :1].to(tokens.dtype)], dim=1)
+        proprio = torch.cat([proprio, prediction.proprio_BFP[:, :1].to(proprio.dtype)], dim=1)
+        keep = self.history_blocks
+        return Window(tokens[:, -keep:], proprio[:, -keep:], actions[:, max(0, tokens.shape[1] - keep) :])

@@ -89,6 +89,26 @@ def test_contract_the_next_block_depends_on_every_action(predictor):
         assert all((f - e).abs().max() > 1e-4 for f, e in zip(found[1:], expected[1:], strict=True))
 
 
+def test_contract_several_blocks(predictor):
+    tokens, proprio, actions, mask = inputs()
+    mask[:, 1:, 2] = True
+    later = torch.randn(B, 2, A, generator=torch.Generator().manual_seed(5))
+    prediction = predictor.unroll(tokens, proprio, torch.cat([actions, later], dim=1), mask)
+    assert prediction.future_BFSD.shape == (B, 3, S, D) and prediction.proprio_BFP.shape == (B, 3, P)
+    one = predictor.unroll(tokens, proprio, actions, mask)
+    torch.testing.assert_close(prediction.future_BFSD[:, :1], one.future_BFSD)
+    torch.testing.assert_close(one.future_BFSD[:, 0], predictor(tokens, proprio, actions, mask).future_BFSD[:, 0])
+    for block in range(2):
+        changed = later.clone()
+        changed[:, block] += 1
+        found = predictor.unroll(tokens, proprio, torch.cat([actions, changed], dim=1), mask).future_BFSD
+        assert torch.equal(found[:, : block + 1], prediction.future_BFSD[:, : block + 1])
+        assert not torch.equal(found[:, block + 1], prediction.future_BFSD[:, block + 1])
+    hidden = torch.where(mask[..., None], torch.nan, tokens)
+    found = predictor.unroll(hidden, proprio, torch.cat([actions, later], dim=1), mask)
+    assert torch.equal(found.future_BFSD, prediction.future_BFSD)
+
+
 def test_contract_samples_do_not_mix(predictor):
     tokens, proprio, actions, mask = inputs()
     mask[1, 1:, 0] = True

@@ -1,0 +1,279 @@
+"""A recurrent predictor: entities move by messages between them, and are corrected by what is seen of them.
+
+File letters: V actions before the last block of a history or values of a place, W width of latents and messages,
+K phases of a place, G values of the geometry of a pair.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from cjepa.world_models.normalise import Normaliser
+from cjepa.world_models.predictors.base import Prediction, Predictor
+
+_RAD = 0.2  # the short waves turn eight times as far, which would make the first steps too long
+
+
+class Belief(NamedTuple):
+    """What is known of all entities at a block, normalised."""
+
+    latent_BEW: Tensor
+    """Also of what has changed since the entities were last seen."""
+    tokens_BSD: Tensor
+    """Object tokens when they were last seen; so is proprioception."""
+    proprio_BP: Tensor
+    moved_BS2: Tensor
+    """How far objects have moved in x and y since then, in rad of the longest wave; 0 for tokens without places."""
+
+
+class ObjectFilter(Predictor):
+    """Moves a latent of every entity from block to block, and corrects the latents of those that are seen.
+
+    ```
+    belief at t  --rounds of messages between all entities, with the action of block t-->  belief at t + 1
+                                                          tokens of t + 1, where visible  --corrects--^
+    ```
+    A hidden object is never corrected: its past and the other objects are all that tells of it. The future is where
+    nothing is visible, so several blocks are predicted in one pass, and a loss over them trains what planning uses.
+    After Interaction Networks (Battaglia et al., arXiv 1612.00222), with the prediction and correction of a filter.
+
+    There are no embeddings of slots or time: the order of objects does not matter, nor does their number.
+
+    Args:
+        token_dim: D.
+        proprio_dim: P, 0 for no such entity.
+        action_dim: A, the action values of one block, 0 for no such entity.
+        history_blocks: the longest history.
+        dim: width of latents and messages.
+        rounds: of messages in a block, each with weights of its own.
+        dropout: in every round.
+        place: where in a token its object's place is, as sines and then cosines of x and y at several wavelengths, each
+            half of the one before: the index of the first sine, and the number of wavelengths. Objects then move in x
+            and y, and messages see places relative to each other, on which contact depends. None for other tokens.
+    """
+
+    def __init__(
+        self,
+        token_dim: int,
+        proprio_dim: int = 4,
+        action_dim: int = 10,
+        history_blocks: int = 1,
+        dim: int = 192,
+        rounds: int = 2,
+        dropout: float = 0.0,
+        place: tuple[int, int] | None = None,
+    ):
+        super().__init__()
+        self.token_dim = token_dim
+        self.proprio_dim = proprio_dim
+        self.action_dim = action_dim
+        self.history_blocks = history_blocks
+
+        def each(layer: Callable[[int], nn.Module]) -> EachEntity:
+            return EachEntity(layer(token_dim), layer(proprio_dim) if proprio_dim else None)
+
+        self.embed = each(lambda width: nn.Sequential(nn.Linear(width, dim), nn.GELU(), nn.Linear(dim, dim)))
+        self.carry = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
+        self.geometry = None if place is None else Geometry(token_dim, *place)
+        geometry_dim = 0 if self.geometry is None else 4 * self.geometry.wavelengths
+        self.rounds = nn.ModuleList(Round(dim, action_dim, geometry_dim, dropout) for _ in range(rounds))
+        self.norm = nn.LayerNorm(dim)
+        self.token_head = nn.Linear(dim, token_dim)
+        self.proprio_head = nn.Linear(dim, proprio_dim) if proprio_dim else None
+        self.move_head = nn.Linear(dim, 2) if self.geometry is not None else None
+        for head in filter(
+            None, (self.token_head, self.proprio_head, self.move_head)
+        ):  # untrained, the model says: nothing changes
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def fit_scales(self, token_scale: Normaliser) -> None:
+        """See :class:`Predictor`."""
+        if self.geometry is not None:
+            self.geometry.fit(token_scale)
+
+    def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTS: Tensor) -> Prediction:
+        """See :class:`Predictor`."""
+        return self.unroll(tokens_BTSD, proprio_BTP, actions_BTA, mask_BTS)
+
+    def unroll(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BUA: Tensor, mask_BTS: Tensor) -> Prediction:
+        """See :class:`Predictor`."""
+        blocks = tokens_BTSD.shape[1]
+        belief = self._first(tokens_BTSD[:, 0], proprio_BTP[:, 0])
+        tokens, proprio = [tokens_BTSD[:, 0]], [proprio_BTP[:, 0]]
+        for block, actions_BA in enumerate(actions_BUA.unbind(1), start=1):
+            belief = self.step(belief, actions_BA)
+            tokens_BSD, proprio_BP = self.predicted(belief)
+            tokens.append(tokens_BSD)
+            proprio.append(proprio_BP)
+            if block < blocks:
+                seen = tokens_BTSD[:, block], proprio_BTP[:, block]
+                belief = self._corrected(belief, *seen, mask_BTS[:, block])
+        tokens_BTSD, proprio_BTP = torch.stack(tokens, dim=1), torch.stack(proprio, dim=1)
+        return Prediction(tokens_BTSD[:, :blocks], tokens_BTSD[:, blocks:], proprio_BTP[:, blocks:])
+
+    def observe(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BVA: Tensor) -> Belief:
+        """See :class:`Predictor`."""
+        belief = self._first(tokens_BTSD[:, 0], proprio_BTP[:, 0])
+        for block, actions_BA in enumerate(actions_BVA.unbind(1), start=1):
+            visible_BS = torch.zeros_like(tokens_BTSD[:, block, :, 0], dtype=torch.bool)
+            belief = self._corrected(
+                self.step(belief, actions_BA), tokens_BTSD[:, block], proprio_BTP[:, block], visible_BS
+            )
+        return belief
+
+    def step(self, state: Belief, actions_BA: Tensor) -> Belief:
+        """See :class:`Predictor`."""
+        latent_BEW, tokens_BSD, proprio_BP, moved_BS2 = state
+        for messages in self.rounds:
+            geometry = self.geometry and self.geometry(tokens_BSD, moved_BS2)
+            latent_BEW = messages(latent_BEW, geometry, actions_BA)
+            if self.geometry is not None:
+                move_BS2 = self.move_head(self.norm(self._objects(latent_BEW, tokens_BSD))).float()
+                moved_BS2 = moved_BS2 + _RAD * move_BS2
+        return Belief(latent_BEW, tokens_BSD, proprio_BP, moved_BS2)
+
+    def predicted(self, state: Belief) -> tuple[Tensor, Tensor]:
+        """See :class:`Predictor`."""
+        latent_BEW, tokens_BSD, proprio_BP, moved_BS2 = state
+        change_BEW = self.norm(latent_BEW)
+        moved_BSD = tokens_BSD + self.token_head(self._objects(change_BEW, tokens_BSD)).to(tokens_BSD.dtype)
+        if self.geometry is not None:
+            moved_BSD = moved_BSD + self.geometry.change(tokens_BSD, moved_BS2)
+        if self.proprio_head is not None:
+            proprio_BP = proprio_BP + self.proprio_head(change_BEW[:, -1]).to(proprio_BP.dtype)
+        return moved_BSD, proprio_BP
+
+    def _first(self, tokens_BSD: Tensor, proprio_BP: Tensor) -> Belief:
+        moved_BS2 = torch.zeros_like(tokens_BSD[..., :2])
+        return Belief(self.embed(tokens_BSD, proprio_BP), tokens_BSD, proprio_BP, moved_BS2)
+
+    def _corrected(self, belief: Belief, tokens_BSD: Tensor, proprio_BP: Tensor, hidden_BS: Tensor) -> Belief:
+        """The belief after the entities that are not hidden have been seen."""
+        hidden_BS1 = hidden_BS[..., None]
+        tokens_BSD = torch.where(hidden_BS1, belief.tokens_BSD, tokens_BSD)
+        seen_BEW = self.embed(tokens_BSD, proprio_BP) + self.carry(belief.latent_BEW)
+        others = belief.latent_BEW.shape[1] - hidden_BS.shape[1]
+        hidden_BE1 = pad(hidden_BS1, (0, 0, 0, others))
+        return Belief(
+            torch.where(hidden_BE1, belief.latent_BEW, seen_BEW), tokens_BSD, proprio_BP, belief.moved_BS2 * hidden_BS1
+        )
+
+    @staticmethod
+    def _objects(latent_BEW: Tensor, tokens_BSD: Tensor) -> Tensor:
+        return latent_BEW[:, : tokens_BSD.shape[1]]
+
+
+class Round(nn.Module):
+    """Every entity receives a message from each, itself too, and moves.
+
+    Args:
+        dim: W.
+        action_dim: A, 0 for no actions.
+        geometry_dim: G, 0 for messages that see latents alone.
+        dropout: on the hidden layer.
+    """
+
+    def __init__(self, dim: int, action_dim: int, geometry_dim: int, dropout: float):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.receive = nn.Linear(dim, dim)
+        self.send = nn.Linear(dim, dim, bias=False)
+        self.relate = nn.Linear(geometry_dim, dim, bias=False) if geometry_dim else None
+        self.from_itself = nn.Linear(dim, 2 * dim)
+        self.from_messages = nn.Linear(dim, 2 * dim, bias=False)
+        self.from_action = nn.Linear(action_dim, 2 * dim, bias=False) if action_dim else None
+        self.dropout = nn.Dropout(dropout)
+        self.change = nn.Linear(2 * dim, dim)
+        with torch.no_grad():
+            self.change.weight *= 0.3  # a round changes little at first
+
+    def forward(self, latent_BEW: Tensor, geometry_BSSG: Tensor | None, actions_BA: Tensor) -> Tensor:
+        """The latents after the round; objects come first among the entities."""
+        normed = self.norm(latent_BEW)
+        message_BEEW = self.receive(normed)[:, :, None] + self.send(normed)[:, None]
+        if self.relate is not None:
+            others = latent_BEW.shape[1] - geometry_BSSG.shape[1]
+            message_BEEW = message_BEEW + pad(self.relate(geometry_BSSG), (0, 0, 0, others, 0, others))
+        # a sum over a middle axis is slow on CPUs
+        hidden = self.from_itself(normed) + self.from_messages(sum(message_BEEW.relu().unbind(2)))
+        if self.from_action is not None:
+            hidden = hidden + self.from_action(actions_BA)[:, None]
+        return latent_BEW + self.change(self.dropout(hidden.relu()))
+
+
+class Geometry(nn.Module):
+    """Places of objects that tokens hold as sines and cosines of K = 2 x wavelengths phases.
+
+    Args:
+        token_dim: D.
+        first: index of the first sine in a token.
+        wavelengths: of x and y; each is half of the one before.
+    """
+
+    def __init__(self, token_dim: int, first: int, wavelengths: int):
+        super().__init__()
+        self.values = slice(first, first + 4 * wavelengths)
+        if first < 0 or wavelengths < 1 or self.values.stop > token_dim:
+            raise ValueError(
+                f"place: expected the first of 4 values per wavelength within {token_dim}, not {(first, wavelengths)}"
+            )
+        self.wavelengths = wavelengths
+        self.register_buffer("mean", torch.zeros(4 * wavelengths))
+        self.register_buffer("std", torch.ones(4 * wavelengths))
+
+    def fit(self, scale: Normaliser) -> None:
+        """Learn how tokens are normalised: sines and cosines are read in their own units."""
+        self.mean.copy_(scale.mean[self.values])
+        self.std.copy_(scale.std[self.values])
+
+    def forward(self, tokens_BSD: Tensor, moved_BS2: Tensor) -> Tensor:
+        """Sines and cosines of every object's place seen from every other's, ``(B, S, S, 2 K)``.
+
+        Args:
+            tokens_BSD: normalised.
+            moved_BS2: how far objects have moved since, in rad of the longest wave.
+        """
+        sine, cosine = self._moved(tokens_BSD, moved_BS2)
+        return torch.cat(_turned(sine[:, None], cosine[:, None], -sine[:, :, None], cosine[:, :, None]), dim=-1)
+
+    def change(self, tokens_BSD: Tensor, moved_BS2: Tensor) -> Tensor:
+        """What such a motion changes in tokens, normalised."""
+        change_BSV = torch.cat(self._moved(tokens_BSD, moved_BS2), dim=-1) - torch.cat(self._waves(tokens_BSD), dim=-1)
+        return pad(change_BSV / self.std, (self.values.start, tokens_BSD.shape[-1] - self.values.stop))
+
+    def _moved(self, tokens_BSD: Tensor, moved_BS2: Tensor) -> tuple[Tensor, Tensor]:
+        angle_BSK = torch.cat([moved_BS2 * 2**level for level in range(self.wavelengths)], dim=-1)
+        return _turned(*self._waves(tokens_BSD), angle_BSK.sin(), angle_BSK.cos())
+
+    def _waves(self, tokens_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        return (tokens_BSD[..., self.values].float() * self.std + self.mean).chunk(2, dim=-1)
+
+
+def _turned(sine: Tensor, cosine: Tensor, by_sine: Tensor, by_cosine: Tensor) -> tuple[Tensor, Tensor]:
+    """Sine and cosine of the sum of two angles."""
+    return sine * by_cosine + cosine * by_sine, cosine * by_cosine - sine * by_sine
+
+
+class EachEntity(nn.Module):
+    """A layer for objects and one for proprioception, to the same width.
+
+    Args:
+        objects: of D values.
+        proprio: of P values, None where there is no such entity.
+    """
+
+    def __init__(self, objects: nn.Module, proprio: nn.Module | None):
+        super().__init__()
+        self.objects = objects
+        self.proprio = proprio
+
+    def forward(self, tokens_BSD: Tensor, proprio_BP: Tensor) -> Tensor:
+        """``(B, E, width)``."""
+        objects_BSW = self.objects(tokens_BSD)
+        if self.proprio is None:
+            return objects_BSW
+        return torch.cat([objects_BSW, self.proprio(proprio_BP)[:, None]], dim=1)
