@@ -10,7 +10,8 @@ import torch
 import yaml
 
 from cjepa.cli import VERBS, main
-from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.splits import SPLIT_SEED, SPLIT_SHARES
+from cjepa.data.store.episode_file import EpisodeFile, split_episodes
 from cjepa.evaluation import probes
 from cjepa.studies.definition import load_study
 from cjepa.tokenizers.training import TokenizerTraining, load_tokenizer
@@ -65,6 +66,14 @@ def check_header(path: Path) -> None:
 def test_the_headers_say_how_to_run_them():
     for path in FILES:
         check_header(path)
+
+
+def test_push_t_pairs_are_each_from_another_episode():
+    """So that they are independent, as their interval assumes."""
+    folder = EXPERIMENTS / "pusht"
+    collected, planned = (yaml.safe_load((folder / name).read_text()) for name in ("collect.yaml", "plan.yaml"))
+    splits = split_episodes(collected["episodes"], SPLIT_SHARES, SPLIT_SEED)
+    assert min(len(splits["val"]), len(splits["test"])) >= planned["pairs"]
 
 
 @pytest.mark.slow
