@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cjepa.checkpoints import find_checkpoint
 from cjepa.errors import UserError
+from cjepa.pictures import open_picture
 from cjepa.planning.agents import WorldModelAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_units
@@ -298,8 +298,5 @@ def _one_picture(picture: Picture) -> Picture:
 def _read_picture(path: Path) -> np.ndarray:
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a picture file, or an array")
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError):
-        raise UserError(f"{path}: not a picture, or damaged; give a PNG file") from None
+    with open_picture(str(path), path) as picture:
+        return np.asarray(picture.convert("RGB"))

@@ -12,6 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from cjepa.checkpoints import check_finite, read_checkpoint
+from cjepa.data.clip_module import EpisodeClips
 from cjepa.errors import TrainingFailed, UserError
 from cjepa.files import replacing, write_text
 from cjepa.progress import ProgressBar
@@ -95,22 +96,23 @@ class FiniteTraining(Callback):
     """Ends a training whose loss or weights are not finite numbers, and keeps them out of checkpoints."""
 
     def __init__(self):
-        self._latest: tuple[int, Tensor, dict[str, Tensor]] | None = None
+        self._latest: tuple[int, int, Tensor, dict[str, Tensor]] | None = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._check()  # of the step before, which a GPU has finished by now: nothing has to wait
+        self._check(trainer)  # of the step before, which a GPU has finished by now: nothing has to wait
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):
             terms = {k: v for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
-            self._latest = (trainer.global_step, loss.detach(), terms)
+            batch_number = trainer.fit_loop.epoch_loop.batch_progress.total.processed - 1
+            self._latest = (trainer.global_step, batch_number, loss.detach(), terms)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._check()
+        self._check(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._check()
+        self._check(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """See :class:`FiniteTraining`.
@@ -122,18 +124,29 @@ class FiniteTraining(Callback):
             if values.is_floating_point() and not bool(values.isfinite().all()):
                 raise TrainingFailed(f"step {trainer.global_step}: the weights {name} are not finite; {_ADVICE}")
 
-    def _check(self) -> None:
+    def _check(self, trainer: Trainer) -> None:
         if self._latest is None:
             return
-        (step, loss, terms), self._latest = self._latest, None
+        (step, batch_number, loss, terms), self._latest = self._latest, None
         if bool(loss.isfinite().all()):
             return
         wrong = {name: float(value) for name, value in terms.items() if not bool(value.isfinite().all())}
         partial = {name: value for name, value in wrong.items() if name != "train/loss"} or wrong
         said = ", ".join(f"{name} is {value}" for name, value in partial.items()) or f"the loss is {float(loss)}"
-        raise TrainingFailed(f"step {step}: {said}; {_ADVICE}")
+        raise TrainingFailed(f"step {step}: {said}{_clips_of(trainer, batch_number)}; {_ADVICE}")
 
 
+def _clips_of(trainer: Trainer, batch_number: int) -> str:
+    """The episodes of a training batch, if a data module of this project made it."""
+    if not isinstance(trainer.datamodule, EpisodeClips):
+        return ""
+    episodes = trainer.datamodule.episodes_of_batch(batch_number)
+    more = f" and {len(episodes) - _SHOWN} more" if len(episodes) > _SHOWN else ""
+    return f", on clips of episodes {', '.join(map(str, episodes[:_SHOWN]))}{more} of {trainer.datamodule.path}"
+
+
+_SHOWN = 8
+"""Episodes in a message."""
 _ADVICE = "the last checkpoint is from before that; try a lower learning rate, or look at the data with `cjepa verify`"
 
 

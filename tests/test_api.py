@@ -123,7 +123,7 @@ def test_a_cut_or_damaged_picture_file_is_refused(slots, tmp_path, place):
     whole = path.read_bytes()
     for content in (whole[:place], whole[:place] + bytes(8) + whole[place + 8 :]):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"now\.png: not a picture, or damaged"):
+        with pytest.raises(UserError, match=r"now\.png: not a picture, incomplete or damaged"):
             slots.encode(path)
 
 

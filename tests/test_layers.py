@@ -9,7 +9,18 @@ import cjepa
 
 PACKAGE = Path(cjepa.__file__).parent
 ORDER = [
-    {"__init__", "types", "errors", "plain_values", "files", "locks", "opencv", "yaml_files", "tensor_files"}
+    {
+        "__init__",
+        "types",
+        "errors",
+        "plain_values",
+        "files",
+        "locks",
+        "opencv",
+        "yaml_files",
+        "tensor_files",
+        "pictures",
+    }
     | {"run_config", "moved", "class_paths", "command_result", "progress", "quiet", "optim", "checkpoints"},
     {"envs"},
     {"data"},

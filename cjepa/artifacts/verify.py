@@ -5,14 +5,13 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image
-
 from cjepa.artifacts.inspect import kind_of
 from cjepa.checkpoints import WEIGHTS, check_finite, find_checkpoint, read_checkpoint
 from cjepa.data.store.parts import PARTS
 from cjepa.data.store.verify import verify_data
 from cjepa.errors import UserError
 from cjepa.files import read_json
+from cjepa.pictures import open_picture
 from cjepa.progress import NoProgress, Progress
 from cjepa.reporting.reading import read_rows, read_run, read_study
 from cjepa.reporting.records import TEST_RESULTS, result_row
@@ -132,11 +131,8 @@ def _tensors_fault(path: Path) -> str | None:
 
 
 def _picture_fault(path: Path) -> str | None:
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        return f"picture is incomplete or damaged ({error})"
+    with open_picture(str(path), path) as picture:
+        picture.load()
     return None
 
 

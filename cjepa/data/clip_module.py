@@ -93,6 +93,13 @@ class EpisodeClips(L.LightningDataModule, ABC):
             persistent_workers=self.num_workers > 0,
         )
 
+    def episodes_of_batch(self, number: int) -> list[int]:
+        """Episodes from which a training batch has clips, sorted; batches count from 0 over all epochs."""
+        dataset = self.training_clips()
+        shuffle = ResumableShuffle.of(self.trainer, len(dataset), self.batch_size, self.shuffle_seed)
+        rows = np.asarray(dataset.starts)[shuffle.batch(number)]
+        return np.unique(np.searchsorted(self.file.offsets, rows, side="right") - 1).tolist()
+
     def val_dataloader(self) -> DataLoader:
         """Held-out clips, the same ones every time."""
         return self.held_out_dataloader("val")

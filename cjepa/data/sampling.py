@@ -53,8 +53,9 @@ class ResumableShuffle(DistributedSampler[int]):
         whole = self._own_rows // batch_size
         batches = min(whole, most_batches) if isinstance(most_batches, int) else int(whole * most_batches)
         self._end_of_resumed = batches * batch_size if batches < whole else None
+        self._batch_size, self._batches = batch_size, max(batches, 1)
         # Lightning's own count of epochs goes on by one when a run ends within an epoch, so that is not used
-        self._epoch, batch = divmod(batches_done, max(batches, 1))
+        self._epoch, batch = divmod(batches_done, self._batches)
         self._rows_to_skip = batch * batch_size
 
     @classmethod
@@ -73,9 +74,17 @@ class ResumableShuffle(DistributedSampler[int]):
         return self._own_rows
 
     def __iter__(self) -> Iterator[int]:
-        rows = np.random.default_rng([self.seed, self._epoch]).permutation(self.num_rows)
-        own = rows[self.rank :: self.num_replicas][: self._own_rows]
+        own = self._rows(self._epoch)
         skipped, self._rows_to_skip = self._rows_to_skip, 0
         self._epoch += 1
         # Lightning may take the rest of an epoch for a whole one, with as many batches
         return iter(own[skipped : self._end_of_resumed if skipped else None].tolist())
+
+    def batch(self, number: int) -> np.ndarray:
+        """Rows of one of this process's batches, counted from 0 over all epochs."""
+        epoch, place = divmod(number, self._batches)
+        return self._rows(epoch)[place * self._batch_size :][: self._batch_size]
+
+    def _rows(self, epoch: int) -> np.ndarray:
+        rows = np.random.default_rng([self.seed, epoch]).permutation(self.num_rows)
+        return rows[self.rank :: self.num_replicas][: self._own_rows]

@@ -99,3 +99,16 @@ def test_the_wrong_kind_of_file_is_named(episodes_path):
         opened(TokenClips(str(episodes_path)))
     with pytest.raises(UserError, match="nowhere.h5"):
         opened(TokenClips("nowhere.h5"))
+
+
+def test_the_episodes_of_a_batch_are_those_of_its_clips(numbered_tokens):
+    """Counted over two epochs, as a training counts them."""
+    path = numbered_tokens([9, 4, 20] * 7)
+    first_row_E = EpisodeFile(path).offsets
+    data = opened(TokenClips(str(path), frame_stride=2, train_blocks=2, val_blocks=4, batch_size=5))
+    loader = data.train_dataloader()
+    batches = [clip.tokens_BTSD for _ in range(2) for clip in loader]
+    for number, rows in enumerate(batches):
+        expected = {int(np.flatnonzero(first_row_E <= row)[-1]) for row in rows.flatten().tolist()}
+        assert data.episodes_of_batch(number) == sorted(expected)
+    assert len(batches) > 20

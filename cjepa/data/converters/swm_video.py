@@ -86,7 +86,7 @@ class NpzRows:
             version = np.lib.format.read_magic(self._stream)
             reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, self.dtype = reader(self._stream)
-        except (OSError, KeyError, ValueError, *_DAMAGE) as error:
+        except (OSError, KeyError, ValueError, MemoryError, *_DAMAGE) as error:
             raise UserError(f"{path}: not an .npz file with one array ({error})") from None
         if fortran or not shape:
             raise UserError(f"{path}: expected an array in C order with one row per env step, got shape {shape}")

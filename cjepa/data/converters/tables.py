@@ -13,6 +13,7 @@ from PIL import Image
 
 from cjepa.data.converters.columns import resize_images
 from cjepa.errors import UserError
+from cjepa.pictures import open_picture
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,13 +114,8 @@ def images(where: str, blobs: Iterable[bytes | None], image_size: int) -> np.nda
     """
     frames: list[np.ndarray] = []
     for index, blob in enumerate(blobs):
-        try:
-            with Image.open(io.BytesIO(blob or b"")) as picture:
-                frame = _colours(f"{where}, row {index}", picture)[None]
-        except UserError:
-            raise
-        except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UserError(f"{where}, row {index}: not a readable picture ({error})") from None
+        with open_picture(f"{where}, row {index}", io.BytesIO(blob or b"")) as picture:
+            frame = _colours(f"{where}, row {index}", picture)[None]
         frames.append(resize_images("pixels", frame, image_size))
         if frames[-1].shape != frames[0].shape:
             raise UserError(

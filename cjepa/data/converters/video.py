@@ -16,6 +16,9 @@ _SCALER = "area+accurate_rnd+full_chroma_int+full_chroma_inp"
 # A file may call itself a video and be a playlist, which makes ffmpeg open what it names.
 _MP4_ONLY = ["-f", "mov", "-protocol_whitelist", "file"]
 
+MAX_PIXELS = 1 << 26
+"""Of a frame; a few hundred bytes may declare more than fits into memory."""
+
 _PATIENCE_SECONDS = 9.0
 """imageio-ffmpeg gives up on a process that has said nothing for ten seconds."""
 
@@ -71,9 +74,12 @@ class VideoReader:
 
         Raises:
             ShortVideo: there are fewer.
-            UserError: they are damaged.
+            UserError: they are damaged, or more than memory can hold.
         """
-        frames = np.empty((count, *self.shape), np.uint8)
+        try:
+            frames = np.empty((count, *self.shape), np.uint8)
+        except (MemoryError, ValueError):
+            raise UserError(f"{self.path}: {count} frames of {self.shape[:2]} do not fit into memory") from None
         for index in range(count):
             frames[index] = np.frombuffer(self._next(count - index), np.uint8).reshape(self.shape)
         return frames
@@ -92,7 +98,9 @@ class VideoReader:
         # One frame out for one frame in, whatever the time stamps say.
         options = ["-fps_mode", "passthrough", "-vf", f"scale={size}:flags={_SCALER},format=rgb24"]
         path = str(self.path.absolute())
-        frames = imageio_ffmpeg.read_frames(path, input_params=_MP4_ONLY, output_params=options)
+        frames = imageio_ffmpeg.read_frames(
+            path, input_params=[*_MP4_ONLY, "-max_pixels", str(MAX_PIXELS)], output_params=options
+        )
         began = time.monotonic()
         try:
             return frames, next(frames)["size"]
@@ -100,6 +108,8 @@ class VideoReader:
             # What is no video is refused at once; only on a machine that is too busy does it take longer.
             if time.monotonic() - began > _PATIENCE_SECONDS and starts > 1:
                 return self._start(size, starts - 1)
+            if "max pixel count" in str(error):
+                raise UserError(f"{self.path}: its frames have more than {MAX_PIXELS:,} pixels") from None
             raise UserError(f"{self.path}: ffmpeg cannot read this video ({_last_line(error)})") from None
 
     def _next(self, wanted: int) -> bytes:

@@ -16,6 +16,8 @@ _MOST_EPISODES = 10**8
 MOST_ROWS = 10**10
 """Of one episode; sums then fit into 64 bits."""
 _MOST_ROW_BYTES = 1 << 28
+_MOST_CHUNK_BYTES = 1 << 30
+"""HDF5 holds a whole chunk to read one row of it."""
 _MOST_COMPRESSION = 5_000
 """Above what any filter reaches: what is declared beyond it was never written."""
 _SMALL_BYTES = 1 << 30
@@ -99,6 +101,9 @@ def _check_size(where: str, column: h5py.Dataset) -> None:
     row = int(np.prod(column.shape[1:], dtype=object)) * column.dtype.itemsize
     if row > _MOST_ROW_BYTES:
         raise UserError(f"{where}: {column.shape[1:]} of {column.dtype} in one row, {row >> 20:,} MB; at most 256 MB")
+    chunk = int(np.prod(column.chunks or 0, dtype=object)) * column.dtype.itemsize
+    if chunk > _MOST_CHUNK_BYTES:
+        raise UserError(f"{where}: chunks of shape {column.chunks}, {chunk >> 20:,} MB each; at most 1,024 MB")
     declared, stored = row * column.shape[0], column.id.get_storage_size()
     if declared > _SMALL_BYTES and declared > stored * _MOST_COMPRESSION:
         raise UserError(f"{where}: {column.shape} declared, but only {stored:,} bytes are stored")

@@ -61,7 +61,7 @@ def test_episodes_longer_and_shorter_than_a_batch_of_rows(tmp_path):
             table([0, 0], state=pa.array([[1.0], [1.0, 2.0]])),
             "episode 0, column 'state': lists are missing or have different lengths",
         ),
-        (table([0, 0], pixels=pa.array([b"hello", b""], pa.binary())), "'pixels', row 0: not a readable picture"),
+        (table([0, 0], pixels=pa.array([b"hello", b""], pa.binary())), "'pixels', row 0: not a picture"),
         (table([0, 1], pixels=pa.array([jpeg(np.zeros((8, 8, 3), np.uint8)), None], pa.binary())), "episode 1"),
         (
             table([0, 0], pixels=pa.array([jpeg(np.zeros((side, side, 3), np.uint8)) for side in (8, 16)])),

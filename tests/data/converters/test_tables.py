@@ -1,6 +1,8 @@
 """Columns of Arrow tables as arrays."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -80,12 +82,29 @@ def transparent(picture: Image.Image) -> Image.Image:
         (png(transparent(RGB)), "partly transparent"),
         (png(transparent(GREY)), "partly transparent"),
         (png(RGB.quantize(2), transparency=0), "partly transparent"),
-        (b"", "not a readable picture"),
+        (b"", "not a picture"),
     ],
 )
 def test_pictures_that_hold_more_than_colours_are_refused(blob, told):
     with pytest.raises(UserError, match=f"here, row 1: .*{told}"):
         images("here", [png(RGB), blob], 0)
+
+
+@pytest.mark.parametrize("side", [10_000, 30_000])
+def test_a_declared_size_that_fills_memory_is_refused_without_decoding(side):
+    """PIL only warns of the first, and refuses the second."""
+    small, header = png(GREY), 12  # signature and length stand before the header
+    declared = b"IHDR" + struct.pack(">II", side, side) + small[header + 12 : header + 17]
+    blob = small[:header] + declared + struct.pack(">I", zlib.crc32(declared)) + small[header + 21 :]
+    with pytest.raises(UserError, match="here, row 0: a picture of more than 89,478,485 pixels"):
+        images("here", [blob], 8)
+
+
+def test_a_format_that_needs_another_program_is_not_opened():
+    out = io.BytesIO()
+    RGB.save(out, "EPS")
+    with pytest.raises(UserError, match="here, row 0: not a picture"):
+        images("here", [out.getvalue()], 0)
 
 
 def test_float_pictures_are_refused():

@@ -1,5 +1,8 @@
 import shutil
+import struct
+import subprocess
 import time
+import zlib
 
 import imageio_ffmpeg
 import numpy as np
@@ -89,6 +92,27 @@ def test_what_is_no_video_is_not_tried_again(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="a.mp4: ffmpeg cannot read this video"):
         VideoReader(tmp_path / "a.mp4", 0)
     assert len(calls) == 1
+
+
+def test_a_declared_size_that_fills_memory_is_refused(tmp_path):
+    """One PNG as a video, whose header then says 12,000 x 12,000: 430 MB a frame."""
+    path, ffmpeg = tmp_path / "a.mp4", imageio_ffmpeg.get_ffmpeg_exe()
+    source = ["-f", "lavfi", "-i", "color=s=64x64:r=1", "-frames:v", "1", "-c:v", "png", "-f", "mov", str(path)]
+    subprocess.run([ffmpeg, "-loglevel", "error", *source], check=True)
+    with VideoReader(path, 0) as reader:
+        assert reader.read(1).shape == (1, 64, 64, 3)
+    content = bytearray(path.read_bytes())
+    header = content.index(b"IHDR")
+    content[header + 4 : header + 12] = struct.pack(">II", 12_000, 12_000)
+    content[header + 17 : header + 21] = struct.pack(">I", zlib.crc32(content[header : header + 17]))
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="a.mp4: its frames have more than 67,108,864 pixels"):
+        VideoReader(path, 64)
+
+
+def test_more_frames_than_memory_can_hold_are_refused(video):
+    with VideoReader(video, 0) as reader, pytest.raises(UserError, match="a.mp4: 1000000000000 frames .* into memory"):
+        reader.read(10**12)
 
 
 @pytest.mark.parametrize(

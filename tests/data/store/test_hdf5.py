@@ -1,6 +1,7 @@
 """What is opened is a list of plain columns with an index that fits, whoever reads it."""
 
 import errno
+import zlib
 from pathlib import Path
 
 import h5py
@@ -70,6 +71,13 @@ def declare(name: str, shape: tuple[int, ...]):
     return change
 
 
+def to_huge_chunk(file: h5py.File) -> None:
+    """A few bytes that decompress to more than memory should hold for one row."""
+    del file["action"]
+    column = file.create_dataset("action", (9, 2), "u1", maxshape=(None, 2), chunks=(1 << 30, 2), compression="gzip")
+    column.id.write_direct_chunk((0, 0), zlib.compress(bytes(18)))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -86,6 +94,7 @@ def declare(name: str, shape: tuple[int, ...]):
         (to_virtual, "column 'action' is stored in other files"),
         (lambda f: declare("action", (9, 200_000, 200_000, 3))(f), "column 'action': .* MB; at most 256 MB"),
         (lambda f: declare("action", (10**9, 64, 64, 3))(f), "column 'action': .* declared, but only 0"),
+        (to_huge_chunk, r"column 'action': chunks of shape \(1073741824, 2\), 2,048 MB each; at most 1,024 MB"),
         (lambda f: f.create_group("more"), "'more' is .*; expected one dataset a column"),
         (lambda f: replace(f, "tokens", f["tokens"][:].reshape(9, 3, 2)), r"'tokens' holds <f2 \[3, 2\]"),
         (lambda f: replace(f, "tokens", f["tokens"][:].view("i2")), r"'tokens' holds <i2 \[2, 3\], was written as <f2"),

@@ -1,0 +1,41 @@
+"""Picture files of unknown origin, opened with bounds: a few bytes may declare a size that fills all memory."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from cjepa.errors import UserError
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Others need another program (EPS), or are not pictures of one size."""
+
+
+@contextmanager
+def open_picture(where: str, file: str | Path | BinaryIO) -> Iterator[Image.Image]:
+    """The first picture of a file; what the block does with it is covered too.
+
+    Args:
+        where: the file, for the error.
+        file: a path, or an open file.
+
+    Raises:
+        UserError: of another format, incomplete or damaged, or of more pixels than PIL takes without a warning (89
+            million).
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(file, formats=_FORMATS)
+        with picture:
+            yield picture
+    except UserError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise UserError(f"{where}: a picture of more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
+    except (OSError, ValueError, TypeError, SyntaxError, EOFError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{where}: not a picture, incomplete or damaged ({reason})") from None
