@@ -43,7 +43,7 @@ class SimulatorMPC(Policy):
         frame_stride: env steps a block; all of them take the same action, which keeps the search small.
         replan_blocks: how much of a plan is executed.
         goal_env_steps: time for a goal.
-        max_action: greatest action, in (0, 1]: 0.5 is half the speed.
+        max_action: greatest action of a plan, before noise, in (0, 1]: 0.5 is half the speed.
         noise: standard deviations of noise on the actions; each episode draws one of them.
         goal_pose: of the block: x, y (px), angle (radians).
 

@@ -109,6 +109,28 @@ def test_goals_are_counted_and_replaced():
     assert reseeded(policy, 1).goals_reached == ()
 
 
+def test_episodes_draw_a_level_of_noise():
+    """The first six actions follow from one plan, so that they differ from those without noise by the noise alone."""
+    env, added = PushT(), []
+    for seed in range(30):
+        quiet, noisy = (
+            run_episode(env, SimulatorMPC(**SMALL, max_action=0.25, noise=noise), seed, 6, with_masks=False)["action"]
+            for noise in ((0.0,), (0.0, 0.2))
+        )
+        added.append(noisy - quiet)
+    silent = np.array([not noise.any() for noise in added])
+    assert 5 < silent.sum() < 25
+    assert np.std(np.array(added)[~silent]) == pytest.approx(0.2, rel=0.15)
+
+
+def test_plans_stay_within_the_greatest_action():
+    def greatest(max_action: float) -> float:
+        policy = SimulatorMPC(**SMALL, max_action=max_action)
+        return np.abs(run_episode(PushT(), policy, 0, 12, with_masks=False)["action"]).max()
+
+    assert greatest(0.25) == 0.25 and greatest(1.0) > 0.5
+
+
 def test_one_goal_pose_and_after_it_another_pose():
     env, policy = PushT(), reseeded(SimulatorMPC(**SMALL, goal_env_steps=4, goal_pose=(256.0, 200.0, 0.5)), 0)
     env.set_state(AWAY)
