@@ -52,8 +52,8 @@ class ControlResult(NamedTuple):
 
     @property
     def seconds_per_plan(self) -> float:
-        """Mean wall time of a plan, of all trials at once."""
-        return sum(record.seconds for record in self.plans) / (len(self.plans) * len(self.success))
+        """Mean wall time of a plan, of all running trials at once."""
+        return sum(record.seconds for record in self.plans) / int(self.num_plans.sum())
 
 
 class Trials:
@@ -79,9 +79,9 @@ class Trials:
             self._film(index)
 
     @property
-    def finished(self) -> bool:
-        """Whether every trial has succeeded."""
-        return bool(self.success.all())
+    def finished(self) -> np.ndarray:
+        """Which trials have succeeded, bool (n,)."""
+        return self.success.copy()
 
     def observe(self) -> Observation:
         """See :class:`cjepa.planning.mpc.Plant`."""

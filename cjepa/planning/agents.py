@@ -40,6 +40,11 @@ class Agent(ABC):
     def reset(self, goal: Observation) -> None:
         """Begin a new trial of every environment."""
         self.goal = goal
+        self.finished_B = np.zeros(len(goal.proprio_BP), bool)
+
+    def skip(self, finished_B: np.ndarray) -> None:
+        """Learn which environments have finished, bool; their plans do not matter, and those of the others stay."""
+        self.finished_B = finished_B
 
     def observe(self, now: Observation, actions_BA: Tensor | None = None) -> None:
         """See the environments, after a block of actions; without actions right after a reset."""
@@ -157,7 +162,8 @@ class WorldModelAgent(Agent):
         goal = self.dynamics.normalise(self._clip(goal_tokens_BSD[:, None], [self.goal.proprio_BP], device))
         with torch.autocast(device.type, torch.bfloat16):
             self._state = self.dynamics.observe(context)
-        cost = RolloutCost(self.dynamics, self._state, self._goal_of(goal), self.objective)
+        skipped_B = torch.from_numpy(self.finished_B).to(device) if self.finished_B.any() else None
+        cost = RolloutCost(self.dynamics, self._state, self._goal_of(goal), self.objective, skipped_B)
         sizes = (len(tokens_BTSD), horizon_blocks)
         drawn_from = generator_on(device, generator)
         return PlanningProblem(cost, *self.blocks.bounds(device), *sizes, drawn_from, self.constraints)

@@ -25,23 +25,39 @@ class RolloutCost:
         state: of B environments, as ``dynamics.observe`` gave it.
         goal: of B environments, normalised.
         objective: of predicted futures.
+        skipped_B: environments whose cost nobody needs, bool; it is 0, whatever the candidate. None: compute all.
     """
 
-    def __init__(self, dynamics: Dynamics, state: NamedTuple, goal: Goal, objective: Objective):
+    def __init__(
+        self,
+        dynamics: Dynamics,
+        state: NamedTuple,
+        goal: Goal,
+        objective: Objective,
+        skipped_B: Tensor | None = None,
+    ):
         self.dynamics = dynamics
         self.state = state
         self.goal = goal
         self.objective = objective
+        self.skipped_B = skipped_B
 
     def __call__(self, actions_BNHA: Tensor) -> Tensor:
         """Cost ``(B, N)``."""
-        batch, candidates = actions_BNHA.shape[:2]
-        actions_RHA = actions_BNHA.flatten(0, 1)
-        row_R = torch.arange(batch, device=actions_RHA.device).repeat_interleave(candidates)
+        if self.skipped_B is None:
+            return self._costs(actions_BNHA, torch.arange(len(actions_BNHA), device=actions_BNHA.device))
+        wanted_W = (~self.skipped_B).nonzero().squeeze(1)
+        cost_WN = self._costs(actions_BNHA[wanted_W], wanted_W)
+        return cost_WN.new_zeros(actions_BNHA.shape[:2]).index_copy(0, wanted_W, cost_WN)
+
+    def _costs(self, actions_WNHA: Tensor, row_W: Tensor) -> Tensor:
+        """Cost ``(W, N)`` for the environments ``row_W``."""
+        candidates = actions_WNHA.shape[1]
+        actions_RHA, row_R = actions_WNHA.flatten(0, 1), row_W.repeat_interleave(candidates)
         # as many candidates at a time as memory allows, whichever environment they are of
         rows = self._rows_at_once()
         parts = zip(actions_RHA.split(rows), row_R.split(rows), strict=True)
-        return torch.cat([self._cost(*part) for part in parts]).reshape(batch, candidates)
+        return torch.cat([self._cost(*part) for part in parts]).reshape(-1, candidates)
 
     def _cost(self, actions_RHA: Tensor, row_R: Tensor) -> Tensor:
         with torch.autocast(actions_RHA.device.type, torch.bfloat16):

@@ -24,8 +24,8 @@ class Plant(Protocol):
         """T env steps of every environment that is not finished."""
 
     @property
-    def finished(self) -> bool:
-        """Whether all environments are."""
+    def finished(self) -> np.ndarray:
+        """Which environments are, bool (B,)."""
 
 
 class Fallback(Protocol):
@@ -43,6 +43,7 @@ class PlanRecord(NamedTuple):
     seconds: float
     """Wall time of observing and planning, for all environments together."""
     plan: Plan
+    """Without meaning for environments that had finished."""
     fallback_B: Tensor
     """Where the fallback acted instead of the plan, bool."""
     imagined_RHSD: Tensor | None
@@ -87,10 +88,11 @@ class MPC:
         records: list[PlanRecord] = []
         agent.reset(goal)
         spent, block_BA, rest_BHA = 0, None, None
-        while spent < budget_env_steps and not plant.finished:
+        while spent < budget_env_steps and not plant.finished.all():
             now = plant.observe()
             started = time.perf_counter()
             agent.observe(now, block_BA)
+            agent.skip(plant.finished)
             blocks_left = -(-(budget_env_steps - spent) // agent.blocks.frame_stride)
             horizon_blocks = min(agent.horizon_blocks, blocks_left)
             start_BHA = None if rest_BHA is None else rest_BHA[:, :horizon_blocks]
@@ -107,7 +109,7 @@ class MPC:
                 plant.execute(steps_BTA)
                 spent += steps_BTA.shape[1]
                 progress.advance(steps_BTA.shape[1])
-                if spent >= budget_env_steps or plant.finished:
+                if spent >= budget_env_steps or plant.finished.all():
                     break
             rest_BHA = self._rest(actions_BHA, agent) if self.warm_start else None
         return records

@@ -52,7 +52,7 @@ def write_model_result(
     common = {"model": name, **_origin(contest, folder), **size}
     rows = _success_rows(control, contest, common)
     rows.append(interval_row("seconds_per_plan", bootstrap(result.plan_seconds), unit="s", **common))
-    made, unit = len(control.plans) * len(control.success), f"s, of {len(control.success)} at once"
+    made, unit = int(control.num_plans.sum()), f"s, of up to {len(control.success)} at once"
     rows.append(result_row("seconds_per_plan_batched", control.seconds_per_plan, n=made, unit=unit, **common))
     write_videos(folder / "media", result)
     write_text(folder / "trials.csv", _trials_csv({name: [control]}, contest))

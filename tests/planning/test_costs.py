@@ -40,6 +40,19 @@ def test_candidates_are_rolled_out_from_their_own_environment(cells, monkeypatch
     assert objective.sizes == {10**6: [6], 1: [1] * 6, 50: [4, 2]}[cells]
 
 
+@pytest.mark.parametrize("cells", [10**6, 50])
+def test_skipped_environments_cost_nothing_and_change_nothing(cells, monkeypatch):
+    monkeypatch.setattr(costs, "_CELLS_NEAR_THE_CACHES", cells)
+    objective = Distance()
+    cost, actions = a_problem(objective)
+    expected = cost(actions)
+    expected[0] = 0.0
+    objective.sizes.clear()
+    skipping = RolloutCost(cost.dynamics, cost.state, cost.goal, objective, torch.tensor([True, False]))
+    assert torch.equal(skipping(actions), expected)
+    assert sum(objective.sizes) == 3  # candidates of the other environment
+
+
 def test_gradients_reach_the_actions():
     cost, actions = a_problem(Distance())
     actions.requires_grad_()
