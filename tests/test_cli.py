@@ -12,6 +12,7 @@ import pytest
 from cjepa import cli
 from cjepa.cli import LIGHTNING_VERBS, VERBS, main
 from cjepa.planning.planners.cem import CEM
+from cjepa.world_models.loading import load_world_model
 from tests.conftest import FEW_FRAMES, configs, fit
 
 TOKENIZER = configs("pusht/tokenizer.yaml")
@@ -164,12 +165,23 @@ def test_a_tokenizer_that_changed_is_refused_by_plan(
     refused, tmp_path, monkeypatch, slots_run, slot_tokens, episodes_path
 ):
     """The world model names the tokenizer's checkpoint; that file is then trained anew with another seed."""
-    slots, tokens, model = tmp_path / "slots", tmp_path / "tokens.h5", tmp_path / "model"
+    made = tmp_path / "made"
+    slots, tokens, model = made / "slots", made / "tokens.h5", made / "model"
     fit(slots, episodes_path, *TOKENIZER, *FEW_FRAMES)
     assert main(["tokenize", str(slots), str(episodes_path), "--out", str(tokens)]) == 0
     fit(model, tokens, *WORLD_MODEL)
+    moved = tmp_path / "moved"
+    made.rename(moved)
+    slots, model = moved / "slots", moved / "model"
+    assert load_world_model(model / "checkpoints" / "last.ckpt").tokenizer.num_slots == 2  # moved with the model
+    model.rename(tmp_path / "alone")
+    slots.parent.rename(made)
+    assert load_world_model(tmp_path / "alone" / "checkpoints" / "last.ckpt").tokenizer.num_slots == 2  # where it was
+    slots, model = made / "slots", tmp_path / "alone"
     (slots / "checkpoints").rename(tmp_path / "gone")
-    assert "no such checkpoint" in refused("plan", model, *PLAN, "--episodes", episodes_path)
+    line = refused("plan", model, *PLAN, "--episodes", episodes_path)
+    places = [folder / "checkpoints" / "last.ckpt" for folder in (tmp_path / "slots", slots)]
+    assert f"no such checkpoint of its tokenizer: {places[0]} or {places[1]}" in line
     fit(tmp_path / "again", episodes_path, *TOKENIZER, *FEW_FRAMES, "--seed_everything=7")
     (tmp_path / "again" / "checkpoints").rename(slots / "checkpoints")
     assert "tokenize again" in refused("plan", model, *PLAN, "--episodes", episodes_path)

@@ -11,6 +11,7 @@ from cjepa.artifacts.inspect import kind_of
 from cjepa.checkpoints import config_of, find_checkpoint, load_module, read_checkpoint
 from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episodes import Episodes
+from cjepa.data.store.origins import episodes_of, tokenizer_of
 from cjepa.data.store.shards import open_episodes
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
@@ -113,9 +114,9 @@ def _shown_episode(data: Episodes, index: int) -> Shown:
     if "masks" not in data.columns:
         return Shown({"frames": frames}, {})
     labels_TYX = _rows(data, index, "masks")
-    bodies = int(labels_TYX.max())
-    masks_TKYX = labels_TYX[:, None] == np.arange(1, bodies + 1)[:, None, None]
-    return _with_masks({"frames": frames}, "masks", masks_TKYX, _body_names(data, bodies))
+    labels_K = np.setdiff1d(labels_TYX, [0])  # one mask for each number up to 255 would take gigabytes
+    masks_TKYX = labels_TYX[:, None] == labels_K[:, None, None]
+    return _with_masks({"frames": frames}, "masks", masks_TKYX, _body_names(data, labels_K))
 
 
 def _with_masks(panels: dict[str, Video], title: str, masks_TSYX: np.ndarray, names: list[str]) -> Shown:
@@ -128,10 +129,10 @@ def _with_masks(panels: dict[str, Video], title: str, masks_TSYX: np.ndarray, na
     return Shown(panels | masks, colours)
 
 
-def _body_names(data: Episodes, bodies: int) -> list[str]:
+def _body_names(data: Episodes, labels: np.ndarray) -> list[str]:
     """As the environment calls them, where the file says it; otherwise numbered."""
     names = from_json(data.path, data.attributes, "body_names") if "body_names" in data.attributes else []
-    return [str(names[body]) if body < len(names) else f"body {body}" for body in range(bodies)]
+    return [names[label - 1] if label <= len(names) else f"body {label - 1}" for label in map(int, labels)]
 
 
 def _preview_tokens(data: Episodes, out: Path, picks: np.ndarray, progress: Progress) -> list[Path]:
@@ -152,8 +153,7 @@ def _preview_tokens(data: Episodes, out: Path, picks: np.ndarray, progress: Prog
 def _tokenizer_of(data: Episodes) -> Tokenizer | None:
     """The tokenizer that made these tokens, or None."""
     try:
-        spec = TokenizerSpec.from_plain(from_json(data.path, data.attributes, "tokenizer"))
-        tokenizer = build_tokenizer(spec)
+        tokenizer = build_tokenizer(TokenizerSpec.from_plain(tokenizer_of(data)))
     except (UserError, TypeError):  # gone, or somebody else's
         return None
     return tokenizer if fingerprint(tokenizer) == data.attributes.get("tokenizer_fingerprint") else None
@@ -162,7 +162,7 @@ def _tokenizer_of(data: Episodes) -> Tokenizer | None:
 def _source_of(data: Episodes) -> Episodes | None:
     """The episodes of the tokens, or None."""
     try:
-        source = open_episodes(data.attributes["episodes_path"])
+        source = episodes_of(data)
     except (UserError, KeyError):
         return None
     same = source.fingerprint == data.attributes.get("episodes_fingerprint")

@@ -14,6 +14,7 @@ from cjepa.data.collect import make_episodes
 from cjepa.data.recording import resimulate
 from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episode_file import Episode, EpisodeFile
+from cjepa.data.store.origins import stored_path
 from cjepa.data.store.shards import COUNTERFACTUALS
 from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv
@@ -77,7 +78,7 @@ def collect_counterfactuals(
     kept = ("env_id", "env_kwargs", "env_steps_per_second", "body_names", "attribute_names")
     attributes = {name: factual.attributes[name] for name in kept}
     attributes |= {"twin_kinds": list(KINDS), "twins": job.per_episode, "seed": job.seed}
-    attributes |= {"episodes_path": str(factual.path), "episodes_fingerprint": factual.fingerprint}
+    attributes |= {"episodes_path": stored_path(factual.path, out), "episodes_fingerprint": factual.fingerprint}
     identity = json.dumps(["twins", factual.fingerprint, job.per_episode, job.seed])
     count = len(factual) * job.per_episode
     return make_episodes(partial(_record, job), count, out, attributes, identity, workers, progress, resume)

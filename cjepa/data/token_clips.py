@@ -7,8 +7,8 @@ from torch.utils.data import Dataset
 
 from cjepa.data.clip_module import EpisodeClips, clip_starts
 from cjepa.data.splits import rows_of
-from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episodes import Episodes
+from cjepa.data.store.origins import tokenizer_of
 from cjepa.errors import UserError
 from cjepa.types import Clip
 
@@ -51,7 +51,7 @@ class TokenClips(EpisodeClips):
         if not self.file.attributes.get("tokenizer_fingerprint"):
             raise UserError(f"{self.path}: its attribute tokenizer_fingerprint is missing; make the tokens again")
         self.tokenizer_fingerprint: str = self.file.attributes["tokenizer_fingerprint"]
-        self.tokenizer: dict = from_json(self.file.path, self.file.attributes, "tokenizer")
+        self.tokenizer = tokenizer_of(self.file)
         self.rows = Clip(*(self._column(name) for name in ("tokens", "proprio", "action")))
 
     def training_clips(self) -> ClipDataset:

@@ -1,11 +1,12 @@
 """What it takes to judge a world model by its environment: a simulator, the tokenizer, pairs of start and goal."""
 
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 from cjepa.data.clip_module import EpisodeClips
 from cjepa.data.store.episodes import Episodes
-from cjepa.data.store.shards import open_episodes
+from cjepa.data.store.origins import episodes_of
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.futures import MakeEnv
@@ -49,7 +50,7 @@ def open_testbed(module: DynamicsTraining, data: EpisodeClips, pairs: int, horiz
     env = protocol.make_env()
     blocks = ActionBlocks.of(env, data.frame_stride)
     check_fits(module.dynamics, env, blocks, "the model")
-    tokenizer = tokenizer_of(module, "the model").to(module.device).eval()
+    tokenizer = tokenizer_of(module, "the model", Path(module.trainer.default_root_dir)).to(module.device).eval()
     check_environment(tokenizer, protocol.env_id, str(data.path))
     sizes = (pairs, protocol.goal_env_steps, protocol.seed)
     drawn = draw_pairs(data.file, data.splits["test"], env, *sizes).trials
@@ -79,7 +80,7 @@ def _with_environment(file: Episodes) -> Episodes:
     """The file that may name the environment: token files of versions up to 0.3.0 leave this to their episodes."""
     if "env_id" in file.attributes or "episodes_path" not in file.attributes:
         return file
-    episodes = open_episodes(file.attributes["episodes_path"])
+    episodes = episodes_of(file)
     if episodes.fingerprint != file.attributes.get("episodes_fingerprint"):
         raise UserError(f"{file.path} has tokens of another version of {episodes.path}")
     return episodes

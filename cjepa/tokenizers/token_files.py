@@ -11,6 +11,7 @@ import torch
 from cjepa.data.splits import EpisodesWithout
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.episodes import Episode, Episodes
+from cjepa.data.store.origins import stored_path, stored_tokenizer
 from cjepa.data.store.parts import ResumableWriter, complete_file, write_part
 from cjepa.errors import UserError
 from cjepa.progress import Progress
@@ -55,10 +56,10 @@ def tokenize(
             "positions of objects in the first frame; collect episodes with masks"
         )
     attributes = {
-        "tokenizer": spec.plain(),
+        "tokenizer": stored_tokenizer(spec.plain(), out),
         "tokenizer_fingerprint": fingerprint(tokenizer),
         "episodes_fingerprint": episodes.fingerprint,
-        "episodes_path": str(episodes.path),
+        "episodes_path": stored_path(episodes.path, out),
         "num_slots": tokenizer.num_slots,
         "token_dim": tokenizer.slot_dim,
         "excluded_episodes": list(excluded),

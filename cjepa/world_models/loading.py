@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cjepa.checkpoints import load_module, read_checkpoint
+from cjepa.checkpoints import home_of, load_module, read_checkpoint
+from cjepa.data.store.origins import moved_tokenizer
 from cjepa.errors import UserError
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.encode import fingerprint
@@ -32,19 +33,20 @@ def load_world_model(checkpoint: Path) -> LoadedWorldModel:
     if not {"tokenizer", "lineage"} & set(content):
         raise UserError(f"{checkpoint}: not a world model; give a run of `cjepa fit -c experiments/pusht/cjepa.yaml`")
     module = load_module(DynamicsTraining, content, checkpoint).requires_grad_(False).eval()
-    tokenizer = tokenizer_of(module, str(checkpoint))
+    tokenizer = tokenizer_of(module, str(checkpoint), home_of(checkpoint))
     return LoadedWorldModel(module.dynamics, tokenizer, fingerprint(tokenizer), module.lineage)
 
 
-def tokenizer_of(module: DynamicsTraining, where: str) -> Tokenizer:
+def tokenizer_of(module: DynamicsTraining, where: str, run: Path) -> Tokenizer:
     """The model's own tokenizer, or the one whose tokens it was trained on if that makes the same ones today.
 
     Args:
         module: with what its checkpoint says of the tokenizer.
         where: the checkpoint is, for messages.
+        run: the folder that the model is in, from which a tokenizer that was moved with it is found.
 
     Raises:
-        UserError: the tokenizer has changed, is unknown, or needs hints.
+        UserError: the tokenizer is gone, has changed, is unknown, or needs hints.
     """
     if module.tokenizer is not None:
         return module.tokenizer
@@ -56,7 +58,7 @@ def tokenizer_of(module: DynamicsTraining, where: str) -> Tokenizer:
             f"{where} was trained on converted tokens ({foreign}) without their tokenizer, so the simulator's "
             "frames cannot be encoded; plan with a model trained on tokens from `cjepa tokenize`"
         )
-    spec = TokenizerSpec.from_plain(described)
+    spec = TokenizerSpec.from_plain(moved_tokenizer(described, module.run_folder, run, where))
     tokenizer = build_tokenizer(spec)
     if (found := fingerprint(tokenizer)) != trained_on:
         raise UserError(

@@ -1,6 +1,7 @@
 """Training of world models: what all share, and C-JEPA on cached tokens."""
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any, Protocol
 
 import lightning as L
@@ -41,6 +42,8 @@ class DynamicsTraining(L.LightningModule):
     tokenizer_spec: dict
     """How to build the tokenizer of the cached tokens, as plain values; empty before training."""
     tokenizer_fingerprint: str
+    run_folder: str
+    """Where the run was when it was trained, absolute; empty before training and in checkpoints that do not say."""
     loss_weights: dict[str, float]
     """Of the terms of :meth:`loss_terms`, by name; a term without a weight is an error."""
     against_collapse: str
@@ -55,6 +58,7 @@ class DynamicsTraining(L.LightningModule):
         self.tokenizer = None
         self.tokenizer_spec: dict = {}
         self.tokenizer_fingerprint = ""
+        self.run_folder = ""
         self.lineage: dict[str, Any] = {}
         """What was held out from training, as plain values, see :mod:`cjepa.data.splits`."""
 
@@ -222,17 +226,20 @@ class WorldModel(DynamicsTraining):
         self.dynamics.fit_scales(sample)
         self.tokenizer_fingerprint = source.tokenizer_fingerprint
         self.tokenizer_spec = source.tokenizer
+        self.run_folder = str(Path(self.trainer.default_root_dir).resolve())
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         super().on_save_checkpoint(checkpoint)
         checkpoint["tokenizer_fingerprint"] = self.tokenizer_fingerprint
         checkpoint["tokenizer"] = self.tokenizer_spec
+        checkpoint["run_folder"] = self.run_folder
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Also of versions up to 0.2.0, in which the fingerprint had another name and weights lay one level higher."""
         super().on_load_checkpoint(checkpoint)
         self.tokenizer_fingerprint = checkpoint.get("tokenizer_fingerprint") or checkpoint["tokens_fingerprint"]
         self.tokenizer_spec = checkpoint["tokenizer"]
+        self.run_folder = checkpoint.get("run_folder", "")
         weights = checkpoint.get("state_dict", {})
         checkpoint["state_dict"] = {
             f"{_DYNAMICS}{name}" if name.startswith(_OWN) else name: value for name, value in weights.items()

@@ -1,6 +1,8 @@
 """What can be looked at of data and runs; the pictures are read again and looked into."""
 
+import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -9,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cjepa.artifacts.preview import preview_path
+from cjepa.artifacts.preview import _shown_episode, preview_path
 from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.origins import tokenizer_of
 from cjepa.errors import UserError
 from cjepa.reporting.videos import GAP, SLOT_COLOURS, write_png
 from tests.conftest import RecordedProgress, ignore_progress
@@ -51,6 +54,20 @@ def test_episodes_with_their_masks(tmp_path, episodes_path, episodes):
     assert {tuple(map(int, SLOT_COLOURS[1])), tuple(map(int, grey))} <= legend
 
 
+def test_labels_with_gaps_take_no_room_for_those_that_are_missing(tmp_path):
+    labels = np.zeros((40, 64, 64), np.uint8)
+    labels[:, :8, :8], labels[:, 20:, 20:] = 2, 255
+    with EpisodeWriter(tmp_path / "e.h5", "cjepa-episodes", {"body_names": '["red", "green"]'}) as writer:
+        writer.append({"pixels": np.repeat(labels[..., None], 3, axis=-1), "masks": labels})
+    data = EpisodeFile(tmp_path / "e.h5")
+    tracemalloc.start()
+    shown = _shown_episode(data, 0)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert list(shown.colours) == ["green", "body 254"]
+    assert peak_bytes < 40 * 64 * 64 * 255  # what a mask for each label up to 255 would take
+
+
 def test_the_seed_chooses_the_episodes(tmp_path, episodes_path):
     pictures = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -81,6 +98,7 @@ def test_tokens_as_what_they_decode_to(tmp_path, slot_tokens):
     shutil.copy(slot_tokens, moved)
     with h5py.File(moved, "r+") as file:
         file.attrs["episodes_path"] = "gone.h5"
+        file.attrs["tokenizer"] = json.dumps(tokenizer_of(EpisodeFile(slot_tokens)))  # absolute, as in older files
     assert preview(moved, tmp_path / "without", episodes=2) == ["sheet.png", "episodes.mp4"]
     heights = [picture(tmp_path / name / "sheet.png").shape[0] for name in ("with", "without")]
     assert heights[0] - heights[1] == 2 * (128 + GAP)  # a panel less: the frames

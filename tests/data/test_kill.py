@@ -18,6 +18,7 @@ from cjepa.data.store.parts import read_part
 from cjepa.data.store.verify import verify_data
 from cjepa.envs.pusht.policy import PushTBehaviour
 from tests.conftest import configs, ignore_progress
+from tests.data.converters.sources import swm_hdf5
 
 PROGRAM = [sys.executable, "-m", "cjepa.cli"]
 EPISODES = ["--episodes", "60", "--episode_env_steps", "40", "--seed", "3"]
@@ -134,6 +135,17 @@ def test_the_command_tokenize(tmp_path, slots_run, episodes_path, slot_tokens):
     kill_again_and_again([*PROGRAM, *words], out, EpisodeFile(slot_tokens), kills=1)
     assert main([*words, str(out)]) == 0
     assert_same(out, EpisodeFile(slot_tokens))
+
+
+@pytest.mark.slow
+def test_the_command_convert(tmp_path):
+    (tmp_path / "source").mkdir()
+    source, reference = swm_hdf5(tmp_path / "source", 120), tmp_path / "reference" / "a.h5"
+    words, out = ["convert", str(source), "--from", "swm-hdf5", "--image_size", "224"], tmp_path / "killed" / "b.h5"
+    assert main([*words, str(reference)]) == 0
+    kill_again_and_again([*PROGRAM, *words], out, EpisodeFile(reference), kills=2)
+    assert main([*words, str(out)]) == 0
+    assert_same(out, EpisodeFile(reference))
 
 
 def test_a_kill_between_the_last_two_steps(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import torch
 
 from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.origins import tokenizer_of
 from cjepa.data.video_clips import VideoClips
 from cjepa.evaluation import probes
 from cjepa.evaluation.tokens import measure
@@ -104,7 +105,7 @@ def test_a_class_of_another_package(episodes, episodes_path, tmp_path, monkeypat
     found = file.episode(3)["tokens"][5]
     expected = episodes.episode(3)["pixels"][5].reshape(64, 4, 16, 3).mean(axis=(0, 2)) / 255
     np.testing.assert_allclose(found, expected, atol=0.01)
-    again = build_tokenizer(TokenizerSpec.from_plain(json.loads(file.attributes["tokenizer"])))
+    again = build_tokenizer(TokenizerSpec.from_plain(tokenizer_of(file)))
     assert fingerprint(again) == file.attributes["tokenizer_fingerprint"]
     named = "{class_path: outside_tokenizers.Stripes, init_args: {stripes: 8}}"
     rows = measured(episodes_path, tmp_path / "stripes", *source(named))

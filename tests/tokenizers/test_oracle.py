@@ -1,12 +1,12 @@
 """The simulator's objects as tokens."""
 
-import json
 import math
 
 import pytest
 import torch
 
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.origins import tokenizer_of
 from cjepa.errors import UserError
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.oracle import OracleTokenizer
@@ -69,7 +69,7 @@ def test_token_files(tmp_path, episodes):
 
 def test_the_same_oracle_comes_back_from_a_file(tmp_path, episodes):
     file = tokenize(tokenizer_spec("oracle:12", episodes), episodes, tmp_path / "tokens.h5", ignore_progress)
-    tokenizer = build_tokenizer(TokenizerSpec.from_plain(json.loads(file.attributes["tokenizer"])))
+    tokenizer = build_tokenizer(TokenizerSpec.from_plain(tokenizer_of(file)))
     assert fingerprint(tokenizer) == file.attributes["tokenizer_fingerprint"]
 
 

@@ -1,12 +1,15 @@
 """Token files of a trained tokenizer, and the tokenizer back from what they name."""
 
-import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
+from cjepa.artifacts.preview import preview_path
+from cjepa.checkpoints import ZOO
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.origins import tokenizer_of
 from cjepa.errors import UserError
 from cjepa.tokenizers import token_files
 from cjepa.tokenizers.baselines.initialisers import ConditionedSlots
@@ -30,13 +33,13 @@ def tokens(request) -> EpisodeFile:
 
 
 def test_a_token_file_names_its_tokenizer(tokens):
-    tokenizer = build_tokenizer(TokenizerSpec.from_plain(json.loads(tokens.attributes["tokenizer"])))
+    tokenizer = build_tokenizer(TokenizerSpec.from_plain(tokenizer_of(tokens)))
     assert fingerprint(tokenizer) == tokens.attributes["tokenizer_fingerprint"]
     assert tokens.columns["tokens"][0][1:] == (tokenizer.num_slots, tokenizer.slot_dim)
 
 
 def test_the_tokens_are_those_of_the_episode_as_one_clip(tokens, episodes):
-    tokenizer = build_tokenizer(TokenizerSpec.from_plain(json.loads(tokens.attributes["tokenizer"])))
+    tokenizer = build_tokenizer(TokenizerSpec.from_plain(tokenizer_of(tokens)))
     clip = VideoBatch(torch.from_numpy(episodes.episode(7)["pixels"])[None])
     found = torch.from_numpy(tokens.episode(7)["tokens"]).float()
     expected = encode_clips(tokenizer, clip)
@@ -157,13 +160,35 @@ def test_patches_of_a_dinov2_need_no_trained_tokenizer(tmp_path, tiny_dinov2, ep
     but_the_first = range(1, len(episodes))
     file = tokenize(spec, episodes, tmp_path / "tokens.h5", ignore_progress, excluded=but_the_first)
     assert file.columns["tokens"][0][1:] == (196, 32)
-    again = build_tokenizer(TokenizerSpec.from_plain(json.loads(file.attributes["tokenizer"])))
+    again = build_tokenizer(TokenizerSpec.from_plain(tokenizer_of(file)))
     assert fingerprint(again) == file.attributes["tokenizer_fingerprint"]
     frames = to_float_pixels(torch.from_numpy(episodes.read("pixels", 0, 2)))
     expected = DinoV2Features(str(tiny_dinov2)).features(frames).flatten(2).transpose(1, 2)
     found = torch.from_numpy(file.episode(0)["tokens"][:2]).float()
     torch.testing.assert_close(found, expected, atol=0.05, rtol=0.05)
     assert found.std(dim=1).min() > 1e-2
+
+
+def test_the_same_work_in_another_folder_gives_the_same_file(tmp_path, episodes):
+    rows = [episodes.episode(index, ["pixels", "action"]) for index in range(2)]
+    for place in (tmp_path / "a", tmp_path / "b" / "deeper"):
+        shutil.copytree(ZOO / "pusht-slots", place / "runs" / "slots")
+        with EpisodeWriter(place / "pusht.h5", "cjepa-episodes", {}) as writer:
+            for row in rows:
+                writer.append({name: values[:4] for name, values in row.items()})
+        source = EpisodeFile(place / "pusht.h5")
+        spec = tokenizer_spec(str(place / "runs" / "slots"), source)
+        tokenize(spec, source, place / "tokens" / "t.h5", ignore_progress)
+    made = [(tmp_path / place / "tokens" / "t.h5").read_bytes() for place in ("a", "b/deeper")]
+    assert made[0] == made[1]
+    (tmp_path / "a").rename(tmp_path / "moved")
+    shutil.rmtree(tmp_path / "b")
+    moved = tmp_path / "moved" / "tokens" / "t.h5"
+    assert tokenizer_of(EpisodeFile(moved))["init_args"] == {
+        "checkpoint": str(tmp_path / "moved" / "runs" / "slots" / "model.safetensors")
+    }
+    drawn = preview_path(moved, tmp_path / "out", 2, 0, ignore_progress)
+    assert [file.name for file in drawn] == ["sheet.png", "episodes.mp4"]  # frames, and what the tokenizer decodes
 
 
 def test_what_cannot_be_made_leaves_nothing(tmp_path, slots_run, episodes):
