@@ -36,7 +36,9 @@ def body_colours(frames_TYXC: np.ndarray, masks_TSYX: np.ndarray) -> np.ndarray:
     background_C = np.median(frames_TYXC.reshape(-1, 3), axis=0)
     covered_TSYX = np.asarray(masks_TSYX) > _COVERED
     counts_S = covered_TSYX.sum(axis=(0, 2, 3))
-    sums_SC = np.einsum("tsyx,tyxc->sc", covered_TSYX.astype(np.float32), frames_TYXC.astype(np.float32))
+    sums_SC = np.zeros((slots, 3))
+    for covered_SYX, frame_YXC in zip(covered_TSYX, frames_TYXC, strict=True):  # many masks as floats take gigabytes
+        sums_SC += np.einsum("syx,yxc->sc", covered_SYX.astype(np.float32), frame_YXC.astype(np.float32))
     means_SC = sums_SC / np.maximum(counts_S, 1)[:, None]
     palette = np.tile(SLOT_COLOURS, (-(-slots // len(SLOT_COLOURS)), 1))
     likeness = _directions(means_SC - background_C) @ _directions(palette - background_C).T

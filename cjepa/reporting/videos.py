@@ -53,18 +53,25 @@ def overlay_masks(
     Returns:
         uint8 (T, Y, X, 3).
     """
-    frames = np.asarray(frames_TYXC, np.float32)
-    masks = np.clip(np.asarray(masks_TSYX, np.float32), 0.0, 1.0)
+    frames, masks = np.asarray(frames_TYXC), np.asarray(masks_TSYX)
     if masks.shape[0] != frames.shape[0] or masks.shape[2:] != frames.shape[1:3]:
         raise ValueError(
             f"masks {masks.shape} do not fit frames {frames.shape}; expected (T, S, Y, X) and (T, Y, X, 3)"
         )
-    # Masks that overlap share the pixel instead of exceeding white.
-    masks = masks / np.maximum(masks.sum(axis=1, keepdims=True), 1.0)
     colours = colours_SC[np.arange(masks.shape[1]) % len(colours_SC)].astype(np.float32)
-    tint = np.einsum("tsyx,sc->tyxc", masks, colours)
-    mixed = frames * (1.0 - alpha * masks.sum(axis=1)[..., None]) + alpha * tint
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    tinted = np.empty(frames.shape, np.uint8)
+    for t, frame in enumerate(frames):  # one at a time: many masks as floats take gigabytes
+        tinted[t] = _tinted(frame.astype(np.float32), masks[t], alpha, colours)
+    return tinted
+
+
+def _tinted(frame_YXC: np.ndarray, masks_SYX: np.ndarray, alpha: float, colours_SC: np.ndarray) -> np.ndarray:
+    masks = np.clip(np.asarray(masks_SYX, np.float32), 0.0, 1.0)
+    # Masks that overlap share the pixel instead of exceeding white.
+    masks = masks / np.maximum(masks.sum(axis=0), 1.0)
+    tint_YXC = np.einsum("syx,sc->yxc", masks, colours_SC)
+    mixed = frame_YXC * (1.0 - alpha * masks.sum(axis=0)[..., None]) + alpha * tint_YXC
+    return np.clip(np.rint(mixed), 0, 255)
 
 
 def side_by_side(panels: Sequence[np.ndarray], labels: Sequence[str], scale: int = 1) -> np.ndarray:
