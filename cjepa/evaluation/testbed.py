@@ -50,7 +50,8 @@ def open_testbed(module: DynamicsTraining, data: EpisodeClips, pairs: int, horiz
     env = protocol.make_env()
     blocks = ActionBlocks.of(env, data.frame_stride)
     check_fits(module.dynamics, env, blocks, "the model")
-    tokenizer = tokenizer_of(module, "the model", Path(module.trainer.default_root_dir)).to(module.device).eval()
+    run = Path(data.trainer.default_root_dir) if data.trainer else Path(module.run_folder)
+    tokenizer = tokenizer_of(module, "the model", run).to(module.device).eval()
     check_environment(tokenizer, protocol.env_id, str(data.path))
     sizes = (pairs, protocol.goal_env_steps, protocol.seed)
     drawn = draw_pairs(data.file, data.splits["test"], env, *sizes).trials

@@ -21,7 +21,7 @@ SMALL = {"action_dim": 10, "dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 32}
 def module(monkeypatch) -> SimpleNamespace:
     dynamics = PredictorDynamics(EntityTransformer(TOKEN_DIM, **SMALL)).eval()
     monkeypatch.setattr(testbed, "tokenizer_of", lambda module, where, run: OracleTokenizer(2, PushT.attribute_names))
-    return SimpleNamespace(dynamics=dynamics, device="cpu", trainer=SimpleNamespace(default_root_dir="."))
+    return SimpleNamespace(dynamics=dynamics, device="cpu", run_folder="")
 
 
 def opened(path) -> TokenClips:

@@ -31,14 +31,14 @@ def found_path(stored: str, file: Path) -> str:
         file: which holds it.
     """
     for path in (file.resolve().parent / stored, Path(stored).absolute()):
-        if path.exists() or glob.glob(str(path)):
+        if os.path.exists(path) or glob.glob(str(path)):  # a path may also be too long for Path.exists
             return os.path.normpath(path)
     return stored
 
 
 def stored_tokenizer(spec: dict[str, Any], file: Path) -> dict[str, Any]:
     """A tokenizer's specification for ``file``: every argument that is a path as :func:`stored_path`."""
-    return _with_paths(spec, lambda path: stored_path(path, file) if Path(path).exists() else path)
+    return _with_paths(spec, lambda path: stored_path(path, file) if os.path.exists(path) else path)
 
 
 def tokenizer_of(data: Episodes) -> dict[str, Any]:
