@@ -98,6 +98,19 @@ class FiniteTraining(Callback):
     def __init__(self):
         self._latest: tuple[int, int, Tensor, dict[str, Tensor]] | None = None
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at what a checkpoint gave to the optimizers, which take it unseen.
+
+        Raises:
+            UserError: the state of a parameter is not of its shape, or lacks what others have.
+        """
+        for optimizer in trainer.optimizers:
+            names = set().union(*optimizer.state.values())
+            for parameter, state in optimizer.state.items():
+                shapes = {value.shape for value in state.values() if isinstance(value, Tensor) and value.ndim}
+                if set(state) != names or not shapes <= {parameter.shape}:
+                    raise UserError(f"{trainer.ckpt_path}: its optimizer_states do not fit the model; train it again")
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

@@ -4,6 +4,7 @@ import atexit
 import shutil
 import tempfile
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -164,6 +165,11 @@ class CJEPACLI(LightningCLI):
                 raise
             path = self.config[subcommand].get("ckpt_path")
             raise UserError(f"{path}: its weights do not fit the model of the config; train the model again") from error
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, UserError) or not _restores(error):
+                raise
+            path, reason = self.config[subcommand].get("ckpt_path"), f"{type(error).__name__}: {error}"
+            raise UserError(f"{path}: its state of training is damaged and cannot be continued ({reason})") from error
 
     @contextmanager
     def _alone_in_folder(self, subcommand: str) -> Iterator[None]:
@@ -300,3 +306,9 @@ def _refusal(error: BaseException) -> BaseException:
     while error.__cause__ is not None and not isinstance(error, UserError):
         error = error.__cause__
     return error
+
+
+def _restores(error: Exception) -> bool:
+    """Whether Lightning was taking a training's state out of a checkpoint; what it expects there is its own affair."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(Path(frame.filename).name == "checkpoint_connector.py" for frame in frames)

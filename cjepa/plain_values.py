@@ -1,7 +1,7 @@
 """What files may hold: text, numbers, lists and mappings, of a size and depth that every reader can walk through."""
 
 import math
-from collections.abc import Iterator
+from itertools import chain
 from types import NoneType
 from typing import Any
 
@@ -26,27 +26,7 @@ def check_plain(where: str, value: Any, finite: bool = True) -> None:
         UserError: a collection inside itself, or beyond the limits above; an integer beyond 64 bits; text that is not
             Unicode or contains a zero byte; a number that is not finite.
     """
-    sizes: dict[int, tuple[int, int]] = {}  # of each finished collection: values, depth
-    open_ones: dict[int, Iterator] = {}
-    waiting = [value]
-    while waiting:
-        current = waiting[-1]
-        if not isinstance(current, dict | list | tuple | set) or id(current) in sizes:
-            _check_scalar(where, current, finite)
-            waiting.pop()
-            continue
-        if id(current) not in open_ones:
-            open_ones[id(current)] = iter(_parts(current))
-        part = next(open_ones[id(current)], None)
-        if part is None:
-            del open_ones[id(current)]
-            sizes[id(waiting.pop())] = _size(where, current, sizes)
-        elif id(part[0]) in open_ones:
-            raise UserError(f"{where}: a list or mapping contains itself")
-        elif len(waiting) > MAX_DEPTH:
-            raise UserError(f"{where}: deeper than {MAX_DEPTH} lists or mappings inside each other")
-        else:
-            waiting.append(part[0])
+    _Walk(where, finite).measure(value, 0)
 
 
 def check_mapping(
@@ -74,21 +54,44 @@ def check_mapping(
     return value
 
 
-def _parts(collection: Any) -> Iterator[tuple[Any]]:
-    """Each in a tuple, so that None is a part too."""
-    for part in collection:
-        yield (part,)
-        if isinstance(collection, dict):
-            yield (collection[part],)
+class _Walk:
+    """Through all that a value holds; what stands at several places is walked through once."""
 
+    def __init__(self, where: str, finite: bool):
+        self.where = where
+        self.finite = finite
+        self._sizes: dict[int, tuple[int, int]] = {}
+        """Of each finished collection, by its id: values, depth."""
+        self._open: set[int] = set()
 
-def _size(where: str, collection: Any, sizes: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    found = [sizes.get(id(part), (1, 0)) for (part,) in _parts(collection)]
-    values, depth = 1 + sum(part[0] for part in found), 1 + max((part[1] for part in found), default=0)
-    if values > MAX_VALUES or depth > MAX_DEPTH:
-        limits = f"{MAX_VALUES:,} values, {MAX_DEPTH} lists or mappings inside each other"
-        raise UserError(f"{where}: too large (the limits are {limits})")
-    return values, depth
+    def measure(self, value: Any, level: int) -> tuple[int, int]:
+        """Values and depth of ``value``, which is inside ``level`` collections."""
+        if not isinstance(value, dict | list | tuple | set):
+            _check_scalar(self.where, value, self.finite)
+            return 1, 0
+        own = id(value)
+        if own not in self._sizes:
+            if own in self._open:
+                raise UserError(f"{self.where}: a list or mapping contains itself")
+            if level >= MAX_DEPTH:
+                raise UserError(f"{self.where}: deeper than {MAX_DEPTH} lists or mappings inside each other")
+            self._open.add(own)
+            self._sizes[own] = self._sum(value, level)
+            self._open.remove(own)
+        return self._sizes[own]
+
+    def _sum(self, collection: Any, level: int) -> tuple[int, int]:
+        values, depth = 1, 0
+        for part in chain(collection, collection.values()) if isinstance(collection, dict) else collection:
+            if type(part) is float and math.isfinite(part):  # most of what large files hold
+                values += 1
+                continue
+            more, below = self.measure(part, level + 1)
+            values, depth = values + more, max(depth, below)
+        if values > MAX_VALUES or depth >= MAX_DEPTH:
+            limits = f"{MAX_VALUES:,} values, {MAX_DEPTH} lists or mappings inside each other"
+            raise UserError(f"{self.where}: too large (the limits are {limits})")
+        return values, depth + 1
 
 
 def _check_scalar(where: str, value: Any, finite: bool) -> None:

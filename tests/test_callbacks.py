@@ -1,10 +1,22 @@
 """What `cjepa fit` watches: a training that comes to nothing says so, and keeps what it had."""
 
 import re
+import shutil
+
+import pytest
+import torch
 
 from cjepa.checkpoints import check_finite, read_checkpoint
 from cjepa.cli import main
-from tests.conftest import TOKEN_DIM, configs
+from tests.conftest import TOKEN_DIM, configs, fit
+
+
+@pytest.fixture(scope="module")
+def trained(tokens_path, tmp_path_factory):
+    """A run of two steps."""
+    names = configs("pusht/cjepa.yaml", "smoke/world_model.yaml")
+    wide = f"--model.init_args.predictor.init_args.token_dim={TOKEN_DIM}"
+    return fit(tmp_path_factory.mktemp("trained") / "run", tokens_path, *names, wide)
 
 
 def test_a_diverged_training_names_its_batch_and_keeps_the_checkpoint_before(tokens_path, tmp_path, capfd):
@@ -22,3 +34,31 @@ def test_a_diverged_training_names_its_batch_and_keeps_the_checkpoint_before(tok
     content = read_checkpoint(last)
     check_finite(content, last)
     assert 1 <= content["global_step"] <= int(found[1])
+
+
+def without_a_moment(content):
+    del content["optimizer_states"][0]["state"][0]["exp_avg"]
+
+
+def of_another_shape(content):
+    content["optimizer_states"][0]["state"][0]["exp_avg"] = torch.zeros(3, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without_a_moment, "its optimizer_states do not fit the model"),
+        (of_another_shape, "its optimizer_states do not fit the model"),
+        (lambda content: content["optimizer_states"][0].pop("param_groups"), "its state of training is damaged"),
+        (lambda content: content["loops"]["fit_loop"].pop("epoch_progress"), "its state of training is damaged"),
+    ],
+)
+def test_a_state_of_training_that_cannot_be_continued_is_one_line(change, message, trained, tmp_path, refused):
+    run = shutil.copytree(trained, tmp_path / "run")
+    last = run / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    change(content)
+    torch.save(content, last)
+    words = ["fit", "-c", run / "config.yaml", "--run_dir", run, "--ckpt_path", last, "--trainer.max_steps", "9"]
+    assert f"{last}: {message}" in refused(*words, "--trainer.enable_progress_bar", "false")
+    assert set(torch.load(last, weights_only=True)) == set(content)

@@ -1,12 +1,12 @@
 """`cjepa convert`: other projects' data."""
 
-import json
 from pathlib import Path
 
 from jsonargparse.typing import NonNegativeInt
 
 from cjepa.command_result import CommandResult
 from cjepa.data.converters.base import convert, open_source
+from cjepa.data.store.attributes import from_json
 from cjepa.progress import ProgressBar
 
 
@@ -35,8 +35,8 @@ def convert_command(
     lines = [f"{out}: {len(file)} episodes, {file.env_steps} frames, fingerprint {file.fingerprint} ({bar.rate})"]
     if extra := source.extra_file(out):
         lines.append(str(extra))
-    if left_out := json.loads(file.attributes.get("left_out", "[]")):
-        lines.append(f"left out: {', '.join(left_out)}")
+    if "left_out" in file.attributes:
+        lines.append(f"left out: {', '.join(from_json(out, file.attributes, 'left_out'))}")
     if "tokens" not in file.columns:
         return CommandResult(lines, next_command=f"cjepa inspect {out}")
     width = f"--model.init_args.predictor.init_args.token_dim {file.attributes['token_dim']}"

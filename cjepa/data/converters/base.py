@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import cjepa.data.converters as package
 from cjepa.data.converters.columns import check_sizes, plain_column
+from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episode_file import Episode, EpisodeFile
 from cjepa.data.store.parts import ResumableWriter, complete_file, parts_folder, write_part
 from cjepa.errors import UserError
@@ -145,7 +146,7 @@ def convert(converter: Converter, out: Path, progress: Progress) -> EpisodeFile:
         if file is None:
             file = _write_episodes(converter, out, job, edition, progress)
         if partial is not None:
-            converter.write_extra(partial, json.loads(file.attributes["episode_names"]))
+            converter.write_extra(partial, from_json(file.path, file.attributes, "episode_names"))
     return file
 
 

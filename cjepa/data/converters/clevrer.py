@@ -16,6 +16,8 @@ from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.video import ShortVideo, VideoReader
 from cjepa.data.store.episode_file import Episode
 from cjepa.errors import UserError
+from cjepa.files import read_json
+from cjepa.plain_values import check_mapping, check_plain
 
 FRAMES = 128
 _VIDEO_SECONDS = 5.0
@@ -29,6 +31,8 @@ ATTRIBUTES = ("present", "inside_camera_view", *(f"{vector}_{axis}" for vector i
 """What the values of a body in ``objects`` are; the last three count from 0 in the lists of words."""
 _QUESTION_FILES = ("train.json", "validation.json", "test.json")
 _READ_CHARACTERS = 1 << 20
+_MOST_CHARACTERS = 1 << 24
+"""Of one video's questions: some 10,000."""
 
 
 class Clevrer(Converter):
@@ -122,7 +126,7 @@ def _by_scene(folder: Path, pattern: str) -> dict[int, Path]:
     found: dict[int, Path] = {}
     for path in sorted(folder.rglob(pattern), key=lambda path: path.name):
         digits = path.stem.rpartition("_")[2]
-        if not digits.isdigit():
+        if not digits.isdecimal():
             raise UserError(f"{path}: expected a number at the end of the name, as in {pattern.replace('*', '00000')}")
         if int(digits) in found:
             raise UserError(f"{path}: has the same number as {found[int(digits)]}; keep one of them")
@@ -131,13 +135,8 @@ def _by_scene(folder: Path, pattern: str) -> dict[int, Path]:
 
 
 def _read_annotation(path: Path) -> dict[str, Any]:
-    try:
-        annotation = json.loads(path.read_text())
-        for key in ("object_property", "motion_trajectory", "collision"):
-            len(annotation[key])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a CLEVRER annotation, or damaged ({error})") from None
-    return annotation
+    keys = ("object_property", "motion_trajectory", "collision")
+    return check_mapping(f"{path}: this CLEVRER annotation", read_json(path), dict.fromkeys(keys, (list,)), keys)
 
 
 def _bodies(path: Path, num_bodies: int) -> Episode:
@@ -191,14 +190,18 @@ def _scenes(path: Path) -> Iterator[tuple[int, list]]:
                 return
             try:
                 entry, end = decoder.raw_decode(text)
-                scene, questions = entry["scene_index"], entry["questions"]
-            except (KeyError, TypeError):
-                raise UserError(f"{path}: expected scene_index and questions for each video") from None
-            except ValueError as error:
-                if last:
+            except (ValueError, RecursionError) as error:
+                if last or len(text) > _MOST_CHARACTERS or isinstance(error, RecursionError):
                     raise UserError(f"{path}: damaged ({error})") from None
                 more = stream.read(_READ_CHARACTERS)
                 text, last = text + more, not more
                 continue
             text = text[end:]
-            yield scene, questions
+            yield _scene(path, entry)
+
+
+def _scene(path: Path, entry: Any) -> tuple[int, list]:
+    types = {"scene_index": (int,), "questions": (list,)}
+    check_plain(str(path), entry)
+    check_mapping(f"{path}: an entry", entry, types, tuple(types))
+    return entry["scene_index"], entry["questions"]

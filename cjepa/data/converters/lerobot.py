@@ -1,6 +1,5 @@
 """LeRobot datasets, versions 2.x and 3.0: Parquet tables of numbers, videos (or pictures) of each camera."""
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,8 @@ from cjepa.data.converters.tables import BATCH_ROWS, RowReader, clear_errors, im
 from cjepa.data.converters.video import VideoReader
 from cjepa.data.store.episode_file import Episode
 from cjepa.errors import UserError
+from cjepa.files import parse_json
+from cjepa.plain_values import check_mapping
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,13 +140,10 @@ class LeRobot(Converter):
             raise UserError(f"{path}: no such file; version 2.x lists its episodes there")
         with path.open(encoding="utf-8", errors="surrogateescape") as lines:
             for number, line in enumerate(lines, 1):
-                try:
-                    entry = json.loads(line)
-                    index, length = entry["episode_index"], entry["length"]
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    raise UserError(f"{path}, line {number}: expected episode_index and length") from None
                 where = f"{path}, line {number}"
-                index, length = whole(where, "episode_index", index, 0), whole(where, "length", length, 1)
+                entry = check_mapping(where, parse_json(where, line), {})
+                index = whole(where, "episode_index", entry.get("episode_index"), 0)
+                length = whole(where, "length", entry.get("length"), 1)
                 place = {"episode_index": index, "episode_chunk": index // self.info.chunks_size}
                 table, video = self.info.place("data_path", **place), None
                 if self.camera_is_video:

@@ -1,6 +1,5 @@
 """What a LeRobot dataset says of itself in ``meta/``: checked before anything is read or built from it."""
 
-import json
 import math
 import re
 import string
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cjepa.errors import UserError
+from cjepa.files import read_json
+from cjepa.plain_values import check_mapping
 
 _PLACES = {"data_path": {"episode_chunk", "episode_index", "chunk_index", "file_index"}}
 _PLACES["video_path"] = _PLACES["data_path"] | {"video_key"}
@@ -64,12 +65,7 @@ def read_info(path: Path) -> Info:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; give the folder of a LeRobot dataset, which contains meta/")
-    try:
-        info = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not a LeRobot file, or damaged ({error})") from None
-    if not isinstance(info, dict):
-        raise UserError(f"{path}: not a LeRobot file, or damaged (a {type(info).__name__}, expected keys and values)")
+    info = check_mapping(str(path), read_json(path), {})
     version = str(info.get("codebase_version"))
     if not version.startswith(("v2.", "v3.")):
         raise UserError(

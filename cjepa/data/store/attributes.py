@@ -12,8 +12,9 @@ _TYPES |= {name: (str,) for name in ("tokenizer_fingerprint", "episodes_fingerpr
 _TYPES |= {"num_slots": (int,), "token_dim": (int,), "env_steps_per_second": NUMBER}
 _IN_JSON: dict[str, type] = {"env_kwargs": dict, "policy_kwargs": dict, "tokenizer": dict}
 _IN_JSON |= {name: list for name in ("body_names", "attribute_names", "twin_kinds", "excluded_episodes")}
+_IN_JSON |= {"episode_names": list, "left_out": list}
 _JSON = {dict: "object", list: "list"}
-_NAMES = ("body_names", "attribute_names", "twin_kinds")
+_NAMES = ("body_names", "attribute_names", "twin_kinds", "episode_names", "left_out")
 
 
 def check_attributes(path: Path, attributes: dict[str, Any]) -> None:

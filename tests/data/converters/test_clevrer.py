@@ -130,8 +130,10 @@ def write(pattern, text):
         (edit(lambda a: a["motion_trajectory"][3]["objects"][0].update(location=[1, 2])), "annotation_00001.json"),
         (edit(lambda a: a["collision"][0].update(object_ids=[0, 9])), "annotation_00001.json: .*KeyError: 9"),
         (edit(lambda a: a["collision"][0].update(frame_id=-1)), "a collision at frame_id -1"),
-        (edit(lambda a: a.pop("collision")), "annotation_00001.json: not a CLEVRER annotation"),
-        (write("annotation_00001.json", "{"), "annotation_00001.json: not a CLEVRER annotation"),
+        (edit(lambda a: a.pop("collision")), "annotation_00001.json: .*annotation: collision is None, expected list"),
+        (write("annotation_00001.json", "{"), "annotation_00001.json: not valid JSON"),
+        (write("annotation_00001.json", "[" * 20_000), "annotation_00001.json: not readable as JSON"),
+        (write("annotation_00001.json", '{"a": ' * 60 + "1" + "}" * 60), "annotation_00001.json: deeper than 50"),
         (delete("annotation_00001.json"), "video_00001.mp4 has no annotation, but other videos do"),
         (write("video_00001.mp4", "hello"), "video_00001.mp4: ffmpeg cannot read this video"),
         (
@@ -145,7 +147,12 @@ def write(pattern, text):
         ),
         (lambda root: (root / "video_last.mp4").write_text(""), "expected a number at the end"),
         (write("train.json", "{}"), "train.json: expected a list"),
-        (write("train.json", '[{"scene": 1}]'), "train.json: expected scene_index and questions"),
+        (write("train.json", '[{"scene": 1}]'), "train.json: .*scene_index is None, expected int"),
+        (
+            write("train.json", '[{"scene_index": [1], "questions": []}]'),
+            r"train.json: .*scene_index is \[1\], expected int",
+        ),
+        (write("train.json", "[" * 20_000), "train.json: damaged"),
         (write("train.json", '[{"scene_index": 1, "questions": []},'), "train.json: damaged"),
     ],
 )

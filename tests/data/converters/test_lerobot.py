@@ -205,7 +205,7 @@ def forget_last_episode(root, version):
         ),
         (lambda root, v: edit_info(root, lambda info: info.update(data_path="../a")), "data_path points outside"),
         (lambda root, v: edit_info(root, lambda info: info.update(video_path="/a.mp4")), "video_path points outside"),
-        (lambda root, v: (root / "meta" / "info.json").write_text("{"), "info.json: not a LeRobot file, or damaged"),
+        (lambda root, v: (root / "meta" / "info.json").write_text("{"), "info.json: not valid JSON"),
         (lambda root, v: (root / "meta" / "info.json").unlink(), "info.json: no such file"),
     ],
 )
@@ -221,7 +221,7 @@ def test_lists_of_episodes_that_are_wrong(copy):
     root = copy("v2.1")
     path = root / "meta" / "episodes.jsonl"
     path.write_text(path.read_text() + '{"episode_index": 5}\n')
-    with pytest.raises(UserError, match="episodes.jsonl, line 6: expected episode_index and length"):
+    with pytest.raises(UserError, match="episodes.jsonl, line 6: length is None, expected an integer of at least 1"):
         list(open_source("lerobot", root, {}).episodes())
     path.unlink()
     with pytest.raises(UserError, match="episodes.jsonl: no such file"):
