@@ -1,6 +1,7 @@
 """What files may hold: text, numbers, lists and mappings, of a size and depth that every reader can walk through."""
 
 import math
+from collections.abc import Iterator
 from itertools import chain
 from types import NoneType
 from typing import Any
@@ -64,10 +65,11 @@ class _Walk:
         """Of each finished collection, by its id: values, depth."""
         self._open: set[int] = set()
 
-    def measure(self, value: Any, level: int) -> tuple[int, int]:
-        """Values and depth of ``value``, which is inside ``level`` collections."""
+    def measure(self, value: Any, level: int, key: Any = None) -> tuple[int, int]:
+        """Values and depth of ``value``, which is inside ``level`` collections, under ``key`` if that is a mapping."""
         if not isinstance(value, dict | list | tuple | set):
-            _check_scalar(self.where, value, self.finite)
+            if fault := _scalar_fault(value, self.finite):
+                raise UserError(f"{self.where}: {fault}" if key is None else f"{self.where}: {str(key)[:60]}: {fault}")
             return 1, 0
         own = id(value)
         if own not in self._sizes:
@@ -82,11 +84,11 @@ class _Walk:
 
     def _sum(self, collection: Any, level: int) -> tuple[int, int]:
         values, depth = 1, 0
-        for part in chain(collection, collection.values()) if isinstance(collection, dict) else collection:
+        for key, part in _parts(collection):
             if type(part) is float and math.isfinite(part):  # most of what large files hold
                 values += 1
                 continue
-            more, below = self.measure(part, level + 1)
+            more, below = self.measure(part, level + 1, key)
             values, depth = values + more, max(depth, below)
         if values > MAX_VALUES or depth >= MAX_DEPTH:
             limits = f"{MAX_VALUES:,} values, {MAX_DEPTH} lists or mappings inside each other"
@@ -94,14 +96,22 @@ class _Walk:
         return values, depth + 1
 
 
-def _check_scalar(where: str, value: Any, finite: bool) -> None:
+def _parts(collection: Any) -> Iterator[tuple[Any, Any]]:
+    """What is in a collection, each with its key in a mapping; keys are parts too."""
+    if isinstance(collection, dict):
+        return chain(((None, key) for key in collection), collection.items())
+    return ((None, part) for part in collection)
+
+
+def _scalar_fault(value: Any, finite: bool) -> str:
     if isinstance(value, str):
         if "\0" in value or not _is_unicode(value):
-            raise UserError(f"{where}: {repr(value)[:60]} has characters that are not text")
+            return f"{repr(value)[:60]} has characters that are not text"
     elif isinstance(value, int) and abs(value) >= 2**64:
-        raise UserError(f"{where}: an integer beyond 64 bits")
+        return "an integer beyond 64 bits"
     elif finite and isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{where}: a number that is not finite ({value})")
+        return f"a number that is not finite ({value})"
+    return ""
 
 
 def _is_unicode(text: str) -> bool:

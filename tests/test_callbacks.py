@@ -50,7 +50,6 @@ def of_another_shape(content):
         (without_a_moment, "its optimizer_states do not fit the model"),
         (of_another_shape, "its optimizer_states do not fit the model"),
         (lambda content: content["optimizer_states"][0].pop("param_groups"), "its state of training is damaged"),
-        (lambda content: content["loops"]["fit_loop"].pop("epoch_progress"), "its state of training is damaged"),
     ],
 )
 def test_a_state_of_training_that_cannot_be_continued_is_one_line(change, message, trained, tmp_path, refused):
