@@ -1,7 +1,7 @@
 """A recurrent predictor: entities move by messages between them, and are corrected by what is seen of them.
 
-File letters: V actions before the last block of a history or values of a place, W width of latents and messages,
-K phases of a place, G values of the geometry of a pair.
+File letters: V actions before the last block of a history, W width of latents and messages, K phases of a place, G
+sines and cosines of them.
 """
 
 from collections.abc import Callable
@@ -76,7 +76,7 @@ class ObjectFilter(Predictor):
             return EachEntity(layer(token_dim), layer(proprio_dim) if proprio_dim else None)
 
         self.embed = each(lambda width: nn.Sequential(nn.Linear(width, dim), nn.GELU(), nn.Linear(dim, dim)))
-        self.carry = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
+        self.carry = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim)) if history_blocks > 1 else None
         self.geometry = None if place is None else Geometry(token_dim, *place)
         geometry_dim = 0 if self.geometry is None else 4 * self.geometry.wavelengths
         self.rounds = nn.ModuleList(Round(dim, action_dim, geometry_dim, dropout) for _ in range(rounds))
@@ -84,9 +84,8 @@ class ObjectFilter(Predictor):
         self.token_head = nn.Linear(dim, token_dim)
         self.proprio_head = nn.Linear(dim, proprio_dim) if proprio_dim else None
         self.move_head = nn.Linear(dim, 2) if self.geometry is not None else None
-        for head in filter(
-            None, (self.token_head, self.proprio_head, self.move_head)
-        ):  # untrained, the model says: nothing changes
+        heads = (self.token_head, self.proprio_head, self.move_head)
+        for head in filter(None, heads):  # untrained, the model says: nothing changes
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
 
@@ -242,8 +241,8 @@ class Geometry(nn.Module):
 
     def change(self, tokens_BSD: Tensor, moved_BS2: Tensor) -> Tensor:
         """What such a motion changes in tokens, normalised."""
-        change_BSV = torch.cat(self._moved(tokens_BSD, moved_BS2), dim=-1) - torch.cat(self._waves(tokens_BSD), dim=-1)
-        return pad(change_BSV / self.std, (self.values.start, tokens_BSD.shape[-1] - self.values.stop))
+        change_BSG = torch.cat(self._moved(tokens_BSD, moved_BS2), dim=-1) - torch.cat(self._waves(tokens_BSD), dim=-1)
+        return pad(change_BSG / self.std, (self.values.start, tokens_BSD.shape[-1] - self.values.stop))
 
     def _moved(self, tokens_BSD: Tensor, moved_BS2: Tensor) -> tuple[Tensor, Tensor]:
         angle_BSK = torch.cat([moved_BS2 * 2**level for level in range(self.wavelengths)], dim=-1)

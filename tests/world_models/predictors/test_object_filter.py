@@ -48,6 +48,13 @@ def test_untrained_it_says_that_nothing_changes():
     torch.testing.assert_close(history[:, 1:], tokens[:, :-1])
 
 
+def test_a_model_of_one_frame_has_nothing_that_is_not_trained():
+    predictor = make(history_blocks=1)
+    tokens, proprio, actions, mask = inputs(blocks=1)
+    sum(values.square().sum() for values in predictor(tokens, proprio, actions, mask)).backward()
+    assert [name for name, p in predictor.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
 def test_what_was_seen_before_the_last_frame_tells():
     """Without proprioception the speed of an object is only in the change from frame to frame."""
     predictor = make()
