@@ -19,6 +19,9 @@ from cjepa.progress import ProgressBar
 from cjepa.quiet import silence_lightning
 
 
+_FROM_PROCESS_TO_PROCESS = ".temp.ckpt"  # as Lightning's launcher of spawned processes names it
+
+
 class WholeCheckpoints(TorchCheckpointIO):
     """Writes checkpoints beside their place and moves them: Lightning's own way leads through TMPDIR.
 
@@ -34,8 +37,11 @@ class WholeCheckpoints(TorchCheckpointIO):
             torch.save(checkpoint, partial)
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """One checkpoint, checked as everywhere and on the CPU; addresses such as s3:// are left to Lightning."""
-        if "://" in str(path):
+        """One checkpoint, checked as everywhere and on the CPU.
+
+        Addresses such as s3:// are left to Lightning, and so are bare weights that it hands from process to process.
+        """
+        if "://" in str(path) or Path(path).name == _FROM_PROCESS_TO_PROCESS:
             return super().load_checkpoint(path, *args, **kwargs)
         content = read_checkpoint(Path(path))
         check_finite(content, Path(path))
