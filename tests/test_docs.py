@@ -102,6 +102,8 @@ class Scratch:
         words = [word.replace("studies/quickstart.yaml", "smoke/study.yaml") for word in words]
         words = [word.replace("runs/studies/quickstart", "runs/studies/smoke") for word in words]
         small = two_steps(words) if verb == "fit" else list(SMALL.get(verb, []))
+        if any(word.endswith("collect_mpc.yaml") for word in words):
+            small += ["--episodes=2", "--episode_env_steps=12"]  # every env step is a search on the simulator
         if verb == "fit" and "--ckpt_path" in words:
             small = ["--trainer.max_steps=4" if "max_steps" in word else word for word in small]
         self.provide(words)

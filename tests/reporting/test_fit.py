@@ -180,7 +180,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path, slot_tokens, monkeypa
     assert [int(s) for s in steps["step"]] == [0, 1, 2, 3] and len(steps["val/loss"]) == 4  # earlier rows are kept
 
 
-def test_testing_a_run_keeps_its_files(tmp_path, slot_tokens):
+def test_testing_a_run_keeps_its_files(tmp_path, slot_tokens, small_card):
     run = fit(tmp_path / "run", slot_tokens, *WORLD_MODEL)
     before = {name: (run / name).read_bytes() for name in EVERY_FILE - {"metrics.csv"}}
     rows = (run / "metrics.csv").read_text().count("\n")
@@ -200,7 +200,7 @@ def test_without_a_name_a_run_gets_a_folder_of_its_own(tmp_path, slot_tokens, mo
 
 
 @pytest.mark.parametrize(("verb", "shown"), [("validate", "val/loss"), ("test", "rollout_error@1")])
-def test_the_other_lightning_verbs(verb, shown, tmp_path, world_model_run, capfd):
+def test_the_other_lightning_verbs(verb, shown, tmp_path, world_model_run, capfd, small_card):
     words = ["-c", str(world_model_run / "config.yaml"), "--run_dir", str(tmp_path)]
     assert main([verb, *words, "--ckpt_path", str(world_model_run / "checkpoints" / "last.ckpt")]) == 0
     assert shown in capfd.readouterr().out
