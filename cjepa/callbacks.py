@@ -18,7 +18,6 @@ from cjepa.files import replacing, write_text
 from cjepa.progress import ProgressBar
 from cjepa.quiet import silence_lightning
 
-
 _FROM_PROCESS_TO_PROCESS = ".temp.ckpt"  # as Lightning's launcher of spawned processes names it
 
 
