@@ -143,7 +143,8 @@ def versions() -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    # of an editable installation, what is installed is the version that it was at the time
+    return found | {"cjepa": cjepa.__version__}
 
 
 def machine() -> str:

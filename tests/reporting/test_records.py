@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import cjepa
 from cjepa.reporting import records
 
 
@@ -36,5 +37,6 @@ def test_run_record_has_every_section_and_no_folder_of_the_machine(tmp_path, mon
     assert path == tmp_path / "run" / "run.json"
     assert record["command"] == "cjepa fit --data.path=pusht.h5 runs/a --seed 1"
     assert record["model"] == {"class": "Slots"} and record["uncertainty"] == ["none"] and record["seconds"] == 1.5
-    assert record["peak_memory_mb"] > 10 and {"python", "torch", "cjepa"} <= set(record["versions"])
+    assert record["peak_memory_mb"] > 10 and {"python", "torch"} <= set(record["versions"])
+    assert record["versions"]["cjepa"] == cjepa.__version__
     assert set(record["git"]) == {"commit", "dirty"}
