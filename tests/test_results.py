@@ -147,6 +147,7 @@ def test_a_benchmark_is_written_into_its_page(tmp_path, monkeypatch):
 def test_every_rate_has_its_interval():
     rows = read_json(DOCS / "results" / "quickstart.json")["rows"]
     rates = [row for row in rows if row["metric"] == "success"]
-    assert {row["model"] for row in rates} == {"cjepa-1", "oc-jepa", "patch-4x4", "random", "simulator-cem"}
+    models = {"cjepa-1", "oc-jepa", "object-filter", "object-filter-replan", "patch-4x4"}
+    assert {row["model"] for row in rates} == {*models, "random", "simulator-cem"}
     fewest = {row["model"]: 25 if row["model"].startswith("patch") else 50 for row in rates}  # patches plan slowly
     assert all(row["low"] <= row["value"] <= row["high"] and row["n"] >= fewest[row["model"]] for row in rates)
