@@ -28,6 +28,7 @@ def without_opencv(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_no_module_imports_it_before_it_draws(without_opencv):
     done = without_opencv(EVERYTHING)
     assert done.returncode == 0, done.stderr

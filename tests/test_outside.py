@@ -59,6 +59,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_from_collect_to_plan(folder, small_card):
     words = ["--env_id", ENV_ID, "--policy", own("Calm"), "--episodes=20", "--episode_env_steps=30", "--workers=1"]
     assert main(["collect", *words, "--out", "a.h5"]) == 0
