@@ -40,3 +40,15 @@ def stirred(module: nn.Module, seed: int = 0) -> nn.Module:
     for parameter in module.parameters():
         parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     return module
+
+
+def assert_order_does_not_matter(predictor: nn.Module, tokens, proprio, actions, mask) -> None:
+    """A predictor of four objects, of which one is hidden, does the same whatever their order."""
+    mask = mask.clone()
+    mask[:, 1:, 2] = True
+    order = torch.tensor([2, 0, 3, 1])
+    expected = predictor(tokens, proprio, actions, mask)
+    found = predictor(tokens[:, :, order], proprio, actions, mask[:, :, order])
+    torch.testing.assert_close(found.history_BTSD, expected.history_BTSD[:, :, order])
+    torch.testing.assert_close(found.future_BFSD, expected.future_BFSD[:, :, order])
+    torch.testing.assert_close(found.proprio_BFP, expected.proprio_BFP)

@@ -3,8 +3,7 @@
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, suppress
-from importlib import metadata
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -20,6 +19,7 @@ from cjepa.data.workers import default_workers, end_with_parent
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.files import json_text
 from cjepa.progress import ProgressBar
+from cjepa.reporting.records import installed
 
 _EPISODES, _EPISODE_ENV_STEPS = 200, 60
 _LIBRARIES = ("cjepa", "torch", "torchvision", "h5py", "lz4", "stable-worldmodel", "pylance")
@@ -76,7 +76,7 @@ def compare_readers(names: list[str], reference: str, job: ReadJob, rounds: int)
             contenders[name], workers[name] = _at_its_best(stack, name, job)
             bar.advance(1)
         seconds = take_turns(contenders, rounds, bar)
-    versions = _versions()
+    versions = installed(_LIBRARIES)
     rows = rows_against(reference, seconds, job.clips, "clips")
     return [{**row, "workers": workers[row["name"]], "cores": job.cores, "versions": versions} for row in rows]
 
@@ -104,11 +104,3 @@ def _make_episodes(path: Path) -> EpisodeFile:
     job = Collection("cjepa/PushT-v0", PushTBehaviour(), _EPISODES, _EPISODE_ENV_STEPS, seed=0, with_masks=False)
     with ProgressBar("episodes", _EPISODES * _EPISODE_ENV_STEPS, "frames") as bar:
         return collect(job, path, {"env_id": job.env_id}, default_workers(), bar)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found

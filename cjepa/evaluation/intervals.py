@@ -67,9 +67,13 @@ def bootstrap(numerators: np.ndarray, denominators: np.ndarray | None = None, se
     return Interval(float(numerators.mean() / denominators.mean()), float(low), float(high), len(numerators))
 
 
-def bootstrap_of_clusters(values_N: np.ndarray, cluster_N: np.ndarray) -> Interval:
-    """:func:`bootstrap` of a mean over values that are not independent within a cluster; n counts the values."""
+def bootstrap_of_clusters(
+    values_N: np.ndarray, cluster_N: np.ndarray, denominators_N: np.ndarray | None = None
+) -> Interval:
+    """:func:`bootstrap` over values that are not independent within a cluster; n counts the values."""
     sums_C, counts_C = _sums(np.asarray(values_N, np.float64), cluster_N)
+    if denominators_N is not None:
+        counts_C, _ = _sums(np.asarray(denominators_N, np.float64), cluster_N)
     return bootstrap(sums_C, counts_C)._replace(n=len(values_N))
 
 

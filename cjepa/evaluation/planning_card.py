@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cjepa.data.store.episodes import Episodes
 from cjepa.evaluation.futures import draw_candidates, future_tokens, look_at, recorded_actions, simulate
-from cjepa.evaluation.intervals import bootstrap, bootstrap_median, bootstrap_of_clusters, wilson_of_clusters
+from cjepa.evaluation.intervals import bootstrap_median, bootstrap_of_clusters, wilson_of_clusters
 from cjepa.evaluation.measurements import Measurement, OpenProgress
 from cjepa.evaluation.ranking import picked, rank_of, spearman, variation
 from cjepa.evaluation.testbed import Testbed
@@ -119,9 +119,7 @@ class _Rows:
 
     def ratio(self, name: str, numerators_P: np.ndarray, denominators_P: np.ndarray) -> Measurement:
         """Of the means."""
-        _, place_P = np.unique(self.episode_P, return_inverse=True)
-        sums = (np.bincount(place_P, values_P) for values_P in (numerators_P, denominators_P))
-        return Measurement.of(name, bootstrap(*sums)._replace(n=len(place_P)))
+        return Measurement.of(name, bootstrap_of_clusters(numerators_P, self.episode_P, denominators_P))
 
 
 class _Judge:

@@ -7,6 +7,8 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from io import StringIO
@@ -137,14 +139,17 @@ def describe(part: object) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Python, platform, and the installed packages that a result depends on."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    # of an editable installation, what is installed is the version that it was at the time
-    return found | {"cjepa": cjepa.__version__}
+    return {"python": platform.python_version(), "platform": platform.platform()} | installed(PACKAGES)
+
+
+def installed(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of those packages that are installed."""
+    found = {}
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            # of an editable installation of ours, the installed version is the one that it was at the time
+            found[name] = cjepa.__version__ if name == "cjepa" else metadata.version(name)
+    return found
 
 
 def machine() -> str:

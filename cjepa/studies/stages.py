@@ -18,15 +18,8 @@ _RECORDED = ("seconds", "peak_memory_mb", "started", "cores", "jobs", "beside")
 _TAIL_BYTES = 2000
 
 
-def run_stages(
-    stages: Sequence[Stage],
-    folders: Mapping[str, StageFolder],
-    executor: Executor,
-    say: Callable[[str], None],
-    jobs: int,
-    cores: int,
-) -> list[dict[str, Any]]:
-    """Run the stages that are not done yet.
+class StageRun:
+    """One run of a study: the stages that are not done yet.
 
     Args:
         stages: of the study, in its order.
@@ -35,17 +28,8 @@ def run_stages(
         say: shows a line of progress.
         jobs: most stages at a time.
         cores: of the machine.
-
-    Returns:
-        Their records, in the order of ``stages``.
-
-    Raises:
-        UserError: stages failed; all that do not read them are done.
     """
-    return _Stages(stages, folders, executor, say, jobs, cores).run()
 
-
-class _Stages:
     def __init__(
         self,
         stages: Sequence[Stage],
@@ -62,6 +46,11 @@ class _Stages:
         self.failures: list[str] = []
 
     def run(self) -> list[dict[str, Any]]:
+        """Run them; the records of all stages, in their order.
+
+        Raises:
+            UserError: stages failed; all that do not read them are done.
+        """
         for stage in self.stages:
             self._reuse(stage)
         waiting = [stage for stage in self.stages if stage.name not in self.records]

@@ -19,7 +19,7 @@ from cjepa.reporting.tables import Row, results_table
 from cjepa.studies.definition import STUDY_FILES, Stage, Study, load_study
 from cjepa.studies.executors import Executor
 from cjepa.studies.stage_folders import StageFolder, set_aside
-from cjepa.studies.stages import run_stages
+from cjepa.studies.stages import StageRun
 from cjepa.yaml_files import read_yaml
 
 _FORMAT = "cjepa-study"
@@ -48,7 +48,7 @@ def run_study(
     with only_process(home, f"study {study.name}"):
         _claim(home, study, say)
         folders = {stage.name: StageFolder(home / stage.name, study.name, keys[stage.name]) for stage in study.stages}
-        return _gather(home, study, run_stages(study.stages, folders, executor, say, jobs, cores))
+        return _gather(home, study, StageRun(study.stages, folders, executor, say, jobs, cores).run())
 
 
 def _claim(home: Path, study: Study, say: Callable[[str], None]) -> None:

@@ -117,11 +117,10 @@ class ObjectFilter(Predictor):
     def observe(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BVA: Tensor) -> Belief:
         """See :class:`Predictor`."""
         belief = self._first(tokens_BTSD[:, 0], proprio_BTP[:, 0])
+        visible_BS = torch.zeros_like(tokens_BTSD[:, 0, :, 0], dtype=torch.bool)
         for block, actions_BA in enumerate(actions_BVA.unbind(1), start=1):
-            visible_BS = torch.zeros_like(tokens_BTSD[:, block, :, 0], dtype=torch.bool)
-            belief = self._corrected(
-                self.step(belief, actions_BA), tokens_BTSD[:, block], proprio_BTP[:, block], visible_BS
-            )
+            belief = self.step(belief, actions_BA)
+            belief = self._corrected(belief, tokens_BTSD[:, block], proprio_BTP[:, block], visible_BS)
         return belief
 
     def step(self, state: Belief, actions_BA: Tensor) -> Belief:

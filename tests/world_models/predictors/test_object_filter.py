@@ -3,7 +3,7 @@ import torch
 
 from cjepa.world_models.normalise import Normaliser
 from cjepa.world_models.predictors.object_filter import Geometry, ObjectFilter
-from tests.contracts import stirred
+from tests.contracts import assert_order_does_not_matter, stirred
 
 PLACES = (2, 2)  # token values 2..5 are sines of x, y, 2 x, 2 y, and 6..9 cosines
 SIZES = {"token_dim": 11, "proprio_dim": 3, "action_dim": 4, "history_blocks": 3, "dim": 16}
@@ -24,15 +24,7 @@ def inputs(slots: int = 3, blocks: int = 3):
 
 @pytest.mark.parametrize("place", [None, PLACES])
 def test_object_order_does_not_matter(place):
-    predictor = make(place=place)
-    tokens, proprio, actions, mask = inputs(4)
-    mask[:, 1:, 2] = True
-    order = torch.tensor([2, 0, 3, 1])
-    expected = predictor(tokens, proprio, actions, mask)
-    found = predictor(tokens[:, :, order], proprio, actions, mask[:, :, order])
-    torch.testing.assert_close(found.history_BTSD, expected.history_BTSD[:, :, order])
-    torch.testing.assert_close(found.future_BFSD, expected.future_BFSD[:, :, order])
-    torch.testing.assert_close(found.proprio_BFP, expected.proprio_BFP)
+    assert_order_does_not_matter(make(place=place), *inputs(4))
 
 
 @pytest.mark.parametrize("slots", [1, 2, 7])
