@@ -41,6 +41,8 @@ cjepa.tokenizers.starts.LearnedStart
 cjepa.tokenizers.starts.SeededStart
 cjepa.tokenizers.training.TokenizerTraining
 cjepa.tokenizers.videosaur.VideoSAUR
+cjepa.world_models.masks.CentralityMask
+cjepa.world_models.masks.FixedMask
 cjepa.world_models.masks.ObjectMask
 cjepa.world_models.masks.TokenMask
 cjepa.world_models.masks.TubeMask

@@ -43,16 +43,16 @@ class PredictorDynamics(Dynamics):
         """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
         return Rollout(self.token_scale.inverse(rollout.tokens_BHSD), self.proprio_scale.inverse(rollout.proprio_BHP))
 
-    def forward(self, clip: Clip, mask_BTS: Tensor) -> Prediction:
+    def forward(self, clip: Clip, mask_BTE: Tensor) -> Prediction:
         """Predict as in training.
 
         Args:
             clip: normalised, T + F blocks; of the last F only the actions are read.
-            mask_BTS: of the first T blocks, see :class:`Predictor`.
+            mask_BTE: of the first T blocks, see :class:`Predictor`.
         """
-        blocks = mask_BTS.shape[1]
+        blocks = mask_BTE.shape[1]
         tokens, proprio, actions = clip
-        return self.predictor.unroll(tokens[:, :blocks], proprio[:, :blocks], actions[:, :-1], mask_BTS)
+        return self.predictor.unroll(tokens[:, :blocks], proprio[:, :blocks], actions[:, :-1], mask_BTE)
 
     def observe(self, clip: Clip) -> NamedTuple:
         """The predictor's, of the last ``history_blocks``, see :class:`~cjepa.world_models.dynamics.Dynamics`."""

@@ -197,9 +197,8 @@ class WorldModel(DynamicsTraining):
         """Of a history of random length and the blocks after it, see :mod:`.losses`."""
         blocks = int(torch.randint(1, self.dynamics.history_blocks + 1, (), generator=generator))
         clip = Clip(*(values[:, : blocks + self.predict_blocks] for values in self.dynamics.normalise(batch)))
-        batch_size, _, slots, _ = clip.tokens_BTSD.shape
-        mask_BTS = self.mask.sample(batch_size, blocks, slots, generator).to(clip.tokens_BTSD.device)
-        return loss_terms(self.dynamics(clip, mask_BTS), clip, mask_BTS, self.future_decay)
+        mask_BTE = self.mask.sample(clip.tokens_BTSD[:, :blocks], generator)
+        return loss_terms(self.dynamics(clip, mask_BTE), clip, mask_BTE, self.future_decay)
 
     def describe_objective(self) -> dict[str, Any]:
         """See :class:`DynamicsTraining`; with the mask."""

@@ -46,6 +46,15 @@ def test_nothing_hidden_costs_nothing():
     assert terms["masked"].item() == 0.0 and terms["future"] > 0
 
 
+def test_hidden_proprioception_never_reaches_the_loss_of_objects():
+    """Only its next block is a target, which the last of four blocks is, after the longest history."""
+    model, clip = small_model(ObjectMask(1, hide_proprio=1.0)), a_clip(4, batch=16)
+    other = clip._replace(proprio_BTP=torch.cat([clip.proprio_BTP[:, :1], clip.proprio_BTP[:, 1:] + 1], dim=1))
+    terms, found = (model.loss_terms(batch, torch.Generator().manual_seed(0)) for batch in (clip, other))
+    assert torch.equal(terms["masked"], found["masked"]) and torch.equal(terms["future"], found["future"])
+    assert terms["masked"] > 0 and not torch.equal(terms["proprio"], found["proprio"])
+
+
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 0.0), (0.0, 3.0)])
 def test_the_loss_is_the_weighted_sum(weights):
     model = small_model(ObjectMask(1), masked_weight=weights[0], proprio_weight=weights[1])
@@ -261,5 +270,6 @@ def test_what_was_held_out_is_in_the_checkpoint(tokens_path):
 def test_the_objective_is_described():
     described = small_model(ObjectMask(1, random_count=True), masked_weight=0.5).describe_objective()
     assert described["terms"] == {"future": 1.0, "masked": 0.5, "proprio": 1.0}
-    assert described["mask"] == {"class": "ObjectMask", "num_masked": 1, "random_count": True, "shared_in_batch": False}
+    drawn = {"num_masked": 1, "random_count": True, "shared_in_batch": False, "hide_proprio": 0.0}
+    assert described["mask"] == {"class": "ObjectMask"} | drawn
     assert "frozen tokenizer" in described["against_collapse"]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
 
 
@@ -48,22 +49,25 @@ class Predictor(nn.Module, ABC):
     history_blocks: int
 
     @abstractmethod
-    def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTS: Tensor) -> Prediction:
+    def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
         """Predict the next block, or blocks, see the class.
 
         Args:
-            tokens_BTSD: normalised object tokens of the history; what ``mask_BTS`` hides is never read.
-            proprio_BTP: normalised proprioception of the history.
+            tokens_BTSD: normalised object tokens of the history; what ``mask_BTE`` hides is never read.
+            proprio_BTP: normalised proprioception of the history; the same holds.
             actions_BTA: normalised actions; row t leads from block t to t + 1.
-            mask_BTS: bool, True = hidden. Row 0, the identity anchor, is visible.
+            mask_BTE: bool, True = hidden. Row 0, the identity anchor, is visible. One column per object; one more is
+                that of proprioception. :func:`~cjepa.world_models.masks.split_mask` takes both kinds.
         """
 
-    def unroll(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BUA: Tensor, mask_BTS: Tensor) -> Prediction:
+    def unroll(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BUA: Tensor, mask_BTE: Tensor) -> Prediction:
         """Predict F = U - T + 1 blocks; the other arguments are those of :meth:`forward`."""
-        blocks = tokens_BTSD.shape[1]
-        first = self(tokens_BTSD, proprio_BTP, actions_BUA[:, :blocks], mask_BTS)
+        blocks, slots = tokens_BTSD.shape[1:3]
+        first = self(tokens_BTSD, proprio_BTP, actions_BUA[:, :blocks], mask_BTE)
+        mask_BTS, hidden_BT1 = split_mask(mask_BTE, slots)
         seen_BTSD = torch.where(mask_BTS[..., None], first.history_BTSD.to(tokens_BTSD.dtype), tokens_BTSD)
-        state = self._appended(Window(seen_BTSD, proprio_BTP, actions_BUA[:, :blocks]), first)
+        seen_BTP = torch.where(hidden_BT1, proprio_BTP[:, :1], proprio_BTP)  # its history is not predicted
+        state = self._appended(Window(seen_BTSD, seen_BTP, actions_BUA[:, :blocks]), first)
         tokens, proprio = [first.future_BFSD[:, 0]], [first.proprio_BFP[:, 0]]
         for actions_BA in actions_BUA[:, blocks:].unbind(1):
             state = self.step(state, actions_BA)

@@ -4,6 +4,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from cjepa.world_models.masks import split_mask
 from cjepa.world_models.predictors.base import Prediction, Predictor
 from cjepa.world_models.transformer import Block
 
@@ -69,12 +70,13 @@ class EntityTransformer(Predictor):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
 
-    def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTS: Tensor) -> Prediction:
+    def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
         """See :class:`Predictor`."""
-        batch, blocks, slots, _ = tokens_BTSD.shape
+        blocks, slots = tokens_BTSD.shape[1:3]
+        mask_BTS, hidden_BT1 = split_mask(mask_BTE, slots)
         parts = [rearrange(self._objects(tokens_BTSD, mask_BTS), "b t s d -> b (t s) d")]
         if self.embed_proprio is not None:
-            parts.append(self._proprio(proprio_BTP))
+            parts.append(self._proprio(proprio_BTP, hidden_BT1))
         if self.embed_action is not None:
             parts.append(self.embed_action(actions_BTA) + self.time_embedding[:blocks])
         entities = torch.cat(parts, dim=1)
@@ -84,7 +86,7 @@ class EntityTransformer(Predictor):
         cells = (blocks + 1) * slots
         changes = rearrange(self.token_head(entities[:, :cells]), "b (t s) d -> b t s d", s=slots)
         tokens = self._last_visible(tokens_BTSD, mask_BTS) + changes
-        proprio_B1P = proprio_BTP[:, -1:]
+        proprio_B1P = torch.where(hidden_BT1[:, -1:], proprio_BTP[:, :1], proprio_BTP[:, -1:])
         if self.proprio_head is not None:
             proprio_B1P = proprio_B1P + self.proprio_head(entities[:, cells + blocks :][:, :1])
         return Prediction(tokens[:, :-1], tokens[:, -1:], proprio_B1P)
@@ -97,10 +99,10 @@ class EntityTransformer(Predictor):
         objects = torch.cat([seen, query_B1SD], dim=1) + self.time_embedding[: blocks + 1, None]
         return objects if self.position_embedding is None else objects + self.position_embedding
 
-    def _proprio(self, proprio_BTP: Tensor) -> Tensor:
-        """Embedded proprioception at blocks 0..T, the last one a query."""
+    def _proprio(self, proprio_BTP: Tensor, hidden_BT1: Tensor) -> Tensor:
+        """Embedded proprioception at blocks 0..T: a query where hidden and at the next block."""
         query = repeat(self.proprio_query, "d -> b 1 d", b=len(proprio_BTP))
-        seen = self.embed_proprio(proprio_BTP)
+        seen = torch.where(hidden_BT1, query, self.embed_proprio(proprio_BTP))
         return torch.cat([seen, query.to(seen.dtype)], dim=1) + self.time_embedding[: proprio_BTP.shape[1] + 1]
 
     @staticmethod

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
 from cjepa.world_models.predictors.base import Prediction, Predictor
 
@@ -94,11 +95,11 @@ class ObjectFilter(Predictor):
         if self.geometry is not None:
             self.geometry.fit(token_scale)
 
-    def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTS: Tensor) -> Prediction:
+    def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
         """See :class:`Predictor`."""
-        return self.unroll(tokens_BTSD, proprio_BTP, actions_BTA, mask_BTS)
+        return self.unroll(tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE)
 
-    def unroll(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BUA: Tensor, mask_BTS: Tensor) -> Prediction:
+    def unroll(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BUA: Tensor, mask_BTE: Tensor) -> Prediction:
         """See :class:`Predictor`."""
         blocks = tokens_BTSD.shape[1]
         belief = self._first(tokens_BTSD[:, 0], proprio_BTP[:, 0])
@@ -110,7 +111,7 @@ class ObjectFilter(Predictor):
             proprio.append(proprio_BP)
             if block < blocks:
                 seen = tokens_BTSD[:, block], proprio_BTP[:, block]
-                belief = self._corrected(belief, *seen, mask_BTS[:, block])
+                belief = self._corrected(belief, *seen, mask_BTE[:, block])
         tokens_BTSD, proprio_BTP = torch.stack(tokens, dim=1), torch.stack(proprio, dim=1)
         return Prediction(tokens_BTSD[:, :blocks], tokens_BTSD[:, blocks:], proprio_BTP[:, blocks:])
 
@@ -149,13 +150,14 @@ class ObjectFilter(Predictor):
         moved_BS2 = torch.zeros_like(tokens_BSD[..., :2])
         return Belief(self.embed(tokens_BSD, proprio_BP), tokens_BSD, proprio_BP, moved_BS2)
 
-    def _corrected(self, belief: Belief, tokens_BSD: Tensor, proprio_BP: Tensor, hidden_BS: Tensor) -> Belief:
+    def _corrected(self, belief: Belief, tokens_BSD: Tensor, proprio_BP: Tensor, hidden_BE: Tensor) -> Belief:
         """The belief after the entities that are not hidden have been seen."""
+        hidden_BS, hidden_B1 = split_mask(hidden_BE, tokens_BSD.shape[1])
         hidden_BS1 = hidden_BS[..., None]
         tokens_BSD = torch.where(hidden_BS1, belief.tokens_BSD, tokens_BSD)
+        proprio_BP = torch.where(hidden_B1, belief.proprio_BP, proprio_BP)
         seen_BEW = self.embed(tokens_BSD, proprio_BP) + self.carry(belief.latent_BEW)
-        others = belief.latent_BEW.shape[1] - hidden_BS.shape[1]
-        hidden_BE1 = pad(hidden_BS1, (0, 0, 0, others))
+        hidden_BE1 = torch.cat([hidden_BS, hidden_B1], dim=1)[:, : belief.latent_BEW.shape[1], None]
         return Belief(
             torch.where(hidden_BE1, belief.latent_BEW, seen_BEW), tokens_BSD, proprio_BP, belief.moved_BS2 * hidden_BS1
         )

@@ -61,6 +61,22 @@ def test_contract_what_is_hidden_is_never_read(predictor):
         assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
 
 
+def test_contract_hidden_proprioception_is_never_read(predictor):
+    tokens, proprio, actions, mask = inputs()
+    hidden = torch.zeros(B, T, 1, dtype=torch.bool)
+    hidden[0, 1:] = True
+    mask[1, 1:, 0] = True
+    actions = torch.cat([actions, actions], dim=1)
+    mask_BTE = torch.cat([mask, hidden], dim=2)
+    expected = predictor.unroll(tokens, proprio, actions, mask_BTE)
+    found = predictor.unroll(tokens, torch.where(hidden, torch.nan, proprio), actions, mask_BTE)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+    open_proprio = predictor.unroll(tokens, proprio, actions, mask)
+    for hiding, shown in zip(expected, open_proprio, strict=True):
+        assert (hiding[0] - shown[0]).abs().max() > 1e-4  # it matters
+        torch.testing.assert_close(hiding[1:], shown[1:])  # and only where it is hidden
+
+
 def test_contract_what_is_visible_is_read(predictor):
     tokens, proprio, actions, mask = inputs()
     expected = predictor(tokens, proprio, actions, mask).future_BFSD
