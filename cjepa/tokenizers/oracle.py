@@ -3,6 +3,7 @@
 File letter: A values of a body, of which an angle makes two.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,8 +33,7 @@ class OracleTokenizer(Tokenizer):
         is_angle = torch.tensor([name == "angle" for name in attributes])
         width = len(attributes) + int(is_angle.sum())
         super().__init__(TokenizerInfo(num_bodies, dim or width, column="objects"))
-        others = [name for name in attributes if name != "angle"]
-        self._place = [others.index(name) for name in ("x", "y") if name in others]
+        self._names = [name for name in attributes if name != "angle"]
         self.register_buffer("is_angle_F", is_angle, persistent=False)
         generator = torch.Generator().manual_seed(_PROJECTION_SEED)
         projection = torch.randn(width, dim, generator=generator) / width**0.5 if dim else torch.eye(width)
@@ -53,11 +53,18 @@ class OracleTokenizer(Tokenizer):
         Returns:
             None where the bodies have no x and y, or a projection to fewer values has lost them.
         """
-        width, dim = self.projection_AD.shape
-        if len(self._place) < 2 or dim < width:
+        index = self.readable(("x", "y"))
+        if index is None:
             return None
         values_BTSA = tokens_BTSD.float() @ torch.linalg.pinv(self.projection_AD)
-        return values_BTSA[..., self._place]
+        return values_BTSA[..., index]
+
+    def readable(self, names: Sequence[str]) -> list[int] | None:
+        """Rows of ``projection_AD`` of attributes that tokens hold as they are; None where they cannot be read."""
+        width, dim = self.projection_AD.shape
+        if dim < width or not set(names) <= set(self._names):
+            return None
+        return [self._names.index(name) for name in names]
 
     @classmethod
     def init_args_from(cls, episodes: Episodes) -> dict[str, Any]:

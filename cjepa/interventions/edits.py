@@ -1,0 +1,275 @@
+"""Latent interventions: what a world model is told of the past of some objects is changed, and it imagines again.
+
+```python
+shifted = imagine(dynamics, history, actions_BHA, Shift(2, torch.tensor([40.0, 0.0]), place))
+shifted.changed.tokens_BHSD - shifted.factual.tokens_BHSD  # what the model says that this changes
+```
+Histories and actions come in the units of tokenizer and environment, rollouts go in the model's own, see
+:class:`~cjepa.world_models.dynamics.Dynamics`.
+
+File letter: K objects of a sample that are changed.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cjepa.errors import UserError
+from cjepa.interventions.quantities import Quantity
+from cjepa.types import Clip, Rollout
+from cjepa.world_models.dynamics import Dynamics
+from cjepa.world_models.model import PredictorDynamics
+
+Slots = int | Sequence[int] | Tensor
+"""Which objects: one or several, the same in every sample; a tensor has one per sample ``(B,)`` or K ``(B, K)``."""
+
+
+class Imagined(NamedTuple):
+    """Two futures of the same history."""
+
+    factual: Rollout
+    """Without the intervention."""
+    changed: Rollout
+    """With it; tokens of removed objects are NaN."""
+
+
+class LatentIntervention(ABC):
+    """A change of the history of some objects.
+
+    Args:
+        slots: which objects.
+    """
+
+    def __init__(self, slots: Slots):
+        self.slots = slots
+
+    @abstractmethod
+    def edit(self, tokens_BTSD: Tensor) -> Tensor:
+        """The history as the model is to see it; a changed copy."""
+
+    def rollout(self, dynamics: Dynamics, history: Clip, actions_BHA: Tensor) -> Rollout:
+        """The future that follows, H blocks.
+
+        Args:
+            dynamics: that imagines.
+            history: T blocks; the actions of the last one are not read.
+            actions_BHA: of the last block of the history, and of the H - 1 blocks after it.
+
+        Raises:
+            UserError: this intervention is not possible in this model.
+        """
+        return dynamics.rollout(dynamics.observe(self._edited(history)), actions_BHA)
+
+    def _edited(self, history: Clip) -> Clip:
+        return history._replace(tokens_BTSD=self.edit(history.tokens_BTSD))
+
+    def _slots(self, tokens_BTSD: Tensor) -> Tensor:
+        """Indices, checked.
+
+        Raises:
+            UserError: there is no such object, or the tensor is of another batch.
+        """
+        batch, _, count, _ = tokens_BTSD.shape
+        slots = torch.as_tensor(self.slots, dtype=torch.long, device=tokens_BTSD.device)
+        per_sample = isinstance(self.slots, Tensor) and slots.ndim > 0
+        slots_BK = slots.reshape(len(slots), -1) if per_sample else slots.reshape(1, -1).expand(batch, -1)
+        if len(slots_BK) != batch or slots_BK.numel() and not 0 <= int(slots_BK.min()) <= int(slots_BK.max()) < count:
+            raise UserError(
+                f"{type(self).__name__}: slots {slots.tolist()}, expected 0..{count - 1}, one object or one row for "
+                f"each of {batch} samples"
+            )
+        return slots_BK
+
+
+def imagine(dynamics: Dynamics, history: Clip, actions_BHA: Tensor, intervention: LatentIntervention) -> Imagined:
+    """What a model predicts without and with an intervention; see :meth:`LatentIntervention.rollout`."""
+    factual = dynamics.rollout(dynamics.observe(history), actions_BHA)
+    return Imagined(factual, intervention.rollout(dynamics, history, actions_BHA))
+
+
+class Mask(LatentIntervention):
+    """Hides the whole history of objects but their first block, the identity anchor: the intervention of training."""
+
+    def edit(self, tokens_BTSD: Tensor) -> Tensor:
+        """Nothing changes: what is hidden is never read."""
+        return tokens_BTSD
+
+    def rollout(self, dynamics: Dynamics, history: Clip, actions_BHA: Tensor) -> Rollout:
+        """See :class:`LatentIntervention`.
+
+        Raises:
+            UserError: the model has no masks, or sees a single block, of which nothing can be hidden.
+        """
+        if not isinstance(dynamics, PredictorDynamics):
+            raise UserError(f"Mask: {type(dynamics).__name__} takes no masks; remove the object instead")
+        seen = Clip(*(values[:, -dynamics.history_blocks :] for values in history))
+        blocks = seen.tokens_BTSD.shape[1]
+        if blocks < 2:
+            raise UserError("Mask: the history has one block, the identity anchor; remove the object instead")
+        actions_BTA = torch.cat([seen.actions_BTA[:, :-1], actions_BHA, actions_BHA[:, -1:]], dim=1)
+        prediction = dynamics(dynamics.normalise(seen._replace(actions_BTA=actions_BTA)), self.hidden(seen.tokens_BTSD))
+        return Rollout(prediction.future_BFSD, prediction.proprio_BFP)
+
+    def hidden(self, tokens_BTSD: Tensor) -> Tensor:
+        """Bool ``(B, T, S)``, True = hidden."""
+        hidden_BTS = torch.zeros_like(tokens_BTSD[..., 0], dtype=torch.bool)
+        slots_BK = self._slots(tokens_BTSD)
+        hidden_BTS[:, 1:] = torch.zeros_like(hidden_BTS[:, 0]).scatter(1, slots_BK, True)[:, None]
+        return hidden_BTS
+
+
+class Remove(LatentIntervention):
+    """Gives the model no token of the objects at all."""
+
+    def edit(self, tokens_BTSD: Tensor) -> Tensor:
+        """``(B, T, S - K, D)``."""
+        return _taken(tokens_BTSD, self._kept(tokens_BTSD))
+
+    def rollout(self, dynamics: Dynamics, history: Clip, actions_BHA: Tensor) -> Rollout:
+        """See :class:`LatentIntervention`; the other objects keep their index."""
+        rest = super().rollout(dynamics, history, actions_BHA)
+        batch, blocks = rest.tokens_BHSD.shape[:2]
+        every = rest.tokens_BHSD.new_full((batch, blocks, *history.tokens_BTSD.shape[2:]), torch.nan)
+        return rest._replace(tokens_BHSD=_put(every, self._kept(history.tokens_BTSD), rest.tokens_BHSD))
+
+    def _kept(self, tokens_BTSD: Tensor) -> Tensor:
+        slots_BK = self._slots(tokens_BTSD)
+        kept_BS = torch.ones_like(tokens_BTSD[:, 0, :, 0], dtype=torch.bool).scatter(1, slots_BK, False)
+        counts = kept_BS.sum(dim=1)
+        if not len(counts) or not 0 < int(counts.min()) == int(counts.max()):
+            raise UserError("Remove: expected as many objects of every sample, and at least one that stays")
+        return kept_BS.nonzero()[:, 1].reshape(len(kept_BS), -1)
+
+
+class ObjectEdit(LatentIntervention):
+    """Changes the tokens of the objects and of no others."""
+
+    @abstractmethod
+    def change(self, tokens_BTKD: Tensor) -> Tensor:
+        """The tokens of the changed objects."""
+
+    def edit(self, tokens_BTSD: Tensor) -> Tensor:
+        """See :class:`LatentIntervention`."""
+        slots_BK = self._slots(tokens_BTSD)
+        return _put(tokens_BTSD, slots_BK, self.change(_taken(tokens_BTSD, slots_BK)))
+
+
+class Replace(ObjectEdit):
+    """Puts other tokens in place: those of another scene or time, or that of an empty slot.
+
+    Args:
+        slots: which objects.
+        tokens: that broadcast to ``(B, T, K, D)``.
+    """
+
+    def __init__(self, slots: Slots, tokens: Tensor):
+        super().__init__(slots)
+        self.tokens = tokens
+
+    def change(self, tokens_BTKD: Tensor) -> Tensor:
+        """See :class:`ObjectEdit`."""
+        return self.tokens.to(tokens_BTKD).expand_as(tokens_BTKD)
+
+
+class Shift(ObjectEdit):
+    """Moves the whole history of objects sideways.
+
+    Args:
+        slots: which objects.
+        by: x and y in the environment's units, that broadcast to ``(B, T, K, 2)``.
+        place: where tokens hold it.
+    """
+
+    def __init__(self, slots: Slots, by: Tensor, place: Quantity):
+        super().__init__(slots)
+        self.by, self.place = by, place
+
+    def change(self, tokens_BTKD: Tensor) -> Tensor:
+        """See :class:`ObjectEdit`."""
+        return self.place.moved(tokens_BTKD, self.by)
+
+
+class SetVelocity(ObjectEdit):
+    """Lets objects have come to where they are in a straight line at another velocity.
+
+    Args:
+        slots: which objects.
+        velocity: x and y in the environment's units per second, that broadcast to ``(B, T, K, 2)``.
+        block_seconds: duration of a block.
+        place: where tokens hold it; None if only ``held`` is to change.
+        held: where a token itself holds a velocity; None where only the change from block to block tells it.
+    """
+
+    def __init__(
+        self, slots: Slots, velocity: Tensor, block_seconds: float, place: Quantity | None, held: Quantity | None = None
+    ):
+        super().__init__(slots)
+        self.velocity, self.block_seconds, self.place, self.held = velocity, block_seconds, place, held
+
+    def change(self, tokens_BTKD: Tensor) -> Tensor:
+        """See :class:`ObjectEdit`."""
+        blocks, velocity = tokens_BTKD.shape[1], self.velocity.to(tokens_BTKD)
+        if self.place is not None:
+            seconds_T11 = self.block_seconds * torch.arange(1 - blocks, 1, device=tokens_BTKD.device)[:, None, None]
+            last_B1K2 = self.place.read(tokens_BTKD[:, -1:])
+            tokens_BTKD = self.place.put(tokens_BTKD, last_B1K2 + seconds_T11 * velocity)
+        if self.held is not None:
+            tokens_BTKD = self.held.put(tokens_BTKD, velocity.expand(*tokens_BTKD.shape[:-1], 2))
+        return tokens_BTKD
+
+
+class Freeze(ObjectEdit):
+    """Holds objects where they are, in the history and through the whole rollout.
+
+    After every predicted block the model observes anew, with the tokens of frozen objects put back.
+
+    Args:
+        slots: which objects.
+        held: where a token itself holds a velocity, which becomes 0; None where it holds none.
+    """
+
+    def __init__(self, slots: Slots, held: Quantity | None = None):
+        super().__init__(slots)
+        self.held = held
+
+    def change(self, tokens_BTKD: Tensor) -> Tensor:
+        """See :class:`ObjectEdit`."""
+        last_B1KD = tokens_BTKD[:, -1:]
+        if self.held is not None:
+            last_B1KD = self.held.put(last_B1KD, last_B1KD.new_zeros(*last_B1KD.shape[:-1], 2))
+        return last_B1KD.expand_as(tokens_BTKD)
+
+    def rollout(self, dynamics: Dynamics, history: Clip, actions_BHA: Tensor) -> Rollout:
+        """See :class:`LatentIntervention`."""
+        slots_BK = self._slots(history.tokens_BTSD)
+        clip = self._edited(history)
+        clip = clip._replace(proprio_BTP=clip.proprio_BTP[..., : dynamics.proprio_dim])
+        frozen_B1KD = _taken(clip.tokens_BTSD[:, -1:], slots_BK)
+        blocks = []
+        for actions_BA in actions_BHA.unbind(1):
+            predicted = dynamics.rollout(dynamics.observe(clip), actions_BA[:, None])
+            tokens_B1SD, proprio_B1P = dynamics.denormalise(predicted)
+            tokens_B1SD = _put(tokens_B1SD, slots_BK, frozen_B1KD.to(tokens_B1SD.dtype))
+            actions_BTA = torch.cat([clip.actions_BTA[:, :-1], actions_BA[:, None], actions_BA[:, None]], dim=1)
+            longer = Clip(
+                torch.cat([clip.tokens_BTSD, tokens_B1SD], dim=1),
+                torch.cat([clip.proprio_BTP, proprio_B1P], dim=1),
+                actions_BTA,
+            )
+            clip = Clip(*(values[:, -dynamics.history_blocks :] for values in longer))
+            blocks.append(dynamics.normalise(Clip(*(values[:, -1:] for values in clip))))
+        return Rollout(*(torch.cat(values, dim=1) for values in list(zip(*blocks, strict=True))[:2]))
+
+
+def _taken(tokens_BTSD: Tensor, slots_BK: Tensor) -> Tensor:
+    """Tokens of some objects, ``(B, T, K, D)``."""
+    return tokens_BTSD.take_along_dim(slots_BK[:, None, :, None], dim=2)
+
+
+def _put(tokens_BTSD: Tensor, slots_BK: Tensor, tokens_BTKD: Tensor) -> Tensor:
+    """A copy in which the tokens of some objects are others."""
+    index_BTKD = slots_BK[:, None, :, None].expand_as(tokens_BTKD)
+    return tokens_BTSD.scatter(2, index_BTKD, tokens_BTKD.to(tokens_BTSD.dtype))

@@ -1,0 +1,113 @@
+"""Latent interventions change what they say and nothing else, in every predictor."""
+
+import pytest
+import torch
+
+from cjepa.errors import UserError
+from cjepa.interventions.edits import Freeze, Mask, Remove, Replace, SetVelocity, Shift, imagine
+from cjepa.interventions.quantities import LinearQuantity
+from cjepa.types import Clip
+from cjepa.world_models.model import PredictorDynamics
+from cjepa.world_models.predictors.base import Predictor
+from tests.contracts import build, concrete_subclasses, stirred
+from tests.world_models.test_training import SMALL, a_clip
+
+PLACE = LinearQuantity(torch.eye(6)[:, :2] * 2, torch.tensor([1.0, -1.0]))
+VELOCITY = LinearQuantity(torch.eye(6)[:, 2:4], torch.zeros(2))
+
+
+@pytest.fixture(params=concrete_subclasses("cjepa.world_models", Predictor), ids=lambda cls: cls.__name__)
+def dynamics(request) -> PredictorDynamics:
+    torch.manual_seed(0)
+    model = PredictorDynamics(stirred(build(request.param, token_dim=6, proprio_dim=4, action_dim=10, **SMALL))).eval()
+    model.fit_scales(a_clip(50, seed=3))
+    return model
+
+
+def scene(horizon: int = 2) -> tuple[Clip, torch.Tensor]:
+    """A history of three blocks, and the actions of its last block and those after it."""
+    clip = a_clip(3 + horizon)
+    return Clip(*(values[:, :3] for values in clip)), clip.actions_BTA[:, 2:-1]
+
+
+def test_a_masked_history_is_never_read_but_for_its_anchor(dynamics):
+    history, actions = scene()
+    expected = imagine(dynamics, history, actions, Mask(1))
+    assert not torch.equal(expected.changed.tokens_BHSD, expected.factual.tokens_BHSD)
+    history.tokens_BTSD[:, 1:, 1] = torch.nan
+    found = Mask(1).rollout(dynamics, history, actions)
+    torch.testing.assert_close(found.tokens_BHSD, expected.changed.tokens_BHSD)
+    history.tokens_BTSD[:, 0, 1] += 1
+    assert not torch.equal(Mask(1).rollout(dynamics, history, actions).tokens_BHSD, found.tokens_BHSD)
+
+
+def test_a_removed_object_tells_nothing_and_the_others_keep_their_index(dynamics):
+    history, actions = scene()
+    found = imagine(dynamics, history, actions, Remove(torch.tensor([0, 2])))
+    assert found.changed.tokens_BHSD.isnan().all(dim=(1, 3)).tolist() == [[True, False, False], [False, False, True]]
+    alone = Clip(history.tokens_BTSD[:1, :, 1:], history.proprio_BTP[:1], history.actions_BTA[:1])
+    expected = dynamics.rollout(dynamics.observe(alone), actions[:1])
+    torch.testing.assert_close(found.changed.tokens_BHSD[:1, :, 1:], expected.tokens_BHSD)
+    torch.testing.assert_close(found.changed.proprio_BHP[:1], expected.proprio_BHP)
+
+
+def test_several_objects_at_once(dynamics):
+    history, actions = scene()
+    assert Remove([0, 2]).rollout(dynamics, history, actions).tokens_BHSD[:, :, 1].isfinite().all()
+    both = Mask([0, 1]).hidden(history.tokens_BTSD)
+    assert both[:, 1:, :2].all() and not both[:, 0].any() and not both[..., 2].any()
+    with pytest.raises(UserError, match="at least one that stays"):
+        Remove([0, 1, 2]).rollout(dynamics, history, actions)
+
+
+@pytest.mark.parametrize("slots", [3, -1, torch.tensor([0, 3]), torch.tensor([0])])
+def test_objects_that_are_not_there_are_refused(slots):
+    with pytest.raises(UserError, match="expected 0..2"):
+        Replace(slots, torch.zeros(6)).edit(scene()[0].tokens_BTSD)
+
+
+def test_a_shift_moves_one_object_and_keeps_what_no_place_is_in():
+    tokens = scene()[0].tokens_BTSD
+    moved = Shift(torch.tensor([0, 2]), torch.tensor([10.0, -4.0]), PLACE).edit(tokens)
+    torch.testing.assert_close(PLACE.read(moved[0, :, 0]), PLACE.read(tokens[0, :, 0]) + torch.tensor([10.0, -4.0]))
+    assert torch.equal(moved[..., 2:], tokens[..., 2:])
+    assert torch.equal(moved[0, :, 1:], tokens[0, :, 1:]) and torch.equal(moved[1, :, :2], tokens[1, :, :2])
+
+
+def test_a_set_velocity_is_a_straight_line_that_ends_where_the_object_is():
+    tokens = scene()[0].tokens_BTSD
+    changed = SetVelocity(1, torch.tensor([3.0, 0.5]), 0.2, PLACE, VELOCITY).edit(tokens)
+    steps = PLACE.read(changed[:, 1:, 1]) - PLACE.read(changed[:, :-1, 1])
+    torch.testing.assert_close(steps, torch.tensor([0.6, 0.1]).expand_as(steps))
+    torch.testing.assert_close(PLACE.read(changed[:, -1, 1]), PLACE.read(tokens[:, -1, 1]))
+    torch.testing.assert_close(changed[:, :, 1, 2:4], torch.tensor([3.0, 0.5]).expand(2, 3, 2))
+    assert torch.equal(changed[:, :, [0, 2]], tokens[:, :, [0, 2]])
+    only_held = SetVelocity(1, torch.tensor([3.0, 0.5]), 0.2, None, VELOCITY).edit(tokens)
+    assert torch.equal(only_held[..., :2], tokens[..., :2])
+
+
+def test_a_frozen_object_stays_and_the_others_see_it_there(dynamics):
+    history, actions = scene(horizon=3)
+    frozen = Freeze(1, VELOCITY)
+    tokens = frozen.edit(history.tokens_BTSD)
+    assert (tokens[:, :, 1] == tokens[:, :1, 1]).all() and (tokens[:, :, 1, 2:4] == 0).all()
+    found = dynamics.denormalise(frozen.rollout(dynamics, history, actions)).tokens_BHSD
+    torch.testing.assert_close(found[:, :, 1], tokens[:, -1:, 1].expand(-1, 3, -1))
+    first = dynamics.rollout(dynamics.observe(history._replace(tokens_BTSD=tokens)), actions[:, :1])
+    torch.testing.assert_close(found[:, :1, [0, 2]], dynamics.denormalise(first).tokens_BHSD[:, :, [0, 2]])
+
+
+def test_holding_nothing_is_the_rollout_itself():
+    """Observing anew after every block is what a window of tokens does anyway."""
+    predictors = {cls.__name__: cls for cls in concrete_subclasses("cjepa.world_models", Predictor)}
+    model = PredictorDynamics(stirred(build(predictors["EntityTransformer"], token_dim=6, **SMALL))).eval()
+    model.fit_scales(a_clip(50, seed=3))
+    history, actions = scene(horizon=4)
+    found = imagine(model, history, actions, Freeze([]))
+    torch.testing.assert_close(found.changed.tokens_BHSD, found.factual.tokens_BHSD)
+
+
+def test_a_mask_needs_a_history(dynamics):
+    history, actions = scene()
+    with pytest.raises(UserError, match="one block"):
+        Mask(0).rollout(dynamics, Clip(*(values[:, -1:] for values in history)), actions)

@@ -1,0 +1,123 @@
+"""Influence matrices of a model whose influences are known, and of the predictors."""
+
+import pytest
+import torch
+from torch import nn
+
+from cjepa.errors import UserError
+from cjepa.interventions.influence import (
+    ByAttention,
+    ByEmptying,
+    ByGradient,
+    ByMasking,
+    ByRemoving,
+    attention_map,
+)
+from cjepa.types import Clip
+from cjepa.world_models.model import PredictorDynamics
+from cjepa.world_models.predictors.base import Prediction, Predictor
+from cjepa.world_models.predictors.entity_transformer import EntityTransformer
+from tests.contracts import stirred
+from tests.world_models.test_training import SMALL, a_clip
+
+
+class Pull(Predictor):
+    """The first of the objects whose value is above 10 is pulled by 3 x the last value of the object of value 1."""
+
+    token_dim, proprio_dim, action_dim, history_blocks = 2, 0, 0, 2
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, tokens_BTSD, proprio_BTP, actions_BTA, mask_BTS):
+        seen = tokens_BTSD.masked_fill(mask_BTS[..., None], 0.0)
+        puller = (tokens_BTSD[:, :1, :, 0] == 1).float()
+        pull = 3 * (puller[..., None] * seen[:, -1:]).sum(dim=2)[:, :, None, 1]
+        pulled = (tokens_BTSD[:, :1, :, 0] > 10).float()
+        change = torch.stack([torch.zeros_like(pulled), pulled * pull], dim=-1)
+        return Prediction(tokens_BTSD, tokens_BTSD[:, -1:] + change, proprio_BTP[:, -1:])
+
+
+def scene() -> tuple[PredictorDynamics, Clip]:
+    """Object 2 pulls object 0 by 3 x 0.5; nothing pulls object 1. Three blocks: a history of two, one that follows."""
+    clip = a_clip(3, batch=2, slots=3, dims=(2, 0, 0))
+    clip.tokens_BTSD[..., 0] = torch.tensor([11.0, 5.0, 1.0])
+    clip.tokens_BTSD[..., 1] = torch.tensor([0.0, 4.0, 0.5])
+    clip.tokens_BTSD[:, 2, 0, 1] = 1.5  # what follows is what Pull predicts
+    return PredictorDynamics(Pull()), clip
+
+
+@pytest.mark.parametrize("influence", [ByMasking(), ByRemoving(), ByEmptying(torch.zeros(2))], ids=lambda one: one.name)
+def test_hiding_finds_who_pulls_whom(influence):
+    found = influence(*scene())
+    expected = torch.zeros(3, 3)
+    expected[0, 2] = 1.5**2 / 2  # the mean over two token values
+    expected.fill_diagonal_(torch.nan)
+    for name in ("moved", "worsened"):
+        values = found[f"{influence.name}_{name}"]
+        torch.testing.assert_close(values, expected.expand(2, 1, 3, 3), equal_nan=True)
+
+
+def test_a_prediction_that_gets_better_counts_as_negative():
+    dynamics, clip = scene()
+    clip.tokens_BTSD[:, 2, 0, 1] = 0.0  # the pull did not happen
+    found = ByRemoving()(dynamics, clip)
+    assert (found["remove_worsened"][:, 0, 0, 2] == -(1.5**2) / 2).all() and (
+        found["remove_moved"][:, 0, 0, 2] > 0
+    ).all()
+
+
+def test_the_gradient_is_the_size_of_the_jacobian():
+    found = ByGradient(directions=200)(*scene())["gradient"][0, 0]
+    assert found[0, 2] == pytest.approx(3.0, rel=0.15)  # of the pulled value by the puller's last value
+    assert found[1, 2] == found[2, 0] == found[1, 0] == 0 and found.diagonal().isnan().all()
+
+
+def test_gradients_are_in_the_units_of_the_model():
+    dynamics, clip = scene()
+    dynamics.token_scale.std[1], dynamics.token_scale.mean[1] = 10.0, 3.0
+    clip.tokens_BTSD[..., 1] = 10 * clip.tokens_BTSD[..., 1] + 3
+    found = ByGradient(directions=200)(dynamics, clip)["gradient"][0, 0]
+    assert found[0, 2] == pytest.approx(3.0, rel=0.15)
+
+
+@pytest.mark.parametrize("sizes", [(4, 10), (0, 10), (4, 0), (0, 0)])
+def test_attention_that_looks_at_one_object_only(sizes):
+    """Keys of a token whose first value is large are found by every query; the rest of a layer is the identity."""
+    proprio, action = sizes
+    torch.manual_seed(0)
+    predictor = EntityTransformer(token_dim=6, proprio_dim=proprio, action_dim=action, **SMALL)
+    dynamics = PredictorDynamics(predictor).eval()
+    clip = a_clip(5, slots=3, dims=(6, *sizes))
+    found = ByAttention()(dynamics, clip)["attention"]
+    assert found.shape == (2, 2, 3, 3) and found.diagonal(dim1=2, dim2=3).isnan().all()
+    with torch.no_grad():
+        predictor.blocks[0].to_qkv.weight.zero_()
+        predictor.blocks[0].to_qkv.bias.zero_()
+    even = ByAttention()(dynamics, clip)["attention"]
+    length = 4 * 3 + 4 * bool(proprio) + 3 * bool(action)  # evenly over all entries, half of it through the residual
+    off_diagonal = even[~even.isnan()]
+    torch.testing.assert_close(off_diagonal, torch.full_like(off_diagonal, 4 / length / 2))
+
+
+def test_attention_is_a_softmax_of_products():
+    qkv = torch.zeros(1, 2, 6)
+    qkv[0, :, 0], qkv[0, 0, 2] = 100.0, 100.0  # both tokens ask for what the first has
+    torch.testing.assert_close(attention_map(qkv, 1), torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]))
+
+
+def test_attention_needs_a_transformer():
+    with pytest.raises(UserError, match="EntityTransformer"):
+        ByAttention()(*scene())
+
+
+def test_order_of_objects_does_not_matter_to_the_estimates():
+    torch.manual_seed(0)
+    dynamics = PredictorDynamics(stirred(EntityTransformer(token_dim=6, **SMALL))).eval()
+    clip, order = a_clip(5, slots=3), torch.tensor([2, 0, 1])
+    for influence in (ByMasking(), ByRemoving(), ByAttention()):
+        expected = influence(dynamics, clip)
+        found = influence(dynamics, clip._replace(tokens_BTSD=clip.tokens_BTSD[:, :, order]))
+        for name, values in expected.items():
+            torch.testing.assert_close(found[name], values[:, :, order][..., order], equal_nan=True)
