@@ -21,7 +21,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cjepa.callbacks import FiniteTraining, LastCheckpoint, Quiet, RunProgress, SaveRunConfig, WholeCheckpoints
-from cjepa.checkpoints import WEIGHTS, config_of, find_checkpoint, read_checkpoint
+from cjepa.checkpoints import WEIGHTS, check_finite, config_of, find_checkpoint, read_checkpoint
 from cjepa.command_result import CommandResult
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
@@ -80,7 +80,7 @@ class CJEPACLI(LightningCLI):
         """Parse, then look at the checkpoint: Lightning would take the model from it, whatever the config says.
 
         Raises:
-            UserError: the checkpoint is missing, unreadable or another model's.
+            UserError: the checkpoint is missing, unreadable or another model's, or a weight is not finite.
         """
         super().parse_arguments(parser, args)
         config = self.config.get(self.config.get("subcommand") or "", self.config)
@@ -92,9 +92,11 @@ class CJEPACLI(LightningCLI):
         checkpoint = find_checkpoint(path)
         if checkpoint.name == WEIGHTS and self.config["subcommand"] == "fit":
             raise UserError(f"{path} is an exported model without optimizer state; continue training from a last.ckpt")
-        found = read_checkpoint(checkpoint).get("hyper_parameters", {}).get("_class_path")
+        content = read_checkpoint(checkpoint)
+        found = content["hyper_parameters"]["_class_path"]
         if found != config.model.class_path:
             raise UserError(f"{path} is a checkpoint of {found}, but the config names {config.model.class_path}")
+        check_finite(content, checkpoint)  # here, before anything is written into the run's folder
 
     def _parse_ckpt_path(self) -> None:
         """As Lightning's, for checkpoints of before a class moved too: the model is the checkpoint's."""

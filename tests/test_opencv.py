@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.conftest import configs
+
 EVERYTHING = """
 import importlib, pkgutil, cjepa
 for module in pkgutil.walk_packages(cjepa.__path__, "cjepa."):
@@ -50,3 +52,13 @@ def test_what_draws_names_what_to_install(without_opencv, tmp_path, env_id):
     for word in ("cjepa collect: error: OpenCV", "libGL.so.1", "libgl1", "libglib2.0-0", "opencv-python-headless"):
         assert word in line
     assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_training_that_will_draw_ends_before_its_first_step(without_opencv, episodes_path, tmp_path):
+    run = tmp_path / "run"
+    words = [*configs("pusht/tokenizer.yaml", "smoke/tokenizer.yaml"), "--data.init_args.path", str(episodes_path)]
+    done = without_opencv(CALL, "fit", *words, "--run_dir", str(run))
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("cjepa fit: error: OpenCV")
+    assert not run.exists()

@@ -10,6 +10,7 @@ import h5py
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from cjepa.checkpoints import ZOO, check_finite, load_module, read_checkpoint
 from cjepa.errors import UserError
@@ -91,6 +92,16 @@ def test_weights_that_are_not_finite(model, tmp_path, refused):
             check(copy.deepcopy(content), path)
     assert message in refused("export", path, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_test_of_weights_that_are_not_finite_writes_nothing(model, episodes_path, tmp_path, refused):
+    weights = load_file(model / "model.safetensors")
+    name = next(name for name, value in weights.items() if value.is_floating_point())
+    save_file(weights | {name: torch.full_like(weights[name], math.inf)}, model / "model.safetensors")
+    before = sorted(tmp_path.rglob("*"))
+    line = refused("test", model, "--data.init_args.path", episodes_path, "--run_dir", tmp_path / "out")
+    assert f"{model / 'model.safetensors'}: {name} contains values that are not finite" in line
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

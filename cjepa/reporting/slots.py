@@ -69,6 +69,14 @@ class SlotOverlays(Callback):
         self.num_failures = num_failures
         self._scores: list[np.ndarray] = []
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Before the first step, since a picture is drawn only after minutes of training.
+
+        Raises:
+            UserError: OpenCV, which draws the tracks, cannot be imported.
+        """
+        cv2.require()
+
     def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         self._scores += frame_scores(outputs, batch)
 
