@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from cjepa.world_models.predictors.flat_mlp import FlatMLP
+from tests.contracts import stirred
+
+SIZES = {"token_dim": 5, "num_tokens": 2, "proprio_dim": 3, "action_dim": 4, "dim": 8}
+
+
+def inputs():
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(6, 1, 2, 5), (6, 1, 3), (6, 1, 4)]
+    return *(torch.randn(shape, generator=generator) for shape in shapes), torch.zeros(6, 1, 2, dtype=torch.bool)
+
+
+def test_untrained_it_says_that_nothing_changes():
+    tokens, proprio, actions, mask = inputs()
+    _, future, next_proprio = FlatMLP(**SIZES)(tokens, proprio, actions, mask)
+    assert torch.equal(future, tokens)
+    assert torch.equal(next_proprio, proprio)
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_only_a_depth_of_zero_is_linear(depth):
+    torch.manual_seed(0)
+    predictor = stirred(FlatMLP(**SIZES, depth=depth))
+    *values, mask = inputs()
+
+    def future(*values: torch.Tensor) -> torch.Tensor:
+        return predictor(*values, mask).future_BFSD
+
+    at_zero, at_one, at_two = (future(*(scale * value for value in values)) for scale in (0.0, 1.0, 2.0))
+    assert torch.allclose(at_two - at_one, at_one - at_zero, atol=1e-5) == (depth == 0)
+
+
+def test_every_entity_tells_about_every_other():
+    torch.manual_seed(0)
+    predictor = stirred(FlatMLP(**SIZES))
+    *values, mask = (value.requires_grad_(value.is_floating_point()) for value in inputs())
+    predictor(*values, mask).future_BFSD[:, 0, 0].sum().backward()
+    assert all((value.grad.abs().sum(dim=0) > 0).all() for value in values)
+
+
+def test_another_number_of_tokens_is_refused():
+    tokens, proprio, actions, mask = inputs()
+    with pytest.raises(ValueError, match="3 tokens a frame, expected num_tokens = 2"):
+        FlatMLP(**SIZES)(tokens[:, :, [0, 1, 1]], proprio, actions, mask)
