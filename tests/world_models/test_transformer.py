@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from cjepa.world_models.transformer import Block, causal
+from cjepa.world_models.transformer import Block, Dropout, causal
 from tests.contracts import stirred
 
 
@@ -50,3 +51,42 @@ def test_a_condition_of_each_token():
     condition[:, 5] = 1.0
     changed = model(given, causal(6), condition)
     assert torch.equal(changed[:, :5], whole[:, :5]) and not torch.equal(changed[:, 5], whole[:, 5])
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.5])
+def test_dropout_drops_the_right_share_and_scales_the_rest(probability):
+    torch.manual_seed(0)
+    given = torch.ones(2_001, 101, requires_grad=True)  # no multiple of the four values that share a random number
+    values = Dropout(probability)(given)
+    values.sum().backward()
+    dropped = values.detach() == 0
+    deviation = (probability * (1 - probability) / (given.numel() / 4)) ** 0.5
+    for first in range(4):  # the four quarters of each random number
+        assert abs(dropped.flatten()[first::4].float().mean() - probability) < 4 * deviation
+    assert torch.allclose(values[~dropped], torch.tensor(1 / (1 - probability)))
+    assert torch.equal(given.grad, values.detach())
+
+
+def test_dropout_is_drawn_anew_and_repeats_with_the_seed():
+    def drawn() -> torch.Tensor:
+        return Dropout(0.3)(torch.ones(64, 8))
+
+    torch.manual_seed(0)
+    first, second = drawn(), drawn()
+    torch.manual_seed(0)
+    assert torch.equal(first, drawn()) and not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("layer", [Dropout(0.0), Dropout(0.3).eval()])
+def test_dropout_that_does_nothing(layer):
+    given = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(layer(given), given)
+
+
+def test_half_precision_is_close_to_full_precision():
+    model, given = stirred(block()), tokens()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(given, causal(6))
+    exact = model.double()(given.double(), causal(6))
+    assert (rounded - exact).abs().max() < 0.02 * exact.abs().max()
+    assert (model.float()(given, causal(6)) - exact).abs().max() < 1e-5
