@@ -19,6 +19,7 @@ Pixels are uint8 ``(..., Y, X, 3)`` on disk and in environments, float ``(..., 3
 inside models. A file that needs another letter adds it at its top.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -66,6 +67,12 @@ class Rollout(NamedTuple):
 
     tokens_BHSD: Tensor
     proprio_BHP: Tensor
+    disagreement_BHS: Tensor | None = None
+    """Variance over the members of an ensemble, mean over D, in the model's units; None for a model without members."""
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Rollout":
+        """A rollout of what ``change`` makes of every tensor."""
+        return Rollout(*(None if values is None else change(values) for values in self))
 
 
 class Plan(NamedTuple):

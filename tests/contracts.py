@@ -7,6 +7,8 @@ import pkgutil
 import torch
 from torch import nn
 
+from cjepa.world_models.predictors.object_filter import ObjectFilter
+
 OUTSIDE = ("tests.outside",)
 """Modules outside the package whose classes are held to the contracts too, as those of a user's package are."""
 
@@ -28,7 +30,8 @@ def concrete_subclasses(package: str, base: type) -> list[type]:
 
 
 def build(cls: type, **candidates):
-    """``cls`` with those of the candidate arguments that it takes."""
+    """``cls`` with those of the candidate arguments that it takes; the members of an ensemble take them all."""
+    candidates.setdefault("predictor", lambda: build(ObjectFilter, **candidates))
     taken = inspect.signature(cls).parameters
     return cls(**{name: value for name, value in candidates.items() if name in taken})
 

@@ -251,7 +251,7 @@ class Freeze(ObjectEdit):
         blocks = []
         for actions_BA in actions_BHA.unbind(1):
             predicted = dynamics.rollout(dynamics.observe(clip), actions_BA[:, None])
-            tokens_B1SD, proprio_B1P = dynamics.denormalise(predicted)
+            tokens_B1SD, proprio_B1P, _ = dynamics.denormalise(predicted)
             tokens_B1SD = _put(tokens_B1SD, slots_BK, frozen_B1KD.to(tokens_B1SD.dtype))
             actions_BTA = torch.cat([clip.actions_BTA[:, :-1], actions_BA[:, None], actions_BA[:, None]], dim=1)
             longer = Clip(

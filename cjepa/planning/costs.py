@@ -8,7 +8,6 @@ from torch import Tensor
 
 from cjepa.envs.base import ObjectEnv
 from cjepa.planning.objectives import Goal, Objective
-from cjepa.types import Rollout
 from cjepa.world_models.dynamics import Dynamics, take_rows
 
 _CELLS_NEAR_THE_CACHES = 16_000  # sequences x entities in one forward pass on a CPU
@@ -62,7 +61,7 @@ class RolloutCost:
     def _cost(self, actions_RHA: Tensor, row_R: Tensor) -> Tensor:
         with torch.autocast(actions_RHA.device.type, torch.bfloat16):
             rollout = self.dynamics.rollout(take_rows(self.state, row_R), actions_RHA)
-            single = Rollout(*(values[:, None].float() for values in rollout))
+            single = rollout.map(lambda values: values[:, None].float())
             return self.objective(single, actions_RHA[:, None], take_rows(self.goal, row_R))[:, 0]
 
     def _rows_at_once(self) -> int:

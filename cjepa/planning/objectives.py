@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from cjepa.errors import UserError
 from cjepa.types import Rollout
 
 
@@ -103,6 +104,34 @@ class MeanStepMSE(GoalMSE):
     def over_blocks(self, error_BNH: Tensor) -> Tensor:
         """See :class:`GoalMSE`."""
         return error_BNH.mean(dim=-1)
+
+
+class Disagreement(Objective):
+    """How far the members of an ensemble disagree about the future: the search does not believe what one of them says.
+
+    In the units of :class:`GoalMSE`: with ``last_block``, added to :class:`LastStepMSE` with a weight of 1, it makes
+    the error of the members' mean the mean error of the members.
+
+    Args:
+        last_block: count the last block only, instead of the mean over blocks.
+    """
+
+    def __init__(self, last_block: bool = False):
+        self.last_block = last_block
+
+    def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
+        """See :class:`Objective`.
+
+        Raises:
+            UserError: the model has no members.
+        """
+        if rollout.disagreement_BHS is None:
+            raise UserError(
+                "the objective Disagreement needs a world model that is an ensemble; train one with "
+                "`cjepa fit ... -c experiments/pusht/ensemble.yaml`, or plan with another objective"
+            )
+        disagreement_BNH = rollout.disagreement_BHS.mean(dim=-1)
+        return disagreement_BNH[..., -1] if self.last_block else disagreement_BNH.mean(dim=-1)
 
 
 class WeightedSum(Objective):

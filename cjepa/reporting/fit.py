@@ -148,7 +148,8 @@ class PredictionsFile(BasePredictionWriter):
 
     def write_on_epoch_end(self, trainer, pl_module, predictions, batch_indices) -> None:
         kind = type(predictions[0])
-        joined = kind(*(torch.cat(values).cpu() for values in zip(*predictions, strict=True)))._asdict()
+        fields = zip(kind._fields, zip(*predictions, strict=True), strict=True)
+        joined = {name: torch.cat(values).cpu() for name, values in fields if values[0] is not None}
         with replacing(self.run_dir / "predictions.pt") as path:
             torch.save(joined, path)
 

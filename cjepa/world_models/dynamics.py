@@ -64,18 +64,31 @@ class Dynamics(nn.Module, ABC):
     def predicted(self, state: NamedTuple) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, S, D)`` and proprioception ``(B, P)`` of a state's present block, in the model's units."""
 
+    def disagreement(self, state: NamedTuple) -> Tensor | None:
+        """How far the members of an ensemble disagree about a state's present block, ``(B, S)``, see :class:`Rollout`.
+
+        None for a model that has no members.
+        """
+        return None
+
     def rollout(self, state: NamedTuple, actions_BHA: Tensor) -> Rollout:
         """Predict the H blocks that follow a state, in the model's units; actions in the environment's.
 
         A model that predicts several blocks in one pass overrides this.
         """
-        tokens, proprio = [], []
+        tokens, proprio, disagreement = [], [], []
         for block in range(actions_BHA.shape[1]):
             state = self.step(state, actions_BHA[:, block])
             tokens_BSD, proprio_BP = self.predicted(state)
             tokens.append(tokens_BSD)
             proprio.append(proprio_BP)
-        return Rollout(torch.stack(tokens, dim=1), torch.stack(proprio, dim=1))
+            disagreement.append(self.disagreement(state))
+        has_members = disagreement[0] is not None
+        return Rollout(
+            torch.stack(tokens, dim=1),
+            torch.stack(proprio, dim=1),
+            torch.stack(disagreement, dim=1) if has_members else None,
+        )
 
 
 def rollout_clip(dynamics: Dynamics, clip: Clip) -> tuple[Rollout, Rollout]:

@@ -41,7 +41,10 @@ class PredictorDynamics(Dynamics):
 
     def denormalise(self, rollout: Rollout) -> Rollout:
         """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
-        return Rollout(self.token_scale.inverse(rollout.tokens_BHSD), self.proprio_scale.inverse(rollout.proprio_BHP))
+        return rollout._replace(
+            tokens_BHSD=self.token_scale.inverse(rollout.tokens_BHSD),
+            proprio_BHP=self.proprio_scale.inverse(rollout.proprio_BHP),
+        )
 
     def forward(self, clip: Clip, mask_BTE: Tensor) -> Prediction:
         """Predict as in training.
@@ -50,9 +53,11 @@ class PredictorDynamics(Dynamics):
             clip: normalised, T + F blocks; of the last F only the actions are read.
             mask_BTE: of the first T blocks, see :class:`Predictor`.
         """
-        blocks = mask_BTE.shape[1]
-        tokens, proprio, actions = clip
-        return self.predictor.unroll(tokens[:, :blocks], proprio[:, :blocks], actions[:, :-1], mask_BTE)
+        return self.predictor.unroll(*_history(clip, mask_BTE))
+
+    def forward_members(self, clip: Clip, mask_BTE: Tensor) -> list[Prediction]:
+        """The predictions that are trained, see :meth:`Predictor.unroll_members`; arguments as of :meth:`forward`."""
+        return self.predictor.unroll_members(*_history(clip, mask_BTE))
 
     def observe(self, clip: Clip) -> NamedTuple:
         """The predictor's, of the last ``history_blocks``, see :class:`~cjepa.world_models.dynamics.Dynamics`."""
@@ -67,6 +72,10 @@ class PredictorDynamics(Dynamics):
         """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
         return self.predictor.predicted(state)
 
+    def disagreement(self, state: NamedTuple) -> Tensor | None:
+        """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
+        return self.predictor.disagreement(state)
+
     def _scales(self) -> tuple[Normaliser, Normaliser, Normaliser]:
         return self.token_scale, self.proprio_scale, self.action_scale
 
@@ -75,3 +84,10 @@ class PredictorDynamics(Dynamics):
         proprio = clip.proprio_BTP if self.proprio_dim else clip.proprio_BTP[..., :0]
         actions = clip.actions_BTA if self.action_dim else clip.actions_BTA[..., :0]
         return Clip(clip.tokens_BTSD, proprio, actions)
+
+
+def _history(clip: Clip, mask_BTE: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What a predictor is given of a clip: the blocks that the mask is of, and all actions that lead to a block."""
+    blocks = mask_BTE.shape[1]
+    tokens, proprio, actions = clip
+    return tokens[:, :blocks], proprio[:, :blocks], actions[:, :-1], mask_BTE

@@ -194,11 +194,13 @@ class WorldModel(DynamicsTraining):
         self.loss_weights = {"future": 1.0, "masked": masked_weight, "proprio": proprio_weight}
 
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
-        """Of a history of random length and the blocks after it, see :mod:`.losses`."""
+        """Of a history of random length and the blocks after it, see :mod:`.losses`; the mean over members."""
         blocks = int(torch.randint(1, self.dynamics.history_blocks + 1, (), generator=generator))
         clip = Clip(*(values[:, : blocks + self.predict_blocks] for values in self.dynamics.normalise(batch)))
         mask_BTE = self.mask.sample(clip.tokens_BTSD[:, :blocks], generator)
-        return loss_terms(self.dynamics(clip, mask_BTE), clip, mask_BTE, self.future_decay)
+        each = self.dynamics.forward_members(clip, mask_BTE)
+        of_each = [loss_terms(one, clip, mask_BTE, self.future_decay) for one in each]
+        return {name: torch.stack([terms[name] for terms in of_each]).mean() for name in of_each[0]}
 
     def describe_objective(self) -> dict[str, Any]:
         """See :class:`DynamicsTraining`; with the mask."""

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from cjepa.planning.objectives import Goal, LastStepMSE, LeastStepMSE, MeanStepMSE, Objective, WeightedSum
+from cjepa.errors import UserError
+from cjepa.planning.objectives import Disagreement, Goal, LastStepMSE, LeastStepMSE, MeanStepMSE, Objective, WeightedSum
 from cjepa.types import Rollout
 from tests.contracts import concrete_subclasses
 
@@ -17,7 +18,7 @@ def a_case() -> tuple[Rollout, torch.Tensor, Goal]:
     tokens[0, 1, -1, 0] = torch.tensor([1.0, 3.0])  # (1 + 9) / 4
     proprio[1, 1, -1] = torch.tensor([2.0, 0.0, 4.0, 0.0])  # place 4 / 2, everything 20 / 4
     goal = Goal(torch.full((B, S, D), 7.0), torch.full((B, P), 5.0), FIXED)
-    return Rollout(tokens + 7.0, proprio + 5.0), ACTIONS, goal
+    return Rollout(tokens + 7.0, proprio + 5.0, torch.zeros(B, N, H, S)), ACTIONS, goal
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_which_block_counts_by_hand(cls, expected):
 
 def test_without_proprioception_tokens_decide():
     rollout, actions, goal = a_case()
-    bare = Rollout(rollout.tokens_BHSD, rollout.proprio_BHP[..., :0])
+    bare = rollout._replace(proprio_BHP=rollout.proprio_BHP[..., :0])
     goal = Goal(goal.tokens_BSD, goal.proprio_BP[:, :0], goal.fixed_BP[:, :0])
     assert LastStepMSE(3.0)(bare, actions, goal)[:, 1].tolist() == [2.5, 0.0]
 
@@ -74,21 +75,45 @@ def test_a_weighted_sum_is_checked(objectives, weights):
         WeightedSum(objectives, weights)
 
 
+@pytest.mark.parametrize(("last_block", "expected"), [(False, [1.0, 3.0]), (True, [0.0, 6.0])])
+def test_disagreement_by_hand(last_block, expected):
+    disagreement_NHS = torch.tensor([[[4.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [10.0, 2.0]]])
+    rollout = Rollout(torch.zeros(1, 2, 2, S, D), torch.zeros(1, 2, 2, P), disagreement_NHS[None])
+    assert Disagreement(last_block)(rollout, ACTIONS[:1, :2, :2], a_case()[2])[0].tolist() == expected
+
+
+def test_disagreement_makes_the_error_of_the_mean_the_mean_error():
+    members = torch.randn(3, B, N, H, S, D, generator=torch.Generator().manual_seed(0))
+    goal, no_proprio = Goal(torch.ones(B, S, D), torch.zeros(B, 0), torch.zeros(B, 0)), torch.zeros(B, N, H, 0)
+    of_each = torch.stack([LastStepMSE()(Rollout(tokens, no_proprio), ACTIONS, goal) for tokens in members])
+    mean = Rollout(members.mean(dim=0), no_proprio, members.var(dim=0, correction=0).mean(dim=-1))
+    both = WeightedSum([LastStepMSE(), Disagreement(last_block=True)])
+    torch.testing.assert_close(both(mean, ACTIONS, goal), of_each.mean(dim=0))
+
+
+def test_disagreement_needs_members():
+    rollout, actions, goal = a_case()
+    with pytest.raises(UserError, match="needs a world model that is an ensemble; train one with `cjepa fit"):
+        Disagreement()(rollout._replace(disagreement_BHS=None), actions, goal)
+
+
 def build(cls: type[Objective]) -> Objective:
-    return cls([LastStepMSE()]) if cls is WeightedSum else cls()
+    if cls is WeightedSum:
+        return cls([LastStepMSE()])
+    return WeightedSum([LastStepMSE(), cls()]) if cls is Disagreement else cls()  # which does not look at the goal
 
 
 @pytest.mark.parametrize("cls", concrete_subclasses("cjepa.planning", Objective), ids=lambda cls: cls.__name__)
 def test_contract(cls):
     objective, (rollout, actions, goal) = build(cls), a_case()
-    stays = Rollout(*(values[:, :, -1:].expand_as(values) for values in rollout))
+    stays = rollout.map(lambda values: values[:, :, -1:].expand_as(values))
     reached = goal._replace(tokens_BSD=rollout.tokens_BHSD[:, 1, -1], proprio_BP=rollout.proprio_BHP[:, 1, -1])
     missed = reached._replace(tokens_BSD=reached.tokens_BSD + 1)
     assert objective(stays, actions, reached).shape == (B, N)
     assert (objective(stays, actions, reached)[:, 1] == 0).all()
     assert (objective(stays, actions, missed)[:, 1] > 0).all()
     # environments and candidates do not mix: each on its own costs the same
-    alone = Rollout(*(values[1:, 1:2] for values in rollout)), actions[1:, 1:2], Goal(*(v[1:] for v in goal))
+    alone = rollout.map(lambda values: values[1:, 1:2]), actions[1:, 1:2], Goal(*(v[1:] for v in goal))
     torch.testing.assert_close(objective(*alone), objective(rollout, actions, goal)[1:, 1:2])
 
 

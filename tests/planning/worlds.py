@@ -14,7 +14,7 @@ from cjepa.planning.objectives import LastStepMSE
 from cjepa.planning.perception import Observation
 from cjepa.planning.planners.cem import CEM
 from cjepa.tokenizers.oracle import OracleTokenizer
-from cjepa.types import Clip, Rollout
+from cjepa.types import Clip
 from cjepa.world_models.dynamics import Dynamics
 
 LOW, HIGH = np.array([-0.4, -0.4], np.float32), np.array([0.3, 0.3], np.float32)
@@ -95,7 +95,7 @@ class PointDynamics(Dynamics):
 
     def rollout(self, state, actions_BHA):
         with torch.autocast("cpu", enabled=False):
-            return Rollout(*(values.float() for values in super().rollout(state, actions_BHA)))
+            return super().rollout(state, actions_BHA).map(lambda values: values.float())
 
 
 def observation(places) -> Observation:

@@ -76,6 +76,12 @@ class Predictor(nn.Module, ABC):
             proprio.append(proprio_BP)
         return Prediction(first.history_BTSD, torch.stack(tokens, dim=1), torch.stack(proprio, dim=1))
 
+    def unroll_members(
+        self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BUA: Tensor, mask_BTE: Tensor
+    ) -> list[Prediction]:
+        """The predictions that have a loss of their own: those of all members of an ensemble, else :meth:`unroll`."""
+        return [self.unroll(tokens_BTSD, proprio_BTP, actions_BUA, mask_BTE)]
+
     def fit_scales(self, token_scale: Normaliser) -> None:  # noqa: B027 - most have nothing to learn
         """Learn from how tokens are normalised, once, before training."""
 
@@ -93,6 +99,13 @@ class Predictor(nn.Module, ABC):
     def predicted(self, state: NamedTuple) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, S, D)`` and proprioception ``(B, P)`` of a state's present block."""
         return state.tokens_BTSD[:, -1], state.proprio_BTP[:, -1]
+
+    def disagreement(self, state: NamedTuple) -> Tensor | None:
+        """Variance over members of what they predict for a state's present block, mean over D, ``(B, S)``.
+
+        None for a predictor that has no members.
+        """
+        return None
 
     def _appended(self, window: Window, prediction: Prediction) -> Window:
         """A window with as many actions as blocks, and the predicted block after it; no longer than a history."""

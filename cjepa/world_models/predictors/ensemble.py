@@ -1,0 +1,95 @@
+"""Several predictors of one kind that are trained side by side: where they disagree, none of them is to be trusted.
+
+File letter: M members.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cjepa.world_models.normalise import Normaliser
+from cjepa.world_models.predictors.base import Prediction, Predictor
+
+
+class Ensemble(Predictor):
+    """M predictors that differ in their initial weights (Lakshminarayanan et al., arXiv 1612.01474).
+
+    Every member has a loss of its own, see :meth:`unroll_members`, and feeds its own predictions back. The ensemble
+    predicts the mean of its members; their variance is its :meth:`disagreement`. So the mean squared error of the
+    members is the squared error of the ensemble plus its disagreement.
+
+    Args:
+        predictor: makes a member, with new random weights at every call. In a YAML: its ``class_path`` and
+            ``init_args``.
+        members: M.
+
+    Raises:
+        ValueError: there is no member.
+    """
+
+    def __init__(self, predictor: Callable[[], Predictor], members: int = 3):
+        super().__init__()
+        if members < 1:
+            raise ValueError(f"members: expected 1 or more, not {members}")
+        self.members = nn.ModuleList(predictor() for _ in range(members))
+        first = self.members[0]
+        self.token_dim, self.proprio_dim, self.action_dim = first.token_dim, first.proprio_dim, first.action_dim
+        self.history_blocks = first.history_blocks
+
+    def fit_scales(self, token_scale: Normaliser) -> None:
+        """See :class:`Predictor`."""
+        for member in self.members:
+            member.fit_scales(token_scale)
+
+    def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
+        """See :class:`Predictor`."""
+        return _mean([member(tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE) for member in self.members])
+
+    def unroll(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BUA: Tensor, mask_BTE: Tensor) -> Prediction:
+        """See :class:`Predictor`."""
+        return _mean(self.unroll_members(tokens_BTSD, proprio_BTP, actions_BUA, mask_BTE))
+
+    def unroll_members(
+        self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BUA: Tensor, mask_BTE: Tensor
+    ) -> list[Prediction]:
+        """See :class:`Predictor`."""
+        return [member.unroll(tokens_BTSD, proprio_BTP, actions_BUA, mask_BTE) for member in self.members]
+
+    def observe(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BVA: Tensor) -> NamedTuple:
+        """The members' states, with an axis for members after that of the batch."""
+        return _stacked([member.observe(tokens_BTSD, proprio_BTP, actions_BVA) for member in self.members])
+
+    def step(self, state: NamedTuple, actions_BA: Tensor) -> NamedTuple:
+        """See :class:`Predictor`."""
+        states = zip(self.members, _members_of(state), strict=True)
+        return _stacked([member.step(of_member, actions_BA) for member, of_member in states])
+
+    def predicted(self, state: NamedTuple) -> tuple[Tensor, Tensor]:
+        """See :class:`Predictor`."""
+        tokens_BMSD, proprio_BMP = self._predicted_by_each(state)
+        return tokens_BMSD.mean(dim=1), proprio_BMP.mean(dim=1)
+
+    def disagreement(self, state: NamedTuple) -> Tensor:
+        """See :class:`Predictor`."""
+        tokens_BMSD, _ = self._predicted_by_each(state)
+        return tokens_BMSD.var(dim=1, correction=0).mean(dim=-1)
+
+    def _predicted_by_each(self, state: NamedTuple) -> tuple[Tensor, Tensor]:
+        states = zip(self.members, _members_of(state), strict=True)
+        tokens, proprio = zip(*(member.predicted(of_member) for member, of_member in states), strict=True)
+        return torch.stack(tokens, dim=1), torch.stack(proprio, dim=1)
+
+
+def _mean(predictions: list[Prediction]) -> Prediction:
+    return Prediction(*(torch.stack(values).mean(dim=0) for values in zip(*predictions, strict=True)))
+
+
+def _stacked(states: list[NamedTuple]) -> NamedTuple:
+    """States of members as one state of the same kind: batch first, then members."""
+    return type(states[0])(*(torch.stack(values, dim=1) for values in zip(*states, strict=True)))
+
+
+def _members_of(state: NamedTuple) -> list[NamedTuple]:
+    return [type(state)(*values) for values in zip(*(values.unbind(1) for values in state), strict=True)]
