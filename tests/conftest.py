@@ -255,3 +255,13 @@ def world_model_run(tmp_path_factory, slot_tokens) -> Path:
     """A run folder of a tiny world model on those tokens, two steps old, validated after each."""
     words = configs("pusht/cjepa.yaml", "smoke/world_model.yaml")
     return once(tmp_path_factory, "world-model", lambda folder: fit(folder, slot_tokens, *words, validate_every=1))
+
+
+@pytest.fixture(scope="session")
+def ensemble_run(tmp_path_factory, slot_tokens) -> Path:
+    """A run folder of a small ensemble on the same tokens."""
+    words = configs("pusht/cjepa.yaml", "pusht/object_filter.yaml", "pusht/ensemble.yaml")
+    few = {"members": 2, "predictor.init_args.dim": 16}
+    words += [f"--model.init_args.predictor.init_args.{name}={value}" for name, value in few.items()]
+    words += ["--data.init_args.val_clips=8"]
+    return once(tmp_path_factory, "ensemble", lambda folder: fit(folder, slot_tokens, *words, validate_every=1))

@@ -90,7 +90,8 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         assert main(["collect", *configs, "--episodes=2", "--workers=1", f"--out={out}.h5"]) == 0
         assert len(EpisodeFile(f"{out}.h5")) == 2
     elif words[0] == "plan":
-        run, episodes = get("world_model_run"), get("episodes_path")
+        run = get("ensemble_run" if path.name == "plan_ensemble.yaml" else "world_model_run")
+        episodes = get("episodes_path")
         more = [f"--episodes={episodes}", f"--out={out}", "--num_videos=0", *ONE_PAIR]
         assert main(["plan", str(run), *configs, *more]) == 0
         assert (out / "results.json").is_file()

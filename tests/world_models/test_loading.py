@@ -16,6 +16,7 @@ from cjepa.world_models.loading import load_world_model
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Prediction, Predictor
 from cjepa.world_models.training import DynamicsTraining
+from tests.world_models.test_training import a_clip
 
 
 def test_a_model_and_its_tokenizer_are_frozen(world_model_run, slots_run):
@@ -30,6 +31,17 @@ def test_a_model_and_its_tokenizer_are_frozen(world_model_run, slots_run):
     assert loaded.lineage == content["lineage"] and loaded.lineage["split_seed"] == 0
     with pytest.raises(UserError, match="not a world model"):
         load_world_model(slots_run / "checkpoints" / "last.ckpt")
+
+
+def test_an_ensemble_comes_back_from_its_checkpoint(ensemble_run):
+    checkpoint = ensemble_run / "checkpoints" / "last.ckpt"
+    dynamics = load_world_model(checkpoint).dynamics
+    trained = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, trained[f"dynamics.{name}"]) for name, value in dynamics.state_dict().items())
+    first, second = dynamics.predictor.members
+    assert (first.rounds[0].receive.weight - second.rounds[0].receive.weight).abs().min() > 0
+    clip = a_clip(2, dims=(first.token_dim, 4, 10))
+    assert dynamics.rollout(dynamics.observe(clip), clip.actions_BTA).disagreement_BHS.min() > 0
 
 
 def test_nothing_can_give_hints_when_planning(world_model_run, monkeypatch):

@@ -20,6 +20,10 @@ class Ensemble(Predictor):
     predicts the mean of its members; their variance is its :meth:`disagreement`. So the mean squared error of the
     members is the squared error of the ensemble plus its disagreement.
 
+    Members run one after the other. ``torch.func.vmap`` over stacked weights gained nothing on a CPU core: three fast
+    predictors took 0.44 s a training step in a loop and 0.45 s with vmap (batch of 128, three blocks), and 2.1 s and
+    6.0 s for 2,000 rollouts of five blocks in bfloat16; one predictor took 0.13 s and 0.63 s.
+
     Args:
         predictor: makes a member, with new random weights at every call. In a YAML: its ``class_path`` and
             ``init_args``.
