@@ -80,6 +80,12 @@ class Plan(NamedTuple):
 
     actions_BHA: Tensor
     cost_B: Tensor
+    elites_BKHA: Tensor | None = None
+    """Other good sequences, best first, for the next search to begin at; None from planners that keep none."""
+
+    def cpu(self) -> "Plan":
+        """On the CPU."""
+        return Plan(*(None if values is None else values.cpu() for values in self))
 
 
 def to_float_pixels(pixels_YXC: Tensor) -> Tensor:

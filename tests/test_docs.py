@@ -31,7 +31,7 @@ from cjepa.world_models.predictors.base import Predictor
 from tests.conftest import EXPERIMENTS, FEW_FRAMES
 from tests.data.converters.sources import SOURCES
 from tests.studies.fakes import InProcess
-from tests.test_experiments import ONE_PAIR, data_of, two_steps
+from tests.test_experiments import ONE_PAIR, TINY_SEARCH, data_of, two_steps
 
 ROOT = EXPERIMENTS.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -46,11 +46,12 @@ EXTENSION_POINTS = {
     "add-an-environment": ObjectEnv,
 }
 NOT_RUN = ("tensorboard", "git", "python -m venv", "python3 -m venv", "python -m pytest", "cd", "source", ".")
+TINY_CEM = [f"--planner.init_args.{key}={value}" for key, value in TINY_SEARCH.items() if key != "num_starts"]
 SMALL = {
     "collect": ["--episodes=24", "--episode_env_steps=45", "--workers=1"],
     "test": FEW_FRAMES,
-    "plan": [*ONE_PAIR, "--num_videos=1"],
-    "plan-baselines": [*ONE_PAIR, "--workers=1"],
+    "plan": [*ONE_PAIR, *TINY_CEM, "--num_videos=1"],
+    "plan-baselines": [*ONE_PAIR, *TINY_CEM, "--workers=1"],
 }
 by_name = {"ids": lambda page: page.name}
 

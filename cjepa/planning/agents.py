@@ -52,13 +52,13 @@ class Agent(ABC):
 
     @abstractmethod
     def plan(
-        self, generator: torch.Generator, warm_start_BHA: Tensor | None = None, horizon_blocks: int | None = None
+        self, generator: torch.Generator, warm_start_BKHA: Tensor | None = None, horizon_blocks: int | None = None
     ) -> Plan:
         """Actions for the next H blocks, within the bounds, on the CPU.
 
         Args:
             generator: of all randomness, on the CPU.
-            warm_start_BHA: to begin a search at.
+            warm_start_BKHA: to begin a search at, the most important first.
             horizon_blocks: H of this plan; None for the agent's.
         """
 
@@ -74,7 +74,7 @@ class RandomAgent(Agent):
     """Uniform actions within the bounds."""
 
     def plan(
-        self, generator: torch.Generator, warm_start_BHA: Tensor | None = None, horizon_blocks: int | None = None
+        self, generator: torch.Generator, warm_start_BKHA: Tensor | None = None, horizon_blocks: int | None = None
     ) -> Plan:
         """See :class:`Agent`; chance has no cost."""
         low_A, high_A = self.blocks.bounds()
@@ -136,7 +136,7 @@ class WorldModelAgent(Agent):
 
     @torch.no_grad()
     def plan(
-        self, generator: torch.Generator, warm_start_BHA: Tensor | None = None, horizon_blocks: int | None = None
+        self, generator: torch.Generator, warm_start_BKHA: Tensor | None = None, horizon_blocks: int | None = None
     ) -> Plan:
         """See :class:`Agent`.
 
@@ -144,9 +144,9 @@ class WorldModelAgent(Agent):
             UserError: the world model predicts nothing but NaN.
         """
         problem = self.problem(generator, horizon_blocks or self.horizon_blocks)
-        if warm_start_BHA is not None:
-            warm_start_BHA = warm_start_BHA.to(problem.device)
-        plan = Plan(*(values.cpu() for values in self.planner.plan(problem, warm_start_BHA)))
+        if warm_start_BKHA is not None:
+            warm_start_BKHA = warm_start_BKHA.to(problem.device)
+        plan = self.planner.plan(problem, warm_start_BKHA).cpu()
         if not torch.isfinite(plan.cost_B).all():
             raise UserError(
                 "the world model predicts NaN or infinite values for every candidate of a plan; its training has "
@@ -164,9 +164,15 @@ class WorldModelAgent(Agent):
             self._state = self.dynamics.observe(context)
         skipped_B = torch.from_numpy(self.finished_B).to(device) if self.finished_B.any() else None
         cost = RolloutCost(self.dynamics, self._state, self._goal_of(goal), self.objective, skipped_B)
-        sizes = (len(tokens_BTSD), horizon_blocks)
-        drawn_from = generator_on(device, generator)
-        return PlanningProblem(cost, *self.blocks.bounds(device), *sizes, drawn_from, self.constraints)
+        return PlanningProblem(
+            cost,
+            *self.blocks.bounds(device),
+            len(tokens_BTSD),
+            horizon_blocks,
+            generator_on(device, generator),
+            self.constraints,
+            self.blocks.frame_stride,
+        )
 
     @torch.no_grad()
     def imagine(self, actions_BHA: Tensor) -> Tensor:
@@ -209,16 +215,18 @@ class SimulatorAgent(Agent):
         self.planner = planner
 
     def plan(
-        self, generator: torch.Generator, warm_start_BHA: Tensor | None = None, horizon_blocks: int | None = None
+        self, generator: torch.Generator, warm_start_BKHA: Tensor | None = None, horizon_blocks: int | None = None
     ) -> Plan:
         """See :class:`Agent`; the simulator runs one candidate after the other, so environments come one by one too."""
+        horizon_blocks = horizon_blocks or self.horizon_blocks
         plans = []
         for row, (state, goal_state) in enumerate(zip(self.now.state_BF, self.goal.state_BF, strict=True)):
             cost = SimulatorCost(self.env, state, goal_state)
-            problem = PlanningProblem(cost, *self.blocks.bounds(), 1, horizon_blocks or self.horizon_blocks, generator)
-            start_1HA = None if warm_start_BHA is None else warm_start_BHA[row : row + 1]
-            plans.append(self.planner.plan(problem, start_1HA))
-        return Plan(*(torch.cat(values) for values in zip(*plans, strict=True)))
+            sizes = {"batch": 1, "horizon_blocks": horizon_blocks, "frame_stride": self.blocks.frame_stride}
+            problem = PlanningProblem(cost, *self.blocks.bounds(), generator=generator, **sizes)
+            start_1KHA = None if warm_start_BKHA is None else warm_start_BKHA[row : row + 1]
+            plans.append(self.planner.plan(problem, start_1KHA))
+        return Plan(*(None if values[0] is None else torch.cat(values) for values in zip(*plans, strict=True)))
 
 
 def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:

@@ -86,7 +86,8 @@ class SimulatorCost:
     def __call__(self, actions_BNHA: Tensor) -> Tensor:
         """Cost ``(1, N)`` of candidates ``(1, N, H, A)``."""
         action_dim = self.env.action_space.shape[0]
-        ends_NF = np.stack([self._end(actions) for actions in actions_BNHA[0].unflatten(-1, (-1, action_dim)).numpy()])
+        actions_NHFA = actions_BNHA[0].detach().unflatten(-1, (-1, action_dim)).numpy()
+        ends_NF = np.stack([self._end(actions_HFA) for actions_HFA in actions_NHFA])
         error_N = self.env.state_error(ends_NF, self.goal_state).sum(axis=-1)
         return torch.from_numpy(error_N).float()[None]
 

@@ -87,7 +87,7 @@ class MPC:
         """
         records: list[PlanRecord] = []
         agent.reset(goal)
-        spent, block_BA, rest_BHA = 0, None, None
+        spent, block_BA, rest_BKHA = 0, None, None
         while spent < budget_env_steps and not plant.finished.all():
             now = plant.observe()
             started = time.perf_counter()
@@ -95,8 +95,8 @@ class MPC:
             agent.skip(plant.finished)
             blocks_left = -(-(budget_env_steps - spent) // agent.blocks.frame_stride)
             horizon_blocks = min(agent.horizon_blocks, blocks_left)
-            start_BHA = None if rest_BHA is None else rest_BHA[:, :horizon_blocks]
-            plan = agent.plan(generator, start_BHA, horizon_blocks)
+            start_BKHA = None if rest_BKHA is None else rest_BKHA[:, :, :horizon_blocks]
+            plan = agent.plan(generator, start_BKHA, horizon_blocks)
             seconds = time.perf_counter() - started
             actions_BHA, fallback_B = self._checked(plan, now, goal)
             imagined = agent.imagine(actions_BHA[:num_imagined]) if num_imagined else None
@@ -111,7 +111,7 @@ class MPC:
                 progress.advance(steps_BTA.shape[1])
                 if spent >= budget_env_steps or plant.finished.all():
                     break
-            rest_BHA = self._rest(actions_BHA, agent) if self.warm_start else None
+            rest_BKHA = self._rest(actions_BHA, plan.elites_BKHA, agent) if self.warm_start else None
         return records
 
     def _checked(self, plan: Plan, now: Observation, goal: Observation) -> tuple[Tensor, Tensor]:
@@ -119,8 +119,11 @@ class MPC:
             return plan.actions_BHA, torch.zeros(len(plan.cost_B), dtype=torch.bool)
         return self.fallback(plan, now, goal)
 
-    def _rest(self, actions_BHA: Tensor, agent: Agent) -> Tensor:
-        """What is left of a plan, with the middle of the bounds behind it."""
+    def _rest(self, actions_BHA: Tensor, elites_BKHA: Tensor | None, agent: Agent) -> Tensor:
+        """What is left of a plan, and of its elites, with the middle of the bounds behind it."""
+        plans_BKHA = actions_BHA[:, None]
+        if elites_BKHA is not None:
+            plans_BKHA = torch.cat([plans_BKHA, elites_BKHA], dim=1)
         low_A, high_A = agent.blocks.bounds()
-        middle_BHA = ((low_A + high_A) / 2).expand(len(actions_BHA), self.execute_blocks, -1)
-        return torch.cat([actions_BHA[:, self.execute_blocks :], middle_BHA], dim=1)
+        middle_BKHA = ((low_A + high_A) / 2).expand(*plans_BKHA.shape[:2], self.execute_blocks, -1)
+        return torch.cat([plans_BKHA[:, :, self.execute_blocks :], middle_BKHA], dim=2)

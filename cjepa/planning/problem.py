@@ -28,9 +28,11 @@ class PlanningProblem:
         horizon_blocks: H.
         generator: of all randomness, on the device of the bounds.
         constraints: what else a plan has to satisfy, applied in this order; the bounds come last.
+        frame_stride: env steps per block, whose actions follow each other in the A values of a block.
 
     Raises:
-        ValueError: bounds of different shapes or devices, a bound that is not finite, ``low_A`` above ``high_A``.
+        ValueError: bounds of different shapes or devices, a bound that is not finite, ``low_A`` above ``high_A``, or A
+            is not a multiple of ``frame_stride``.
     """
 
     cost: Cost
@@ -40,6 +42,7 @@ class PlanningProblem:
     horizon_blocks: int
     generator: torch.Generator
     constraints: tuple[Constraint, ...] = ()
+    frame_stride: int = 1
 
     def __post_init__(self):
         if self.low_A.shape != self.high_A.shape or self.low_A.ndim != 1:
@@ -50,6 +53,8 @@ class PlanningProblem:
             raise ValueError(f"low_A, high_A and generator are on {where}, expected one device")
         if not (self.low_A <= self.high_A).all() or not torch.isfinite(self.high_A - self.low_A).all():
             raise ValueError(f"bounds {self.low_A.tolist()} to {self.high_A.tolist()}, expected finite low <= high")
+        if len(self.low_A) % self.frame_stride:
+            raise ValueError(f"{len(self.low_A)} action values per block of {self.frame_stride} env steps")
 
     @property
     def device(self) -> torch.device:
@@ -61,18 +66,29 @@ class PlanningProblem:
         """Half of the distance between the bounds, ``(A,)``."""
         return (self.high_A - self.low_A) / 2
 
-    def start(self, warm_start_BHA: Tensor | None = None) -> Tensor:
-        """The allowed sequence to start the search from, ``(B, H, A)``: near the warm start, else the middle."""
-        if warm_start_BHA is None:
+    def start(self, warm_start_BKHA: Tensor | None = None) -> Tensor:
+        """The allowed sequence to start the search from, ``(B, H, A)``: near the first warm start, else the middle."""
+        return self.starts(warm_start_BKHA)[:, 0]
+
+    def starts(self, warm_start_BKHA: Tensor | None = None) -> Tensor:
+        """Allowed sequences near all warm starts, ``(B, K, H, A)``; without any the middle of the bounds, K = 1."""
+        if warm_start_BKHA is None:
             middle_A = (self.low_A + self.high_A) / 2
-            warm_start_BHA = middle_A.expand(self.batch, self.horizon_blocks, -1)
-        return self.project(warm_start_BHA[:, None])[:, 0]
+            warm_start_BKHA = middle_A.expand(self.batch, 1, self.horizon_blocks, -1)
+        return self.project(warm_start_BKHA)
 
     def project(self, actions_BNHA: Tensor) -> Tensor:
         """Allowed sequences near the candidates."""
-        for constraint in self.constraints:
-            actions_BNHA = constraint.project(actions_BNHA)
+        if self.constraints:
+            actions_BNTV = self.env_steps(actions_BNHA)
+            for constraint in self.constraints:
+                actions_BNTV = constraint.project(actions_BNTV)
+            actions_BNHA = actions_BNTV.reshape(actions_BNHA.shape)
         return actions_BNHA.clamp(self.low_A, self.high_A)
+
+    def env_steps(self, actions_BNHA: Tensor) -> Tensor:
+        """Blocks as the T actions of their env steps in time order, of V values each, ``(B, N, T, V)``."""
+        return actions_BNHA.unflatten(-1, (self.frame_stride, -1)).flatten(2, 3)
 
     def noise(self, num_samples: int) -> Tensor:
         """Standard normal values for N candidates, ``(B, N, H, A)``."""

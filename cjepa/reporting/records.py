@@ -133,8 +133,15 @@ def _step(row: dict[str, str]) -> float:
 
 
 def describe(part: object) -> dict[str, Any]:
-    """Class and public attributes of a small configurable object, for ``run.json``."""
-    return {"class": type(part).__name__} | {k: v for k, v in vars(part).items() if not k.startswith("_")}
+    """Class and public attributes of a small configurable object and of those that it consists of, for ``run.json``."""
+    public = {name: _described(value) for name, value in vars(part).items() if not name.startswith("_")}
+    return {"class": type(part).__name__} | public
+
+
+def _described(value: object) -> Any:
+    if isinstance(value, list | tuple):
+        return [_described(entry) for entry in value]
+    return describe(value) if hasattr(value, "__dict__") else value
 
 
 def versions() -> dict[str, str]:

@@ -23,7 +23,7 @@ class Scripted(Agent):
         super().__init__(ActionBlocks.of(PushT(), env_steps), horizon_blocks=1)
         self.actions, self.env_steps, self.calls = torch.from_numpy(actions), env_steps, 0
 
-    def plan(self, generator, warm_start_BHA=None, horizon_blocks=None):
+    def plan(self, generator, warm_start_BKHA=None, horizon_blocks=None):
         start = self.calls * self.env_steps
         self.calls += 1
         actions_BTA = self.actions[:, start : start + self.env_steps]

@@ -91,7 +91,7 @@ def test_a_plan_may_be_shorter(kind):
     agent.reset(observation([(0.4, 0.4)]))
     agent.observe(observation([(0, 0)]))
     for horizon in (1, 2):
-        plan = agent.plan(seeded(), torch.zeros(1, horizon, 4), horizon)
+        plan = agent.plan(seeded(), torch.zeros(1, 1, horizon, 4), horizon)
         assert plan.actions_BHA.shape == (1, horizon, 4)
         if kind != "random":
             moved = agent.blocks.to_env_steps(plan.actions_BHA).sum(axis=1)
@@ -100,7 +100,7 @@ def test_a_plan_may_be_shorter(kind):
 
 def test_the_goal_fixes_the_proprio_values_that_the_environment_names():
     class Last(Planner):
-        def plan(self, problem, warm_start_BHA=None):
+        def plan(self, problem, warm_start_BKHA=None):
             self.goal = problem.cost.goal
             return Plan(problem.start(), torch.zeros(problem.batch))
 
@@ -112,8 +112,9 @@ def test_the_goal_fixes_the_proprio_values_that_the_environment_names():
 
 def test_constraints_reach_the_planner():
     class Still(Constraint):
-        def project(self, actions_BNHA):
-            return torch.zeros_like(actions_BNHA)
+        def project(self, actions_BNTV):
+            assert actions_BNTV.shape[2:] == (4, 2)  # env steps, not blocks
+            return torch.zeros_like(actions_BNTV)
 
     agent = point_agent(constraints=[Still()])
     assert not planned(agent, observation([(0, 0)]), observation([(1, 1)])).actions_BHA.any()
@@ -141,15 +142,15 @@ def test_a_warm_start_reaches_the_search():
     agent = point_agent(planner=CEM(4, 1, 2, initial_std=1e-6))
     agent.reset(observation([(1, 1)]))
     agent.observe(observation([(0, 0)]))
-    plan = agent.plan(seeded(), torch.full((1, 2, 4), 0.25))
+    plan = agent.plan(seeded(), torch.full((1, 1, 2, 4), 0.25))
     torch.testing.assert_close(plan.actions_BHA, torch.full((1, 2, 4), 0.25), atol=1e-4, rtol=0)
 
 
 class GradientDescent(Planner):
     """Follows the gradient of the cost."""
 
-    def plan(self, problem, warm_start_BHA=None):
-        actions_BHA = problem.start(warm_start_BHA)
+    def plan(self, problem, warm_start_BKHA=None):
+        actions_BHA = problem.start(warm_start_BKHA)
         for _ in range(30):
             with torch.enable_grad():
                 actions_BHA = actions_BHA.detach().requires_grad_()

@@ -22,9 +22,9 @@ class Counting(Agent):
         place, action = float(now.proprio_BP[0, 0]), None if actions_BA is None else round(float(actions_BA[0, 0]), 5)
         self.seen.append((round(place, 5), action))
 
-    def plan(self, generator, warm_start_BHA=None, horizon_blocks=None):
+    def plan(self, generator, warm_start_BKHA=None, horizon_blocks=None):
         numbers_H = (10 * len(self.starts) + torch.arange(horizon_blocks)) / 1000
-        self.starts.append(warm_start_BHA)
+        self.starts.append(warm_start_BKHA)
         self.horizons.append(horizon_blocks)
         return Plan(numbers_H[None, :, None].expand(1, -1, 4), torch.zeros(1))
 
@@ -85,11 +85,24 @@ def test_warm_starts_are_what_the_last_plan_has_left():
     run(MPC(2, warm_start=True), agent, Line(), budget=10)
     assert agent.starts[0] is None
     # the third block of the first plan, then the middle of the bounds, twice
-    expected = torch.tensor([0.002, -0.05, -0.05])[None, :, None].expand(1, 3, 4)
+    expected = torch.tensor([0.002, -0.05, -0.05])[None, None, :, None].expand(1, 1, 3, 4)
     torch.testing.assert_close(agent.starts[1], expected)
     agent = Counting(3)
     run(MPC(2), agent, Line(), budget=10)
     assert agent.starts == [None] * 3
+
+
+def test_elites_follow_the_rest_of_the_plan():
+    class WithElites(Counting):
+        def plan(self, generator, warm_start_BKHA=None, horizon_blocks=None):
+            plan = super().plan(generator, warm_start_BKHA, horizon_blocks)
+            return plan._replace(elites_BKHA=torch.stack([plan.actions_BHA + 0.1, plan.actions_BHA + 0.2], dim=1))
+
+    agent = WithElites(3)
+    run(MPC(1, warm_start=True), agent, Line(), budget=10)
+    expected = torch.tensor([[0.001, 0.002, -0.05], [0.101, 0.102, -0.05], [0.201, 0.202, -0.05]])
+    torch.testing.assert_close(agent.starts[1], expected[None, :, :, None].expand(1, 3, 3, 4))
+    assert agent.starts[-1].shape == (1, 3, 1, 4)  # near the end of the budget
 
 
 def test_no_plan_reaches_beyond_the_budget():
@@ -97,7 +110,7 @@ def test_no_plan_reaches_beyond_the_budget():
     run(MPC(1, warm_start=True), agent, plant, budget=9)  # the last block is one env step long
     assert agent.horizons == [3, 3, 3, 2, 1]
     assert plant.actions == [0.0, 0.0, 0.01, 0.01, 0.02, 0.02, 0.03, 0.03, 0.04]
-    assert [None if start is None else start[0, :, 0].tolist() for start in agent.starts] == [
+    assert [None if start is None else start[0, 0, :, 0].tolist() for start in agent.starts] == [
         None,
         pytest.approx([0.001, 0.002, -0.05]),
         pytest.approx([0.011, 0.012, -0.05]),

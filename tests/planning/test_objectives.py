@@ -2,7 +2,17 @@ import pytest
 import torch
 
 from cjepa.errors import UserError
-from cjepa.planning.objectives import Disagreement, Goal, LastStepMSE, LeastStepMSE, MeanStepMSE, Objective, WeightedSum
+from cjepa.planning.distances import ByIndex, Matched
+from cjepa.planning.objectives import (
+    ActionCost,
+    Disagreement,
+    Goal,
+    LastStepMSE,
+    LeastStepMSE,
+    MeanStepMSE,
+    Objective,
+    WeightedSum,
+)
 from cjepa.types import Rollout
 from tests.contracts import concrete_subclasses
 
@@ -97,13 +107,47 @@ def test_disagreement_needs_members():
         Disagreement()(rollout._replace(disagreement_BHS=None), actions, goal)
 
 
+def test_action_cost_by_hand():
+    rollout, actions, goal = a_case()
+    actions = actions.clone()
+    actions[1, 2, 0, :2] = torch.tensor([3.0, -4.0])
+    expected = torch.zeros(B, N)
+    expected[1, 2] = 25 / (H * A)
+    torch.testing.assert_close(ActionCost()(rollout, actions, goal), expected)
+
+
+def test_only_the_blocks_that_count_are_compared():
+    class Look(ByIndex):
+        def error(self, tokens_BNHSD, goal_BSD, chosen_K):
+            shapes.append(tokens_BNHSD.shape[2])
+            return super().error(tokens_BNHSD, goal_BSD, chosen_K)
+
+    shapes = []
+    for cls in (LastStepMSE, LeastStepMSE, MeanStepMSE):
+        cls(distance=Look())(*a_case())
+    assert shapes == [1, H, H]
+
+
+def test_an_objective_compares_by_its_distance():
+    rollout, actions, goal = a_case()
+    swapped = rollout._replace(tokens_BHSD=rollout.tokens_BHSD.flip(3))
+    expected = LastStepMSE(distance=Matched())(rollout, actions, goal)
+    assert torch.equal(LastStepMSE(distance=Matched())(swapped, actions, goal), expected)
+    assert LastStepMSE(0.0, distance=ByIndex([0]))(rollout, actions, goal)[:, 1].tolist() == [5.0, 0.0]
+    assert not LastStepMSE(0.0, distance=ByIndex([1]))(rollout, actions, goal).any()
+
+
 def build(cls: type[Objective]) -> Objective:
     if cls is WeightedSum:
         return cls([LastStepMSE()])
-    return WeightedSum([LastStepMSE(), cls()]) if cls is Disagreement else cls()  # which does not look at the goal
+    beside_the_goal = cls in (ActionCost, Disagreement)
+    return WeightedSum([LastStepMSE(), cls()]) if beside_the_goal else cls()
 
 
-@pytest.mark.parametrize("cls", concrete_subclasses("cjepa.planning", Objective), ids=lambda cls: cls.__name__)
+every = pytest.mark.parametrize("cls", concrete_subclasses("cjepa.planning", Objective), ids=lambda cls: cls.__name__)
+
+
+@every
 def test_contract(cls):
     objective, (rollout, actions, goal) = build(cls), a_case()
     stays = rollout.map(lambda values: values[:, :, -1:].expand_as(values))
@@ -117,7 +161,7 @@ def test_contract(cls):
     torch.testing.assert_close(objective(*alone), objective(rollout, actions, goal)[1:, 1:2])
 
 
-@pytest.mark.parametrize("cls", concrete_subclasses("cjepa.planning", Objective), ids=lambda cls: cls.__name__)
+@every
 def test_contract_gradients_reach_the_rollout(cls):
     rollout, actions, goal = a_case()
     tokens = rollout.tokens_BHSD[:, :, -1:].expand(-1, -1, H, -1, -1).clone().requires_grad_()

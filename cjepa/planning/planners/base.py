@@ -12,13 +12,37 @@ class Planner(ABC):
     """Searches action sequences for a batch of environments at once."""
 
     @abstractmethod
-    def plan(self, problem: PlanningProblem, warm_start_BHA: Tensor | None = None) -> Plan:
+    def plan(self, problem: PlanningProblem, warm_start_BKHA: Tensor | None = None) -> Plan:
         """Find a sequence of low cost for each environment.
 
         Args:
             problem: cost, bounds, constraints, sizes and the generator of all randomness.
-            warm_start_BHA: sequences to begin the search at, for example what is left of the last plan.
+            warm_start_BKHA: sequences to begin the search at, the most important first, for example what is left of the
+                last plan and of its elites.
 
         Returns:
             The best candidates that were evaluated, with their costs; infinite where every cost was NaN.
         """
+
+
+def check(valid: bool, name: str, value: float, expected: str) -> None:
+    """Check an argument of a planner.
+
+    Raises:
+        ValueError: ``valid`` is not true; the line names the argument, its value, and what was expected.
+    """
+    if not valid:
+        raise ValueError(f"{name} is {value}, expected {expected}")
+
+
+def check_search(num_samples: int, iterations: int, num_elites: int, initial_std: float, min_std: float) -> None:
+    """Check the arguments that planners have in common which draw samples around a mean.
+
+    Raises:
+        ValueError: ``num_elites`` is not in 2..``num_samples``, ``iterations`` is below 1, ``initial_std`` is not above
+            0, or ``min_std`` is below 0.
+    """
+    check(2 <= num_elites <= num_samples, "num_elites", num_elites, f"2..num_samples = {num_samples}")
+    check(iterations >= 1, "iterations", iterations, "1 or more")
+    check(initial_std > 0, "initial_std", initial_std, "a number above 0")
+    check(min_std >= 0, "min_std", min_std, "0 or more")

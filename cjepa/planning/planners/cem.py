@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from cjepa.planning.planners.base import Planner
+from cjepa.planning.planners.base import Planner, check_search
+from cjepa.planning.planners.candidates import better, cheapest, nothing_found
 from cjepa.planning.problem import PlanningProblem
 from cjepa.types import Plan
 
@@ -32,38 +33,24 @@ class CEM(Planner):
         initial_std: float = 1.0,
         min_std: float = 0.05,
     ):
-        if not 2 <= num_elites <= num_samples:
-            raise ValueError(f"num_elites is {num_elites}, expected 2..num_samples = {num_samples}")
-        if iterations < 1:
-            raise ValueError(f"iterations is {iterations}, expected 1 or more")
-        if not initial_std > 0:
-            raise ValueError(f"initial_std is {initial_std}, expected a number above 0")
-        if not min_std >= 0:
-            raise ValueError(f"min_std is {min_std}, expected 0 or more")
+        check_search(num_samples, iterations, num_elites, initial_std, min_std)
         self.num_samples = num_samples
         self.iterations = iterations
         self.num_elites = num_elites
         self.initial_std = initial_std
         self.min_std = min_std
 
-    def plan(self, problem: PlanningProblem, warm_start_BHA: Tensor | None = None) -> Plan:
+    def plan(self, problem: PlanningProblem, warm_start_BKHA: Tensor | None = None) -> Plan:
         """See :class:`Planner`."""
-        mean_BHA = problem.start(warm_start_BHA)
+        mean_BHA = problem.start(warm_start_BKHA)
         std_BHA = (self.initial_std * problem.half_range).expand_as(mean_BHA)
-        best = Plan(mean_BHA, torch.full((problem.batch,), torch.inf, device=problem.device))
+        best = nothing_found(mean_BHA)
         for _ in range(self.iterations):
             noise_BNHA = problem.noise(self.num_samples)
             actions_BNHA = problem.project(mean_BHA[:, None] + std_BHA[:, None] * noise_BNHA)
             actions_BNHA[:, 0] = best.actions_BHA  # never lose the incumbent
-            cost_BN = problem.cost(actions_BNHA)
-            elite_BK = cost_BN.topk(self.num_elites, largest=False).indices
-            elites_BKHA = actions_BNHA.gather(1, elite_BK[..., None, None].expand(-1, -1, *mean_BHA.shape[1:]))
+            elites_BKHA, cost_BK = cheapest(actions_BNHA, problem.cost(actions_BNHA), self.num_elites)
             mean_BHA = elites_BKHA.mean(dim=1)
             std_BHA = torch.maximum(elites_BKHA.std(dim=1), self.min_std * problem.half_range)
-            cheapest_B = cost_BN.gather(1, elite_BK[:, :1]).squeeze(1)
-            better_B = cheapest_B < best.cost_B
-            best = Plan(
-                torch.where(better_B[:, None, None], elites_BKHA[:, 0], best.actions_BHA),
-                torch.where(better_B, cheapest_B, best.cost_B),
-            )
+            best = better(best, elites_BKHA[:, 0], cost_BK[:, 0])
         return best
