@@ -12,6 +12,7 @@ from cjepa.errors import UserError
 from cjepa.evaluation.planning import evaluate_model
 from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.planning.constraints import Constraint
+from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.progress import ProgressBar
@@ -25,6 +26,7 @@ def plan_command(
     planner: Planner,
     objective: Objective,
     constraints: list[Constraint] | None = None,
+    fallback: Fallback | None = None,
     history_blocks: PositiveInt = 1,
     num_videos: NonNegativeInt = 5,
     model_name: str | None = None,
@@ -39,6 +41,7 @@ def plan_command(
         planner: searches action blocks, by class_path.
         objective: compares predicted futures with the goal, by class_path.
         constraints: of plans, by class_path, in the order of their projections; the environment's bounds always hold.
+        fallback: acts instead of plans that should not be executed, by class_path; none by default.
         history_blocks: frames that a plan starts from, one per block; with 1 every plan tokenizes its frame on its own,
             with more the tokenizer follows the objects through the whole trial.
         num_videos: number of trials with a video, from the first.
@@ -55,7 +58,7 @@ def plan_command(
     with new_results_folder(Path(out or f"{run}/plan"), "plan") as folder:
         with ProgressBar("plan", protocol.budget_env_steps, "env steps") as bar:
             parts = (planner, objective, history_blocks)
-            result = evaluate_model(protocol, checkpoint, *parts, num_videos, used, bar, constraints or ())
+            result = evaluate_model(protocol, checkpoint, *parts, num_videos, used, bar, constraints or (), fallback)
         rows = write_model_result(
             result,
             folder,
@@ -64,8 +67,10 @@ def plan_command(
             planner=planner,
             objective=objective,
             constraints=constraints or (),
+            fallback=fallback,
             history_blocks=history_blocks,
             seconds=time.time() - started,
         )
-    lines = [f"pairs from {result.contest.held_out.account}", f"{folder}/results.json", f"{folder}/trials.csv"]
+    files = [f"{folder}/{name}" for name in ("results.json", "trials.csv", "steps.csv")]
+    lines = [f"pairs from {result.contest.held_out.account}", *files]
     return CommandResult(lines, results_table(rows), f"cjepa report {folder}")

@@ -38,5 +38,6 @@ def plan_baselines_command(
         with ProgressBar("plan baselines", protocol.pairs, "trials") as bar:
             results = evaluate_baselines(protocol, planner, split_seed, workers or default_workers(), bar)
         rows = write_baseline_results(results, folder, planner=planner, seconds=time.time() - started)
-    lines = [f"pairs from {results.contest.held_out.account}", f"{out}/results.json", f"{out}/trials.csv"]
+    files = [f"{out}/{name}" for name in ("results.json", "trials.csv", "steps.csv")]
+    lines = [f"pairs from {results.contest.held_out.account}", *files]
     return CommandResult(lines, results_table(rows), f"cjepa report {out}")

@@ -45,6 +45,8 @@ class ControlResult(NamedTuple):
     """Plans of each trial instead of which the fallback acted, int (n,)."""
     plans: list[PlanRecord]
     """All planning calls."""
+    actions: list[np.ndarray]
+    """Of each trial, as executed, float32 (env steps, values)."""
     films: list[Film]
     """Of the recorded trials."""
     starts: Observation
@@ -73,6 +75,7 @@ class Trials:
         self.success = np.zeros(len(envs), bool)
         self.env_steps = np.zeros(len(envs), int)
         """That each trial has taken."""
+        self._actions: list[list[np.ndarray]] = [[] for _ in envs]
         self._frames: list[list[np.ndarray]] = [[] for _ in range(self.num_recorded)]
         self._errors: list[list[np.ndarray]] = [[] for _ in range(self.num_recorded)]
         for index in range(self.num_recorded):
@@ -94,6 +97,7 @@ class Trials:
                 if self.success[index]:
                     break
                 env.advance(action)
+                self._actions[index].append(np.array(action, np.float32))
                 self.env_steps[index] += 1
                 self.success[index] = env.is_success(env.get_state(), self.goals.state_BF[index])
                 if index < self.num_recorded:
@@ -103,6 +107,10 @@ class Trials:
         """The state error of every trial now, (n, terms)."""
         states_BF = np.stack([env.get_state() for env in self.envs])
         return self.envs[0].state_error(states_BF, self.goals.state_BF)
+
+    def actions(self) -> list[np.ndarray]:
+        """Of every trial, as executed, (env steps, values)."""
+        return [np.array(actions, np.float32) for actions in self._actions]
 
     def films(self) -> list[Film]:
         """Of the recorded trials."""
@@ -152,6 +160,7 @@ def run_trials(
         made_PN.sum(axis=0),
         (made_PN & fallback_PN).sum(axis=0),
         plans,
+        trials.actions(),
         trials.films(),
         trials.starts,
         trials.goals,

@@ -1,6 +1,7 @@
 """Agents on the same start/goal pairs: a world model's, chance, and the planner on the simulator itself."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from cjepa.planning.agents import RandomAgent, SimulatorAgent, WorldModelAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits
 from cjepa.planning.constraints import Constraint
+from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.progress import NoProgress, Progress
@@ -68,6 +70,7 @@ def evaluate_model(
     device: torch.device | str,
     progress: Progress,
     constraints: Sequence[Constraint] = (),
+    fallback: Fallback | None = None,
 ) -> ModelResult:
     """Closed-loop planning with a world model, on episodes that it was not trained on.
 
@@ -81,12 +84,13 @@ def evaluate_model(
         device: of world model and tokenizer.
         progress: advanced by env steps done, of ``budget_env_steps``.
         constraints: of plans, besides the environment's bounds.
+        fallback: acts instead of plans that should not be executed.
 
     Raises:
         UserError: the world model does not fit the environment, the episodes are another version of those that it was
             trained on, or the protocol contradicts itself.
     """
-    control_loop = protocol.control_loop()
+    control_loop = replace(protocol.control_loop(), fallback=fallback)
     file = open_episodes(protocol.episodes)
     protocol = with_environment(protocol, file)
     loaded = load_world_model(checkpoint)

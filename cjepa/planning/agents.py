@@ -12,6 +12,7 @@ from cjepa.errors import UserError
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.constraints import Constraint
 from cjepa.planning.costs import RolloutCost, SimulatorCost
+from cjepa.planning.distances import matched_errors
 from cjepa.planning.objectives import Goal, Objective
 from cjepa.planning.perception import Observation, Perception
 from cjepa.planning.planners.base import Planner
@@ -66,6 +67,23 @@ class Agent(ABC):
         """Tokens that the agent expects of the first B environments, ``(B, H, S, D)``; None if it expects nothing.
 
         To be called after :meth:`plan`, before the next observation.
+        """
+        return None
+
+    def nothing(self) -> Plan | None:
+        """Doing nothing for as long as the last plan, and what that is expected to cost; None if it expects nothing.
+
+        An action of 0 counts as nothing, or the nearest one that is allowed. To be called as :meth:`imagine`.
+        """
+        return None
+
+    def surprise(self, expected_BSD: Tensor) -> Tensor | None:
+        """Mean squared error of what was expected for the last observation, ``(B,)``; None if it expects nothing.
+
+        Slots are matched; the error is in the units of the model. To be called as :meth:`imagine`.
+
+        Args:
+            expected_BSD: of a block that :meth:`imagine` gave.
         """
         return None
 
@@ -143,7 +161,7 @@ class WorldModelAgent(Agent):
         Raises:
             UserError: the world model predicts nothing but NaN.
         """
-        problem = self.problem(generator, horizon_blocks or self.horizon_blocks)
+        problem = self._problem = self.problem(generator, horizon_blocks or self.horizon_blocks)
         if warm_start_BKHA is not None:
             warm_start_BKHA = warm_start_BKHA.to(problem.device)
         plan = self.planner.plan(problem, warm_start_BKHA).cpu()
@@ -159,7 +177,8 @@ class WorldModelAgent(Agent):
         device = device_of(self.dynamics)
         tokens_BTSD, goal_tokens_BSD = self._perception.tokens(self.goal)
         context = self._clip(tokens_BTSD, self._proprio, device)
-        goal = self.dynamics.normalise(self._clip(goal_tokens_BSD[:, None], [self.goal.proprio_BP], device))
+        goal = self._normalised(goal_tokens_BSD)
+        self._seen_BSD = tokens_BTSD[:, -1]
         with torch.autocast(device.type, torch.bfloat16):
             self._state = self.dynamics.observe(context)
         skipped_B = torch.from_numpy(self.finished_B).to(device) if self.finished_B.any() else None
@@ -182,6 +201,25 @@ class WorldModelAgent(Agent):
         with torch.autocast(device.type, torch.bfloat16):
             rollout = self.dynamics.rollout(state, actions_BHA.to(device))
         return self.dynamics.denormalise(rollout).tokens_BHSD.float().cpu()
+
+    @torch.no_grad()
+    def nothing(self) -> Plan:
+        """See :class:`Agent`."""
+        return self._problem.nothing().cpu()
+
+    @torch.no_grad()
+    def surprise(self, expected_BSD: Tensor) -> Tensor:
+        """See :class:`Agent`."""
+        expected, seen = (
+            self._normalised(tokens_BSD).tokens_BTSD[:, 0] for tokens_BSD in (expected_BSD, self._seen_BSD)
+        )
+        return matched_errors(expected.float(), seen.float()).mean(dim=-1).cpu()
+
+    def _normalised(self, tokens_BSD: Tensor) -> Clip:
+        """One frame with the proprioception of the goal, in the units of the model."""
+        return self.dynamics.normalise(
+            self._clip(tokens_BSD[:, None], [self.goal.proprio_BP], device_of(self.dynamics))
+        )
 
     def _clip(self, tokens_BTSD: Tensor, proprio: list[np.ndarray], device: torch.device) -> Clip:
         """Frames with the actions between them; what the last row of actions holds is never read."""
@@ -219,14 +257,24 @@ class SimulatorAgent(Agent):
     ) -> Plan:
         """See :class:`Agent`; the simulator runs one candidate after the other, so environments come one by one too."""
         horizon_blocks = horizon_blocks or self.horizon_blocks
-        plans = []
+        plans, self._problems = [], []
         for row, (state, goal_state) in enumerate(zip(self.now.state_BF, self.goal.state_BF, strict=True)):
             cost = SimulatorCost(self.env, state, goal_state)
             sizes = {"batch": 1, "horizon_blocks": horizon_blocks, "frame_stride": self.blocks.frame_stride}
             problem = PlanningProblem(cost, *self.blocks.bounds(), generator=generator, **sizes)
+            self._problems.append(problem)
             start_1KHA = None if warm_start_BKHA is None else warm_start_BKHA[row : row + 1]
             plans.append(self.planner.plan(problem, start_1KHA))
-        return Plan(*(None if values[0] is None else torch.cat(values) for values in zip(*plans, strict=True)))
+        return _stacked(plans)
+
+    def nothing(self) -> Plan:
+        """See :class:`Agent`."""
+        return _stacked([problem.nothing() for problem in self._problems])
+
+
+def _stacked(plans: Sequence[Plan]) -> Plan:
+    """Plans of single environments as one of a batch."""
+    return Plan(*(None if values[0] is None else torch.cat(values) for values in zip(*plans, strict=True)))
 
 
 def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:

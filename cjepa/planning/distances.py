@@ -72,7 +72,8 @@ def matched_errors(tokens_LSD: Tensor, goal_LSD: Tensor) -> Tensor:
         tokens_LSD: any leading dimensions, which may be 1 in either.
         goal_LSD: likewise.
     """
-    error_LSG = (tokens_LSD[..., :, None, :] - goal_LSD[..., None, :, :]).square().mean(dim=-1)
+    distance_LSG = torch.cdist(tokens_LSD, goal_LSD, compute_mode="donot_use_mm_for_euclid_dist")
+    error_LSG = distance_LSG.square() / goal_LSD.shape[-1]
     # one transfer for all candidates; NaN cannot be assigned, and stays NaN in what is gathered below
     known_LSG = error_LSG.detach().nan_to_num(nan=0.0, posinf=0.0).flatten(0, -3).cpu().numpy()
     slots = torch.tensor([_assigned(error_SG) for error_SG in known_LSG], device=error_LSG.device)

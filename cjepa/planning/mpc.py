@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cjepa.planning.agents import Agent
+from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.perception import Observation
 from cjepa.progress import Progress
 from cjepa.types import Plan
@@ -28,13 +29,6 @@ class Plant(Protocol):
         """Which environments are, bool (B,)."""
 
 
-class Fallback(Protocol):
-    """Decides what to do instead of a plan that should not be executed."""
-
-    def __call__(self, plan: Plan, now: Observation, goal: Observation) -> tuple[Tensor, Tensor]:
-        """Actions to execute ``(B, H, A)``, and where they are not the plan's, bool ``(B,)``."""
-
-
 class PlanRecord(NamedTuple):
     """One planning call and what came of it."""
 
@@ -48,6 +42,8 @@ class PlanRecord(NamedTuple):
     """Where the fallback acted instead of the plan, bool."""
     imagined_RHSD: Tensor | None
     """What the agent expects of the first R environments."""
+    surprise_B: Tensor | None
+    """How wrong the last plan's expectation of this moment was, see ``Agent.surprise``; None for the first plan."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ class MPC:
         """
         records: list[PlanRecord] = []
         agent.reset(goal)
-        spent, block_BA, rest_BKHA = 0, None, None
+        spent, block_BA, rest_BKHA, expected_BSD = 0, None, None, None
         while spent < budget_env_steps and not plant.finished.all():
             now = plant.observe()
             started = time.perf_counter()
@@ -98,9 +94,11 @@ class MPC:
             start_BKHA = None if rest_BKHA is None else rest_BKHA[:, :, :horizon_blocks]
             plan = agent.plan(generator, start_BKHA, horizon_blocks)
             seconds = time.perf_counter() - started
-            actions_BHA, fallback_B = self._checked(plan, now, goal)
-            imagined = agent.imagine(actions_BHA[:num_imagined]) if num_imagined else None
-            records.append(PlanRecord(spent, seconds, plan, fallback_B, imagined))
+            actions_BHA, fallback_B = self._checked(plan, agent, now)
+            surprise_B = None if expected_BSD is None else agent.surprise(expected_BSD)
+            imagined_BHSD = agent.imagine(actions_BHA)
+            films = None if imagined_BHSD is None or not num_imagined else imagined_BHSD[:num_imagined]
+            records.append(PlanRecord(spent, seconds, plan, fallback_B, films, surprise_B))
             for index in range(self.execute_blocks):
                 if index and agent.history_blocks > 1:
                     agent.observe(plant.observe(), block_BA)
@@ -111,13 +109,17 @@ class MPC:
                 progress.advance(steps_BTA.shape[1])
                 if spent >= budget_env_steps or plant.finished.all():
                     break
+            # of use only if another plan follows, and then all of these blocks have been executed
+            expected_BSD = (
+                None if imagined_BHSD is None else imagined_BHSD[:, min(self.execute_blocks, horizon_blocks) - 1]
+            )
             rest_BKHA = self._rest(actions_BHA, plan.elites_BKHA, agent) if self.warm_start else None
         return records
 
-    def _checked(self, plan: Plan, now: Observation, goal: Observation) -> tuple[Tensor, Tensor]:
+    def _checked(self, plan: Plan, agent: Agent, now: Observation) -> tuple[Tensor, Tensor]:
         if self.fallback is None:
             return plan.actions_BHA, torch.zeros(len(plan.cost_B), dtype=torch.bool)
-        return self.fallback(plan, now, goal)
+        return self.fallback(plan, agent, now)
 
     def _rest(self, actions_BHA: Tensor, elites_BKHA: Tensor | None, agent: Agent) -> Tensor:
         """What is left of a plan, and of its elites, with the middle of the bounds behind it."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cjepa.planning.constraints import Constraint
+from cjepa.types import Plan
 
 
 class Cost(Protocol):
@@ -89,6 +90,12 @@ class PlanningProblem:
     def env_steps(self, actions_BNHA: Tensor) -> Tensor:
         """Blocks as the T actions of their env steps in time order, of V values each, ``(B, N, T, V)``."""
         return actions_BNHA.unflatten(-1, (self.frame_stride, -1)).flatten(2, 3)
+
+    def nothing(self) -> Plan:
+        """Doing nothing, and its cost: actions of 0, or the nearest that are allowed."""
+        zeros_BHA = self.low_A.new_zeros(self.batch, self.horizon_blocks, len(self.low_A))
+        actions_BHA = self.project(zeros_BHA[:, None])[:, 0]
+        return Plan(actions_BHA, self.cost(actions_BHA[:, None])[:, 0])
 
     def noise(self, num_samples: int) -> Tensor:
         """Standard normal values for N candidates, ``(B, N, H, A)``."""

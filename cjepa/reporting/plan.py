@@ -1,9 +1,7 @@
 """A planning evaluation as files: rows with intervals, a record, a table of trials, and videos of the first trials."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,12 @@ import numpy as np
 from cjepa.evaluation.control import ControlResult
 from cjepa.evaluation.intervals import bootstrap, bootstrap_median, bootstrap_of_clusters, wilson_of_clusters
 from cjepa.evaluation.planning import BaselineResults, Contest, ModelResult
-from cjepa.files import write_json, write_text
+from cjepa.files import write_json
 from cjepa.planning.constraints import Constraint
+from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
+from cjepa.reporting.plan_tables import write_tables
 from cjepa.reporting.plan_videos import write_videos
 from cjepa.reporting.records import describe, interval_row, result_row, write_run_record
 
@@ -33,8 +33,9 @@ def write_model_result(
     history_blocks: int,
     seconds: float,
     constraints: Sequence[Constraint] = (),
+    fallback: Fallback | None = None,
 ) -> list[dict]:
-    """Write ``results.json``, ``run.json``, ``trials.csv`` and ``media/*.mp4``; returns the rows.
+    """Write ``results.json``, ``run.json``, ``trials.csv``, ``steps.csv`` and ``media/*.mp4``; returns the rows.
 
     Args:
         result: of the evaluation.
@@ -46,6 +47,7 @@ def write_model_result(
         history_blocks: frames that plans started from.
         seconds: wall time of the evaluation.
         constraints: of plans, besides the bounds.
+        fallback: that was used.
     """
     contest, control, tokenizer = result.contest, result.control, result.loaded.tokenizer
     size = {"tokens": tokenizer.num_slots, "token_dim": tokenizer.slot_dim}
@@ -55,7 +57,7 @@ def write_model_result(
     made, unit = int(control.num_plans.sum()), f"s, of up to {len(control.success)} at once"
     rows.append(result_row("seconds_per_plan_batched", control.seconds_per_plan, n=made, unit=unit, **common))
     write_videos(folder / "media", result)
-    write_text(folder / "trials.csv", _trials_csv({name: [control]}, contest))
+    write_tables(folder, {name: [control]}, contest)
     write_json(folder / "results.json", rows)
     identity = {
         "name": name,
@@ -65,12 +67,13 @@ def write_model_result(
     }
     actions = _actions(contest, planner, [result.blocks.low.tolist(), result.blocks.high.tolist()])
     actions |= {"constraints": [describe(one) for one in constraints], "history_blocks": history_blocks}
+    actions |= {"fallback": "none" if fallback is None else describe(fallback)}
     _write_record(folder, contest, identity, describe(objective), actions, seconds)
     return rows
 
 
 def write_baseline_results(results: BaselineResults, folder: Path, *, planner: Planner, seconds: float) -> list[dict]:
-    """Write ``results.json``, ``run.json`` and ``trials.csv``; returns the rows.
+    """Write ``results.json``, ``run.json``, ``trials.csv`` and ``steps.csv``; returns the rows.
 
     Args:
         results: of the evaluation.
@@ -86,7 +89,7 @@ def write_baseline_results(results: BaselineResults, folder: Path, *, planner: P
         rows += _success_rows(_joined(parts), contest, common)
     timed = bootstrap(np.array([part.seconds_per_plan for part in results.simulator]))
     rows.append(interval_row("seconds_per_plan", timed, unit="s, one process", **common))
-    write_text(folder / "trials.csv", _trials_csv(agents, contest))
+    write_tables(folder, agents, contest)
     write_json(folder / "results.json", rows)
     env = contest.protocol.make_env()
     actions = _actions(contest, planner, [bound.tolist() for bound in env.action_bounds()])
@@ -121,34 +124,6 @@ def _success_rows(control: ControlResult, contest: Contest, common: dict[str, An
         for metric, interval, unit, of_N in measured
     ]
     return [*rows, result_row("skipped_trivial_pairs", contest.pairs.num_trivial, unit="pairs", **common)]
-
-
-def _trials_csv(agents: dict[str, list[ControlResult]], contest: Contest) -> str:
-    """One row per trial and agent; errors are in tolerances, success is below 1 in each."""
-    names = next(iter(agents.values()))[0].error_names
-    text = StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    outcome = ["success", "env_steps_to_success", *(f"final_error_{name}" for name in names), "plans", "fallbacks"]
-    table.writerow(["model", "pair", "episode", "start_row", *outcome])
-    for model, parts in agents.items():
-        trials = (trial for part in parts for trial in _trials(part))
-        for index, (pair, trial) in enumerate(zip(contest.pairs.trials, trials, strict=True)):
-            table.writerow([model, index, pair.episode, pair.start_row, *trial])
-    return text.getvalue()
-
-
-def _trials(control: ControlResult) -> list[list]:
-    return [
-        [int(success), "" if steps is None else steps, *(f"{value:.6g}" for value in errors), plans, fallbacks]
-        for success, steps, errors, plans, fallbacks in zip(
-            control.success,
-            control.env_steps_to_success,
-            control.final_error,
-            control.num_plans,
-            control.num_fallbacks,
-            strict=True,
-        )
-    ]
 
 
 def _actions(contest: Contest, planner: Planner, bounds: list) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 from cjepa.locks import only_process
 from tests.conftest import configs
 
-FILES = ["results.json", "run.json", "trials.csv", "media", "report.html"]
+FILES = ["results.json", "run.json", "trials.csv", "steps.csv", "media", "report.html"]
 BASELINES = ["plan-baselines", *configs("pusht/plan_baselines.yaml", "smoke/plan_baselines.yaml"), "--workers", "1"]
 
 

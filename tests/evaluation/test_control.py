@@ -82,6 +82,8 @@ def test_a_trial_stops_at_its_first_success():
     assert result.env_steps_to_success == [len(film.frames_TYXC) - 1, None]
     assert result.num_plans.tolist() == [1 if len(film.frames_TYXC) <= 6 else 2, 3]
     assert 0 < result.final_error[0, 0] < 1  # it stays where it succeeded
+    assert [len(actions) for actions in result.actions] == [len(film.frames_TYXC) - 1, 12]
+    assert all(np.array_equal(actions, to_the_right(1)[0, : len(actions)]) for actions in result.actions)
     env = PushT()
     env.set_state(state(100.0))
     for index, (frame, error) in enumerate(zip(*film, strict=True)):

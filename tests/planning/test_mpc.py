@@ -151,7 +151,7 @@ def test_trials_that_have_ended_leave_the_others_alone():
 
 
 def test_a_fallback_acts_instead_of_a_plan():
-    def stop_after_the_first(plan, now, goal):
+    def stop_after_the_first(plan, agent, now):
         act = plan.actions_BHA[:, 0, 0] >= 0.01
         return torch.where(act[:, None, None], torch.zeros_like(plan.actions_BHA), plan.actions_BHA), act
 
@@ -177,3 +177,36 @@ def test_what_was_expected_is_recorded_for_the_first_trials():
     assert record.imagined_RHSD.shape == (2, 2, 1, 2)
     moved = agent.blocks.to_env_steps(record.plan.actions_BHA).sum(axis=1)
     np.testing.assert_allclose(record.imagined_RHSD[1, -1, 0], 1 + moved[1], atol=1e-5)
+
+
+def test_surprise_is_the_error_of_the_last_prediction():
+    """A world where actions move a point half as far as the model believes."""
+
+    class Sluggish(Line):
+        def __init__(self):
+            super().__init__()
+            self.places = np.zeros((2, 2))
+
+        def observe(self):
+            return observation(self.places)
+
+        def execute(self, actions_BTA):
+            self.places = self.places + actions_BTA.sum(axis=1) / 2
+
+    plant, starts = Sluggish(), []
+    for execute_blocks in (1, 2):
+        goal, generator = observation([(0.5, 0.0), (0.0, -0.5)]), torch.Generator().manual_seed(0)
+        first, second = MPC(execute_blocks).run(
+            point_agent(horizon_blocks=2), plant, goal, 4 * execute_blocks, generator, ignore_progress
+        )
+        moved = first.plan.actions_BHA[:, :execute_blocks].unflatten(-1, (2, 2)).sum(dim=(1, 2))
+        assert first.surprise_B is None
+        torch.testing.assert_close(second.surprise_B, (moved / 2).square().mean(dim=1), atol=1e-5, rtol=1e-4)
+        plant = Sluggish()
+        starts.append(second.surprise_B)
+    assert all((surprise_B > 1e-3).all() for surprise_B in starts)
+
+
+def test_agents_that_expect_nothing_are_never_surprised():
+    records = run(MPC(1), Counting(3), Line(), budget=6)
+    assert [record.surprise_B for record in records] == [None] * 3

@@ -92,6 +92,23 @@ def test_the_table_of_trials(evaluated, episodes):
     assert units == ["of tolerance (20 px)", "of tolerance (20 degrees)"]
 
 
+def test_the_table_of_env_steps(evaluated):
+    """Every action, and what was expected when plans of 25 env steps were made."""
+    folder, _, _ = evaluated
+    steps = list(csv.DictReader((folder / "steps.csv").open()))
+    for trial in table_of(folder):
+        of_trial = [row for row in steps if row["pair"] == trial["pair"]]
+        taken = int(trial["env_steps_to_success"] or 50)
+        assert [int(row["env_step"]) for row in of_trial] == list(range(taken))
+        assert [int(row["plan"]) for row in of_trial] == [step // 25 for step in range(taken)]
+        assert all(abs(float(row[f"action_{value}"])) <= 1 for row in of_trial for value in (0, 1))
+        expected = ["0", "25"] if taken > 25 else ["0"]
+        assert [row["env_step"] for row in of_trial if row["cost"]] == expected
+        assert [row["env_step"] for row in of_trial if row["surprise"]] == expected[1:]
+        assert all(float(row["surprise"]) > 0 for row in of_trial if row["surprise"])
+        assert {row["fallback"] for row in of_trial} == {"0"} and {row["model"] for row in of_trial} == {"toy"}
+
+
 def test_the_record_of_an_evaluation(evaluated, episodes):
     record = json.loads((evaluated[0] / "run.json").read_text())
     assert record["data"]["fingerprint"] == episodes.fingerprint

@@ -1,0 +1,84 @@
+"""Trials of a planning evaluation as CSV: one row per trial, and one row per env step."""
+
+import csv
+from io import StringIO
+from pathlib import Path
+
+from cjepa.evaluation.control import ControlResult
+from cjepa.evaluation.planning import Contest
+from cjepa.files import write_text
+from cjepa.planning.mpc import PlanRecord
+
+
+def write_tables(folder: Path, agents: dict[str, list[ControlResult]], contest: Contest) -> None:
+    """Write ``trials.csv`` and ``steps.csv``.
+
+    Args:
+        folder: to write into.
+        agents: results of each, whose trials in order are those of the contest.
+        contest: of all agents.
+    """
+    for name, rows in (("trials", _trials_table(agents, contest)), ("steps", _steps_table(agents))):
+        text = StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        write_text(folder / f"{name}.csv", text.getvalue())
+
+
+def _trials_table(agents: dict[str, list[ControlResult]], contest: Contest) -> list[list]:
+    """One row per trial and agent; errors are in tolerances, success is below 1 in each."""
+    names = next(iter(agents.values()))[0].error_names
+    outcome = ["success", "env_steps_to_success", *(f"final_error_{name}" for name in names), "plans", "fallbacks"]
+    rows = [["model", "pair", "episode", "start_row", *outcome]]
+    for model, parts in agents.items():
+        trials = (trial for part in parts for trial in _trials(part))
+        for index, (pair, trial) in enumerate(zip(contest.pairs.trials, trials, strict=True)):
+            rows.append([model, index, pair.episode, pair.start_row, *trial])
+    return rows
+
+
+def _trials(control: ControlResult) -> list[list]:
+    return [
+        [int(success), "" if steps is None else steps, *(f"{value:.6g}" for value in errors), plans, fallbacks]
+        for success, steps, errors, plans, fallbacks in zip(
+            control.success,
+            control.env_steps_to_success,
+            control.final_error,
+            control.num_plans,
+            control.num_fallbacks,
+            strict=True,
+        )
+    ]
+
+
+def _steps_table(agents: dict[str, list[ControlResult]]) -> list[list]:
+    """One row per env step of a trial: the action that was executed, and the plan that it is from.
+
+    ``fallback`` is 1 where the fallback acted instead of the plan. The first env step of a plan has the plan's expected
+    ``cost``, and its ``surprise``: the error of what the plan before it expected of this moment.
+    """
+    parts = next(iter(agents.values()))
+    values = parts[0].actions[0].shape[1]
+    names = [f"action_{value}" for value in range(values)]
+    rows: list[list] = [["model", "pair", "env_step", *names, "plan", "fallback", "cost", "surprise"]]
+    for model, parts in agents.items():
+        trials = ((part, trial) for part in parts for trial in range(len(part.actions)))
+        for pair, (part, trial) in enumerate(trials):
+            rows += [[model, pair, *row] for row in _steps(part, trial)]
+    return rows
+
+
+def _steps(control: ControlResult, trial: int) -> list[list]:
+    rows, index = [], -1
+    starts = [record.env_step for record in control.plans]
+    for env_step, action in enumerate(control.actions[trial]):
+        is_first = env_step in starts
+        index += is_first
+        record = control.plans[index]
+        said = _said(record, trial) if is_first else ["", ""]
+        rows.append([env_step, *(f"{value:.6g}" for value in action), index, int(record.fallback_B[trial]), *said])
+    return rows
+
+
+def _said(record: PlanRecord, trial: int) -> list[str]:
+    surprise = "" if record.surprise_B is None else f"{record.surprise_B[trial]:.6g}"
+    return [f"{record.plan.cost_B[trial]:.6g}", surprise]
