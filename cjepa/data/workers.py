@@ -52,10 +52,14 @@ def parallel_map(function: Callable, tasks: Sequence[Any], workers: int) -> Iter
 
 
 def default_workers() -> int:
-    """All cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    """All cores that this process may use; a stage beside others has only a share of them."""
     share = os.environ.get(CORES, "")
-    return min(cores, max(1, int(share))) if share.isdecimal() else cores
+    return min(all_cores(), max(1, int(share))) if share.isdecimal() else all_cores()
+
+
+def all_cores() -> int:
+    """Cores that the machine, or the container, gives to all our processes together."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def end_with_parent() -> None:

@@ -118,7 +118,9 @@ def _draw(axes: Axes, title: str, curves: dict[str, Curve], colours: dict[str, s
     is_loss = title.startswith("train/") or "loss" in title
     if is_loss and all((values > 0).all() for _, values in curves.values()):
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axes.get_ylim()
+        subs = (1, 2, 5) if high < 100 * low else (1,)  # more labels than one per decade would touch each other
+        axes.yaxis.set_major_locator(LogLocator(subs=subs))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(_PLAIN)
     if title == _COPYING or ERROR_PREFIX in title:

@@ -92,6 +92,8 @@ def _check_row(where: str, row: Any) -> None:
         if abs(row.get(key) or 0) > _LARGEST or (row.get("unit") == "rate" and not 0 <= (row.get(key) or 0) <= 1):
             expected = "0 to 1" if row.get("unit") == "rate" else f"at most {_LARGEST:g}"
             raise UserError(f"{where}: {key} is {row[key]}, expected {expected}")
+    if (row.get("low") is None) != (row.get("high") is None):
+        raise UserError(f"{where}: an interval has low and high; one of them is missing")
     if row["metric"].startswith(ERROR_PREFIX) and not re.fullmatch(r"[1-9]\d{0,5}", row["metric"][len(ERROR_PREFIX) :]):
         raise UserError(f"{where}: metric is {row['metric'][:60]!r}, expected {ERROR_PREFIX}BLOCKS")
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import cjepa
-from cjepa.data.workers import default_workers
+from cjepa.data.workers import all_cores
 from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval
 from cjepa.files import read_text, write_json
@@ -162,7 +162,7 @@ def installed(packages: Sequence[str]) -> dict[str, str]:
 def machine() -> str:
     """Cores, memory and GPU of this machine in words."""
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = default_workers()
+    cores = all_cores()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return f"{cores} CPU core{'s' if cores > 1 else ''} ({platform.machine()}), {memory_gb:.0f} GB of memory, {gpu}"
 

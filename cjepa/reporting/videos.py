@@ -1,5 +1,6 @@
 """Pictures of frames and masks: overlays, panels with captions, contact sheets, PNG and MP4 files."""
 
+import logging
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cjepa.files import replacing
+
+logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)  # it warns when a video is left before its last frame
 
 SLOT_COLOURS = np.array(
     [

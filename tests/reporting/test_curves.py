@@ -32,6 +32,15 @@ def test_one_run_has_panels_of_quantities_and_skips_empty_cells(path):
     assert_nothing_is_cut(figure)
 
 
+@pytest.mark.parametrize(("last", "ticks"), [(0.2, [0.2, 0.5, 1]), (1e-4, [1e-4, 1e-3, 0.01, 0.1, 1])])
+def test_a_loss_over_many_decades_has_one_label_per_decade(last, ticks, tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text(f"step,train/loss\n9,1.0\n19,{last}\n")
+    axes = training_curves({"run": path}).axes[0]
+    low, high = axes.get_ylim()
+    np.testing.assert_allclose([tick for tick in axes.get_yticks() if low <= tick <= high], ticks)
+
+
 def test_runs_share_the_axes_of_a_quantity(path, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("step,train/loss,val/psnr\n9,2.0,30\n19,1.0,31\n")
