@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cjepa.checkpoints import find_checkpoint
 from cjepa.errors import UserError
-from cjepa.pictures import open_picture
+from cjepa.pictures import read_picture
 from cjepa.planning.agents import WorldModelAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_units
@@ -148,7 +148,8 @@ class PictureWorldModel:
         with torch.autocast(device.type, torch.bfloat16):
             rollout = self.dynamics.rollout(self.dynamics.observe(context), actions_HA[None].to(device))
         predicted = self.dynamics.denormalise(rollout)
-        return Future(*(values[0].float().cpu().numpy() for values in predicted))
+        tokens_1HSD, proprio_1HP = predicted.tokens_BHSD, predicted.proprio_BHP
+        return Future(*(values[0].float().cpu().numpy() for values in (tokens_1HSD, proprio_1HP)))
 
     def checked_proprio(self, proprio: Sequence[float] | None, name: str) -> np.ndarray:
         """float32 ``(P,)``.
@@ -277,7 +278,7 @@ def _action_blocks(bounds: tuple[Sequence[float], Sequence[float]], action_value
 def _pixels(pictures: Picture, side: int | None) -> np.ndarray:
     """uint8 ``(Y, X, 3)`` or ``(T, Y, X, 3)``, with the side that is needed."""
     is_file = isinstance(pictures, (str, Path))
-    pixels = _read_picture(Path(pictures)) if is_file else np.asarray(pictures)
+    pixels = read_picture(Path(pictures)) if is_file else np.asarray(pictures)
     where = str(pictures) if is_file else "picture"
     if pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or not pixels.size:
         raise UserError(f"{where}: an array of shape {pixels.shape}, expected (Y, X, 3), or (T, Y, X, 3) for a clip")
@@ -293,10 +294,3 @@ def _one_picture(picture: Picture) -> Picture:
     if not isinstance(picture, (str, Path)) and np.ndim(picture) != 3:
         raise UserError(f"picture: an array of shape {np.shape(picture)}, expected one picture (Y, X, 3)")
     return picture
-
-
-def _read_picture(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give a picture file, or an array")
-    with open_picture(str(path), path) as picture:
-        return np.asarray(picture.convert("RGB"))

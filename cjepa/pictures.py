@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image
 
 from cjepa.errors import UserError
@@ -39,3 +40,15 @@ def open_picture(where: str, file: str | Path | BinaryIO) -> Iterator[Image.Imag
     except (OSError, ValueError, TypeError, SyntaxError, EOFError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{where}: not a picture, incomplete or damaged ({reason})") from None
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """A picture file, uint8 ``(Y, X, 3)``.
+
+    Raises:
+        UserError: there is no such file, or as :func:`open_picture`.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a picture file")
+    with open_picture(str(path), path) as picture:
+        return np.asarray(picture.convert("RGB"))

@@ -155,7 +155,7 @@ class AddsActions(Dynamics):
         return Clip(2 * clip.tokens_BTSD, 2 * clip.proprio_BTP, clip.actions_BTA)
 
     def denormalise(self, rollout):
-        return type(rollout)(*(values / 2 for values in rollout))
+        return rollout.map(lambda values: values / 2)
 
     def observe(self, clip):
         clip = self.normalise(clip)

@@ -16,7 +16,7 @@ from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.progress import ProgressBar
-from cjepa.reporting.plan import write_model_result
+from cjepa.reporting.plan import differences_text, write_model_result
 from cjepa.reporting.tables import results_table
 
 
@@ -27,6 +27,7 @@ def plan_command(
     objective: Objective,
     constraints: list[Constraint] | None = None,
     fallback: Fallback | None = None,
+    goal_image: str | None = None,
     history_blocks: PositiveInt = 1,
     num_videos: NonNegativeInt = 5,
     model_name: str | None = None,
@@ -42,6 +43,8 @@ def plan_command(
         objective: compares predicted futures with the goal, by class_path.
         constraints: of plans, by class_path, in the order of their projections; the environment's bounds always hold.
         fallback: acts instead of plans that should not be executed, by class_path; none by default.
+        goal_image: picture of the goal of all trials, for models that look at pictures. With goal_state it is what the
+            model is shown of that state; without, success is unknown and the remaining distance of tokens is reported.
         history_blocks: frames that a plan starts from, one per block; with 1 every plan tokenizes its frame on its own,
             with more the tokenizer follows the objects through the whole trial.
         num_videos: number of trials with a video, from the first.
@@ -58,7 +61,9 @@ def plan_command(
     with new_results_folder(Path(out or f"{run}/plan"), "plan") as folder:
         with ProgressBar("plan", protocol.budget_env_steps, "env steps") as bar:
             parts = (planner, objective, history_blocks)
-            result = evaluate_model(protocol, checkpoint, *parts, num_videos, used, bar, constraints or (), fallback)
+            goal = None if goal_image is None else Path(goal_image)
+            extra = (constraints or (), fallback, goal)
+            result = evaluate_model(protocol, checkpoint, *parts, num_videos, used, bar, *extra)
         rows = write_model_result(
             result,
             folder,
@@ -68,9 +73,10 @@ def plan_command(
             objective=objective,
             constraints=constraints or (),
             fallback=fallback,
+            goal_image=goal_image,
             history_blocks=history_blocks,
             seconds=time.time() - started,
         )
     files = [f"{folder}/{name}" for name in ("results.json", "trials.csv", "steps.csv")]
-    lines = [f"pairs from {result.contest.held_out.account}", *files]
+    lines = [f"pairs from {result.contest.held_out.account}", *differences_text(rows), *files]
     return CommandResult(lines, results_table(rows), f"cjepa report {folder}")

@@ -13,7 +13,7 @@ from cjepa.evaluation.planning import evaluate_baselines
 from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.planning.planners.base import Planner
 from cjepa.progress import ProgressBar
-from cjepa.reporting.plan import write_baseline_results
+from cjepa.reporting.plan import differences_text, write_baseline_results
 from cjepa.reporting.tables import results_table
 
 
@@ -39,5 +39,5 @@ def plan_baselines_command(
             results = evaluate_baselines(protocol, planner, split_seed, workers or default_workers(), bar)
         rows = write_baseline_results(results, folder, planner=planner, seconds=time.time() - started)
     files = [f"{out}/{name}" for name in ("results.json", "trials.csv", "steps.csv")]
-    lines = [f"pairs from {results.contest.held_out.account}", *files]
+    lines = [f"pairs from {results.contest.held_out.account}", *differences_text(rows), *files]
     return CommandResult(lines, results_table(rows), f"cjepa report {out}")

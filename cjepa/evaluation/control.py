@@ -50,7 +50,13 @@ class ControlResult(NamedTuple):
     films: list[Film]
     """Of the recorded trials."""
     starts: Observation
+    ends: Observation
     goals: Observation
+
+    @property
+    def measured(self) -> bool:
+        """Whether the goals have states, by which success and errors are measured; a goal image alone has none."""
+        return bool(np.isfinite(self.final_error).all())
 
     @property
     def seconds_per_plan(self) -> float:
@@ -65,13 +71,24 @@ class Trials:
         envs: one per trial.
         pairs: starts and goals.
         num_recorded: the first so many trials are filmed.
+        goal_pixels_YXC: what the agent is shown of all goals; None for what the environment shows of their states.
     """
 
-    def __init__(self, envs: Sequence[ObjectEnv], pairs: Sequence[Pair], num_recorded: int):
+    def __init__(
+        self,
+        envs: Sequence[ObjectEnv],
+        pairs: Sequence[Pair],
+        num_recorded: int,
+        goal_pixels_YXC: np.ndarray | None = None,
+    ):
         self.envs = envs
         self.num_recorded = min(num_recorded, len(envs))
-        self.goals = _situate(envs, [pair.goal_state for pair in pairs])
+        goals = None if np.isnan(pairs[0].goal_state).any() else _situate(envs, [pair.goal_state for pair in pairs])
         self.starts = _situate(envs, [pair.start_state for pair in pairs])
+        self.goals = goals or _without_state(self.starts)
+        if goal_pixels_YXC is not None:
+            shape = (len(envs), *goal_pixels_YXC.shape)
+            self.goals = self.goals._replace(pixels_BYXC=np.broadcast_to(goal_pixels_YXC, shape).copy())
         self.success = np.zeros(len(envs), bool)
         self.env_steps = np.zeros(len(envs), int)
         """That each trial has taken."""
@@ -131,6 +148,7 @@ def run_trials(
     seed: int,
     num_recorded: int,
     progress: Progress,
+    goal_pixels_YXC: np.ndarray | None = None,
 ) -> ControlResult:
     """Control one environment per pair until its first success, or until the budget is spent.
 
@@ -143,9 +161,10 @@ def run_trials(
         seed: of the agent's randomness.
         num_recorded: the first so many trials are filmed.
         progress: advanced by env steps done, of ``budget_env_steps``.
+        goal_pixels_YXC: what the agent is shown of all goals; None for what the environment shows of their states.
     """
     generator = torch.Generator().manual_seed(seed)
-    trials = Trials([make_env() for _ in pairs], pairs, num_recorded)
+    trials = Trials([make_env() for _ in pairs], pairs, num_recorded, goal_pixels_YXC)
     arguments = (trials.goals, budget_env_steps, generator, progress, trials.num_recorded)
     plans = control_loop.run(agent, trials, *arguments)
     error_NT = trials.errors()
@@ -163,6 +182,7 @@ def run_trials(
         trials.actions(),
         trials.films(),
         trials.starts,
+        trials.observe(),
         trials.goals,
     )
 
@@ -204,3 +224,9 @@ def _situate(envs: Sequence[ObjectEnv], states: Sequence[np.ndarray]) -> Observa
     for env, state in zip(envs, states, strict=True):
         env.set_state(state)
     return observe(envs)
+
+
+def _without_state(like: Observation) -> Observation:
+    """Goals of which only a picture is known; the pixels are to be replaced."""
+    nan = {name: np.full_like(getattr(like, name), np.nan) for name in ("objects_BOF", "state_BF")}
+    return like._replace(**nan)

@@ -77,6 +77,26 @@ def bootstrap_of_clusters(
     return bootstrap(sums_C, counts_C)._replace(n=len(values_N))
 
 
+def paired_difference(success_N: np.ndarray, other_N: np.ndarray, cluster_N: np.ndarray) -> Interval:
+    """Rate minus another rate over the same trials, which are not independent within a cluster.
+
+    The interval is the wider of two at either end: the bootstrap over clusters, and the interval for independent trials
+    of Agresti and Min (2005), which is not empty where all trials end alike.
+
+    Args:
+        success_N: outcomes, bool, at least one.
+        other_N: those of the other agent.
+        cluster_N: label of each trial's cluster.
+    """
+    difference_N = success_N.astype(np.float64) - other_N
+    drawn = bootstrap_of_clusters(difference_N, cluster_N)
+    # half a trial more in each of the four cells of the table
+    won, lost, n = (difference_N > 0).sum() + 0.5, (difference_N < 0).sum() + 0.5, len(difference_N) + 2
+    middle = (won - lost) / n
+    half = _Z * float(np.sqrt(won + lost - (won - lost) ** 2 / n)) / n
+    return drawn._replace(low=min(drawn.low, float(middle - half)), high=max(drawn.high, float(middle + half)))
+
+
 def bootstrap_median(values_N: np.ndarray, cluster_N: np.ndarray, seed: int = 0) -> Interval:
     """Median with its percentile bootstrap over clusters; NaN without values.
 

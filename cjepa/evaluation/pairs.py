@@ -15,7 +15,7 @@ Split = Literal["val", "test"]
 
 
 class Pair(NamedTuple):
-    """A start and a goal from one held-out episode."""
+    """A start from a held-out episode, and a goal: a later state of it, or one that is given."""
 
     episode: int
     start_row: int
@@ -88,7 +88,15 @@ def _held_out_by_options(file: Episodes, data: Mapping[str, Any], split: Split) 
     return HeldOut(episodes, account)
 
 
-def draw_pairs(file: Episodes, episodes: np.ndarray, env: ObjectEnv, n: int, goal_env_steps: int, seed: int) -> Pairs:
+def draw_pairs(
+    file: Episodes,
+    episodes: np.ndarray,
+    env: ObjectEnv,
+    n: int,
+    goal_env_steps: int,
+    seed: int,
+    goal_state: np.ndarray | None = None,
+) -> Pairs:
     """Draw start/goal pairs ``goal_env_steps`` apart, each from another episode as far as there are episodes.
 
     Episodes take turns; those that have given the fewest pairs, since others of theirs were trivial, come first.
@@ -98,8 +106,10 @@ def draw_pairs(file: Episodes, episodes: np.ndarray, env: ObjectEnv, n: int, goa
         episodes: held-out episode indices.
         env: whose success test tells trivial pairs.
         n: how many pairs.
-        goal_env_steps: between start and goal.
+        goal_env_steps: between start and goal, and at least from a start to the end of its episode.
         seed: of the draw.
+        goal_state: of all pairs; None for states of the episodes. Without a success test, as where it is NaN, no pair
+            is trivial.
 
     Raises:
         UserError: the file has no states, no episode is long enough, or nearly all pairs are trivial.
@@ -121,7 +131,8 @@ def draw_pairs(file: Episodes, episodes: np.ndarray, env: ObjectEnv, n: int, goa
         order = order or sorted(rng.permutation(usable).tolist(), key=given.__getitem__, reverse=True)
         episode = order.pop()
         start_row = int(file.offsets[episode] + rng.integers(0, file.lengths[episode] - goal_env_steps))
-        start, goal = (_state(file, row) for row in (start_row, start_row + goal_env_steps))
+        start = _state(file, start_row)
+        goal = _state(file, start_row + goal_env_steps) if goal_state is None else goal_state
         if env.is_success(start, goal):
             trivial += 1
         else:

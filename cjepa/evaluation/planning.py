@@ -12,10 +12,13 @@ from cjepa.checkpoints import home_of, read_checkpoint
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import open_episodes
 from cjepa.data.workers import parallel_map
+from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
+from cjepa.evaluation.against import Rival, read_rivals
 from cjepa.evaluation.control import ControlResult, plan_seconds, run_trials
 from cjepa.evaluation.pairs import HeldOut, Pair, Pairs, draw_pairs, held_out_by_seed, held_out_from
-from cjepa.evaluation.protocol import PlanningProtocol, with_environment
+from cjepa.evaluation.protocol import PlanningProtocol, goal_state_of, with_environment
+from cjepa.pictures import read_picture
 from cjepa.planning.agents import RandomAgent, SimulatorAgent, WorldModelAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits
@@ -25,7 +28,8 @@ from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.progress import NoProgress, Progress
 from cjepa.run_config import read_config
-from cjepa.tokenizers.base import check_environment
+from cjepa.tokenizers.base import Tokenizer, check_environment
+from cjepa.tokenizers.encode import read_columns
 from cjepa.world_models.loading import LoadedWorldModel, load_world_model
 
 
@@ -38,6 +42,8 @@ class Contest(NamedTuple):
     """Of the episodes."""
     held_out: HeldOut
     pairs: Pairs
+    rivals: tuple[Rival, ...] = ()
+    """Agents of an earlier evaluation of these trials, to compare with."""
 
 
 class ModelResult(NamedTuple):
@@ -49,6 +55,8 @@ class ModelResult(NamedTuple):
     """Of plans for one environment on its own, in s."""
     loaded: LoadedWorldModel
     blocks: ActionBlocks
+    goal_distance_N2: np.ndarray | None = None
+    """Squared error of tokens to the goal's at start and end of each trial; where there is no other measure."""
 
 
 class BaselineResults(NamedTuple):
@@ -71,6 +79,7 @@ def evaluate_model(
     progress: Progress,
     constraints: Sequence[Constraint] = (),
     fallback: Fallback | None = None,
+    goal_image: Path | None = None,
 ) -> ModelResult:
     """Closed-loop planning with a world model, on episodes that it was not trained on.
 
@@ -85,10 +94,11 @@ def evaluate_model(
         progress: advanced by env steps done, of ``budget_env_steps``.
         constraints: of plans, besides the environment's bounds.
         fallback: acts instead of plans that should not be executed.
+        goal_image: a picture of the goal of all trials. If the protocol names no state of it, success is unknown.
 
     Raises:
-        UserError: the world model does not fit the environment, the episodes are another version of those that it was
-            trained on, or the protocol contradicts itself.
+        UserError: goal or world model do not fit the environment, the episodes are another version of those that the
+            model was trained on, or the protocol contradicts itself.
     """
     control_loop = replace(protocol.control_loop(), fallback=fallback)
     file = open_episodes(protocol.episodes)
@@ -105,12 +115,20 @@ def evaluate_model(
             f"{dynamics.history_blocks}"
         )
     held_out = held_out_from(file, loaded.lineage, _data_options(checkpoint), protocol.split)
-    contest = _contest(protocol, file, held_out)
-    options = (protocol.horizon_blocks, env.goal_proprio, history_blocks, constraints)
+    goal_state, goal_pixels_YXC = goal_state_of(protocol), None
+    if goal_image is not None:
+        goal_pixels_YXC = _goal_pixels(goal_image, tokenizer, env)
+        goal_state = np.full_like(env.get_state(), np.nan) if goal_state is None else goal_state
+    contest = _contest(protocol, file, held_out, goal_state)
+    is_known = goal_state is None or np.isfinite(goal_state).all()
+    options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints)
     agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
-    control = run_trials(agent, control_loop, *trials, num_recorded, progress)
-    return ModelResult(contest, control, plan_seconds(agent, control.starts, control.goals), loaded, blocks)
+    control = run_trials(agent, control_loop, *trials, num_recorded, progress, goal_pixels_YXC)
+    distances = [] if control.measured else [agent.goal_distance(seen) for seen in (control.starts, control.ends)]
+    distance_N2 = torch.stack(distances, dim=1).numpy() if distances else None
+    seconds = plan_seconds(agent, control.starts, control.goals)
+    return ModelResult(contest, control, seconds, loaded, blocks, distance_N2)
 
 
 def evaluate_baselines(
@@ -128,7 +146,8 @@ def evaluate_baselines(
     control_loop = protocol.control_loop()
     file = open_episodes(protocol.episodes)
     protocol = with_environment(protocol, file)
-    contest = _contest(protocol, file, held_out_by_seed(file, split_seed, protocol.split))
+    held_out = held_out_by_seed(file, split_seed, protocol.split)
+    contest = _contest(protocol, file, held_out, goal_state_of(protocol))
     agent = RandomAgent(ActionBlocks.of(protocol.make_env(), protocol.frame_stride), protocol.horizon_blocks)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
     by_chance = run_trials(agent, control_loop, *trials, 0, NoProgress())
@@ -151,10 +170,25 @@ def _data_options(checkpoint: Path) -> dict[str, Any]:
     return (read_config(config).get("data") or {}).get("init_args") or {}
 
 
-def _contest(protocol: PlanningProtocol, file: Episodes, held_out: HeldOut) -> Contest:
+def _contest(protocol: PlanningProtocol, file: Episodes, held_out: HeldOut, goal_state: np.ndarray | None) -> Contest:
     sizes = (protocol.pairs, protocol.goal_env_steps, protocol.seed)
-    pairs = draw_pairs(file, held_out.episodes, protocol.make_env(), *sizes)
-    return Contest(protocol, file.fingerprint, held_out, pairs)
+    pairs = draw_pairs(file, held_out.episodes, protocol.make_env(), *sizes, goal_state)
+    rivals = () if protocol.against is None else tuple(read_rivals(Path(protocol.against), pairs))
+    return Contest(protocol, file.fingerprint, held_out, pairs, rivals)
+
+
+def _goal_pixels(path: Path, tokenizer: Tokenizer, env: ObjectEnv) -> np.ndarray:
+    """The picture of a goal, of the size of the environment's frames."""
+    if "pixels" not in read_columns(tokenizer):
+        raise UserError(
+            f"--goal_image: this world model was trained on tokens of {type(tokenizer).__name__}, which looks at no "
+            "pictures; give --goal_state"
+        )
+    pixels_YXC, expected = read_picture(path), env.render_pixels().shape
+    if pixels_YXC.shape != expected:
+        (height, width), (rows, columns) = pixels_YXC.shape[:2], expected[:2]
+        raise UserError(f"{path}: {width} x {height} px, but frames have {columns} x {rows} px; resize it")
+    return pixels_YXC
 
 
 def _simulator_trial(task: tuple[PlanningProtocol, Planner, Pair, int]) -> ControlResult:

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from cjepa.data.store.attributes import from_json
@@ -27,6 +28,8 @@ class PlanningProtocol:
         split: test, or val to choose settings by; of the training's split by episode.
         pairs: number of start/goal pairs.
         goal_env_steps: env steps from start to goal in their episode.
+        goal_state: the goal of all trials, a whole state of the environment, instead of states of the episodes.
+        against: folder of another evaluation of the same trials; the difference in success is reported, pair by pair.
         budget_env_steps: most env steps per trial.
         horizon_blocks: blocks per plan; fewer near the end of the budget, beyond which no plan reaches.
         execute_blocks: blocks of every plan that are executed before the next one is made; default all of them.
@@ -41,6 +44,8 @@ class PlanningProtocol:
     split: Split = "test"
     pairs: PositiveInt = 50
     goal_env_steps: PositiveInt = 25
+    goal_state: list[float] | None = None
+    against: str | None = None
     budget_env_steps: PositiveInt = 50
     horizon_blocks: PositiveInt = 5
     execute_blocks: PositiveInt | None = None
@@ -67,6 +72,23 @@ class PlanningProtocol:
                 f"one from; give execute_blocks below {self.horizon_blocks}"
             )
         return MPC(blocks, self.warm_start)
+
+
+def goal_state_of(protocol: PlanningProtocol) -> np.ndarray | None:
+    """The goal that the protocol names, float64 ``(F,)``; None where goals are states of the episodes.
+
+    Raises:
+        UserError: its values are not those of a state of the environment.
+    """
+    if protocol.goal_state is None:
+        return None
+    goal, like = np.array(protocol.goal_state, np.float64), protocol.make_env().get_state()
+    if goal.shape != like.shape or not np.isfinite(goal).all():
+        raise UserError(
+            f"--goal_state: {protocol.goal_state}, expected {len(like)} finite numbers: a state of {protocol.env_id}, "
+            "as in the column `state` of its episodes (`cjepa inspect` prints the ranges)"
+        )
+    return goal
 
 
 def with_environment(protocol: PlanningProtocol, file: Episodes) -> PlanningProtocol:

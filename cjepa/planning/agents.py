@@ -215,6 +215,15 @@ class WorldModelAgent(Agent):
         )
         return matched_errors(expected.float(), seen.float()).mean(dim=-1).cpu()
 
+    @torch.no_grad()
+    def goal_distance(self, seen: Observation) -> Tensor:
+        """Mean squared error of tokens to those of the goal, ``(B,)``, in the units of the model; slots are matched."""
+        perception = Perception(self.tokenizer, history_blocks=1)
+        perception.see(seen)
+        tokens_B1SD, goal_BSD = perception.tokens(self.goal)
+        now, goal = (self._normalised(tokens_BSD) for tokens_BSD in (tokens_B1SD[:, 0], goal_BSD))
+        return _matched(now, goal)
+
     def _normalised(self, tokens_BSD: Tensor) -> Clip:
         """One frame with the proprioception of the goal, in the units of the model."""
         return self.dynamics.normalise(
@@ -270,6 +279,11 @@ class SimulatorAgent(Agent):
     def nothing(self) -> Plan:
         """See :class:`Agent`."""
         return _stacked([problem.nothing() for problem in self._problems])
+
+
+def _matched(one: Clip, other: Clip) -> Tensor:
+    """Mean squared error of the first frames' tokens, ``(B,)``, on the CPU."""
+    return matched_errors(one.tokens_BTSD[:, 0].float(), other.tokens_BTSD[:, 0].float()).mean(dim=-1).cpu()
 
 
 def _stacked(plans: Sequence[Plan]) -> Plan:

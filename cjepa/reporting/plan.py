@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 
 from cjepa.evaluation.control import ControlResult
-from cjepa.evaluation.intervals import bootstrap, bootstrap_median, bootstrap_of_clusters, wilson_of_clusters
+from cjepa.evaluation.intervals import (
+    bootstrap,
+    bootstrap_median,
+    bootstrap_of_clusters,
+    paired_difference,
+    wilson_of_clusters,
+)
 from cjepa.evaluation.planning import BaselineResults, Contest, ModelResult
 from cjepa.files import write_json
 from cjepa.planning.constraints import Constraint
@@ -34,6 +40,7 @@ def write_model_result(
     seconds: float,
     constraints: Sequence[Constraint] = (),
     fallback: Fallback | None = None,
+    goal_image: str | None = None,
 ) -> list[dict]:
     """Write ``results.json``, ``run.json``, ``trials.csv``, ``steps.csv`` and ``media/*.mp4``; returns the rows.
 
@@ -48,11 +55,15 @@ def write_model_result(
         seconds: wall time of the evaluation.
         constraints: of plans, besides the bounds.
         fallback: that was used.
+        goal_image: path of the picture that was shown as the goal.
     """
     contest, control, tokenizer = result.contest, result.control, result.loaded.tokenizer
     size = {"tokens": tokenizer.num_slots, "token_dim": tokenizer.slot_dim}
     common = {"model": name, **_origin(contest, folder), **size}
-    rows = _success_rows(control, contest, common)
+    if result.goal_distance_N2 is None:
+        rows = _success_rows(control, contest, common)
+    else:
+        rows = [_distance_row(result.goal_distance_N2, contest, common)]
     rows.append(interval_row("seconds_per_plan", bootstrap(result.plan_seconds), unit="s", **common))
     made, unit = int(control.num_plans.sum()), f"s, of up to {len(control.success)} at once"
     rows.append(result_row("seconds_per_plan_batched", control.seconds_per_plan, n=made, unit=unit, **common))
@@ -68,7 +79,7 @@ def write_model_result(
     actions = _actions(contest, planner, [result.blocks.low.tolist(), result.blocks.high.tolist()])
     actions |= {"constraints": [describe(one) for one in constraints], "history_blocks": history_blocks}
     actions |= {"fallback": "none" if fallback is None else describe(fallback)}
-    _write_record(folder, contest, identity, describe(objective), actions, seconds)
+    _write_record(folder, contest, identity, describe(objective), actions, seconds, goal_image)
     return rows
 
 
@@ -82,7 +93,7 @@ def write_baseline_results(results: BaselineResults, folder: Path, *, planner: P
         seconds: wall time of the evaluation.
     """
     contest = results.contest
-    agents = {"random": [results.random], "simulator-cem": results.simulator}
+    agents = {"random": [results.random], f"simulator-{type(planner).__name__.lower()}": results.simulator}
     rows = []
     for name, parts in agents.items():
         common = {"model": name, **_origin(contest, folder)}
@@ -123,7 +134,31 @@ def _success_rows(control: ControlResult, contest: Contest, common: dict[str, An
         interval_row(metric, interval, unit=unit, episodes=len(np.unique(of_N)), **common)
         for metric, interval, unit, of_N in measured
     ]
-    return [*rows, result_row("skipped_trivial_pairs", contest.pairs.num_trivial, unit="pairs", **common)]
+    rows.append(result_row("skipped_trivial_pairs", contest.pairs.num_trivial, unit="pairs", **common))
+    for rival in contest.rivals:
+        difference = paired_difference(success_N, rival.success_N, episode_N)
+        unit, episodes = f"rate, minus that of {rival.model} ({rival.run})", len(np.unique(episode_N))
+        rows.append(interval_row("success_difference", difference, unit=unit, episodes=episodes, **common))
+    return rows
+
+
+def differences_text(rows: Sequence[dict]) -> list[str]:
+    """A line for every difference to another evaluation."""
+    return [
+        f"{row['model']}: success {100 * row['value']:+.0f} points [{100 * row['low']:+.0f}, {100 * row['high']:+.0f}] "
+        f"({row['unit'].partition(', ')[2]}, {row['n']} pairs)"
+        for row in rows
+        if row["metric"] == "success_difference"
+    ]
+
+
+def _distance_row(distance_N2: np.ndarray, contest: Contest, common: dict[str, Any]) -> dict:
+    """How near to a goal picture trials come whose success nobody can measure."""
+    start_N, end_N = distance_N2.T
+    episode_N = contest.pairs.episodes
+    left = bootstrap_of_clusters(end_N / start_N, episode_N)
+    episodes = len(np.unique(episode_N))
+    return interval_row("final_goal_distance", left, unit="of tokens, of the start's", episodes=episodes, **common)
 
 
 def _actions(contest: Contest, planner: Planner, bounds: list) -> dict[str, Any]:
@@ -137,9 +172,18 @@ def _actions(contest: Contest, planner: Planner, bounds: list) -> dict[str, Any]
     }
 
 
-def _write_record(folder: Path, contest: Contest, model: dict, objective: dict, actions: dict, seconds: float) -> None:
+def _write_record(
+    folder: Path,
+    contest: Contest,
+    model: dict,
+    objective: dict,
+    actions: dict,
+    seconds: float,
+    goal_image: str | None = None,
+) -> None:
     data = {"path": contest.protocol.episodes, "fingerprint": contest.fingerprint}
     evaluation = asdict(contest.protocol) | {"held_out": contest.held_out.account, "trivial_pairs": "excluded"}
+    evaluation |= {} if goal_image is None else {"goal_image": goal_image}
     write_run_record(
         folder,
         model=model,

@@ -25,7 +25,10 @@ def write_tables(folder: Path, agents: dict[str, list[ControlResult]], contest: 
 
 
 def _trials_table(agents: dict[str, list[ControlResult]], contest: Contest) -> list[list]:
-    """One row per trial and agent; errors are in tolerances, success is below 1 in each."""
+    """One row per trial and agent; errors are in tolerances, success is below 1 in each.
+
+    Outcomes stay empty where the goal is only a picture.
+    """
     names = next(iter(agents.values()))[0].error_names
     outcome = ["success", "env_steps_to_success", *(f"final_error_{name}" for name in names), "plans", "fallbacks"]
     rows = [["model", "pair", "episode", "start_row", *outcome]]
@@ -37,17 +40,14 @@ def _trials_table(agents: dict[str, list[ControlResult]], contest: Contest) -> l
 
 
 def _trials(control: ControlResult) -> list[list]:
-    return [
-        [int(success), "" if steps is None else steps, *(f"{value:.6g}" for value in errors), plans, fallbacks]
-        for success, steps, errors, plans, fallbacks in zip(
-            control.success,
-            control.env_steps_to_success,
-            control.final_error,
-            control.num_plans,
-            control.num_fallbacks,
-            strict=True,
-        )
-    ]
+    rows = []
+    for trial, (success, steps) in enumerate(zip(control.success, control.env_steps_to_success, strict=True)):
+        errors = [f"{value:.6g}" for value in control.final_error[trial]]
+        outcome = [int(success), "" if steps is None else steps, *errors]
+        if not control.measured:
+            outcome = [""] * len(outcome)
+        rows.append([*outcome, control.num_plans[trial], control.num_fallbacks[trial]])
+    return rows
 
 
 def _steps_table(agents: dict[str, list[ControlResult]]) -> list[list]:

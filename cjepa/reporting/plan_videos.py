@@ -34,18 +34,21 @@ def write_videos(folder: Path, result: ModelResult) -> None:
         if imagined is not None:
             panels["imagined"] = imagined
         panels["goal"] = overlay_masks(goal, _masks(tokenizer, goal), colours_SC=colours_SC)
-        outcome = "success" if control.success[trial] else "failure"
+        outcome = "success" if control.success[trial] else "failure" if control.measured else "unknown"
         video = side_by_side(list(panels.values()), list(panels), _SCALE)
         footer = footers(film, control.error_names, result.contest.protocol.budget_env_steps, outcome)
         write_video(folder / f"trial{trial:02d}-{outcome}.mp4", with_footer(video, footer), fps=_FPS)
 
 
 def footers(film: Film, error_names: tuple[str, ...], budget_env_steps: int, outcome: str) -> list[str]:
-    """Env step and distance to the goal of every frame, and the outcome of the trial below the last one."""
+    """Env step and distance to the goal of every frame, if known, and the outcome of the trial below the last one."""
     texts = []
     for env_step, error_E in enumerate(film.error_TE):
-        errors = ", ".join(f"{name} {value:.2f}" for name, value in zip(error_names, error_E, strict=True))
-        texts.append(f"env step {env_step} of {budget_env_steps}: {errors} (success below 1)")
+        text = f"env step {env_step} of {budget_env_steps}"
+        if np.isfinite(error_E).all():
+            errors = ", ".join(f"{name} {value:.2f}" for name, value in zip(error_names, error_E, strict=True))
+            text += f": {errors} (success below 1)"
+        texts.append(text)
     texts[-1] = f"{outcome}, {texts[-1]}"
     return texts
 

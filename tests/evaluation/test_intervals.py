@@ -7,6 +7,7 @@ from cjepa.evaluation.intervals import (
     bootstrap_median,
     bootstrap_metric,
     bootstrap_of_clusters,
+    paired_difference,
     wilson,
     wilson_of_clusters,
 )
@@ -169,3 +170,27 @@ def test_the_interval_of_a_rank_holds_the_rank():
 def test_a_ratio_to_nothing_says_nothing():
     value, low, high, n = bootstrap(np.ones(3), np.zeros(3))
     assert np.isnan([value, low, high]).all() and n == 3
+
+
+def test_a_paired_difference_by_hand():
+    """Of ten trials four are won and one is lost: 5 / 10 more won than lost, less half a trial in each cell."""
+    success, other = np.zeros(10, bool), np.zeros(10, bool)
+    success[:4], other[4], success[5:7], other[5:7] = True, True, True, True
+    found = paired_difference(success, other, np.arange(10))
+    assert found.value == pytest.approx(0.3) and found.n == 10
+    # (4.5 - 1.5) / 12 = 0.25, and sqrt(4.5 + 1.5 - 3^2 / 12) / 12 = 0.1909; the bootstrap reaches higher, not lower
+    assert found.low == pytest.approx(0.25 - 1.96 * 0.1909, abs=1e-3) and 0.624 <= found.high < 0.8
+    other_way = paired_difference(other, success, np.arange(10))
+    assert (other_way.value, other_way.low) == pytest.approx((-found.value, -found.high), abs=0.1)
+
+
+def test_agents_that_do_the_same_may_still_differ():
+    same = np.ones(20, bool)
+    found = paired_difference(same, same, np.arange(20))
+    assert found.value == 0 and found.low == pytest.approx(-1.96 / 22, abs=1e-3) == -found.high
+
+
+def test_a_paired_difference_within_one_episode_says_less():
+    success, other = np.arange(40) % 2 == 0, np.arange(40) % 4 == 0
+    wide, narrow = (paired_difference(success, other, clusters) for clusters in (np.arange(40) % 4, np.arange(40)))
+    assert wide.value == narrow.value == 0.25 and wide.high - wide.low > narrow.high - narrow.low

@@ -65,6 +65,15 @@ def test_episodes_whose_first_pair_was_trivial_come_before_any_twice(episodes, s
     assert len(set(drawn.episodes[6:])) == 3
 
 
+def test_a_given_goal_is_that_of_all_pairs(static_file):
+    goal = np.array([50.0, 256, 350, 350, 0, 0, 0])  # where both episodes begin
+    drawn = draw_pairs(static_file, np.arange(2), PushT(), 4, 3, 0, goal)
+    assert [pair.episode for pair in drawn.trials] == [1] * 4 and drawn.num_trivial >= 3
+    assert all(np.array_equal(pair.goal_state, goal) for pair in drawn.trials)
+    unknown = draw_pairs(static_file, np.arange(2), PushT(), 4, 3, 0, np.full(7, np.nan))
+    assert unknown.num_trivial == 0 and sorted(unknown.episodes) == [0, 0, 1, 1]
+
+
 def test_pairs_are_seeded(episodes):
     first, again, other = (
         [p.start_row for p in draw_pairs(episodes, np.arange(NUM_EPISODES), PushT(), 8, 25, seed).trials]

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from cjepa.errors import UserError
-from cjepa.evaluation.protocol import PlanningProtocol, with_environment
+from cjepa.evaluation.protocol import PlanningProtocol, goal_state_of, with_environment
 
 PUSHT, COLLIDE = "cjepa/PushT-v0", "cjepa/Collide-v0"
 
@@ -65,3 +65,16 @@ def test_whole_plans_are_executed_unless_told_otherwise():
 def test_the_control_loop_is_checked(options, fault):
     with pytest.raises(UserError, match=fault):
         PlanningProtocol("a.h5", **options).control_loop()
+
+
+@pytest.mark.parametrize("goal", [[1.0] * 6, [], [float("nan")] * 7])
+def test_a_goal_that_is_no_state_is_refused(goal):
+    protocol = PlanningProtocol("some.h5", "cjepa/PushT-v0", {}, goal_state=goal)
+    with pytest.raises(UserError, match="--goal_state: .*expected 7 finite numbers: a state of cjepa/PushT-v0"):
+        goal_state_of(protocol)
+
+
+def test_a_goal_state():
+    assert goal_state_of(PlanningProtocol("some.h5")) is None
+    goal = goal_state_of(PlanningProtocol("some.h5", "cjepa/PushT-v0", {}, goal_state=[1, 2, 3, 4, 5, 6, 7]))
+    assert goal.tolist() == [1, 2, 3, 4, 5, 6, 7]

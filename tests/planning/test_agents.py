@@ -235,6 +235,12 @@ def test_imagined_tokens(model_agent):
     torch.testing.assert_close(model_agent.imagine(actions_BHA[:1]), tokens[:1], atol=2e-2, rtol=2e-2)
 
 
+def test_the_distance_to_the_goal_by_hand():
+    agent = point_agent()
+    agent.reset(observation([(1, 1), (0, 3)]))
+    torch.testing.assert_close(agent.goal_distance(observation([(1, 1), (0, 1)])), torch.tensor([0.0, 2.0]))
+
+
 def test_a_generator_of_another_device_is_decided_by_this_one():
     one = seeded()
     assert generator_on(torch.device("cpu"), one) is one

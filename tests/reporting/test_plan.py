@@ -21,6 +21,7 @@ from cjepa.evaluation.planning import evaluate_baselines, evaluate_model
 from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.planning.objectives import LastStepMSE
 from cjepa.planning.planners.cem import CEM
+from cjepa.planning.planners.mppi import MPPI
 from cjepa.reporting.plan import write_baseline_results, write_model_result
 from cjepa.reporting.plan_videos import footers
 from tests.conftest import NUM_EPISODES, RecordedProgress, configs, fit, ignore_progress
@@ -197,6 +198,17 @@ def test_baselines_do_not_depend_on_the_number_of_workers(protocol, tmp_path):
     timed = [row for row in rows if row["metric"] == "seconds_per_plan"]
     assert [(row["model"], row["n"]) for row in timed] == [("simulator-cem", 2)]
     assert (folders[0] / "run.json").is_file()
+
+
+def test_the_simulator_is_named_by_its_planner(protocol, tmp_path):
+    planner = MPPI(num_samples=4, iterations=2, num_elites=2)
+    results = evaluate_baselines(replace(protocol, pairs=1, budget_env_steps=5), planner, 0, 1, ignore_progress)
+    write_baseline_results(results, tmp_path, planner=planner, seconds=1.0)
+    assert [trial["model"] for trial in table_of(tmp_path)] == ["random", "simulator-mppi"]
+    steps = list(csv.DictReader((tmp_path / "steps.csv").open()))
+    assert [(row["model"], row["env_step"]) for row in steps] == [
+        (name, str(env_step)) for name in ("random", "simulator-mppi") for env_step in range(5)
+    ]
 
 
 @pytest.mark.slow

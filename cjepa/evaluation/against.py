@@ -1,0 +1,60 @@
+"""Another evaluation of the same trials, to compare success with, pair by pair."""
+
+import csv
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cjepa.errors import UserError
+from cjepa.evaluation.pairs import Pairs
+from cjepa.files import read_text
+
+
+class Rival(NamedTuple):
+    """What another agent made of the same trials."""
+
+    model: str
+    run: str
+    """Name of the folder of its results."""
+    success_N: np.ndarray
+    """bool, in the order of the pairs."""
+
+
+def read_rivals(folder: Path, pairs: Pairs) -> list[Rival]:
+    """The agents of an evaluation's ``trials.csv``.
+
+    Args:
+        folder: of the evaluation.
+        pairs: that the trials have to be of.
+
+    Raises:
+        UserError: the folder has no such table, the trials are of other pairs, or their success is unknown.
+    """
+    path = folder / "trials.csv"
+    if not path.is_file():
+        raise UserError(f"--against: {path} does not exist; give the --out folder of `cjepa plan` or `plan-baselines`")
+    expected = [(str(pair.episode), str(pair.start_row)) for pair in pairs.trials]
+    found: dict[str, list[tuple[str | None, ...]]] = {}
+    try:
+        for row in csv.DictReader(StringIO(read_text(path), newline="")):
+            found.setdefault(row.get("model") or "", []).append(
+                tuple(row.get(name) for name in ("episode", "start_row", "success"))
+            )
+    except csv.Error as error:
+        raise UserError(f"--against: {path}: not a table ({error})") from None
+    if not found:
+        raise UserError(f"--against: {path} has no trials")
+    for model, trials in found.items():
+        if [trial[:2] for trial in trials] != expected:
+            raise UserError(
+                f"--against: {path}: the {len(trials)} trials of {model} are not the {len(expected)} pairs of this "
+                "evaluation; use the same episodes, split, --pairs, --goal_env_steps and --seed"
+            )
+        if any(success not in ("0", "1") for _, _, success in trials):
+            raise UserError(f"--against: {path}: success of {model} is unknown, expected 0 or 1 in every trial")
+    return [
+        Rival(model, folder.resolve().name, np.array([success == "1" for _, _, success in trials]))
+        for model, trials in found.items()
+    ]
