@@ -19,6 +19,7 @@ def trained(tokens_path, tmp_path_factory):
     return fit(tmp_path_factory.mktemp("trained") / "run", tokens_path, *names, wide)
 
 
+@pytest.mark.slow
 def test_a_diverged_training_names_its_batch_and_keeps_the_checkpoint_before(tokens_path, tmp_path, capfd):
     words = ["fit", *configs("pusht/cjepa.yaml", "smoke/world_model.yaml"), "--data.init_args.path", str(tokens_path)]
     words += ["--run_dir", str(tmp_path / "run"), "--data.init_args.batch_size", "8", "--model.init_args.lr", "1e6"]
@@ -44,6 +45,7 @@ def of_another_shape(content):
     content["optimizer_states"][0]["state"][0]["exp_avg"] = torch.zeros(3, 5, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

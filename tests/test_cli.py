@@ -121,6 +121,7 @@ def test_what_a_constructor_refuses_is_one_line(refused):
     assert "abacus" in refused("fit", *TOKENIZER, "--trainer.accelerator", "abacus")
 
 
+@pytest.mark.slow
 def test_missing_files_are_named(refused, episodes_path):
     assert "nowhere.h5" in refused("fit", *TOKENIZER, "--data.init_args.path", "nowhere.h5")
     assert "nowhere.ckpt" in refused("fit", *TOKENIZER, "--ckpt_path", "nowhere.ckpt")

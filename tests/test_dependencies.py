@@ -76,6 +76,7 @@ def test_what_one_feature_imports_is_in_its_extra(distribution, extra):
     assert distribution in imported("cjepa") and distribution in names(EXTRAS[extra])
 
 
+@pytest.mark.slow
 def test_modules_that_are_asked_for_by_name_are_in_the_extra_that_the_error_names():
     found = set()
     for path in (ROOT / "cjepa").rglob("*.py"):
@@ -87,6 +88,7 @@ def test_modules_that_are_asked_for_by_name_are_in_the_extra_that_the_error_name
     assert all(distribution in names(EXTRAS[extra]) for distribution, extra in found)
 
 
+@pytest.mark.slow
 def test_the_extra_for_tests_has_what_tests_and_tools_import():
     declared = names([*REQUIRED, *EXTRAS["test"], *EXTRAS["dino"], *EXTRAS["swm"]])  # tests/swm has an own environment
     assert imported("tests") | imported("tools") <= declared

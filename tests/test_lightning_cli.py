@@ -148,6 +148,7 @@ def test_training_does_not_go_on_from_what_was_exported(tested, refused, tmp_pat
         assert "config.yaml: missing" in refused(verb, "exported")
 
 
+@pytest.mark.slow
 def test_a_model_of_the_zoo_needs_episodes(episodes_path, collide_episodes_path, refused, tmp_path):
     assert "no such file" in (said := refused("test", "zoo:pusht-slots")) and "--data.init_args.path" in said
     assert not list(tmp_path.iterdir())

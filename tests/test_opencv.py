@@ -36,6 +36,7 @@ def test_no_module_imports_it_before_it_draws(without_opencv):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("verb", "said"), [("inspect", "megabytes"), ("verify", "pusht.h5")])
 def test_files_are_read_without_it(without_opencv, episodes_path, verb, said):
     done = without_opencv(CALL, verb, str(episodes_path))

@@ -83,17 +83,13 @@ def compare_readers(names: list[str], reference: str, job: ReadJob, rounds: int)
 
 def _at_its_best(stack: ExitStack, name: str, job: ReadJob) -> tuple[Callable[[int], float], int]:
     """A reader that runs rounds in a process of its own, and its number of workers: none or one a core."""
-    seconds, pools = {}, {}
-    for workers in (0, job.cores):
-        pools[workers] = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent)
-        stack.callback(pools[workers].shutdown)
+    pool = stack.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent))
+    seconds = {}
+    for workers in (job.cores, 0):  # workers are forked before this process reads anything itself
         for number in range(_WARM_UP_ROUNDS):  # the first one opens files and checks them
-            seconds[workers] = _read(pools[workers], name, job, workers, number)
+            seconds[workers] = _read(pool, name, job, workers, number)
     best = min(seconds, key=seconds.get)
-    for workers, pool in pools.items():
-        if workers != best:
-            pool.shutdown()
-    return lambda number: _read(pools[best], name, job, best, _WARM_UP_ROUNDS + number), best
+    return lambda number: _read(pool, name, job, best, _WARM_UP_ROUNDS + number), best
 
 
 def _read(pool: ProcessPoolExecutor, *arguments) -> float:

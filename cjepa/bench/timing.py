@@ -70,7 +70,7 @@ def bench_table(rows: list[Row]) -> list[list[str]]:
     body = [
         [
             row["name"],
-            f"{row['samples_per_s']:,.0f}",
+            _rate(row["samples_per_s"]),
             f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]",
             str(row["n"]),
         ]
@@ -80,6 +80,10 @@ def bench_table(rows: list[Row]) -> list[list[str]]:
     if "peak_memory_mb" in rows[0]:
         table = [[*cells, end] for cells, end in zip(table, ["peak MB", *map(_memory, rows)], strict=True)]
     return table
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
 
 
 def _memory(row: Row) -> str:

@@ -1,4 +1,6 @@
-"""Clips of tokens, held in memory; splits are by episode, always."""
+"""Clips of tokens, held in memory as float16 where they fit; splits are by episode, always."""
+
+import os
 
 import numpy as np
 import torch
@@ -9,16 +11,35 @@ from cjepa.data.clip_module import EpisodeClips, clip_starts
 from cjepa.data.splits import rows_of
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.origins import tokenizer_of
+from cjepa.data.store.shards import frame_reader
 from cjepa.errors import UserError
 from cjepa.types import Clip
 
+_CONSTANT, _VISIBLE = 1e-6, 0.01
+
+
+class StoredTokens:
+    """The tokens of a file, read when they are asked for; indexed like a tensor ``(rows, S, D)`` by a tensor of rows.
+
+    Args:
+        file: token file, or several.
+    """
+
+    def __init__(self, file: Episodes):
+        self._reader = frame_reader(file, "tokens")
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        values = self._reader.read(rows.flatten().numpy())
+        return torch.from_numpy(values.reshape(*rows.shape, *values.shape[1:]))
+
 
 class ClipDataset(Dataset):
-    """Windows of blocks over rows that are held in memory.
+    """Windows of blocks over rows that are held in memory, but for tokens that do not fit.
 
     Args:
         file: where the rows come from, for its episode lengths.
         rows: all of them, as one long clip: tokens ``(rows, S, D)``, proprio ``(rows, P)``, actions of one env step.
+            Tokens may be :class:`StoredTokens`.
         episodes: indices of the episodes to use.
         blocks: frames per clip; the actions of each frame's block come with it.
         frame_stride: env steps per block.
@@ -44,7 +65,7 @@ class TokenClips(EpisodeClips):
     """Clips of cached tokens for world-model training; the options are those of :class:`EpisodeClips`."""
 
     def setup(self, stage: str) -> None:
-        """Open the file, split it, and read all of it."""
+        """Open the file, split it, and read all of it, but for tokens of more than half of the machine's memory."""
         super().setup(stage)
         if "tokens" not in self.file.columns:
             raise UserError(f"{self.path}: contains episodes, not tokens; make tokens with `cjepa tokenize`")
@@ -52,7 +73,7 @@ class TokenClips(EpisodeClips):
             raise UserError(f"{self.path}: its attribute tokenizer_fingerprint is missing; make the tokens again")
         self.tokenizer_fingerprint: str = self.file.attributes["tokenizer_fingerprint"]
         self.tokenizer = tokenizer_of(self.file)
-        self.rows = Clip(*(self._column(name) for name in ("tokens", "proprio", "action")))
+        self.rows = Clip(self._tokens(), *(self._column(name) for name in ("proprio", "action")))
 
     def training_clips(self) -> ClipDataset:
         """See :meth:`EpisodeClips.training_clips`."""
@@ -68,6 +89,12 @@ class TokenClips(EpisodeClips):
         step = max(1, len(dataset) // 4_000)
         return dataset.__getitems__(list(range(0, len(dataset), step)))
 
+    def _tokens(self) -> Tensor | StoredTokens:
+        shape, dtype = self.file.columns["tokens"]
+        if np.prod(shape) * dtype.itemsize > tokens_budget():
+            return StoredTokens(self.file)
+        return halved(self._column("tokens"))
+
     def _column(self, name: str) -> Tensor:
         """All rows; of width 0 where the file has no such column: nobody acts, or proprioception is unknown."""
         if name not in self.file.columns:
@@ -76,3 +103,24 @@ class TokenClips(EpisodeClips):
 
     def _clips(self, split: str, blocks: int) -> ClipDataset:
         return ClipDataset(self.file, self.rows, self.splits[split], blocks, self.frame_stride)
+
+
+def tokens_budget() -> int:
+    """Bytes of tokens that are held in memory: half of what the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def halved(tokens: Tensor) -> Tensor:
+    """Tokens as float16; unchanged if rounding moved a value by more than 1 % of its own standard deviation.
+
+    Args:
+        tokens: ``(rows, S, D)``; a value that is constant over all rows and slots counts as one of deviation 1, as in
+            :class:`~cjepa.world_models.normalise.Normaliser`.
+    """
+    rounded = tokens.half()
+    if tokens.dtype == rounded.dtype or not tokens.numel():
+        return rounded
+    flat, moved = tokens.flatten(0, -2), (rounded - tokens).abs().flatten(0, -2)
+    spread_D = flat.std(dim=0, correction=0)
+    spread_D[spread_D < _CONSTANT] = 1.0
+    return rounded if bool((moved.amax(dim=0) <= _VISIBLE * spread_D).all()) else tokens

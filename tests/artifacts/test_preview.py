@@ -38,6 +38,7 @@ def colours_in(image: np.ndarray) -> set[tuple[int, ...]]:
     return {tuple(map(int, colour)) for colour in np.unique(image.reshape(-1, 3), axis=0)}
 
 
+@pytest.mark.slow
 def test_episodes_with_their_masks(tmp_path, episodes_path, episodes):
     assert preview(episodes_path, tmp_path) == ["sheet.png", "episodes.mp4"]
     assert video_steps(tmp_path / "episodes.mp4") == 45
@@ -68,6 +69,7 @@ def test_labels_with_gaps_take_no_room_for_those_that_are_missing(tmp_path):
     assert peak_bytes < 40 * 64 * 64 * 255  # what a mask for each label up to 255 would take
 
 
+@pytest.mark.slow
 def test_the_seed_chooses_the_episodes(tmp_path, episodes_path):
     pictures = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -76,6 +78,7 @@ def test_the_seed_chooses_the_episodes(tmp_path, episodes_path):
     assert pictures[0] == pictures[1] != pictures[2]
 
 
+@pytest.mark.slow
 def test_no_more_episodes_than_there_are(tmp_path, episodes_path):
     done = RecordedProgress()
     preview_path(episodes_path, tmp_path, 50, 0, done)
@@ -104,6 +107,7 @@ def test_tokens_as_what_they_decode_to(tmp_path, slot_tokens):
     assert heights[0] - heights[1] == 2 * (128 + GAP)  # a panel less: the frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", ["patch_tokens", "tokens_path"])
 def test_tokens_as_values_over_time(request, tmp_path, tokens):
     """Patches have no decoder; of the others the tokenizer is gone."""

@@ -51,3 +51,9 @@ def test_table():
         ["a", "4,000", "8.00 [8.00, 8.00]", "1"],
         ["b", "500", "1.00 [1.00, 1.00]", "1"],
     ]
+
+
+def test_slow_rates_keep_their_decimals():
+    seconds = {"slow": np.array([2.0, 2.0]), "fast": np.array([0.001, 0.001])}
+    rates = [row[1] for row in bench_table(rows_against("slow", seconds, 3, "steps"))]
+    assert rates == ["steps/s", "1.5", "3,000"]

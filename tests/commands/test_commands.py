@@ -36,6 +36,7 @@ def test_numbers_out_of_range_are_named(words, numbers, refused, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_policies_have_short_names_unless_they_need_torch(tmp_path):
     code = "import sys; from cjepa.cli import main; assert main(sys.argv[1:]) == 0; assert 'torch' not in sys.modules"
     words = ["--policy=CollideBehaviour", "--env_id=cjepa/Collide-v0", "--env_kwargs.agent=true", "--episodes=1"]
@@ -46,6 +47,7 @@ def test_policies_have_short_names_unless_they_need_torch(tmp_path):
     assert COLLIDE_POLICY in done.stdout and MPC in "".join(done.stdout.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -52,6 +52,7 @@ def test_row_t_holds_the_frame_and_the_action_taken_from_it(reference):
             env.advance(action)
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_same_bytes(tmp_path, reference):
     progress = RecordedProgress()
     file = collect(JOB, tmp_path / "b.h5", {}, 2, progress)

@@ -86,6 +86,7 @@ def test_twins_of_one_episode_differ(twins):
     assert len(set(changes)) == len(changes) and len({change.kind for change in changes}) > 1
 
 
+@pytest.mark.slow
 def test_workers_and_interruptions_change_no_byte(factual, twins, tmp_path):
     job, out = CounterfactualCollection(factual, TWINS, 0), tmp_path / "again.h5"
     with pytest.raises(KeyboardInterrupt):

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from cjepa.data import token_clips
 from cjepa.data.store.episode_file import EpisodeFile
-from cjepa.data.token_clips import ClipDataset, TokenClips
+from cjepa.data.token_clips import ClipDataset, StoredTokens, TokenClips, halved
 from cjepa.errors import UserError
 from cjepa.types import Clip
 
@@ -112,3 +113,37 @@ def test_the_episodes_of_a_batch_are_those_of_its_clips(numbered_tokens):
         expected = {int(np.flatnonzero(first_row_E <= row)[-1]) for row in rows.flatten().tolist()}
         assert data.episodes_of_batch(number) == sorted(expected)
     assert len(batches) > 20
+
+
+def test_tokens_that_do_not_fit_are_read_from_the_file(numbered_tokens, monkeypatch):
+    path = str(numbered_tokens([30] * 20))
+    options = {"frame_stride": 2, "train_blocks": 2, "val_blocks": 4, "batch_size": 16}
+    held = opened(TokenClips(path, **options))
+    size = held.rows.tokens_BTSD.numel() * np.dtype(held.file.columns["tokens"][1]).itemsize
+    for budget, kind in ((size, torch.Tensor), (size - 1, StoredTokens)):
+        monkeypatch.setattr(token_clips, "tokens_budget", lambda budget=budget: budget)
+        data = opened(TokenClips(path, **options))
+        assert isinstance(data.rows.tokens_BTSD, kind)
+        for ours, theirs in zip(held.train_dataloader(), data.train_dataloader(), strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        assert torch.equal(held.normalisation_sample().tokens_BTSD, data.normalisation_sample().tokens_BTSD)
+
+
+def test_rounding_by_hand():
+    """Between 1 and 2, float16 has steps of 2^-10, so that no value moves by more than 2^-11."""
+    spread = torch.rand(1_000, 2, 3, generator=torch.Generator().manual_seed(0)) + 1
+    rounded = halved(spread)
+    assert rounded.dtype == torch.float16 and 0 < (rounded.float() - spread).abs().max() <= 2**-11
+    assert halved(rounded) is rounded
+    constant = spread.clone()
+    constant[..., 1] = 0.1  # not a float16
+    assert halved(constant).dtype == torch.float16
+
+
+@pytest.mark.parametrize("value", [70_000.0, float("nan")])
+def test_what_float16_cannot_hold_stays_as_it_is(value):
+    tokens = torch.rand(50, 2, 3, generator=torch.Generator().manual_seed(0))
+    close = 1_000 + 0.01 * tokens  # float16 has steps of 0.5 there
+    assert halved(close) is close
+    tokens[3, 1, 2] = value
+    assert halved(tokens) is tokens

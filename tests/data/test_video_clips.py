@@ -115,6 +115,7 @@ def test_validation_is_thinned_and_the_same_every_time(numbered):
     assert 10 <= len(first) <= 12
 
 
+@pytest.mark.slow
 def test_the_order_of_training(numbered):
     path = str(numbered([12] * 20))
 
@@ -178,6 +179,7 @@ def test_lightning_trains_on_clips_and_goes_on_where_it_was(numbered, tmp_path, 
     assert half + train(26, "rest", tmp_path / "half" / "step=5.ckpt") == whole
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_does_not_grow_with_the_file(tmp_path):
     path, rng = tmp_path / "noise.h5", np.random.default_rng(0)  # noise is as large on disk as in memory

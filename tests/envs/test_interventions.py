@@ -25,6 +25,7 @@ def changed(seed: int, *interventions: Intervention, agent: bool = False) -> tup
     return original, resimulate(Collide(agent=agent), original["state"][0], original["action"], interventions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agent", [False, True])
 def test_without_an_intervention_nothing_changes(agent):
     for seed in range(20):

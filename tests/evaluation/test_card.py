@@ -24,6 +24,7 @@ def test_validation_says_little_and_keeps_the_mode(data):
     assert set(found) == {"rollout_error@1", "rollout_error@4"} and module.training
 
 
+@pytest.mark.slow
 def test_without_a_tokenizer_one_line_says_why_and_dropout_is_off(data, caplog):
     """A model in training mode is tested as in planning: two passes agree."""
     module = small_model().train()

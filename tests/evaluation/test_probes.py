@@ -183,6 +183,7 @@ def test_classes_by_both_probes():
     assert accuracy(fit_majority(train, True)(test.inputs_ND), test).value < 0.45
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_probe_and_leaves_torchs_alone():
     inputs = torch.randn(200, 2, generator=generator())
     task = regression(inputs[:, :1], inputs)

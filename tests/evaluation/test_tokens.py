@@ -100,6 +100,7 @@ def test_progress_counts_every_frame(module, data):
     assert sum(frames.amounts) == num_frames(data) == (1 + 8) * 6 * 8
 
 
+@pytest.mark.slow
 def test_the_module_keeps_its_mode(module, data):
     for mode in (True, False):
         module.train(mode)
@@ -118,6 +119,7 @@ def test_without_an_account_of_the_objects_there_is_nothing_to_probe(module, epi
     assert EpisodeFile(tmp_path / "bare.h5").columns.keys() == {"pixels"}
 
 
+@pytest.mark.slow
 def test_scores_over_episodes_are_those_over_all_clips(module, data):
     scores, metric, rank = EpisodeScores([ForegroundARI(), EffectiveRank()]), ForegroundARI(), EffectiveRank()
     dataset = VideoDataset(data.file, data.splits["train"], 4, data.frame_stride)
@@ -132,6 +134,7 @@ def test_scores_over_episodes_are_those_over_all_clips(module, data):
     assert found["fg_ari"].n == len({e for clips in batches for e in clips.episode_B.tolist()})
 
 
+@pytest.mark.slow
 def test_labels_up_to_255_need_little_memory_for_each_episode(module, data):
     scores, metric = EpisodeScores([SlotConsistency(max_slots=64)]), SlotConsistency()
     high = torch.arange(256).flip(0).roll(1).to(torch.uint8)  # 0 stays, 1 becomes 255, 2 becomes 254

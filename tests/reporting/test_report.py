@@ -84,6 +84,7 @@ def test_report_points_nowhere(study):
         assert address.startswith(("data:", "#"))
 
 
+@pytest.mark.slow
 def test_a_run_folder_alone_and_a_study_without_results(study):
     run = report.build_report(study / "slots").read_text()
     assert "<h1>slots</h1>" in run and run.count("<svg") == 1 and "Results</h2>" not in run
@@ -92,6 +93,7 @@ def test_a_run_folder_alone_and_a_study_without_results(study):
     assert ">32 [21, 46]</td>" in report.build_report(study).read_text()
 
 
+@pytest.mark.slow
 def test_runs_of_one_kind_share_axes(study):
     other = study / "plan-a"
     (other / "metrics.csv").write_text(METRICS)

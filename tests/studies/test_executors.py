@@ -58,6 +58,7 @@ def test_a_command_of_ours_and_its_error(tmp_path, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_what_is_done_and_leaves_no_trace_here(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
@@ -69,6 +70,7 @@ def test_what_is_done_and_leaves_no_trace_here(tmp_path, monkeypatch, capfd):
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_command_beside_others_has_its_share_of_the_cores_and_shows_nothing_here(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sharing.py").write_text(SHARING)

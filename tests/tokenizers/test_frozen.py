@@ -95,6 +95,7 @@ class Stripes(Tokenizer):
 '''
 
 
+@pytest.mark.slow
 def test_a_class_of_another_package(episodes, episodes_path, tmp_path, monkeypatch):
     """From `cjepa tokenize` and back from what the token file says; and measured by `cjepa test`."""
     (tmp_path / "outside_tokenizers.py").write_text(OUTSIDE)
@@ -139,6 +140,7 @@ def test_an_oracle_sees_nothing_of_the_pixels(episodes_path):
     assert without.masks_BTSYX.shape == batch.labels_BTYX.shape[:2] + (2, 64, 64) and not without.masks_BTSYX.any()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured_is_said_in_one_line(episodes_path, collide_episodes_path, tmp_path, capfd):
     for path, words, said in (
         (episodes_path, source("nowhere"), "nowhere: no such checkpoint"),

@@ -169,6 +169,7 @@ def test_patches_of_a_dinov2_need_no_trained_tokenizer(tmp_path, tiny_dinov2, ep
     assert found.std(dim=1).min() > 1e-2
 
 
+@pytest.mark.slow
 def test_the_same_work_in_another_folder_gives_the_same_file(tmp_path, episodes):
     rows = [episodes.episode(index, ["pixels", "action"]) for index in range(2)]
     for place in (tmp_path / "a", tmp_path / "b" / "deeper"):

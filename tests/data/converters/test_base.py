@@ -325,6 +325,7 @@ def interrupt(converter: Converter, episode: int) -> Converter:
     return converter
 
 
+@pytest.mark.slow
 @EVERY_FORMAT
 def test_an_interrupted_conversion_goes_on_and_makes_the_same_bytes(name, sources, tmp_path):
     source, out, uninterrupted = sources(name, 3), tmp_path / "b.h5", tmp_path / "whole" / "b.h5"

@@ -52,6 +52,7 @@ def test_clips_and_training(tokens, tmp_path):
     assert (run / "checkpoints" / "last.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_planning_without_the_tokenizer_is_refused(tokens, tmp_path, episodes_path, capfd):
     run = fit(tmp_path / "run", tokens, *WORDS)
     capfd.readouterr()
@@ -72,6 +73,7 @@ def test_the_fingerprint_tells_slots_apart(source, tmp_path):
     assert all(len(value) == 16 for value in found)
 
 
+@pytest.mark.slow
 def test_slots_alone_as_of_clevrer(tmp_path):
     """Without actions and proprioception there are no such entities."""
     path = tmp_path / "clevrer_slots.pkl"

@@ -249,6 +249,7 @@ def doubled(times: int) -> bytes:
     return b"\x80\x04})" + b"".join(twice) + b"K\x01s."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [

@@ -186,6 +186,7 @@ def test_bytes_that_flip_anywhere_never_end_in_a_traceback(copy):
     assert found == 40
 
 
+@pytest.mark.slow
 def test_every_file_of_a_data_set(tmp_path, episodes_path):
     folder = tmp_path / "set"
     folder.mkdir()

@@ -144,6 +144,7 @@ def test_equal_states_of_a_pile_go_on_equally_after_any_number_of_env_steps(agen
     assert contacts > 10 * len(PILE_SEEDS[agent])
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bytes():
     code = "from cjepa.envs.collide.env import Collide; from tests.envs.replay import digest; "
     code += "print(*(digest(Collide(agent=agent)) for agent in (False, True)))"

@@ -148,6 +148,7 @@ def test_one_goal_pose_and_after_it_another_pose():
     assert np.linalg.norm(block_middle(policy._goal) - policy._goal[:2]) > 75  # the agent's place is beside the block
 
 
+@pytest.mark.slow
 def test_it_pushes_the_block_towards_its_goal():
     env, policy = PushT(), SimulatorMPC()
     to_goal = np.zeros((3, 31))

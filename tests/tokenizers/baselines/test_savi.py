@@ -68,6 +68,7 @@ def test_the_loss_is_the_error_of_what_the_slots_draw(pixels):
     torch.testing.assert_close(tokenizer.loss_terms(pixels)["reconstruction"], (frames - pixels).square().mean())
 
 
+@pytest.mark.slow
 def test_it_learns_to_draw_a_clip(pixels):
     tokenizer = a_tokenizer(GaussianSlots).train()
     optimizer = torch.optim.Adam(tokenizer.parameters(), lr=3e-3)
