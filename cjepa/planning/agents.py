@@ -196,10 +196,17 @@ class WorldModelAgent(Agent):
     @torch.no_grad()
     def imagine(self, actions_BHA: Tensor) -> Tensor:
         """See :class:`Agent`; in the tokenizer's units, on the CPU."""
+        rows = self._problem.cost.rows_at_once
+        return torch.cat(
+            [self._imagined(part_RHA, part * rows) for part, part_RHA in enumerate(actions_BHA.split(rows))]
+        )
+
+    def _imagined(self, actions_RHA: Tensor, first: int) -> Tensor:
+        """Of R environments from the first one on."""
         device = device_of(self.dynamics)
-        state = take_rows(self._state, slice(0, len(actions_BHA)))
+        state = take_rows(self._state, slice(first, first + len(actions_RHA)))
         with torch.autocast(device.type, torch.bfloat16):
-            rollout = self.dynamics.rollout(state, actions_BHA.to(device))
+            rollout = self.dynamics.rollout(state, actions_RHA.to(device))
         return self.dynamics.denormalise(rollout).tokens_BHSD.float().cpu()
 
     @torch.no_grad()

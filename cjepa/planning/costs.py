@@ -54,7 +54,7 @@ class RolloutCost:
         candidates = actions_WNHA.shape[1]
         actions_RHA, row_R = actions_WNHA.flatten(0, 1), row_W.repeat_interleave(candidates)
         # as many candidates at a time as memory allows, whichever environment they are of
-        rows = self._rows_at_once()
+        rows = self.rows_at_once
         parts = zip(actions_RHA.split(rows), row_R.split(rows), strict=True)
         return torch.cat([self._cost(*part) for part in parts]).reshape(-1, candidates)
 
@@ -64,7 +64,9 @@ class RolloutCost:
             single = rollout.map(lambda values: values[:, None].float())
             return self.objective(single, actions_RHA[:, None], take_rows(self.goal, row_R))[:, 0]
 
-    def _rows_at_once(self) -> int:
+    @property
+    def rows_at_once(self) -> int:
+        """Candidates that memory allows in one rollout."""
         cells_per_row = (self.goal.tokens_BSD.shape[1] + 2) * (self.dynamics.history_blocks + 1)
         return max(1, _cells_at_once(self.goal.tokens_BSD.device) // cells_per_row)
 

@@ -97,22 +97,12 @@ class MPC:
             actions_BHA, fallback_B = self._checked(plan, agent, now)
             surprise_B = None if expected_BSD is None else agent.surprise(expected_BSD)
             imagined_BHSD = agent.imagine(actions_BHA)
-            films = None if imagined_BHSD is None or not num_imagined else imagined_BHSD[:num_imagined]
-            records.append(PlanRecord(spent, seconds, plan, fallback_B, films, surprise_B))
-            for index in range(self.execute_blocks):
-                if index and agent.history_blocks > 1:
-                    agent.observe(plant.observe(), block_BA)
-                block_BA = actions_BHA[:, index]
-                steps_BTA = agent.blocks.to_env_steps(block_BA[:, None])[:, : budget_env_steps - spent]
-                plant.execute(steps_BTA)
-                spent += steps_BTA.shape[1]
-                progress.advance(steps_BTA.shape[1])
-                if spent >= budget_env_steps or plant.finished.all():
-                    break
+            filmed = None if imagined_BHSD is None or not num_imagined else imagined_BHSD[:num_imagined]
+            records.append(PlanRecord(spent, seconds, plan, fallback_B, filmed, surprise_B))
+            taken, block_BA = self._execute(actions_BHA, agent, plant, budget_env_steps - spent, progress)
+            spent += taken
             # of use only if another plan follows, and then all of these blocks have been executed
-            expected_BSD = (
-                None if imagined_BHSD is None else imagined_BHSD[:, min(self.execute_blocks, horizon_blocks) - 1]
-            )
+            expected_BSD = None if imagined_BHSD is None else imagined_BHSD[:, : self.execute_blocks][:, -1]
             rest_BKHA = self._rest(actions_BHA, plan.elites_BKHA, agent) if self.warm_start else None
         return records
 
@@ -120,6 +110,23 @@ class MPC:
         if self.fallback is None:
             return plan.actions_BHA, torch.zeros(len(plan.cost_B), dtype=torch.bool)
         return self.fallback(plan, agent, now)
+
+    def _execute(
+        self, actions_BHA: Tensor, agent: Agent, plant: Plant, env_steps_left: int, progress: Progress
+    ) -> tuple[int, Tensor]:
+        """The first blocks of a plan, as long as there is something to control: env steps taken, and the last block."""
+        taken = 0
+        for index in range(self.execute_blocks):
+            if index and agent.history_blocks > 1:
+                agent.observe(plant.observe(), actions_BHA[:, index - 1])
+            block_BA = actions_BHA[:, index]
+            steps_BTA = agent.blocks.to_env_steps(block_BA[:, None])[:, : env_steps_left - taken]
+            plant.execute(steps_BTA)
+            taken += steps_BTA.shape[1]
+            progress.advance(steps_BTA.shape[1])
+            if taken >= env_steps_left or plant.finished.all():
+                break
+        return taken, block_BA
 
     def _rest(self, actions_BHA: Tensor, elites_BKHA: Tensor | None, agent: Agent) -> Tensor:
         """What is left of a plan, and of its elites, with the middle of the bounds behind it."""

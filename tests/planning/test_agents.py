@@ -5,6 +5,7 @@ import torch
 from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.evaluation.control import observe
+from cjepa.planning import costs
 from cjepa.planning.agents import Agent, RandomAgent, SimulatorAgent, WorldModelAgent, generator_on
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.constraints import Constraint
@@ -233,6 +234,18 @@ def test_imagined_tokens(model_agent):
     torch.testing.assert_close(other[:, 0], tokens[:, 0])
     assert not torch.equal(other[:, 1], tokens[:, 1])
     torch.testing.assert_close(model_agent.imagine(actions_BHA[:1]), tokens[:1], atol=2e-2, rtol=2e-2)
+
+
+def test_environments_are_imagined_in_parts(monkeypatch):
+    """Of five environments two at a time, each from its own place."""
+    places = [(0.5 * number, -0.5 * number) for number in range(5)]
+    agent = point_agent()
+    planned(agent, observation(places), observation(places))
+    actions_BHA = torch.rand(5, 2, 4, generator=seeded(1))
+    monkeypatch.setattr(costs, "_CELLS_NEAR_THE_CACHES", 24)  # (1 token + 2) x (3 blocks + 1), twice
+    tokens_BHSD = agent.imagine(actions_BHA)
+    moved_BH2 = actions_BHA.unflatten(-1, (2, 2)).sum(dim=2).cumsum(dim=1)
+    torch.testing.assert_close(tokens_BHSD[:, :, 0], torch.tensor(places)[:, None] + moved_BH2)
 
 
 def test_the_distance_to_the_goal_by_hand():
