@@ -6,6 +6,8 @@ import sys
 import pytest
 
 import cjepa
+from cjepa.planning.distances import ByIndex
+from cjepa.planning.objectives import ActionCost, LastStepMSE, WeightedSum
 from cjepa.reporting import records
 
 
@@ -40,3 +42,12 @@ def test_run_record_has_every_section_and_no_folder_of_the_machine(tmp_path, mon
     assert record["peak_memory_mb"] > 10 and {"python", "torch"} <= set(record["versions"])
     assert record["versions"]["cjepa"] == cjepa.__version__
     assert set(record["git"]) == {"commit", "dirty"}
+
+
+def test_parts_are_described_to_their_ends():
+    objective = WeightedSum([LastStepMSE(distance=ByIndex([1])), ActionCost()], [1.0, 0.1])
+    described = records.describe(objective)
+    assert described["class"] == "WeightedSum" and described["weights"] == [1.0, 0.1]
+    first, second = described["objectives"]
+    assert first["distance"] == {"class": "ByIndex", "objects": [1]} and second == {"class": "ActionCost"}
+    assert json.loads(json.dumps(described)) == described
