@@ -32,6 +32,7 @@ EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
 MADE_BY_TRAINING = {"slots_run", "slot_tokens", "patch_tokens", "collide_tokens", "world_model_run", "smoke_study"}
+MADE_BY_TRAINING |= {"collide_model_run"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -118,6 +119,33 @@ def collide_episodes_path(tmp_path_factory) -> Path:
     job = Collection("cjepa/Collide-v0", CollideBehaviour(), NUM_EPISODES, EPISODE_ENV_STEPS, 2, env_kwargs)
     attributes = {"env_id": job.env_id, "env_kwargs": env_kwargs, "seed": 2}
     return once(tmp_path_factory, "collide.h5", lambda path: collect(job, path, attributes, 1, ignore_progress))
+
+
+@pytest.fixture(scope="session")
+def collide_table_path(tmp_path_factory) -> Path:
+    """60 Collide episodes of 40 env steps without an agent: 3 for validation, 3 for the test."""
+    words = ["collect", *configs("collide/collect.yaml"), "--episodes=60", "--episode_env_steps=40", "--seed=3"]
+
+    def make(path: Path) -> None:
+        assert main([*words, "--workers=1", "--out", str(path)]) == 0
+
+    return once(tmp_path_factory, "table.h5", make)
+
+
+@pytest.fixture(scope="session")
+def collide_table(collide_table_path) -> EpisodeFile:
+    """The file of those episodes."""
+    return EpisodeFile(collide_table_path)
+
+
+@pytest.fixture(scope="session")
+def collide_model_run(tmp_path_factory, collide_table_path) -> Path:
+    """A run folder of a tiny world model of those episodes on oracle tokens, two steps old."""
+    tokens = once(tmp_path_factory, "table-tokens.h5", tokenize("oracle", collide_table_path))
+    words = [*configs("collide/cjepa.yaml"), "--data.init_args.train_blocks=4", "--data.init_args.val_blocks=5"]
+    sizes = {"token_dim": 14, "history_blocks": 3, "dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 32}
+    words += [f"--model.init_args.predictor.init_args.{name}={value}" for name, value in sizes.items()]
+    return once(tmp_path_factory, "table-model", lambda folder: fit(folder, tokens, *words))
 
 
 @pytest.fixture(scope="session")

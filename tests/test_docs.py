@@ -31,7 +31,7 @@ from cjepa.world_models.predictors.base import Predictor
 from tests.conftest import EXPERIMENTS, FEW_FRAMES
 from tests.data.converters.sources import SOURCES
 from tests.studies.fakes import InProcess
-from tests.test_experiments import ONE_PAIR, TINY_SEARCH, data_of, two_steps
+from tests.test_experiments import FEW_SCENES, ONE_PAIR, TINY_SEARCH, data_of, two_steps
 
 ROOT = EXPERIMENTS.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -50,6 +50,7 @@ TINY_CEM = [f"--planner.init_args.{key}={value}" for key, value in TINY_SEARCH.i
 SMALL = {
     "collect": ["--episodes=24", "--episode_env_steps=45", "--workers=1"],
     "test": FEW_FRAMES,
+    "intervene": FEW_SCENES,
     "plan": [*ONE_PAIR, *TINY_CEM, "--num_videos=1"],
     "plan-baselines": [*ONE_PAIR, *TINY_CEM, "--workers=1"],
 }
@@ -261,6 +262,17 @@ def test_the_script_of_the_python_page(tmp_path, monkeypatch, world_model_run):
     assert np.linalg.norm(script.places - script.paths[0], axis=-1).max() < 0.1
     assert script.future.tokens.shape[:2] == script.predicted.shape[:2] == (2, 2)
     assert script.actions.shape == (25, 2) and (np.abs(script.actions) <= 1).all()
+
+
+def test_the_script_of_the_interventions_page(tmp_path, monkeypatch, collide_model_run, collide_table_path):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(collide_model_run, tmp_path / "runs" / "collide")
+    (tmp_path / "data").mkdir()
+    shutil.copy(collide_table_path, tmp_path / "data" / "collide.h5")
+    (block,) = blocks(ROOT / "docs" / "interventions.md", "python")
+    script = module_of(block, "interventions_page")
+    del sys.modules["interventions_page"]
+    assert script.answer.predicted.shape == script.answer.true.shape == (10, 6, 2) and script.matrix.shape == (6, 6)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ ROOT = EXPERIMENTS.parent
 FILES = sorted(EXPERIMENTS.rglob("*.yaml"))
 ONE_PAIR = ["--pairs=1", "--budget_env_steps=25"]
 TINY_SEARCH = {"num_samples": 4, "iterations": 1, "num_elites": 2, "num_starts": 2}
+FEW_SCENES = ["--scenes=3", "--val_scenes=3", "--horizon_blocks=2"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
 TWO_STEPS = [*QUIET, "--trainer.max_steps=2", "--trainer.val_check_interval=2", "--data.init_args.batch_size=4"]
 FEATURES = ("model", "init_args", "tokenizer", "init_args", "features")
@@ -96,6 +97,10 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         more = [f"--episodes={episodes}", f"--out={out}", "--num_videos=0", *ONE_PAIR]
         more += tiny_planner(configs_of(words))
         assert main(["plan", str(run), *configs, *more]) == 0
+        assert (out / "results.json").is_file()
+    elif words[0] == "intervene":
+        run, episodes = get("collide_model_run"), get("collide_table_path")
+        assert main(["intervene", str(run), *configs, f"--episodes={episodes}", f"--out={out}", *FEW_SCENES]) == 0
         assert (out / "results.json").is_file()
     elif words[0] == "plan-baselines":
         more = [f"--episodes={episodes_of(configs_of(words), get)}", f"--out={out}", "--workers=1", *ONE_PAIR]

@@ -14,7 +14,8 @@ if TYPE_CHECKING:  # collect and convert start without torch
 
 
 _EXPERIMENTS = {"cjepa/PushT-v0": "experiments/pusht", "cjepa/Collide-v0": "experiments/collide"}
-_RESULT_FILES = ("results.json", "run.json", "trials.csv", "steps.csv", "media", "report.html")
+_RESULT_FILES = ("results.json", "run.json", "trials.csv", "steps.csv", "pairs.csv", "effects.csv", "media")
+_RESULT_FILES += ("report.html",)
 
 
 def next_fit(attributes: Mapping[str, Any], config: str, data: str) -> str | None:

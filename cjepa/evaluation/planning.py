@@ -114,7 +114,7 @@ def evaluate_model(
             f"history_blocks is {history_blocks}, expected 1..{dynamics.history_blocks}: {checkpoint} was trained with "
             f"{dynamics.history_blocks}"
         )
-    held_out = held_out_from(file, loaded.lineage, _data_options(checkpoint), protocol.split)
+    held_out = held_out_from(file, loaded.lineage, data_options(checkpoint), protocol.split)
     goal_state, goal_pixels_YXC = goal_state_of(protocol), None
     if goal_image is not None:
         goal_pixels_YXC = _goal_pixels(goal_image, tokenizer, env)
@@ -161,7 +161,7 @@ def evaluate_baselines(
     return BaselineResults(contest, by_chance, simulated)
 
 
-def _data_options(checkpoint: Path) -> dict[str, Any]:
+def data_options(checkpoint: Path) -> dict[str, Any]:
     """Options of the data module that a model was trained with, as far as they are known."""
     stored = read_checkpoint(checkpoint).get("datamodule_hyper_parameters")
     config = home_of(checkpoint) / "config.yaml"

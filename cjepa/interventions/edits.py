@@ -63,6 +63,10 @@ class LatentIntervention(ABC):
         """
         return dynamics.rollout(dynamics.observe(self._edited(history)), actions_BHA)
 
+    def factual(self, dynamics: Dynamics, history: Clip, actions_BHA: Tensor) -> Rollout:
+        """What to compare :meth:`rollout` with: imagined in the same way, but nothing is changed."""
+        return dynamics.rollout(dynamics.observe(history), actions_BHA)
+
     def _edited(self, history: Clip) -> Clip:
         return history._replace(tokens_BTSD=self.edit(history.tokens_BTSD))
 
@@ -86,7 +90,7 @@ class LatentIntervention(ABC):
 
 def imagine(dynamics: Dynamics, history: Clip, actions_BHA: Tensor, intervention: LatentIntervention) -> Imagined:
     """What a model predicts without and with an intervention; see :meth:`LatentIntervention.rollout`."""
-    factual = dynamics.rollout(dynamics.observe(history), actions_BHA)
+    factual = intervention.factual(dynamics, history, actions_BHA)
     return Imagined(factual, intervention.rollout(dynamics, history, actions_BHA))
 
 
@@ -130,10 +134,17 @@ class Remove(LatentIntervention):
 
     def rollout(self, dynamics: Dynamics, history: Clip, actions_BHA: Tensor) -> Rollout:
         """See :class:`LatentIntervention`; the other objects keep their index."""
-        rest = super().rollout(dynamics, history, actions_BHA)
-        batch, blocks = rest.tokens_BHSD.shape[:2]
-        every = rest.tokens_BHSD.new_full((batch, blocks, *history.tokens_BTSD.shape[2:]), torch.nan)
-        return rest._replace(tokens_BHSD=_put(every, self._kept(history.tokens_BTSD), rest.tokens_BHSD))
+        try:
+            rest = super().rollout(dynamics, history, actions_BHA)
+        except ValueError as error:  # of a model that knows no objects
+            raise UserError(f"Remove: {error}; replace the object by an empty slot instead") from error
+        kept_BK, shape = self._kept(history.tokens_BTSD), (*rest.tokens_BHSD.shape[:2], *history.tokens_BTSD.shape[2:])
+        tokens_BHSD = _put(rest.tokens_BHSD.new_full(shape, torch.nan), kept_BK, rest.tokens_BHSD)
+        disagreement_BHS = rest.disagreement_BHS
+        if disagreement_BHS is not None:
+            unknown_BHS1 = disagreement_BHS.new_full((*shape[:3], 1), torch.nan)
+            disagreement_BHS = _put(unknown_BHS1, kept_BK, disagreement_BHS[..., None])[..., 0]
+        return Rollout(tokens_BHSD, rest.proprio_BHP, disagreement_BHS)
 
     def _kept(self, tokens_BTSD: Tensor) -> Tensor:
         slots_BK = self._slots(tokens_BTSD)
@@ -224,7 +235,8 @@ class SetVelocity(ObjectEdit):
 class Freeze(ObjectEdit):
     """Holds objects where they are, in the history and through the whole rollout.
 
-    After every predicted block the model observes anew, with the tokens of frozen objects put back.
+    After every predicted block the model observes anew, with the tokens of frozen objects put back. So does the factual
+    rollout beside it: a model that remembers more than its history predicts otherwise when it observes anew.
 
     Args:
         slots: which objects.
@@ -262,6 +274,10 @@ class Freeze(ObjectEdit):
             clip = Clip(*(values[:, -dynamics.history_blocks :] for values in longer))
             blocks.append(dynamics.normalise(Clip(*(values[:, -1:] for values in clip))))
         return Rollout(*(torch.cat(values, dim=1) for values in list(zip(*blocks, strict=True))[:2]))
+
+    def factual(self, dynamics: Dynamics, history: Clip, actions_BHA: Tensor) -> Rollout:
+        """See :class:`LatentIntervention`."""
+        return Freeze([]).rollout(dynamics, history, actions_BHA)
 
 
 def _taken(tokens_BTSD: Tensor, slots_BK: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from cjepa.errors import UserError
 from cjepa.interventions.edits import LatentIntervention, Mask, Remove, Replace
 from cjepa.types import Clip
-from cjepa.world_models.dynamics import Dynamics, rollout_clip, take_rows
+from cjepa.world_models.dynamics import Dynamics, rollout_clip, split_clip, take_rows
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from cjepa.world_models.transformer import Block
@@ -56,7 +56,8 @@ class HidingInfluence(Influence):
         batch, _, slots, _ = clip.tokens_BTSD.shape
         sample_N = torch.arange(batch, device=clip.tokens_BTSD.device).repeat_interleave(slots)
         hiding = self.hiding(torch.arange(slots, device=sample_N.device).repeat(batch))
-        changed = hiding.rollout(dynamics, *_parts(dynamics, take_rows(clip, sample_N))).tokens_BHSD
+        history, actions_NHA, _ = split_clip(dynamics, take_rows(clip, sample_N))
+        changed = hiding.rollout(dynamics, history, actions_NHA).tokens_BHSD
         true, predicted = followed.tokens_BHSD, factual.tokens_BHSD
         error_BHS = (predicted - true).square().mean(dim=-1)
         found = {
@@ -124,7 +125,7 @@ class ByGradient(Influence):
         generator = torch.Generator().manual_seed(self.seed)
         sample_N = torch.arange(batch, device=clip.tokens_BTSD.device).repeat_interleave(slots)
         object_N = torch.arange(slots, device=sample_N.device).repeat(batch)
-        history, actions_NHA = _parts(dynamics, take_rows(clip, sample_N))
+        history, actions_NHA, _ = split_clip(dynamics, take_rows(clip, sample_N))
         tokens_NTSD = history.tokens_BTSD.detach().requires_grad_()
         rollout = dynamics.rollout(dynamics.observe(history._replace(tokens_BTSD=tokens_NTSD)), actions_NHA)
         predicted_NHD = rollout.tokens_BHSD[torch.arange(len(object_N)), :, object_N]
@@ -155,9 +156,10 @@ class ByAttention(Influence):
         if not isinstance(predictor, EntityTransformer):
             raise UserError("influence by attention: the model is not an EntityTransformer; choose another estimate")
         slots, blocks = clip.tokens_BTSD.shape[2], []
+        history, actions_BHA, _ = split_clip(dynamics, clip)
         with _Attention(list(predictor.blocks)) as attention:
-            state = dynamics.observe(_parts(dynamics, clip)[0])
-            for actions_BA in _parts(dynamics, clip)[1].unbind(1):
+            state = dynamics.observe(history)
+            for actions_BA in actions_BHA.unbind(1):
                 state = dynamics.step(state, actions_BA)
                 flow_BLL = attention.take()
                 cells = flow_BLL.shape[1] - _others(flow_BLL.shape[1], slots, predictor)
@@ -205,12 +207,6 @@ def _others(length: int, slots: int, predictor: EntityTransformer) -> int:
     proprio, action = bool(predictor.proprio_dim), bool(predictor.action_dim)
     blocks = (length - slots - proprio) // (slots + proprio + action)
     return proprio * (blocks + 1) + action * blocks
-
-
-def _parts(dynamics: Dynamics, clip: Clip) -> tuple[Clip, Tensor]:
-    """The history of a clip, and the actions after it."""
-    history = dynamics.history_blocks
-    return Clip(*(values[:, :history] for values in clip)), clip.actions_BTA[:, history - 1 : -1]
 
 
 def _unit_of_tokens(dynamics: Dynamics, tokens_NTSD: Tensor) -> Tensor:

@@ -125,3 +125,13 @@ def _attributes(tokenizer: Tokenizer, names: tuple[str, str]) -> Quantity | None
         return None
     weight_D2 = torch.linalg.pinv(tokenizer.projection_AD)[:, index]
     return LinearQuantity(weight_D2, torch.zeros(2), tokenizer.projection_AD[index])
+
+
+def empty_token(tokenizer: Tokenizer) -> Tensor | None:
+    """What a slot without an object holds ``(D,)``; None for tokenizers of which this is unknown."""
+    if isinstance(tokenizer, SlotTokenizer):
+        return torch.zeros(tokenizer.slot_dim)
+    if isinstance(tokenizer, OracleTokenizer):
+        device = tokenizer.is_angle_F.device
+        return tokenizer.encode(torch.zeros(1, 1, 1, len(tokenizer.is_angle_F), device=device)).slots_BTSD[0, 0, 0]
+    return None

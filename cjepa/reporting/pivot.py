@@ -70,10 +70,23 @@ def _related(rows: list[Row]) -> list[list[str]]:
 def _across(rows: list[Row], models: list[str], split: str) -> list[Table]:
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     parts = [metrics[first : first + _MOST_METRICS] for first in range(0, len(metrics), _MOST_METRICS)]
-    return [_pivot([row for row in rows if row["metric"] in part], models, part, split) for part in parts]
+    return [pivot([row for row in rows if row["metric"] in part], models, part, split) for part in parts]
 
 
-def _pivot(rows: list[Row], models: list[str], metrics: list[str], split: str) -> Table:
+def as_text(table: Table) -> list[list[str]]:
+    """The cells without their notes, header first, as the command line shows them."""
+    return [[cell.text for cell in row] for row in [table.header, *table.rows]]
+
+
+def pivot(rows: list[Row], models: list[str], metrics: list[str], caption: str) -> Table:
+    """One row a model, one column a metric.
+
+    Args:
+        rows: of these metrics.
+        models: in this order.
+        metrics: in this order.
+        caption: of the table; the number of trials is added where all share it.
+    """
     values = {metric: by_model(rows, metric) for metric in metrics}
     units = {metric: _only(row.get("unit") for row in rows if row["metric"] == metric) for metric in metrics}
     count = _only(row.get("n") for found in values.values() for row in found.values())
@@ -87,8 +100,7 @@ def _pivot(rows: list[Row], models: list[str], metrics: list[str], split: str) -
             cells.append(Cell(value_with_interval(row), ", ".join(filter(None, notes))))
         body.append([Cell(model), *cells])
     header = [Cell("model"), *(Cell(metric, units[metric] or "") for metric in metrics)]
-    caption = ", ".join(filter(None, [split, f"n = {count}" if count else ""]))
-    return Table(caption, header, body)
+    return Table(", ".join(filter(None, [caption, f"n = {count}" if count else ""])), header, body)
 
 
 def _alone(rows: list[Row], model: str, split: str) -> Table:

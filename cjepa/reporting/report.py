@@ -15,6 +15,7 @@ from cjepa.errors import UserError
 from cjepa.files import read_text, write_text
 from cjepa.reporting import figures
 from cjepa.reporting.curves import training_curves
+from cjepa.reporting.intervene import intervention_tables, is_intervention
 from cjepa.reporting.pivot import measure_tables, plain_table
 from cjepa.reporting.reading import read_rows, read_run, read_study
 from cjepa.reporting.records import TEST_RESULTS
@@ -98,7 +99,8 @@ def build_report(folder: Path) -> Path:
         summary=summary(rows),
         results=plain_table(results_table(rows)),
         figures=_figures(rows),
-        measures=measure_tables(rows),
+        interventions=intervention_tables(rows),
+        measures=measure_tables(row for row in rows if not is_intervention(row)),
         curves=_curves(stages, rows),
         stages=stages,
         pipeline=plain_table(stages_table(listed)) if listed else None,

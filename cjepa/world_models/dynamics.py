@@ -91,6 +91,28 @@ class Dynamics(nn.Module, ABC):
         )
 
 
+class ClipParts(NamedTuple):
+    """A clip as a model takes it: what it sees, what is done then, and what followed."""
+
+    history: Clip
+    """The first ``history_blocks``, in the tokenizer's and the environment's units."""
+    actions_BHA: Tensor
+    """From the last block of the history on, likewise."""
+    followed: Rollout
+    """The other blocks, in the model's units."""
+
+
+def split_clip(dynamics: Dynamics, clip: Clip) -> ClipParts:
+    """A clip of more than ``history_blocks`` blocks in its parts."""
+    history = dynamics.history_blocks
+    followed = dynamics.normalise(Clip(*(values[:, history:] for values in clip)))
+    return ClipParts(
+        Clip(*(values[:, :history] for values in clip)),
+        clip.actions_BTA[:, history - 1 : -1],
+        Rollout(followed.tokens_BTSD, followed.proprio_BTP),
+    )
+
+
 def rollout_clip(dynamics: Dynamics, clip: Clip) -> tuple[Rollout, Rollout]:
     """Roll out all blocks of a clip after its first ``history_blocks``.
 
@@ -101,11 +123,8 @@ def rollout_clip(dynamics: Dynamics, clip: Clip) -> tuple[Rollout, Rollout]:
     Returns:
         What the model predicts and what followed, both in the model's units.
     """
-    history = dynamics.history_blocks
-    state = dynamics.observe(Clip(*(values[:, :history] for values in clip)))
-    followed = dynamics.normalise(Clip(*(values[:, history:] for values in clip)))
-    rollout = dynamics.rollout(state, clip.actions_BTA[:, history - 1 : -1])
-    return rollout, Rollout(followed.tokens_BTSD, followed.proprio_BTP)
+    history, actions_BHA, followed = split_clip(dynamics, clip)
+    return dynamics.rollout(dynamics.observe(history), actions_BHA), followed
 
 
 def copied_clip(dynamics: Dynamics, clip: Clip) -> Rollout:

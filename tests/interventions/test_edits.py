@@ -1,5 +1,7 @@
 """Latent interventions change what they say and nothing else, in every predictor."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -9,6 +11,8 @@ from cjepa.interventions.quantities import LinearQuantity
 from cjepa.types import Clip
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Predictor
+from cjepa.world_models.predictors.entity_transformer import EntityTransformer
+from cjepa.world_models.predictors.flat_mlp import FlatMLP
 from tests.contracts import build, concrete_subclasses, stirred
 from tests.world_models.test_training import SMALL, a_clip
 
@@ -16,7 +20,12 @@ PLACE = LinearQuantity(torch.eye(6)[:, :2] * 2, torch.tensor([1.0, -1.0]))
 VELOCITY = LinearQuantity(torch.eye(6)[:, 2:4], torch.zeros(2))
 
 
-@pytest.fixture(params=concrete_subclasses("cjepa.world_models", Predictor), ids=lambda cls: cls.__name__)
+def of_any_number_of_objects() -> list[type[Predictor]]:
+    found = concrete_subclasses("cjepa.world_models", Predictor)
+    return [cls for cls in found if "num_tokens" not in inspect.signature(cls).parameters]
+
+
+@pytest.fixture(params=of_any_number_of_objects(), ids=lambda cls: cls.__name__)
 def dynamics(request) -> PredictorDynamics:
     torch.manual_seed(0)
     model = PredictorDynamics(stirred(build(request.param, token_dim=6, proprio_dim=4, action_dim=10, **SMALL))).eval()
@@ -49,6 +58,8 @@ def test_a_removed_object_tells_nothing_and_the_others_keep_their_index(dynamics
     expected = dynamics.rollout(dynamics.observe(alone), actions[:1])
     torch.testing.assert_close(found.changed.tokens_BHSD[:1, :, 1:], expected.tokens_BHSD)
     torch.testing.assert_close(found.changed.proprio_BHP[:1], expected.proprio_BHP)
+    if expected.disagreement_BHS is not None:
+        torch.testing.assert_close(found.changed.disagreement_BHS[:1, :, 1:], expected.disagreement_BHS)
 
 
 def test_several_objects_at_once(dynamics):
@@ -97,17 +108,31 @@ def test_a_frozen_object_stays_and_the_others_see_it_there(dynamics):
     torch.testing.assert_close(found[:, :1, [0, 2]], dynamics.denormalise(first).tokens_BHSD[:, :, [0, 2]])
 
 
-def test_holding_nothing_is_the_rollout_itself():
-    """Observing anew after every block is what a window of tokens does anyway."""
-    predictors = {cls.__name__: cls for cls in concrete_subclasses("cjepa.world_models", Predictor)}
-    model = PredictorDynamics(stirred(build(predictors["EntityTransformer"], token_dim=6, **SMALL))).eval()
+def test_holding_nothing_changes_nothing(dynamics):
+    history, actions = scene(horizon=4)
+    found = imagine(dynamics, history, actions, Freeze([]))
+    torch.testing.assert_close(found.changed.tokens_BHSD, found.factual.tokens_BHSD)
+    first = dynamics.rollout(dynamics.observe(history), actions[:, :1])
+    torch.testing.assert_close(found.factual.tokens_BHSD[:, :1], first.tokens_BHSD)
+
+
+def test_observing_anew_is_what_a_window_of_tokens_does_anyway():
+    model = PredictorDynamics(stirred(EntityTransformer(token_dim=6, **SMALL))).eval()
     model.fit_scales(a_clip(50, seed=3))
     history, actions = scene(horizon=4)
-    found = imagine(model, history, actions, Freeze([]))
-    torch.testing.assert_close(found.changed.tokens_BHSD, found.factual.tokens_BHSD)
+    expected = model.rollout(model.observe(history), actions)
+    torch.testing.assert_close(Freeze([]).rollout(model, history, actions).tokens_BHSD, expected.tokens_BHSD)
 
 
 def test_a_mask_needs_a_history(dynamics):
     history, actions = scene()
     with pytest.raises(UserError, match="one block"):
         Mask(0).rollout(dynamics, Clip(*(values[:, -1:] for values in history)), actions)
+
+
+def test_a_model_without_objects_cannot_lose_one():
+    history, actions = scene()
+    flat = PredictorDynamics(FlatMLP(token_dim=6, num_tokens=3, dim=8))
+    with pytest.raises(UserError, match="2 tokens a frame, .*replace the object by an empty slot"):
+        Remove(0).rollout(flat, history, actions)
+    assert Replace(0, torch.zeros(6)).rollout(flat, history, actions).tokens_BHSD.shape == (2, 2, 3, 6)

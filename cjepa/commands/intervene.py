@@ -1,0 +1,52 @@
+"""`cjepa intervene`: influence graphs and counterfactuals of a world model against the simulator."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cjepa.checkpoints import find_checkpoint
+from cjepa.command_result import CommandResult
+from cjepa.commands.options import chosen_device, new_results_folder
+from cjepa.errors import UserError
+from cjepa.evaluation.influence_graphs import Estimate
+from cjepa.evaluation.intervention_card import evaluate_interventions
+from cjepa.evaluation.scenes import SceneProtocol
+from cjepa.progress import ProgressBar
+from cjepa.reporting.intervene import intervention_tables, write_intervention_result
+from cjepa.reporting.pivot import as_text
+
+
+def intervene_command(
+    run: str,
+    protocol: SceneProtocol,
+    estimates: Sequence[Estimate] = ("mask", "remove", "empty", "gradient", "attention"),
+    model_name: str | None = None,
+    out: str | None = None,
+    device: str = "auto",
+) -> CommandResult:
+    """Influence graphs and counterfactuals against the simulator, on held-out episodes.
+
+    Args:
+        run: folder of a world-model run, or a checkpoint.
+        protocol: scenes.
+        estimates: of influence, by masking, removing, an empty slot, gradient or attention; those that the model does
+            not allow are left out.
+        model_name: name in the results; default: the run's folder.
+        out: folder for results and pictures; default: RUN/intervene.
+        device: PyTorch device of world model and tokenizer, such as cpu or cuda; auto uses cuda if there is a GPU.
+    """
+    used = chosen_device(device)
+    checkpoint = find_checkpoint(run)
+    name = model_name or (checkpoint.parent.parent.name if checkpoint.suffix == ".ckpt" else checkpoint.parent.name)
+    if out is None and not Path(run).is_dir():
+        raise UserError(f"{run} is not a run folder; give --out")
+    started = time.time()
+    with new_results_folder(Path(out or f"{run}/intervene"), "intervene") as folder:
+        result = evaluate_interventions(checkpoint, protocol, estimates, used, ProgressBar)
+        seconds = time.time() - started
+        rows = write_intervention_result(
+            result, folder, name=name, checkpoint=checkpoint, protocol=protocol, seconds=seconds
+        )
+    lines = [f"scenes from {result.lab.account}", f"{folder}/results.json", f"{folder}/media"]
+    table = as_text(intervention_tables(rows)[0])
+    return CommandResult(lines, table, f"cjepa report {folder}")

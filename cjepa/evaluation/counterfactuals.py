@@ -1,0 +1,280 @@
+"""Counterfactual prediction: a world model's answer to an intervention against the simulator's own.
+
+In each scene one body is changed at the end of the history, by every kind of intervention: in the simulator, which then
+runs on, and in the model's history of tokens. All is scored on the *other* bodies at the last predicted block, by pairs
+of a factual and a counterfactual future. docs/interventions.md defines every number.
+
+File letters: V trials (a scene, a body, a value); N a trial and one of its other bodies.
+"""
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cjepa.data.counterfactuals import SHARE_COLLIDING
+from cjepa.envs.interventions import KINDS, Intervention, InterventionEnv, Kind
+from cjepa.errors import UserError
+from cjepa.evaluation.binary_scores import binary_scores
+from cjepa.evaluation.correlation import correlation
+from cjepa.evaluation.intervals import bootstrap_of_clusters
+from cjepa.evaluation.measurements import Measurement
+from cjepa.evaluation.scenes import Laboratory, Scenes, places
+from cjepa.interventions.edits import Freeze, LatentIntervention, Remove, Replace, SetVelocity, Shift, imagine
+from cjepa.interventions.quantities import Quantity, empty_token, exact_velocity
+from cjepa.progress import Progress
+from cjepa.tokenizers.encode import device_of
+from cjepa.types import Clip
+from cjepa.world_models.dynamics import split_clip, take_rows
+
+AFFECTED_SHARE = 1 / 64
+"""Of the table's side: a body is affected if the intervention moves it by more at the last block (8 units, a pixel)."""
+EMPTY = "remove, empty slot"
+"""The second way to remove an object from tokens: with an empty slot in its place."""
+
+_TRIALS_A_BATCH = 64
+
+_log = logging.getLogger(__name__)
+
+
+class Effects(NamedTuple):
+    """Futures of the other bodies, at the last predicted block; places ``(N, 2)`` in the environment's units."""
+
+    way: str
+    """A kind of intervention, or ``EMPTY``."""
+    scene_N: np.ndarray
+    episode_N: np.ndarray
+    changed_N: np.ndarray
+    """The body that is changed."""
+    body_N: np.ndarray
+    """The body that is looked at."""
+    start_N2: np.ndarray
+    """At the end of the history."""
+    true_factual_N2: np.ndarray
+    true_N2: np.ndarray
+    """After the intervention."""
+    factual_N2: np.ndarray
+    """As the model predicts it; so is the next."""
+    predicted_N2: np.ndarray
+
+    @property
+    def true_effects(self) -> np.ndarray:
+        """What the intervention changes."""
+        return self.true_N2 - self.true_factual_N2
+
+    @property
+    def predicted_effects(self) -> np.ndarray:
+        """What the model says that it changes."""
+        return self.predicted_N2 - self.factual_N2
+
+
+class _Trials(NamedTuple):
+    """One intervention in each scene that allows it."""
+
+    scene_V: np.ndarray
+    body_V: np.ndarray
+    value_V2: np.ndarray
+    """Zeros for kinds without a value."""
+    place_VO2: np.ndarray
+    """Of all bodies at the end, in the simulator."""
+
+
+def measure_effects(lab: Laboratory, scenes: Scenes, place: Quantity, seed: int, progress: Progress) -> list[Effects]:
+    """Every kind of intervention in every scene.
+
+    Kinds that the tokens do not allow are left out, which is logged.
+
+    Args:
+        lab: the model and the simulator.
+        scenes: test scenes.
+        place: where tokens hold it.
+        seed: of bodies and values.
+        progress: advanced by scenes, once per kind.
+    """
+    effects = []
+    for kind in KINDS:
+        trials = _simulated(lab.env, lab.frame_stride, scenes, kind, np.random.default_rng([seed, KINDS.index(kind)]))
+        ways = [kind, EMPTY] if kind == "remove" and empty_token(lab.tokenizer) is not None else [kind]
+        for way in ways:
+            try:
+                effects.append(_effects(lab, scenes, place, way, trials))
+            except UserError as reason:
+                _log.warning("%s left out: %s", way, reason)
+        progress.advance(len(scenes.episode_B))
+    return effects
+
+
+def score_effects(effects: Effects, side_units: float) -> list[Measurement]:
+    """How right the model is about what the intervention changes, and what it wrongly changes."""
+    true_N2, predicted_N2, episode_N = effects.true_effects, effects.predicted_effects, effects.episode_N
+    true_N, predicted_N = (np.linalg.norm(values, axis=1) for values in (true_N2, predicted_N2))
+    affected_N = true_N > AFFECTED_SHARE * side_units
+    both_N = np.repeat(episode_N, 2)
+    cosine_N = (true_N2 * predicted_N2).sum(axis=1) / np.maximum(true_N * predicted_N, 1e-9)
+    measured = [
+        Measurement.of("effect_correlation", correlation(predicted_N2.ravel(), true_N2.ravel(), both_N)),
+        Measurement.of("affected_auroc", binary_scores(predicted_N, affected_N, episode_N).auroc),
+    ]
+    if affected_N.any():
+        inside = affected_N, episode_N[affected_N]
+        size = bootstrap_of_clusters(predicted_N[affected_N], inside[1], true_N[affected_N])
+        measured += [
+            Measurement.of("effect_direction", bootstrap_of_clusters(cosine_N[affected_N], inside[1]), "cosine"),
+            Measurement.of("effect_size", size, "of the true size"),
+        ]
+    if not affected_N.all():
+        drift = bootstrap_of_clusters(predicted_N[~affected_N], episode_N[~affected_N])
+        measured.append(Measurement.of("effect_on_unaffected", drift, "units"))
+    return measured
+
+
+def score_errors(effects: Effects, side_units: float) -> dict[str, list[Measurement]]:
+    """Errors of the counterfactual place of affected and unaffected bodies: of the model, and of rivals.
+
+    The rivals: the model's factual prediction, the place at the end of the history, and the true factual future.
+    """
+    true_N = np.linalg.norm(effects.true_effects, axis=1)
+    affected_N = true_N > AFFECTED_SHARE * side_units
+    answers = {
+        "model": effects.predicted_N2,
+        "factual prediction": effects.factual_N2,
+        "copying": effects.start_N2,
+        "true factual future": effects.true_factual_N2,
+    }
+    return {
+        name: [
+            Measurement.of(
+                f"counterfactual_error_{group}",
+                bootstrap_of_clusters(
+                    np.linalg.norm(place_N2 - effects.true_N2, axis=1)[of_N], effects.episode_N[of_N]
+                ),
+                "units",
+            )
+            for group, of_N in (("affected", affected_N), ("unaffected", ~affected_N))
+            if of_N.any()
+        ]
+        for name, place_N2 in answers.items()
+    }
+
+
+def latent_intervention(
+    lab: Laboratory, way: str, slot_V: Tensor, value_V2: Tensor, history: Clip, place: Quantity
+) -> LatentIntervention:
+    """What is done to tokens where the simulator's body is changed.
+
+    Args:
+        lab: the model.
+        way: a kind of intervention, or ``EMPTY``.
+        slot_V: that shows the body.
+        value_V2: the new place or velocity, for kinds that have one.
+        history: of the same V trials.
+        place: where tokens hold it.
+
+    Raises:
+        UserError: the tokens hold no velocity, and a history of one block tells none.
+    """
+    held = exact_velocity(lab.tokenizer)
+    if way == "remove":
+        return Remove(slot_V)
+    if way == EMPTY:
+        return Replace(slot_V, empty_token(lab.tokenizer))
+    if way == "freeze":
+        return Freeze(slot_V, held)
+    if way == "set_position":
+        last_VD = history.tokens_BTSD[torch.arange(len(slot_V)), -1, slot_V]
+        return Shift(slot_V, (value_V2 - place.read(last_VD))[:, None, None], place)
+    if lab.history < 2 and held is None:
+        raise UserError("a history of one block of tokens that hold no velocity cannot tell one")
+    return SetVelocity(slot_V, value_V2[:, None, None], lab.block_seconds, place, held)
+
+
+def joined(effects: list[Effects], way: str) -> Effects:
+    """Several ways of intervening as one."""
+    parts = list(zip(*effects, strict=True))[1:]
+    return Effects(way, *(np.concatenate(values) for values in parts))
+
+
+def simulated_track(
+    env: InterventionEnv, stride: int, state_F: np.ndarray, action_TA: np.ndarray, intervention: Intervention
+) -> np.ndarray:
+    """Places of all bodies after each of H blocks ``(H, O, 2)``, with an intervention at their start.
+
+    Args:
+        env: any state will do.
+        stride: env steps per block.
+        state_F: where it starts.
+        action_TA: of H x stride env steps.
+        intervention: its env step is not read.
+    """
+    env.set_state(state_F)
+    env.intervene(intervention)
+    track = []
+    for action in action_TA:
+        env.advance(action)
+        track.append(places(env.objects(), env))
+    return np.stack(track)[stride - 1 :: stride]
+
+
+def _simulated(env: InterventionEnv, stride: int, scenes: Scenes, kind: Kind, rng: np.random.Generator) -> _Trials:
+    """Intervene in the simulator at the end of every history."""
+    rows = []
+    for scene, state_F in enumerate(scenes.state_BF):
+        env.set_state(state_F)
+        bodies = [body for body in env.free_bodies() if scenes.slot_BO[scene, body] >= 0]
+        if len(bodies) < 1 or (scenes.slot_BO[scene] >= 0).sum() < 2:
+            continue
+        colliding = [body for body in bodies if (scenes.hops_BOO[scene, :, body] == 1).any()]
+        body = int(rng.choice(colliding if colliding and rng.uniform() < SHARE_COLLIDING else bodies))
+        value = env.sensible_value(kind, body, rng)
+        track_HO2 = simulated_track(env, stride, state_F, scenes.action_BTA[scene], Intervention(kind, body, 0, value))
+        rows.append((scene, body, value or (0.0, 0.0), track_HO2[-1]))
+    if not rows:
+        raise UserError("no scene has two bodies on the table that slots show; give more episodes, or other tokens")
+    return _Trials(*(np.array(values) for values in zip(*rows, strict=True)))
+
+
+def _effects(lab: Laboratory, scenes: Scenes, place: Quantity, way: str, trials: _Trials) -> Effects:
+    factual, predicted = _imagined(lab, scenes, place, way, trials)
+    trial_N, body_N = _others(scenes.slot_BO[trials.scene_V], trials.body_V).nonzero()
+    scene_N = trials.scene_V[trial_N]
+    place_BTO2 = places(scenes.objects_BTOF, lab.env)
+    slot_N = scenes.slot_BO[scene_N, body_N]
+    return Effects(
+        way,
+        scene_N,
+        scenes.episode_B[scene_N],
+        trials.body_V[trial_N],
+        body_N,
+        place_BTO2[scene_N, lab.history - 1, body_N],
+        place_BTO2[scene_N, -1, body_N],
+        trials.place_VO2[trial_N, body_N],
+        factual[trial_N, slot_N],
+        predicted[trial_N, slot_N],
+    )
+
+
+def _others(slot_VO: np.ndarray, changed_V: np.ndarray) -> np.ndarray:
+    """Bodies that slots show, but for the changed one: bool ``(V, O)``."""
+    return (slot_VO >= 0) & (np.arange(slot_VO.shape[1]) != changed_V[:, None])
+
+
+@torch.no_grad()
+def _imagined(
+    lab: Laboratory, scenes: Scenes, place: Quantity, way: str, trials: _Trials
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places of all slots at the last block, without and with the intervention, ``(V, S, 2)``."""
+    device, found = device_of(lab.dynamics), []
+    for first in range(0, len(trials.scene_V), _TRIALS_A_BATCH):
+        part = _Trials(*(values[first : first + _TRIALS_A_BATCH] for values in trials))
+        clip = take_rows(scenes.clip, torch.from_numpy(part.scene_V))
+        clip = Clip(*(values.to(device) for values in clip))
+        history, actions_BHA, _ = split_clip(lab.dynamics, clip)
+        slot_V = torch.from_numpy(scenes.slot_BO[part.scene_V, part.body_V]).to(device)
+        value_V2 = torch.from_numpy(part.value_V2).float().to(device)
+        edit = latent_intervention(lab, way, slot_V, value_V2, history, place)
+        rollouts = imagine(lab.dynamics, history, actions_BHA, edit)
+        ends = [lab.dynamics.denormalise(rollout).tokens_BHSD[:, -1] for rollout in rollouts]
+        found.append([place.read(tokens_BSD).double().cpu().numpy() for tokens_BSD in ends])
+    return tuple(np.concatenate(values) for values in zip(*found, strict=True))

@@ -1,0 +1,96 @@
+"""All that interventions say of a world model, on held-out episodes; docs/interventions.md defines every number."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from cjepa.envs.interventions import KINDS
+from cjepa.evaluation.counterfactuals import Effects, measure_effects
+from cjepa.evaluation.influence_graphs import (
+    Estimate,
+    GraphScores,
+    Pairs,
+    best_estimate,
+    possible,
+    removal_test,
+    score_graphs,
+    score_pairs,
+)
+from cjepa.evaluation.influence_stability import influence_stability
+from cjepa.evaluation.measurements import Measurement, OpenProgress
+from cjepa.evaluation.planning import data_options
+from cjepa.evaluation.probes import Task, fit_linear
+from cjepa.evaluation.scenes import Laboratory, SceneProtocol, open_laboratory, places
+from cjepa.interventions.quantities import LinearQuantity, Quantity, exact_place
+from cjepa.world_models.loading import load_world_model
+
+
+class InterventionResult(NamedTuple):
+    """What was measured, and what it was measured on."""
+
+    lab: Laboratory
+    place: Quantity
+    pairs: Pairs
+    """Of the test scenes."""
+    graphs: list[GraphScores]
+    removal: dict[str, list[Measurement]]
+    """Of the removal test, by graph."""
+    stability: dict[str, Measurement]
+    """By the name of an estimate."""
+    best: str | None
+    """The estimate that is best on validation scenes."""
+    effects: list[Effects]
+    """Of every way of intervening that the tokens allow."""
+
+
+def evaluate_interventions(
+    checkpoint: Path,
+    protocol: SceneProtocol,
+    estimates: Sequence[Estimate],
+    device: torch.device | str,
+    progress: OpenProgress,
+) -> InterventionResult:
+    """The influence graph benchmark, and counterfactual prediction.
+
+    Args:
+        checkpoint: of the world model.
+        protocol: of the scenes.
+        estimates: of influence; those that the model does not allow are left out, which is logged.
+        device: of world model and tokenizer.
+        progress: begins one part of the work.
+
+    Raises:
+        UserError: the episodes and the model do not fit each other, or the environment has no interventions.
+    """
+    loaded = load_world_model(checkpoint)
+    loaded.dynamics.to(device)
+    loaded.tokenizer.to(device)
+    count = protocol.val_scenes + protocol.scenes
+    with progress("encode", count, "scenes") as bar:
+        lab = open_laboratory(loaded, data_options(checkpoint), protocol, checkpoint, bar)
+    place, estimates = place_of(lab), possible(lab, estimates)
+    with progress("influence", len(lab.val.episode_B) + len(lab.test.episode_B), "scenes") as bar:
+        val, test = (score_pairs(lab, scenes, estimates, place, protocol.seed, bar) for scenes in (lab.val, lab.test))
+    graphs = score_graphs(val, test)
+    with progress("removal test", len(graphs) + 1, "graphs") as bar:
+        removal = removal_test(lab, lab.test, test, graphs, bar)
+    with progress("stability", max(1, len(estimates)), "estimates") as bar:
+        stability = influence_stability(lab, lab.test, estimates, protocol.seed, bar)
+    with progress("counterfactuals", len(KINDS) * len(lab.test.episode_B), "scenes") as bar:
+        effects = measure_effects(lab, lab.test, place, protocol.seed, bar)
+    return InterventionResult(lab, place, test, graphs, removal, stability, best_estimate(val), effects)
+
+
+def place_of(lab: Laboratory) -> Quantity:
+    """Where tokens hold the place of their object: exactly, or by a linear probe of validation scenes."""
+    exact = exact_place(lab.tokenizer, lab.env.table[1])
+    if exact is not None:
+        return exact
+    scenes, last = lab.val, lab.history - 1
+    scene_N, body_N = (scenes.slot_BO >= 0).nonzero()
+    tokens_ND = scenes.clip.tokens_BTSD[scene_N, last, scenes.slot_BO[scene_N, body_N]].double()
+    place_N2 = torch.from_numpy(places(scenes.objects_BTOF[:, last], lab.env)[scene_N, body_N])
+    probe = fit_linear(Task(tokens_ND, place_N2, torch.from_numpy(scenes.episode_B[scene_N])), is_class=False)
+    return LinearQuantity.fitted(probe, tokens_ND.std(dim=0).clamp(min=1e-6))

@@ -1,0 +1,165 @@
+"""An evaluation of interventions as files: rows with intervals, a record, tables of pairs and effects, pictures."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import asdict
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cjepa.evaluation.counterfactuals import EMPTY, joined, score_effects, score_errors
+from cjepa.evaluation.influence_graphs import RIVALS
+from cjepa.evaluation.intervention_card import InterventionResult
+from cjepa.evaluation.measurements import Measurement
+from cjepa.evaluation.scenes import SceneProtocol
+from cjepa.files import write_json, write_text
+from cjepa.reporting.intervene_figures import effect_sizes, influence_areas, scene_graphs
+from cjepa.reporting.pivot import Table, pivot
+from cjepa.reporting.records import result_row, write_run_record
+from cjepa.reporting.tables import Row
+
+_UNCERTAINTY = ["95 % bootstrap over episodes"]
+_TABLES = {
+    "Influence graphs": ("influence_",),
+    "Removal test: error growth without the bodies that a graph calls irrelevant": ("removal_", "removed_"),
+    "Counterfactuals: effects on the other bodies": ("effect_", "affected_"),
+    "Counterfactuals: error of the other bodies": ("counterfactual_",),
+}
+PREFIXES = tuple(prefix for prefixes in _TABLES.values() for prefix in prefixes)
+"""Of the metrics of interventions."""
+
+
+def write_intervention_result(
+    result: InterventionResult, folder: Path, *, name: str, checkpoint: Path, protocol: SceneProtocol, seconds: float
+) -> list[Row]:
+    """Write ``results.json``, ``run.json``, ``pairs.csv``, ``effects.csv`` and ``media/*.png``; returns the rows.
+
+    Args:
+        result: of the evaluation.
+        folder: to write into.
+        name: of the model.
+        checkpoint: of the model.
+        protocol: of the scenes.
+        seconds: wall time of the evaluation.
+    """
+    lab = result.lab
+    common = {
+        "tokens": lab.tokenizer.num_slots,
+        "token_dim": lab.tokenizer.slot_dim,
+        "split": "test",
+        "seed": protocol.seed,
+        "run": folder.name,
+    }
+    rows = [result_row(model=model, **common, **_values(found)) for model, found in _measured(result, name)]
+    media = folder / "media"
+    media.mkdir(exist_ok=True)
+    for title, figure in (
+        ("influence-auroc", influence_areas(rows)),
+        ("influence-graphs", scene_graphs(result)),
+        ("effects", effect_sizes(result.effects)),
+    ):
+        figure.savefig(media / f"{title}.png", dpi=120)
+    write_text(folder / "pairs.csv", _pairs_csv(result))
+    write_text(folder / "effects.csv", _effects_csv(result))
+    write_json(folder / "results.json", rows)
+    _write_record(result, folder, name, checkpoint, protocol, seconds)
+    return rows
+
+
+def intervention_tables(rows: Iterable[Row]) -> list[Table]:
+    """The tables of a report's section on interventions; empty where none were measured."""
+    rows = [row for row in rows if is_intervention(row)]
+    tables = []
+    for caption, prefixes in _TABLES.items():
+        found = [row for row in rows if row["metric"].startswith(prefixes)]
+        models = list(dict.fromkeys(row["model"] for row in found))
+        metrics = list(dict.fromkeys(row["metric"] for row in found))
+        if found:
+            tables.append(pivot(found, models, metrics, caption))
+    return tables
+
+
+def is_intervention(row: Row) -> bool:
+    """Whether a row is shown by :func:`intervention_tables`."""
+    return str(row.get("metric")).startswith(PREFIXES)
+
+
+def _measured(result: InterventionResult, name: str) -> Iterable[tuple[str, Measurement]]:
+    """Every number with what it is of: the model itself, the model by one way, or a rival."""
+    rivals = (*RIVALS, "empty graph", "contact graph")
+
+    def called(estimate: str) -> str:
+        return estimate if estimate in rivals and estimate != "predicted tracks" else f"{name}: {estimate}"
+
+    best = next((graph for graph in result.graphs if graph.name == result.best), None)
+    if best is not None:
+        yield from ((name, found._replace(unit=f"by {best.name}")) for found in best.measured)
+    for graph in result.graphs:
+        yield from ((called(graph.name), found) for found in graph.measured)
+    yield from ((called(estimate), found) for estimate, found in result.stability.items())
+    for graph, measured in result.removal.items():
+        yield from ((called(graph), found) for found in measured)
+    side_units = result.lab.env.table[1]
+    every = joined([effects for effects in result.effects if effects.way != EMPTY], "all")
+    for effects in (every, *result.effects):
+        model = name if effects is every else f"{name}: {effects.way}"
+        yield from ((model, found) for found in score_effects(effects, side_units))
+    for effects in (every, *result.effects):
+        model = name if effects is every else f"{name}: {effects.way}"
+        for answer, measured in score_errors(effects, side_units).items():
+            if answer == "model" or effects is every:
+                yield from ((model if answer == "model" else answer, found) for found in measured)
+
+
+def _values(found: Measurement) -> dict[str, Any]:
+    """Of a row; JSON has no NaN."""
+    numbers = {key: getattr(found, key) for key in ("value", "low", "high")}
+    finite = {key: value if value is not None and np.isfinite(value) else None for key, value in numbers.items()}
+    return finite | {"metric": found.metric, "n": found.n, "unit": found.unit}
+
+
+def _pairs_csv(result: InterventionResult) -> str:
+    """One row per pair of bodies and scene, with every estimate."""
+    pairs, text = result.pairs, StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["scene", "episode", "first_env_step", "target", "source", "hops", *pairs.scores])
+    start_N = result.lab.test.start_B[pairs.scene_N]
+    columns = (pairs.scene_N, pairs.episode_N, start_N, pairs.target_N, pairs.source_N, pairs.hops_N)
+    for ints, scores in zip(zip(*columns, strict=True), zip(*pairs.scores.values(), strict=True), strict=True):
+        table.writerow([*map(int, ints), *(f"{score:.6g}" for score in scores)])
+    return text.getvalue()
+
+
+def _effects_csv(result: InterventionResult) -> str:
+    """One row per intervention and other body; effects in the environment's units."""
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    effect = [f"{whose}_effect_{axis}" for whose in ("true", "predicted") for axis in "xy"]
+    table.writerow(["intervention", "scene", "episode", "changed", "body", *effect, "error"])
+    for one in result.effects:
+        error_N = np.linalg.norm(one.predicted_N2 - one.true_N2, axis=1)
+        columns = np.column_stack([one.true_effects, one.predicted_effects, error_N])
+        for ints, values in zip(
+            zip(one.scene_N, one.episode_N, one.changed_N, one.body_N, strict=True), columns, strict=True
+        ):
+            table.writerow([one.way, *map(int, ints), *(f"{value:.6g}" for value in values)])
+    return text.getvalue()
+
+
+def _write_record(
+    result: InterventionResult, folder: Path, name: str, checkpoint: Path, protocol: SceneProtocol, seconds: float
+) -> None:
+    lab = result.lab
+    finite = {graph.name: graph.threshold if np.isfinite(graph.threshold) else None for graph in result.graphs}
+    write_run_record(
+        folder,
+        model={"name": name, "checkpoint": str(checkpoint)},
+        objective={"best_estimate": result.best, "thresholds": finite},
+        data={"path": protocol.episodes, "fingerprint": lab.fingerprint},
+        evaluation=asdict(protocol) | {"held_out": lab.account, "frame_stride": lab.frame_stride},
+        actions={"interventions": [effects.way for effects in result.effects]},
+        uncertainty=_UNCERTAINTY,
+        seconds=seconds,
+    )

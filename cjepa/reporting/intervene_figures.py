@@ -1,0 +1,93 @@
+"""Pictures of interventions: areas of influence graphs, graphs drawn over scenes, effects true and predicted."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cjepa.evaluation.counterfactuals import Effects
+from cjepa.evaluation.intervention_card import InterventionResult
+from cjepa.evaluation.scenes import places
+from cjepa.reporting.style import DASHES, FAINT, PALETTE, new_figure, style
+from cjepa.reporting.tables import Row
+
+_SCENES = 4
+
+
+def influence_areas(rows: Iterable[Row]) -> Figure:
+    """AUROC of every estimate with its interval, best first."""
+    found = [row for row in rows if row["metric"] == "influence_auroc" and row["value"] is not None]
+    found = sorted(found, key=lambda row: -row["value"])
+    with style():
+        figure = new_figure(6.2, 1.0 + 0.32 * max(1, len(found)))
+        axes = figure.subplots()
+        axes.axvline(0.5, color=FAINT, linestyle=DASHES, linewidth=1.2)
+        for place, row in enumerate(found):
+            low, high = (row[key] if row[key] is not None else row["value"] for key in ("low", "high"))
+            reach = np.clip([[row["value"] - low], [high - row["value"]]], 0, None)
+            axes.errorbar(row["value"], place, xerr=reach, fmt="o", color=PALETTE[0], elinewidth=1.4)
+        axes.set_yticks(range(len(found)), [row["model"] for row in found])
+        axes.set_ylim(max(1, len(found)) - 0.5, -0.5)
+        axes.set_xlabel("AUROC against the contact graph, 95 % interval; dashed: chance")
+        axes.grid(axis="y", visible=False)
+    return figure
+
+
+def scene_graphs(result: InterventionResult) -> Figure:
+    """The contact graph beside the estimate that is best on validation scenes, over the scenes with most edges.
+
+    As many estimated edges are drawn as there are true ones, the strongest; wrong ones in another colour.
+    """
+    pairs, lab = result.pairs, result.lab
+    edges_B = np.bincount(pairs.scene_N, pairs.hops_N > 0, len(lab.test.episode_B))
+    scenes = np.argsort(-edges_B, kind="stable")[:_SCENES]
+    with style():
+        figure = new_figure(2.5 * max(1, len(scenes)), 5.4)
+        grid = figure.subplots(2, max(1, len(scenes)), squeeze=False)
+        for column, scene in zip(grid.T, scenes, strict=True):
+            of_N = pairs.scene_N == scene
+            edge = np.stack([pairs.source_N[of_N], pairs.target_N[of_N]], axis=1)
+            true_N = pairs.hops_N[of_N] > 0
+            picked_N = np.zeros(len(true_N), bool)
+            if result.best is not None:
+                picked_N[np.argsort(-pairs.scores[result.best][of_N], kind="stable")[: int(true_N.sum())]] = True
+            lab.env.set_state(lab.test.state_BF[scene])
+            _draw(column[0], lab, edge[true_N], [PALETTE[2]] * int(true_N.sum()))
+            _draw(column[1], lab, edge[picked_N], [PALETTE[2] if hit else PALETTE[1] for hit in true_N[picked_N]])
+            episode, start = lab.test.episode_B[scene], lab.test.start_B[scene]
+            column[0].set_title(f"episode {episode}, env step {start}", fontsize=8)
+        grid[0, 0].set_ylabel("contact graph")
+        grid[1, 0].set_ylabel(result.best or "no estimate")
+    return figure
+
+
+def effect_sizes(effects: Sequence[Effects]) -> Figure:
+    """True against predicted size of the effect on each other body, a panel for each way of intervening."""
+    with style():
+        figure = new_figure(2.6 * max(1, len(effects)), 2.8)
+        for axes, one in zip(figure.subplots(1, max(1, len(effects)), squeeze=False)[0], effects, strict=False):
+            true_N, predicted_N = (
+                np.linalg.norm(values, axis=1) for values in (one.true_effects, one.predicted_effects)
+            )
+            most = max(float(true_N.max(initial=1.0)), float(predicted_N.max(initial=1.0)))
+            axes.plot([0, most], [0, most], color=FAINT, linestyle=DASHES, linewidth=1.2)
+            axes.scatter(true_N, predicted_N, s=8, color=PALETTE[0], alpha=0.5, linewidth=0)
+            axes.set_title(one.way, fontsize=9)
+            axes.set_xlabel("true effect, units")
+            axes.set_ylabel("predicted effect, units")
+    return figure
+
+
+def _draw(axes: Axes, lab, edges: np.ndarray, colours: Sequence[str]) -> None:
+    """The present scene of the simulator with an arrow from each source to its target."""
+    pixels_YXC = lab.env.render_pixels()
+    scale = pixels_YXC.shape[1] / lab.env.table[1]
+    place_O2 = places(lab.env.objects(), lab.env) * scale - 0.5
+    axes.imshow(pixels_YXC)
+    for (source, target), colour in zip(edges, colours, strict=True):
+        arrow = {"arrowstyle": "->", "color": colour, "linewidth": 1.3, "connectionstyle": "arc3,rad=0.15"}
+        axes.annotate("", place_O2[target], place_O2[source], arrowprops=arrow)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)

@@ -1,0 +1,67 @@
+"""`cjepa intervene` leaves rows, tables and pictures in a folder of its own, which a report shows."""
+
+import csv
+import json
+
+import pytest
+
+from cjepa.cli import main
+from tests.conftest import configs
+
+WORDS = [*configs("collide/intervene.yaml"), "--scenes=6", "--val_scenes=6", "--horizon_blocks=8"]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory, collide_model_run, collide_table_path):
+    folder = tmp_path_factory.mktemp("intervene") / "out"
+    words = ["intervene", collide_model_run, *WORDS, "--episodes", collide_table_path, "--out", folder]
+    assert main([*map(str, words), "--model_name", "tiny"]) == 0
+    assert main(["report", str(folder)]) == 0
+    return folder
+
+
+def test_every_row_has_its_model_and_its_number_of_trials(out):
+    rows = json.loads((out / "results.json").read_text())
+    by_model = {}
+    for row in rows:
+        by_model.setdefault(row["model"], {})[row["metric"]] = row
+    rivals = {"distance", "extrapolated tracks", "random", "empty graph", "contact graph"}
+    assert rivals | {"tiny", "tiny: predicted tracks", "tiny: mask_moved", "tiny: gradient", "tiny: freeze"} <= set(
+        by_model
+    )
+    assert {"influence_auroc", "effect_correlation", "counterfactual_error_unaffected"} <= set(by_model["tiny"])
+    assert by_model["tiny"]["influence_auroc"]["unit"].startswith("by ")
+    assert "influence_auroc" not in by_model["empty graph"] and "influence_shd" in by_model["empty graph"]
+    assert {"removal_growth", "removed_share"} <= set(by_model["contact graph"])
+    assert all(row["n"] and row["split"] == "test" and row["tokens"] == 6 for row in rows)
+
+
+def test_the_tables_have_every_pair_and_every_effect(out):
+    pairs, effects = (list(csv.DictReader((out / name).open())) for name in ("pairs.csv", "effects.csv"))
+    assert {"scene", "target", "source", "hops", "mask_moved", "attention", "random"} <= set(pairs[0])
+    assert {row["intervention"] for row in effects} >= {"remove", "set_velocity", "set_position", "freeze"}
+    assert all(row["changed"] != row["body"] for row in effects)
+
+
+def test_the_record_says_what_was_held_out(out):
+    record = json.loads((out / "run.json").read_text())
+    assert "3 test episodes" in record["evaluation"]["held_out"] and record["evaluation"]["frame_stride"] == 2
+    assert record["objective"]["best_estimate"] in record["objective"]["thresholds"]
+
+
+def test_the_report_has_a_section_with_the_pictures(out):
+    page = (out / "report.html").read_text()
+    assert "<h2>Interventions</h2>" in page and "Influence graphs" in page and "influence_auroc_hops3+" in page
+    for name in ("influence-auroc", "influence-graphs", "effects"):
+        assert (out / "media" / f"{name}.png").stat().st_size > 5000
+    assert page.count("data:image/png") == 3
+
+
+def test_results_stay(out, refused, collide_model_run, collide_table_path):
+    line = refused("intervene", collide_model_run, *WORDS, "--episodes", collide_table_path, "--out", out)
+    assert "already contains results or a run" in line
+
+
+def test_other_environments_are_refused_in_one_line(refused, world_model_run, episodes_path, tmp_path):
+    line = refused("intervene", world_model_run, *WORDS, "--episodes", episodes_path, "--out", tmp_path / "new")
+    assert "PushT has no interventions" in line and not (tmp_path / "new").exists()
