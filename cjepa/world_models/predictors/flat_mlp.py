@@ -1,26 +1,27 @@
-"""Floors for predictors: an MLP, or a linear map, on the values of the last frame."""
+"""Floors for predictors: an MLP, or a linear map, on all values of a history."""
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from cjepa.world_models.predictors.base import Prediction, Predictor
+from cjepa.world_models.predictors.base import Prediction, Predictor, split_mask
 
 
 class FlatMLP(Predictor):
-    """Predicts the change of all entities at once from the last frame and its action, without any notion of objects.
+    """Predicts the change of all entities at once, without any notion of objects.
 
-    What a predictor with objects, relations or memory has to be better than.
+    What a predictor with objects or relations has to be better than. Its input is one vector: the values of a whole
+    history, 0 where something is hidden or before the first frame, and for every cell whether it was visible.
 
     Args:
         token_dim: D.
-        num_tokens: S; another number cannot be predicted.
+        num_tokens: the most objects of a frame; those that are missing count as hidden.
         proprio_dim: P, 0 for no such entity.
         action_dim: A, the action values of one block, 0 for no such entity.
+        history_blocks: the longest history.
         dim: width of the hidden layers.
         depth: hidden layers; 0 for a linear map.
     """
-
-    history_blocks = 1
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class FlatMLP(Predictor):
         num_tokens: int,
         proprio_dim: int = 4,
         action_dim: int = 10,
+        history_blocks: int = 1,
         dim: int = 512,
         depth: int = 4,
     ):
@@ -36,24 +38,49 @@ class FlatMLP(Predictor):
         self.num_tokens = num_tokens
         self.proprio_dim = proprio_dim
         self.action_dim = action_dim
+        self.history_blocks = history_blocks
         state_dim = num_tokens * token_dim + proprio_dim
-        widths = [state_dim + action_dim] + depth * [dim]
-        hidden = [layer for width in widths[:-1] for layer in (nn.Linear(width, dim), nn.GELU(), nn.LayerNorm(dim))]
-        head = nn.Linear(widths[-1], state_dim)
+        block_dim = state_dim + num_tokens + 1 + action_dim
+        widths = [history_blocks * block_dim] + depth * [dim]
+        hidden = (layer for width in widths[:-1] for layer in (nn.Linear(width, dim), nn.GELU(), nn.LayerNorm(dim)))
+        head = nn.Linear(widths[-1], history_blocks * num_tokens * token_dim + proprio_dim)
         nn.init.zeros_(head.weight)  # untrained, the model says: nothing changes
         nn.init.zeros_(head.bias)
         self.layers = nn.Sequential(*hidden, head)
 
-    def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTS: Tensor) -> Prediction:
-        """See :class:`Predictor`; a history of one frame has nothing to hide.
+    def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
+        """See :class:`Predictor`.
 
         Raises:
-            ValueError: another number of tokens than ``num_tokens``.
+            ValueError: more objects than ``num_tokens``.
         """
-        tokens_BSD, proprio_BP = tokens_BTSD[:, -1], proprio_BTP[:, -1]
-        if tokens_BSD.shape[1] != self.num_tokens:
-            raise ValueError(f"{tokens_BSD.shape[1]} tokens a frame, expected num_tokens = {self.num_tokens}")
-        change = self.layers(torch.cat([tokens_BSD.flatten(1), proprio_BP, actions_BTA[:, -1]], dim=1))
-        tokens_change, proprio_change = change.split([self.num_tokens * self.token_dim, self.proprio_dim], dim=1)
-        future_BSD = tokens_BSD + tokens_change.reshape(tokens_BSD.shape)
-        return Prediction(tokens_BTSD, future_BSD[:, None], (proprio_BP + proprio_change)[:, None])
+        slots = tokens_BTSD.shape[2]
+        if slots > self.num_tokens:
+            raise ValueError(f"{slots} objects in a frame, expected num_tokens = {self.num_tokens} or fewer")
+        mask_BTS, hidden_BT1 = split_mask(mask_BTE, slots)
+        known_BTSD = torch.where(mask_BTS[..., None], tokens_BTSD[:, :1], tokens_BTSD)  # the anchor where hidden
+        known_BTP = torch.where(hidden_BT1, proprio_BTP[:, :1], proprio_BTP)
+        seen_BTSD = known_BTSD.masked_fill(mask_BTS[..., None], 0)
+        missing = self.num_tokens - slots
+        values_BTV = torch.cat(
+            [
+                pad(seen_BTSD, (0, 0, 0, missing)).flatten(2),
+                pad((~mask_BTS).to(seen_BTSD.dtype), (0, missing)),
+                known_BTP.masked_fill(hidden_BT1, 0),
+                (~hidden_BT1).to(seen_BTSD.dtype),
+                actions_BTA,
+            ],
+            dim=2,
+        )
+        before = self.history_blocks - tokens_BTSD.shape[1]
+        changes = self.layers(pad(values_BTV, (0, 0, before, 0)).flatten(1))
+        change_BTSD, change_BP = self._split(changes, tokens_BTSD.shape[1], slots)
+        anchor_B1SD, last_B1SD, last_B1P = tokens_BTSD[:, :1], known_BTSD[:, -1:], known_BTP[:, -1:]
+        history_BTSD = torch.cat([anchor_B1SD, anchor_B1SD + change_BTSD[:, :-1]], dim=1)
+        return Prediction(history_BTSD, last_B1SD + change_BTSD[:, -1:], last_B1P + change_BP[:, None])
+
+    def _split(self, changes: Tensor, blocks: int, slots: int) -> tuple[Tensor, Tensor]:
+        """Changes of blocks 1..T, the last of which is the future, and of proprioception."""
+        tokens, change_BP = changes.tensor_split([changes.shape[1] - self.proprio_dim], dim=1)
+        change_BTSD = tokens.unflatten(1, (self.history_blocks, self.num_tokens, self.token_dim))
+        return change_BTSD[:, -blocks:, :slots], change_BP
