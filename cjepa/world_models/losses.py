@@ -1,15 +1,31 @@
-"""What a predictor is trained on: unweighted terms of a prediction against the clip that really followed."""
+"""What a predictor is trained on: unweighted terms of a prediction against the clip that really followed.
+
+File letter: F predicted blocks after the history.
+"""
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from cjepa.types import Clip
 from cjepa.world_models.masks import split_mask
+from cjepa.world_models.matching import Matching, assignment, take_slots
 from cjepa.world_models.predictors.base import Prediction
 
+Norm = Literal["l1", "l2"]
+"""Mean absolute or mean squared difference."""
 
-def loss_terms(prediction: Prediction, clip: Clip, mask_BTE: Tensor, future_decay: float = 1.0) -> dict[str, Tensor]:
-    """Mean squared errors of hidden history, of the blocks after it, and of their proprioception (C-JEPA, section 3).
+
+def loss_terms(
+    prediction: Prediction,
+    clip: Clip,
+    mask_BTE: Tensor,
+    future_decay: float = 1.0,
+    norm: Norm = "l2",
+    matching: Matching = "index",
+) -> dict[str, Tensor]:
+    """Errors of hidden history, of the blocks after it, and of their proprioception (C-JEPA, section 3).
 
     Args:
         prediction: from the first T blocks of the clip, of the F blocks after them.
@@ -17,21 +33,51 @@ def loss_terms(prediction: Prediction, clip: Clip, mask_BTE: Tensor, future_deca
         mask_BTE: which cells of the history were hidden, see :class:`~cjepa.world_models.masks.Mask`; visible objects
             cost nothing, neither does hidden proprioception, which is not predicted.
         future_decay: weight of a block after the history over that of the block before it; weights are 1 on average.
+        norm: of the errors.
+        matching: whether a prediction counts against the object of the same index, or all objects of a block against
+            those that they are closest to, taken together; hidden objects against hidden ones.
 
     Returns:
         Scalars: ``future``, ``masked`` (0 where nothing is hidden), and ``proprio`` if there is such an entity.
     """
     blocks = mask_BTE.shape[1]
     past_BTSD, future_BFSD = clip.tokens_BTSD[:, :blocks], clip.tokens_BTSD[:, blocks:]
-    hidden_BTS = split_mask(mask_BTE, past_BTSD.shape[2])[0].float()
-    error_BTS = (prediction.history_BTSD.float() - past_BTSD).square().mean(dim=-1)
+    hidden_BTS = split_mask(mask_BTE, past_BTSD.shape[2])[0]
     weight_F = future_decay ** torch.arange(future_BFSD.shape[1], device=future_BFSD.device)
     weight_F = weight_F / weight_F.mean()
+    masked_BTS = object_errors(prediction.history_BTSD.float(), past_BTSD, norm, matching, hidden_BTS) * hidden_BTS
+    future_BFS = object_errors(prediction.future_BFSD.float(), future_BFSD, norm, matching)
     terms = {
-        "future": (weight_F * (prediction.future_BFSD.float() - future_BFSD).square().mean(dim=(0, 2, 3))).mean(),
-        "masked": (error_BTS * hidden_BTS).sum() / hidden_BTS.sum().clamp(min=1),
+        "future": (weight_F * future_BFS.mean(dim=(0, 2))).mean(),
+        "masked": masked_BTS.sum() / hidden_BTS.sum().clamp(min=1),
     }
     if prediction.proprio_BFP.shape[-1]:
-        error_F = (prediction.proprio_BFP.float() - clip.proprio_BTP[:, blocks:]).square().mean(dim=(0, 2))
+        error_F = distance(prediction.proprio_BFP.float(), clip.proprio_BTP[:, blocks:], norm).mean(dim=0)
         terms["proprio"] = (weight_F * error_F).mean()
     return terms
+
+
+def object_errors(
+    predicted_BTSD: Tensor, target_BTSD: Tensor, norm: Norm, matching: Matching, hidden_BTS: Tensor | None = None
+) -> Tensor:
+    """The error of every object, ``(B, T, S)``.
+
+    Args:
+        predicted_BTSD: float32.
+        target_BTSD: what really was.
+        norm: of the errors.
+        matching: ``hungarian`` compares with the targets in the order of the least total error.
+        hidden_BTS: bool; hidden objects are matched with hidden ones, others with others. By default all with all.
+    """
+    if matching == "hungarian":
+        cost_BTSS = distance(predicted_BTSD.detach()[..., :, None, :], target_BTSD[..., None, :, :], norm)
+        if hidden_BTS is not None:
+            cost_BTSS = cost_BTSS.masked_fill(hidden_BTS[..., :, None] != hidden_BTS[..., None, :], torch.inf)
+        target_BTSD = take_slots(target_BTSD, assignment(cost_BTSS))
+    return distance(predicted_BTSD, target_BTSD, norm)
+
+
+def distance(first: Tensor, second: Tensor, norm: Norm) -> Tensor:
+    """Mean absolute or squared difference over the last axis."""
+    difference = first - second
+    return (difference.abs() if norm == "l1" else difference.square()).mean(dim=-1)

@@ -13,8 +13,9 @@ from cjepa.optim import adamw_with_warmup_cosine
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import Dynamics, copied_clip, rollout_clip
-from cjepa.world_models.losses import loss_terms
+from cjepa.world_models.losses import Norm, loss_terms
 from cjepa.world_models.masks import Mask
+from cjepa.world_models.matching import Matching
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Predictor
 
@@ -168,6 +169,9 @@ class WorldModel(DynamicsTraining):
         mask_seed: seeds masks and history lengths, together with rank and step.
         predict_blocks: F, how many blocks after the history the loss is over.
         future_decay: weight of each of them over that of the one before.
+        norm: ``l2`` for mean squared errors, ``l1`` for mean absolute ones, in all terms.
+        matching: ``index`` compares a predicted object with the one of the same index, ``hungarian`` with those of the
+            least total error.
     """
 
     against_collapse = "targets are fixed tokens of a frozen tokenizer"
@@ -184,6 +188,8 @@ class WorldModel(DynamicsTraining):
         mask_seed: int = 0,
         predict_blocks: int = 1,
         future_decay: float = 1.0,
+        norm: Norm = "l2",
+        matching: Matching = "index",
     ):
         super().__init__(lr, weight_decay, warmup_steps, step_seed=mask_seed)
         self.save_hyperparameters()
@@ -191,6 +197,8 @@ class WorldModel(DynamicsTraining):
         self.mask = mask
         self.predict_blocks = predict_blocks
         self.future_decay = future_decay
+        self.norm = norm
+        self.matching = matching
         self.loss_weights = {"future": 1.0, "masked": masked_weight, "proprio": proprio_weight}
 
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
@@ -198,15 +206,16 @@ class WorldModel(DynamicsTraining):
         blocks = int(torch.randint(1, self.dynamics.history_blocks + 1, (), generator=generator))
         clip = Clip(*(values[:, : blocks + self.predict_blocks] for values in self.dynamics.normalise(batch)))
         mask_BTE = self.mask.sample(clip.tokens_BTSD[:, :blocks], generator)
+        options = self.future_decay, self.norm, self.matching
         each = self.dynamics.forward_members(clip, mask_BTE)
-        of_each = [loss_terms(one, clip, mask_BTE, self.future_decay) for one in each]
+        of_each = [loss_terms(one, clip, mask_BTE, *options) for one in each]
         return {name: torch.stack([terms[name] for terms in of_each]).mean() for name in of_each[0]}
 
     def describe_objective(self) -> dict[str, Any]:
         """See :class:`DynamicsTraining`; with the mask."""
         mask = {"class": type(self.mask).__name__} | {k: v for k, v in vars(self.mask).items() if k[0] != "_"}
-        future = {"predict_blocks": self.predict_blocks, "future_decay": self.future_decay}
-        return super().describe_objective() | {"mask": mask} | future
+        names = ("predict_blocks", "future_decay", "norm", "matching")
+        return super().describe_objective() | {"mask": mask} | {name: getattr(self, name) for name in names}
 
     def on_fit_start(self) -> None:
         """Fit the scales on training episodes, once.

@@ -1,9 +1,23 @@
-"""A plain pre-norm transformer block."""
+"""A plain pre-norm transformer block.
+
+File letters: L tokens; M tokens that are attended to; H heads of width K; R = K / 2 angles.
+"""
+
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import dropout, scaled_dot_product_attention
+
+_LONGEST = 100.0  # blocks per rad of the slowest angle; texts take 10,000, histories here have some ten blocks
+
+
+class KeysValues(NamedTuple):
+    """Of a block's tokens, before they are turned: what later tokens need to attend to them."""
+
+    keys_BHMK: Tensor
+    values_BHMK: Tensor
 
 
 class Block(nn.Module):
@@ -36,7 +50,11 @@ class Block(nn.Module):
             nn.init.zeros_(self.modulation[1].bias)
 
     def forward(
-        self, tokens_BLD: Tensor, visible_LL: Tensor | None = None, condition_BLC: Tensor | None = None
+        self,
+        tokens_BLD: Tensor,
+        visible_LL: Tensor | None = None,
+        condition_BLC: Tensor | None = None,
+        angles_LR: Tensor | None = None,
     ) -> Tensor:
         """One block.
 
@@ -45,27 +63,77 @@ class Block(nn.Module):
             visible_LL: bool, True where the token of a row attends to that of a column; by default everywhere. May
                 have a batch axis in front, as ``(B, 1, L, L)``.
             condition_BLC: ``(B, L or 1, condition_dim)``, for a block that was built with one.
+            angles_LR: of every token, from :func:`rotary_angles`; without them attention knows nothing of order.
 
         Returns:
             The shape of ``tokens_BLD``.
         """
+        return self.after(None, tokens_BLD, visible_LL, condition_BLC, angles_LR)[0]
+
+    def after(
+        self,
+        past: KeysValues | None,
+        tokens_BLD: Tensor,
+        visible_LM: Tensor | None = None,
+        condition_BLC: Tensor | None = None,
+        angles_MR: Tensor | None = None,
+    ) -> tuple[Tensor, KeysValues]:
+        """One block over tokens that follow others, which are not computed again.
+
+        Args:
+            past: of the tokens before; None for none.
+            tokens_BLD: the L new ones.
+            visible_LM: as in :meth:`forward`, of the new tokens to all M tokens, those before first.
+            condition_BLC: as in :meth:`forward`, of the new tokens.
+            angles_MR: as in :meth:`forward`, of all tokens.
+
+        Returns:
+            The new tokens after the block, and keys and values of all M tokens.
+        """
         if self.modulation is None:
-            tokens_BLD = tokens_BLD + self.dropout(self.attend(self.norm_1(tokens_BLD), visible_LL))
-            return tokens_BLD + self.dropout(self.mlp(self.norm_2(tokens_BLD)))
+            attended, seen = self.attend(self.norm_1(tokens_BLD), past, visible_LM, angles_MR)
+            tokens_BLD = tokens_BLD + self.dropout(attended)
+            return tokens_BLD + self.dropout(self.mlp(self.norm_2(tokens_BLD))), seen
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(condition_BLC).chunk(6, dim=-1)
-        attended = self.attend(self.norm_1(tokens_BLD) * (1 + scale_1) + shift_1, visible_LL)
+        normed = self.norm_1(tokens_BLD) * (1 + scale_1) + shift_1
+        attended, seen = self.attend(normed, past, visible_LM, angles_MR)
         tokens_BLD = tokens_BLD + gate_1 * self.dropout(attended)
         changed = self.mlp(self.norm_2(tokens_BLD) * (1 + scale_2) + shift_2)
-        return tokens_BLD + gate_2 * self.dropout(changed)
+        return tokens_BLD + gate_2 * self.dropout(changed), seen
 
-    def attend(self, tokens_BLD: Tensor, visible_LL: Tensor | None = None) -> Tensor:
-        """Multi-head self-attention of normed tokens."""
+    def attend(
+        self, tokens_BLD: Tensor, past: KeysValues | None, visible_LM: Tensor | None, angles_MR: Tensor | None
+    ) -> tuple[Tensor, KeysValues]:
+        """Multi-head attention of normed tokens to themselves and to those before them, see :meth:`after`."""
         query_key_value = rearrange(
             self.to_qkv(tokens_BLD), "b l (three h d) -> three b h l d", three=3, h=self.num_heads
         )
         query, key, value = query_key_value.contiguous()  # copied once instead of by each product
-        attended = _attention(query, key, value, visible_LL)
-        return self.to_out(rearrange(attended, "b h l d -> b l (h d)"))
+        if past is not None:
+            key, value = (torch.cat(pair, dim=2) for pair in zip(past, (key, value), strict=True))
+        seen = KeysValues(key, value)
+        if angles_MR is not None:
+            query, key = turned(query, angles_MR[-query.shape[2] :]), turned(key, angles_MR)
+        attended = _attention(query, key, value, visible_LM)
+        return self.to_out(rearrange(attended, "b h l d -> b l (h d)")), seen
+
+
+def rotary_angles(time_L: Tensor, width: int) -> Tensor:
+    """How far :func:`turned` turns queries and keys (RoPE, Su et al., arXiv 2104.09864), in rad: ``(L, width / 2)``.
+
+    Args:
+        time_L: of every token, in blocks.
+        width: of a head, even.
+    """
+    rate_R = _LONGEST ** (-torch.arange(0, width, 2, device=time_L.device) / width)
+    return time_L[:, None] * rate_R
+
+
+def turned(values_BHLK: Tensor, angles_LR: Tensor) -> Tensor:
+    """Queries or keys, turned such that their product depends on how far apart two tokens are, not on where."""
+    first, second = values_BHLK.chunk(2, dim=-1)
+    sine, cosine = angles_LR.sin(), angles_LR.cos()
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1).to(values_BHLK.dtype)
 
 
 class Dropout(nn.Dropout):
@@ -87,15 +155,15 @@ def causal(length: int, block: int = 1) -> Tensor:
     return block_L[:, None] >= block_L
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, visible_LL: Tensor | None) -> Tensor:
-    """Softmax attention over ``(B, heads, L, d)``."""
+def _attention(query: Tensor, key: Tensor, value: Tensor, visible_LM: Tensor | None) -> Tensor:
+    """Softmax attention of ``(B, H, L, K)`` to ``(B, H, M, K)``."""
     if query.device.type != "cpu":
-        return scaled_dot_product_attention(query, key, value, attn_mask=visible_LL)
+        return scaled_dot_product_attention(query, key, value, attn_mask=visible_LM)
     # torch's fused kernel for CPUs is made for long sequences: with 10 to 30 tokens its backward pass is several
     # times slower than these two products.
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-    if visible_LL is not None:
-        scores = scores.masked_fill(~visible_LL, -torch.inf)
+    if visible_LM is not None:
+        scores = scores.masked_fill(~visible_LM, -torch.inf)
     # a softmax of bfloat16 over rows this short takes three times as long as one of float32
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     return scores.softmax(dim=-1).to(value.dtype) @ value

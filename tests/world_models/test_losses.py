@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from cjepa.types import Clip
@@ -47,3 +48,51 @@ def test_nothing_hidden_costs_nothing_and_has_a_gradient():
 
 def test_a_model_without_proprioception_has_no_such_term():
     assert set(loss_terms(zeros(proprio_dim=0), *a_clip_and_its_mask())) == {"future", "masked"}
+
+
+def test_absolute_errors_by_hand():
+    terms = loss_terms(zeros(), *a_clip_and_its_mask(), norm="l1")
+    assert {name: term.item() for name, term in terms.items()} == {"masked": 2.0, "future": 0.5, "proprio": 1.0}
+
+
+def test_falling_weights_by_hand():
+    """Blocks of errors 1 and 0; the weights 4/3 and 2/3 are 1 on average."""
+    clip, mask_BTS = a_clip_and_its_mask()
+    longer = Clip(*(torch.cat([values, torch.zeros_like(values[:, :1])], dim=1) for values in clip))
+    terms = loss_terms(zeros(future=2), longer, mask_BTS, future_decay=0.5)
+    assert terms["future"].item() == pytest.approx(4 / 3 / 2) and terms["proprio"].item() == pytest.approx(1.5 * 4 / 6)
+
+
+def test_objects_in_another_order_cost_nothing_when_matched():
+    tokens = torch.randn(3, 4, 5, 2, generator=torch.Generator().manual_seed(0))
+    mask_BTS = torch.zeros(3, 2, 5, dtype=torch.bool)
+    mask_BTS[:, 1, 1:4] = True
+    history, future = tokens[:, :2].clone(), tokens[:, 2:].clone()
+    history[:, 1, 1:4] = history[:, 1, [2, 3, 1]]
+    future[:, 0], future[:, 1] = future[:, 0, [4, 0, 1, 2, 3]], future[:, 1, [1, 0, 2, 4, 3]]
+    clip = Clip(tokens, torch.zeros(3, 4, 0), torch.zeros(3, 4, 0))
+    prediction = Prediction(history, future, torch.zeros(3, 2, 0))
+    matched, by_index = (loss_terms(prediction, clip, mask_BTS, matching=name) for name in ("hungarian", "index"))
+    assert matched == {"future": 0.0, "masked": 0.0}
+    assert by_index["future"] > 0.1 and by_index["masked"] > 0.1
+
+
+def test_hidden_objects_are_matched_with_hidden_ones():
+    """Object 0, visible, would be the better target of object 1."""
+    tokens = torch.zeros(1, 3, 3, 1)
+    tokens[0, 1, :, 0] = torch.tensor([5.0, 1.0, 2.0])
+    mask_BTS = torch.zeros(1, 2, 3, dtype=torch.bool)
+    mask_BTS[0, 1, 1:] = True
+    history = torch.zeros(1, 2, 3, 1)
+    history[0, 1, 1:, 0] = torch.tensor([5.0, 1.0])  # 1 -> 2 and 2 -> 1: errors 3 and 0
+    clip = Clip(tokens, torch.zeros(1, 3, 0), torch.zeros(1, 3, 0))
+    prediction = Prediction(history, torch.zeros(1, 1, 3, 1), torch.zeros(1, 1, 0))
+    assert loss_terms(prediction, clip, mask_BTS, matching="hungarian")["masked"].item() == (9 + 0) / 2
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_matching_changes_nothing_where_the_order_is_right(norm):
+    clip, mask_BTS = a_clip_and_its_mask()
+    prediction = Prediction(clip.tokens_BTSD[:, :2] + 0.1, clip.tokens_BTSD[:, 2:] + 0.1, clip.proprio_BTP[:, 2:])
+    matched, by_index = (loss_terms(prediction, clip, mask_BTS, 1.0, norm, name) for name in ("hungarian", "index"))
+    torch.testing.assert_close(matched, by_index)

@@ -9,12 +9,14 @@ from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Predictor
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from tests.contracts import build, concrete_subclasses, stirred
+from tests.world_models.predictors.test_entity_transformer import OPTIONS
 from tests.world_models.test_training import SMALL, a_clip
 
 
-def small_dynamics(cls: type[Predictor]) -> PredictorDynamics:
+def small_dynamics(cls: type[Predictor], **changes) -> PredictorDynamics:
     torch.manual_seed(0)
-    model = PredictorDynamics(stirred(build(cls, token_dim=6, proprio_dim=4, action_dim=10, **SMALL))).eval()
+    sizes = {"token_dim": 6, "proprio_dim": 4, "action_dim": 10} | SMALL
+    model = PredictorDynamics(stirred(build(cls, **sizes | changes))).eval()
     model.fit_scales(a_clip(50, seed=3))
     return model
 
@@ -46,6 +48,15 @@ def test_training_with_an_empty_mask_is_what_planning_does(dynamics, blocks):
     rollout = dynamics.rollout(state, clip.actions_BTA[:, blocks - 1 : -1])
     torch.testing.assert_close(prediction.future_BFSD, rollout.tokens_BHSD)
     torch.testing.assert_close(prediction.proprio_BFP, rollout.proprio_BHP)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+@pytest.mark.parametrize("changes", OPTIONS.values(), ids=OPTIONS)
+def test_with_every_option_too(changes, blocks):
+    positions = {"num_positions": 3 if "num_positions" in changes else 0}
+    test_training_with_an_empty_mask_is_what_planning_does(
+        small_dynamics(EntityTransformer, **changes | positions), blocks
+    )
 
 
 def test_of_the_future_only_actions_are_read(dynamics):

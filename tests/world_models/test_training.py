@@ -257,6 +257,26 @@ def test_a_checkpoint_of_before_has_other_names(tokens_path):
     assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize(("option", "value"), [("norm", "l1"), ("matching", "hungarian")])
+def test_options_of_the_loss_reach_it(option, value):
+    """Predictions in the order of objects that the targets have not."""
+
+    class LastBlockReversed(Zeros):
+        def forward(self, tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE):
+            reversed_B1SD = self.target_BTSD[:, tokens_BTSD.shape[1], None].flip(2)
+            return super().forward(tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE)._replace(future_BFSD=reversed_B1SD)
+
+    clip, terms = a_clip(4, dims=(2, 2, 1)), []
+    for changes in ({}, {option: value}):
+        model = WorldModel(LastBlockReversed(), ObjectMask(0), **changes)
+        model.dynamics.predictor.target_BTSD = clip.tokens_BTSD
+        terms.append(model.loss_terms(clip, torch.Generator().manual_seed(0)))
+        assert model.describe_objective()[option] == changes.get(option, {"norm": "l2", "matching": "index"}[option])
+    assert not torch.equal(terms[0]["future"], terms[1]["future"])
+    assert (terms[1]["future"] == 0) == (option == "matching")
+    assert torch.equal(terms[0]["proprio"], terms[1]["proprio"]) == (option == "matching")
+
+
 def test_what_was_held_out_is_in_the_checkpoint(tokens_path):
     model, checkpoint = small_model(), {}
     trainer = fit(tokens_path, model, max_steps=1)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cjepa.world_models.transformer import Block, Dropout, causal
+from cjepa.world_models.transformer import Block, Dropout, causal, rotary_angles, turned
 from tests.contracts import stirred
 
 
@@ -90,3 +90,31 @@ def test_half_precision_is_close_to_full_precision():
     exact = model.double()(given.double(), causal(6))
     assert (rounded - exact).abs().max() < 0.02 * exact.abs().max()
     assert (model.float()(given, causal(6)) - exact).abs().max() < 1e-5
+
+
+def test_tokens_after_others_are_the_same_as_all_at_once():
+    model, given, angles = stirred(block()), tokens(), rotary_angles(torch.arange(6), 8)
+    visible = causal(6)
+    whole = model(given, visible, angles_LR=angles)
+    first, seen = model.after(None, given[:, :4], visible[:4, :4], angles_MR=angles[:4])
+    last, seen = model.after(seen, given[:, 4:], visible[4:], angles_MR=angles)
+    torch.testing.assert_close(torch.cat([first, last], dim=1), whole)
+    assert seen.keys_BHMK.shape == seen.values_BHMK.shape == (2, 2, 6, 8)
+
+
+def test_angles_by_hand():
+    """Of heads of width 4: one angle is time itself, the other a tenth of it, the root of 1 / 100."""
+    angles_LR = rotary_angles(torch.tensor([0, 3]), 4)
+    torch.testing.assert_close(angles_LR, torch.tensor([[0.0, 0.0], [3.0, 0.3]]))
+    found = turned(torch.tensor([[[[1.0, 0.0, 0.0, 2.0]]]]), torch.tensor([[torch.pi / 2, torch.pi]]))
+    torch.testing.assert_close(found, torch.tensor([[[[0.0, 0.0, 1.0, -2.0]]]]))
+
+
+def test_attention_with_angles_knows_distances_alone():
+    model, given = stirred(block()), tokens()
+    early, late, reversed_time = (
+        model(given, angles_LR=rotary_angles(time, 8))
+        for time in (torch.arange(6), torch.arange(6) + 5, 5 - torch.arange(6))
+    )
+    torch.testing.assert_close(early, late)
+    assert (early - reversed_time).abs().max() > 1e-4

@@ -37,16 +37,19 @@ class Predictor(nn.Module, ABC):
     """Predicts hidden history and the next blocks from a history of T blocks. All values are normalised.
 
     A predictor of one block writes :meth:`forward` alone: its predictions are fed back into it. One that carries a
-    state of its own from block to block overrides :meth:`unroll`, :meth:`observe`, :meth:`step` and :meth:`predicted`.
+    state of its own from block to block overrides :meth:`begin`, or :meth:`unroll` as a whole, and :meth:`observe`,
+    :meth:`step` and :meth:`predicted`.
 
     Subclasses set ``token_dim`` (D), ``proprio_dim`` (P), ``action_dim`` (A) and ``history_blocks``, the longest T.
-    A width of 0 means that there is no such entity: no agent, or no proprioception.
+    A width of 0 means that there is no such entity: no agent, or no proprioception. ``stop_gradient`` cuts the gradient
+    of a loss over several blocks between a block and those before it that were predicted and fed back.
     """
 
     token_dim: int
     proprio_dim: int
     action_dim: int
     history_blocks: int
+    stop_gradient: bool = False
 
     @abstractmethod
     def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
@@ -62,19 +65,27 @@ class Predictor(nn.Module, ABC):
 
     def unroll(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BUA: Tensor, mask_BTE: Tensor) -> Prediction:
         """Predict F = U - T + 1 blocks; the other arguments are those of :meth:`forward`."""
-        blocks, slots = tokens_BTSD.shape[1:3]
-        first = self(tokens_BTSD, proprio_BTP, actions_BUA[:, :blocks], mask_BTE)
-        mask_BTS, hidden_BT1 = split_mask(mask_BTE, slots)
-        seen_BTSD = torch.where(mask_BTS[..., None], first.history_BTSD.to(tokens_BTSD.dtype), tokens_BTSD)
-        seen_BTP = torch.where(hidden_BT1, proprio_BTP[:, :1], proprio_BTP)  # its history is not predicted
-        state = self._appended(Window(seen_BTSD, seen_BTP, actions_BUA[:, :blocks]), first)
+        blocks = tokens_BTSD.shape[1]
+        first, state = self.begin(tokens_BTSD, proprio_BTP, actions_BUA[:, :blocks], mask_BTE)
         tokens, proprio = [first.future_BFSD[:, 0]], [first.proprio_BFP[:, 0]]
         for actions_BA in actions_BUA[:, blocks:].unbind(1):
+            if self.stop_gradient:
+                state = type(state)(*(values.detach() for values in state))
             state = self.step(state, actions_BA)
             tokens_BSD, proprio_BP = self.predicted(state)
             tokens.append(tokens_BSD)
             proprio.append(proprio_BP)
         return Prediction(first.history_BTSD, torch.stack(tokens, dim=1), torch.stack(proprio, dim=1))
+
+    def begin(
+        self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor
+    ) -> tuple[Prediction, NamedTuple]:
+        """What :meth:`forward` predicts, and the state at the predicted block."""
+        prediction = self(tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE)
+        mask_BTS, hidden_BT1 = split_mask(mask_BTE, tokens_BTSD.shape[2])
+        seen_BTSD = torch.where(mask_BTS[..., None], prediction.history_BTSD.to(tokens_BTSD.dtype), tokens_BTSD)
+        seen_BTP = torch.where(hidden_BT1, proprio_BTP[:, :1], proprio_BTP)  # its history is not predicted
+        return prediction, self._appended(Window(seen_BTSD, seen_BTP, actions_BTA), prediction)
 
     def unroll_members(
         self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BUA: Tensor, mask_BTE: Tensor

@@ -1,12 +1,22 @@
-"""C-JEPA's predictor: a transformer over entities."""
+"""C-JEPA's predictor: a transformer over entities.
+
+File letters: E entities of a block; L all of them, those of the next block last.
+"""
+
+from typing import Literal
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
+from cjepa.errors import UserError
 from cjepa.world_models.masks import split_mask
+from cjepa.world_models.matching import Matching, reordered
 from cjepa.world_models.predictors.base import Prediction, Predictor
-from cjepa.world_models.transformer import Block
+from cjepa.world_models.transformer import Block, rotary_angles
+
+Conditioning = Literal["entities", "concatenated"]
+Time = Literal["learned", "rotary"]
 
 
 class EntityTransformer(Predictor):
@@ -32,8 +42,16 @@ class EntityTransformer(Predictor):
         num_heads: attention heads.
         mlp_dim: hidden width of the MLPs.
         dropout: in every block.
-        num_positions: 0, or the number of patch tokens: adds a learned embedding per token index, which patches need
-            since nothing else says where they are.
+        num_positions: 0, or the number of tokens of a block: adds a learned embedding per token index. Patches need it,
+            since nothing else says where they are, and so do objects without an anchor.
+        anchor: whether queries know the object's first token. Without it a hidden object is predicted from nothing but
+            its index, see ``num_positions``, and what it changes from is 0, the mean token.
+        conditioning: ``entities`` of their own for proprioception and actions, as in C-JEPA, or ``concatenated`` to
+            every object's token, as in OC-DINO-WM. The next block's proprioception is then read from all objects.
+        time: ``learned`` embeddings of the blocks of a history, or ``rotary`` ones, which know distances alone.
+        matching: ``hungarian`` puts the next block's objects into the order in which they are closest to those of the
+            last block, as the published code's rollout does.
+        stop_gradient: whether the loss of a block leaves the blocks alone that were predicted before it and fed back.
     """
 
     def __init__(
@@ -48,19 +66,28 @@ class EntityTransformer(Predictor):
         mlp_dim: int = 512,
         dropout: float = 0.1,
         num_positions: int = 0,
+        anchor: bool = True,
+        conditioning: Conditioning = "entities",
+        time: Time = "learned",
+        matching: Matching = "index",
+        stop_gradient: bool = False,
     ):
         super().__init__()
         self.token_dim = token_dim
         self.proprio_dim = proprio_dim
         self.action_dim = action_dim
         self.history_blocks = history_blocks
+        self.head_width = dim // num_heads
+        self.conditioning = conditioning
+        self.matching = matching
+        self.stop_gradient = stop_gradient
         self.embed_token = nn.Linear(token_dim, dim)
-        self.embed_anchor = nn.Linear(token_dim, dim)
+        self.embed_anchor = nn.Linear(token_dim, dim) if anchor else None
         self.embed_proprio = nn.Linear(proprio_dim, dim) if proprio_dim else None
         self.embed_action = nn.Linear(action_dim, dim) if action_dim else None
         self.mask_token = nn.Parameter(torch.randn(dim) * 0.02)
         self.proprio_query = nn.Parameter(torch.randn(dim) * 0.02) if proprio_dim else None
-        self.time_embedding = nn.Parameter(torch.randn(history_blocks + 1, dim) * 0.02)
+        self.time_embedding = nn.Parameter(torch.randn(history_blocks + 1, dim) * 0.02) if time == "learned" else None
         self.position_embedding = nn.Parameter(torch.randn(num_positions, dim) * 0.02) if num_positions else None
         self.blocks = nn.ModuleList(Block(dim, num_heads, mlp_dim, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
@@ -72,42 +99,83 @@ class EntityTransformer(Predictor):
 
     def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
         """See :class:`Predictor`."""
+        anchor_B1SD = tokens_BTSD[:, :1]
+        history, queries = self.entities(anchor_B1SD, tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE)
+        angles_LR = None
+        if self.time_embedding is None:
+            angles_LR = rotary_angles(times(history, queries), self.head_width)
+        entities = torch.cat([history.flatten(1, 2), queries], dim=1)
+        for block in self.blocks:
+            entities = block(entities, angles_LR=angles_LR)
+        return self.prediction(entities, anchor_B1SD, tokens_BTSD, proprio_BTP, mask_BTE)
+
+    def entities(
+        self, anchor_B1SD: Tensor, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What goes into the transformer: entities of the history, ``(B, T, E, dim)``, and queries of the next block.
+
+        The other arguments than the anchors are those of :meth:`forward`.
+
+        Raises:
+            UserError: there are more or fewer tokens in a block than ``num_positions``.
+        """
+        blocks, slots = tokens_BTSD.shape[1:3]
+        if self.position_embedding is not None and len(self.position_embedding) != slots:
+            raise UserError(
+                f"the predictor's num_positions is {len(self.position_embedding)}, but a block has {slots} tokens; "
+                f"set it to {slots}"
+            )
+        mask_BTS, hidden_BT1 = split_mask(mask_BTE, slots)
+        query = self.mask_token if self.embed_anchor is None else self.mask_token + self.embed_anchor(anchor_B1SD)
+        seen = self.embed_token(tokens_BTSD)
+        next_objects = query.expand_as(seen[:, :1])
+        objects = torch.where(mask_BTS[..., None], query, seen)
+        if self.position_embedding is not None:
+            objects, next_objects = objects + self.position_embedding, next_objects + self.position_embedding
+        others, next_others = [], []
+        if self.embed_proprio is not None:
+            proprio = torch.where(hidden_BT1, self.proprio_query, self.embed_proprio(proprio_BTP))
+            others.append(proprio[:, :, None])
+            next_others.append(self.proprio_query.expand_as(others[-1][:, :1]))
+        if self.embed_action is not None:
+            others.append(self.embed_action(actions_BTA)[:, :, None])
+        history, queries = self._joined(objects, others), self._joined(next_objects, next_others)[:, 0]
+        if self.time_embedding is not None:
+            history = history + self.time_embedding[:blocks, None]
+            queries = queries + self.time_embedding[blocks]
+        return history, queries
+
+    def prediction(
+        self, entities_BLD: Tensor, anchor_B1SD: Tensor, tokens_BTSD: Tensor, proprio_BTP: Tensor, mask_BTE: Tensor
+    ) -> Prediction:
+        """What the transformer's entities say; the other arguments than the anchors are those of :meth:`forward`."""
         blocks, slots = tokens_BTSD.shape[1:3]
         mask_BTS, hidden_BT1 = split_mask(mask_BTE, slots)
-        parts = [rearrange(self._objects(tokens_BTSD, mask_BTS), "b t s d -> b (t s) d")]
-        if self.embed_proprio is not None:
-            parts.append(self._proprio(proprio_BTP, hidden_BT1))
-        if self.embed_action is not None:
-            parts.append(self.embed_action(actions_BTA) + self.time_embedding[:blocks])
-        entities = torch.cat(parts, dim=1)
-        for block in self.blocks:
-            entities = block(entities)
-        entities = self.norm(entities)
-        cells = (blocks + 1) * slots
-        changes = rearrange(self.token_head(entities[:, :cells]), "b (t s) d -> b t s d", s=slots)
-        tokens = self._last_visible(tokens_BTSD, mask_BTS) + changes
+        if self.embed_anchor is None:
+            anchor_B1SD = torch.zeros_like(anchor_B1SD)
+        own = self.proprio_head is not None and self.conditioning == "entities"
+        entities_BLD = self.norm(entities_BLD)
+        past, future = entities_BLD.split([entities_BLD.shape[1] - slots - own, slots + own], dim=1)
+        past = rearrange(past, "b (t e) d -> b t e d", t=blocks)[:, :, :slots]
+        last_BSD = torch.where(mask_BTS[:, -1, :, None], anchor_B1SD[:, 0], tokens_BTSD[:, -1])
+        next_BSD = last_BSD + self.token_head(future[:, :slots])
+        if self.matching == "hungarian":
+            next_BSD = reordered(next_BSD, last_BSD)
         proprio_B1P = torch.where(hidden_BT1[:, -1:], proprio_BTP[:, :1], proprio_BTP[:, -1:])
         if self.proprio_head is not None:
-            proprio_B1P = proprio_B1P + self.proprio_head(entities[:, cells + blocks :][:, :1])
-        return Prediction(tokens[:, :-1], tokens[:, -1:], proprio_B1P)
+            read = future[:, slots:] if own else future.mean(dim=1, keepdim=True)
+            proprio_B1P = proprio_B1P + self.proprio_head(read)
+        return Prediction(anchor_B1SD + self.token_head(past), next_BSD[:, None], proprio_B1P)
 
-    def _objects(self, tokens_BTSD: Tensor, mask_BTS: Tensor) -> Tensor:
-        """Embedded objects at blocks 0..T: tokens where visible, queries where hidden and at the next block."""
-        blocks = tokens_BTSD.shape[1]
-        query_B1SD = self.mask_token + self.embed_anchor(tokens_BTSD[:, :1])
-        seen = torch.where(mask_BTS[..., None], query_B1SD, self.embed_token(tokens_BTSD))
-        objects = torch.cat([seen, query_B1SD], dim=1) + self.time_embedding[: blocks + 1, None]
-        return objects if self.position_embedding is None else objects + self.position_embedding
+    def _joined(self, objects_BTSD: Tensor, others: list[Tensor]) -> Tensor:
+        """Embedded objects and others as the entities of each block."""
+        if self.conditioning == "concatenated":  # embedding a concatenation is adding the embeddings of its parts
+            return sum(others, objects_BTSD)
+        return torch.cat([objects_BTSD, *others], dim=2)
 
-    def _proprio(self, proprio_BTP: Tensor, hidden_BT1: Tensor) -> Tensor:
-        """Embedded proprioception at blocks 0..T: a query where hidden and at the next block."""
-        query = repeat(self.proprio_query, "d -> b 1 d", b=len(proprio_BTP))
-        seen = torch.where(hidden_BT1, query, self.embed_proprio(proprio_BTP))
-        return torch.cat([seen, query.to(seen.dtype)], dim=1) + self.time_embedding[: proprio_BTP.shape[1] + 1]
 
-    @staticmethod
-    def _last_visible(tokens_BTSD: Tensor, mask_BTS: Tensor) -> Tensor:
-        """For every cell of blocks 0..T the token that its prediction starts from; hidden cells are never read."""
-        anchor_B1SD = tokens_BTSD[:, :1]
-        history = torch.where(mask_BTS[..., None], anchor_B1SD, tokens_BTSD)
-        return torch.cat([anchor_B1SD.expand_as(tokens_BTSD), history[:, -1:]], dim=1)
+def times(history_BTEW: Tensor, queries_BEW: Tensor) -> Tensor:
+    """The block of every entity of a history and of the next block's queries, ``(L,)``."""
+    blocks, entities = history_BTEW.shape[1:3]
+    time_T = torch.arange(blocks, device=history_BTEW.device)
+    return torch.cat([time_T.repeat_interleave(entities), time_T.new_full(queries_BEW.shape[1:2], blocks)])
