@@ -52,6 +52,9 @@ class EntityTransformer(Predictor):
         matching: ``hungarian`` puts the next block's objects into the order in which they are closest to those of the
             last block, as the published code's rollout does.
         stop_gradient: whether the loss of a block leaves the blocks alone that were predicted before it and fed back.
+
+    Raises:
+        ValueError: time is rotary and a head's width, ``dim / num_heads``, is odd.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class EntityTransformer(Predictor):
         self.action_dim = action_dim
         self.history_blocks = history_blocks
         self.head_width = dim // num_heads
+        if time == "rotary" and self.head_width % 2:
+            raise ValueError(f"time: rotary needs an even dim / num_heads, not {dim} / {num_heads}")
         self.conditioning = conditioning
         self.matching = matching
         self.stop_gradient = stop_gradient
@@ -153,9 +158,9 @@ class EntityTransformer(Predictor):
         mask_BTS, hidden_BT1 = split_mask(mask_BTE, slots)
         if self.embed_anchor is None:
             anchor_B1SD = torch.zeros_like(anchor_B1SD)
-        own = self.proprio_head is not None and self.conditioning == "entities"
-        entities_BLD = self.norm(entities_BLD)
-        past, future = entities_BLD.split([entities_BLD.shape[1] - slots - own, slots + own], dim=1)
+        has_entity = self.proprio_head is not None and self.conditioning == "entities"
+        queries = slots + has_entity
+        past, future = self.norm(entities_BLD).split([entities_BLD.shape[1] - queries, queries], dim=1)
         past = rearrange(past, "b (t e) d -> b t e d", t=blocks)[:, :, :slots]
         last_BSD = torch.where(mask_BTS[:, -1, :, None], anchor_B1SD[:, 0], tokens_BTSD[:, -1])
         next_BSD = last_BSD + self.token_head(future[:, :slots])
@@ -163,8 +168,8 @@ class EntityTransformer(Predictor):
             next_BSD = reordered(next_BSD, last_BSD)
         proprio_B1P = torch.where(hidden_BT1[:, -1:], proprio_BTP[:, :1], proprio_BTP[:, -1:])
         if self.proprio_head is not None:
-            read = future[:, slots:] if own else future.mean(dim=1, keepdim=True)
-            proprio_B1P = proprio_B1P + self.proprio_head(read)
+            source = future[:, slots:] if has_entity else future.mean(dim=1, keepdim=True)
+            proprio_B1P = proprio_B1P + self.proprio_head(source)
         return Prediction(anchor_B1SD + self.token_head(past), next_BSD[:, None], proprio_B1P)
 
     def _joined(self, objects_BTSD: Tensor, others: list[Tensor]) -> Tensor:

@@ -376,6 +376,11 @@ def test_an_embedding_for_another_number_of_objects_is_refused():
         make(num_positions=3)(*inputs())
 
 
+def test_rotary_time_needs_pairs_of_values():
+    with pytest.raises(ValueError, match="time: rotary needs an even dim / num_heads, not 9 / 3"):
+        make(time="rotary", dim=9, num_heads=3)
+
+
 def test_rotary_time_has_no_parameters():
     names = {name for name, _ in make(time="rotary").named_parameters()}
     assert "time_embedding" not in names and "time_embedding" in dict(make().named_parameters())
