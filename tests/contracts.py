@@ -7,6 +7,8 @@ import pkgutil
 import torch
 from torch import nn
 
+from cjepa.world_models.predictors.base import Predictor
+from cjepa.world_models.predictors.flat_mlp import FlatMLP
 from cjepa.world_models.predictors.object_filter import ObjectFilter
 
 OUTSIDE = ("tests.outside",)
@@ -27,6 +29,11 @@ def concrete_subclasses(package: str, base: type) -> list[type]:
     found = [c for c in walk(base) if not inspect.isabstract(c) and c.__module__.startswith((package, *OUTSIDE))]
     assert found, f"no subclass of {base.__name__} in {package}"
     return sorted(found, key=lambda cls: cls.__qualname__)
+
+
+def predictors_of_histories() -> list[type]:
+    """Every predictor but the floor, to which all but the last frame and so every mask is nothing."""
+    return [cls for cls in concrete_subclasses("cjepa.world_models", Predictor) if not issubclass(cls, FlatMLP)]
 
 
 def build(cls: type, **candidates):

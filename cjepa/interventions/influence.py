@@ -153,18 +153,17 @@ class ByAttention(Influence):
     def __call__(self, dynamics: Dynamics, clip: Clip) -> dict[str, Tensor]:
         """See :class:`Influence`."""
         predictor = dynamics.predictor if isinstance(dynamics, PredictorDynamics) else None
-        if not isinstance(predictor, EntityTransformer):
-            raise UserError("influence by attention: the model is not an EntityTransformer; choose another estimate")
+        if not isinstance(predictor, EntityTransformer) or predictor.time_embedding is None:
+            raise UserError(
+                "influence by attention: the model is not an EntityTransformer (time: learned); choose another estimate"
+            )
         slots, blocks = clip.tokens_BTSD.shape[2], []
         history, actions_BHA, _ = split_clip(dynamics, clip)
         with _Attention(list(predictor.blocks)) as attention:
             state = dynamics.observe(history)
             for actions_BA in actions_BHA.unbind(1):
                 state = dynamics.step(state, actions_BA)
-                flow_BLL = attention.take()
-                cells = flow_BLL.shape[1] - _others(flow_BLL.shape[1], slots, predictor)
-                next_BSL = flow_BLL[:, cells - slots : cells, :cells]  # the objects' queries of the next block
-                blocks.append(rearrange(next_BSL, "b i (t j) -> b i t j", j=slots).sum(dim=2))
+                blocks.append(_between_objects(attention.take(), slots, predictor))
         return {"attention": _without_diagonal(torch.stack(blocks, dim=1))}
 
 
@@ -202,11 +201,14 @@ def attention_map(qkv_BL3: Tensor, num_heads: int) -> Tensor:
     return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1).mean(dim=1)
 
 
-def _others(length: int, slots: int, predictor: EntityTransformer) -> int:
-    """Entries of a pass that are not of objects: proprioception of T + 1 blocks, actions of T blocks."""
-    proprio, action = bool(predictor.proprio_dim), bool(predictor.action_dim)
-    blocks = (length - slots - proprio) // (slots + proprio + action)
-    return proprio * (blocks + 1) + action * blocks
+def _between_objects(flow_BLL: Tensor, slots: int, predictor: EntityTransformer) -> Tensor:
+    """What the queries of the next block take from all blocks of each object, ``(B, S, S)``."""
+    own = predictor.conditioning == "entities"  # proprioception and actions have entries of their own in each block
+    queries = slots + own * bool(predictor.proprio_dim)  # of the next block, which come last
+    entries = queries + own * bool(predictor.action_dim)  # of each block before
+    past_BSL, next_BSL = flow_BLL[:, -queries:][:, :slots].split([flow_BLL.shape[1] - queries, queries], dim=2)
+    past_BSTE = rearrange(past_BSL, "b i (t e) -> b i t e", e=entries)
+    return past_BSTE[..., :slots].sum(dim=2) + next_BSL[..., :slots]
 
 
 def _unit_of_tokens(dynamics: Dynamics, tokens_NTSD: Tensor) -> Tensor:

@@ -82,12 +82,14 @@ def test_gradients_are_in_the_units_of_the_model():
     assert found[0, 2] == pytest.approx(3.0, rel=0.15)
 
 
+@pytest.mark.parametrize("conditioning", ["entities", "concatenated"])
 @pytest.mark.parametrize("sizes", [(4, 10), (0, 10), (4, 0), (0, 0)])
-def test_attention_that_looks_at_one_object_only(sizes):
+def test_attention_that_looks_at_one_object_only(sizes, conditioning):
     """Keys of a token whose first value is large are found by every query; the rest of a layer is the identity."""
     proprio, action = sizes
     torch.manual_seed(0)
-    predictor = EntityTransformer(token_dim=6, proprio_dim=proprio, action_dim=action, **SMALL)
+    sizes_of_model = {"token_dim": 6, "proprio_dim": proprio, "action_dim": action} | SMALL
+    predictor = EntityTransformer(**sizes_of_model, conditioning=conditioning)
     dynamics = PredictorDynamics(predictor).eval()
     clip = a_clip(5, slots=3, dims=(6, *sizes))
     found = ByAttention()(dynamics, clip)["attention"]
@@ -96,7 +98,9 @@ def test_attention_that_looks_at_one_object_only(sizes):
         predictor.blocks[0].to_qkv.weight.zero_()
         predictor.blocks[0].to_qkv.bias.zero_()
     even = ByAttention()(dynamics, clip)["attention"]
-    length = 4 * 3 + 4 * bool(proprio) + 3 * bool(action)  # evenly over all entries, half of it through the residual
+    length = 4 * 3  # evenly over all entries, half of it through the residual
+    if conditioning == "entities":
+        length += 4 * bool(proprio) + 3 * bool(action)
     off_diagonal = even[~even.isnan()]
     torch.testing.assert_close(off_diagonal, torch.full_like(off_diagonal, 4 / length / 2))
 
@@ -110,6 +114,9 @@ def test_attention_is_a_softmax_of_products():
 def test_attention_needs_a_transformer():
     with pytest.raises(UserError, match="EntityTransformer"):
         ByAttention()(*scene())
+    turned = PredictorDynamics(EntityTransformer(token_dim=6, **SMALL, time="rotary")).eval()
+    with pytest.raises(UserError, match="time: learned"):
+        ByAttention()(turned, a_clip(5))
 
 
 def test_order_of_objects_does_not_matter_to_the_estimates():
