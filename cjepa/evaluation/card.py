@@ -8,6 +8,7 @@ import numpy as np
 from cjepa.data.clip_module import EpisodeClips
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
+from cjepa.evaluation.calibration import Calibration
 from cjepa.evaluation.futures import look_at
 from cjepa.evaluation.measurements import Measurement, OpenProgress
 from cjepa.evaluation.planning_card import CANDIDATES, HORIZON_BLOCKS, PAIRS, planning_measurements
@@ -74,9 +75,10 @@ def rollout_measurements(
     blocks = sorted({block for block in BLOCKS_AHEAD if block <= horizon_blocks} | {horizon_blocks})
     for missing in sorted(set(BLOCKS_AHEAD) - set(blocks)):
         _log.warning("rollout_error@%d left out: most test episodes are too short for that many blocks", missing)
-    errors, ranks = RolloutErrors(), TokenRanks(min(horizon_blocks, HORIZON_BLOCKS))
+    ahead = min(horizon_blocks, HORIZON_BLOCKS)
+    errors, ranks, calibration = RolloutErrors(), TokenRanks(ahead), Calibration(ahead)
     places = None if bed is None else _place_errors(module, data, bed.env, blocks)
-    watching = [errors, ranks] if places is None else [errors, ranks, places]
+    watching = [errors, ranks, calibration, *([] if places is None else [places])]
     with progress("roll out", len(loader.dataset), "clips") as bar:
         for batch in imagine(module, loader, data.file):
             for one in watching:
@@ -86,7 +88,8 @@ def rollout_measurements(
     if errors.has_proprio:
         entities["proprio"] = errors.num_slots
     measured = error_measurements(errors, blocks, entities, module.dynamics.token_dim)
-    return measured + ranks.measurements() + ([] if places is None else places.measurements())
+    measured += ranks.measurements() + calibration.measurements(blocks)
+    return measured + ([] if places is None else places.measurements())
 
 
 def _body_slots(bed: Testbed) -> dict[str, int]:

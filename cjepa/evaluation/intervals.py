@@ -114,6 +114,29 @@ def bootstrap_median(values_N: np.ndarray, cluster_N: np.ndarray, seed: int = 0)
     return Interval(float(np.median(values_N)), float(low), float(high), len(values_N))
 
 
+def bootstrap_correlation(first_N: np.ndarray, second_N: np.ndarray, cluster_N: np.ndarray, seed: int = 0) -> Interval:
+    """Pearson's correlation with its percentile bootstrap over clusters; of ranks it is Spearman's.
+
+    NaN where one of the two is constant.
+
+    Args:
+        first_N: values that are not independent within a cluster.
+        second_N: values of the same trials.
+        cluster_N: label of each trial's cluster.
+        seed: of the resampling.
+    """
+    first_N, second_N = (values_N - np.mean(values_N) for values_N in (first_N, second_N))
+    moments = (np.ones_like(first_N), first_N, second_N, first_N**2, second_N**2, first_N * second_N)
+    sums_CM = np.stack([_sums(values_N, cluster_N)[0] for values_N in moments], axis=1)
+    clusters = len(sums_CM)
+    times_RC = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), _RESAMPLES)
+    draws = _correlations(times_RC @ sums_CM)
+    draws = draws[np.isfinite(draws)]  # in a resample of few clusters, a value may be constant
+    value = float(_correlations(sums_CM.sum(axis=0)))
+    low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (np.nan, np.nan)
+    return Interval(value, float(low), float(high), len(first_N))
+
+
 def bootstrap_metric(metric: "Metric", states: list[dict[str, "Tensor"]], seed: int = 0) -> Interval:
     """A metric over all rows, with its percentile bootstrap over them; n counts the rows that say anything.
 
@@ -173,6 +196,14 @@ def _wilson_bounds(rate: float, trials: float) -> tuple[float, float]:
     centre = (rate + _Z**2 / (2 * trials)) / (1 + _Z**2 / trials)
     half = _Z / (1 + _Z**2 / trials) * np.sqrt(rate * (1 - rate) / trials + _Z**2 / (4 * trials**2))
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def _correlations(sums_M: np.ndarray) -> np.ndarray:
+    """From the sums of 1, x, y, x x, y y and x y in the last axis."""
+    count, x, y, xx, yy, xy = np.moveaxis(sums_M, -1, 0)
+    spread_x, spread_y = count * xx - x**2, count * yy - y**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where((spread_x > 0) & (spread_y > 0), (count * xy - x * y) / np.sqrt(spread_x * spread_y), np.nan)
 
 
 def _sums(values_N: np.ndarray, cluster_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

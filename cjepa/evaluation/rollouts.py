@@ -66,8 +66,8 @@ class RolloutErrors:
 
     def add(self, batch: Imagined) -> None:
         """One more batch."""
-        self._errors.append(_squared(batch.predicted, batch.followed))
-        self._copies.append(_squared(batch.copied, batch.followed))
+        self._errors.append(squared_errors(batch.predicted, batch.followed))
+        self._copies.append(squared_errors(batch.copied, batch.followed))
         self._episodes.append(batch.episode_B)
         self.num_slots = batch.predicted.tokens_BHSD.shape[2]
 
@@ -149,7 +149,7 @@ def blocks_for_test(data: EpisodeClips, history_blocks: int) -> int:
     return max([data.val_blocks, *fitting])
 
 
-def _squared(rollout: Rollout, followed: Rollout) -> Tensor:
+def squared_errors(rollout: Rollout, followed: Rollout) -> Tensor:
     """Mean squared error of each entity, ``(B, H, S)`` and one column more for proprioception if there is any."""
     error_BHE = (rollout.tokens_BHSD - followed.tokens_BHSD).square().mean(dim=3)
     if followed.proprio_BHP.shape[2]:

@@ -10,13 +10,14 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from cjepa.reporting.style import DASHES, FAINT, INK, label_column, legend_below, new_figure, series_colours, style
-from cjepa.reporting.tables import ERROR_PREFIX, Row, by_model, error_blocks, features, seconds_text
+from cjepa.reporting.tables import ERROR_PREFIX, Row, by_model, error_blocks, features, numbers_of, seconds_text
 
 _DODGE = 1.09
 _SAME_SIZE = 1.3
 _MARKERS = ("o", "s", "^", "D", "v")
 _ERRORBAR = {"markersize": 6, "elinewidth": 1.4, "capsize": 0}
 _FEW_TICKS = 1.5  # decades; a shorter log axis has ticks at 1, 2 and 5
+_CALIBRATION = ("calibration_disagreement@", "calibration_error@")
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 
@@ -106,6 +107,44 @@ def time_per_plan(rows: Iterable[Row]) -> Figure | None:
             text = seconds_text(row["value"])
             axes.annotate(text, (right, place), (8, 0), textcoords="offset points", va="center")
     return figure
+
+
+def calibration(rows: Iterable[Row]) -> Figure | None:
+    """Error of predictions against the disagreement of an ensemble about them, one line a model, both log scales."""
+    rows = list(rows)
+    lines = _calibration_lines(rows)
+    if not lines:
+        return None
+    colours = model_colours(rows)
+    with style():
+        figure = new_figure(6.2, 4.2)
+        axes = figure.subplots()
+        axes.set(xscale="log", yscale="log", xlabel="disagreement / copying error", ylabel="error / copying error")
+        handles = []
+        for model, points in lines.items():
+            places = [x["value"] for x, _ in points]
+            errors = [y["value"] for _, y in points]
+            reach = np.concatenate([_reach(y) for _, y in points], axis=1)
+            axes.errorbar(places, errors, reach, fmt="o-", color=colours[model], **_ERRORBAR)
+            handles.append(Line2D([], [], color=colours[model], marker="o", label=f"{model}, 95 % interval"))
+        low, high = axes.get_xlim()
+        axes.plot([low, high], [low, high], color=FAINT, linewidth=1.2, linestyle=DASHES, zorder=1)
+        axes.set_xlim(low, high)
+        handles.append(Line2D([], [], color=FAINT, linewidth=1.2, linestyle=DASHES, label="error = disagreement"))
+        legend_below(figure, handles)
+    return figure
+
+
+def _calibration_lines(rows: list[Row]) -> dict[str, list[tuple[Row, Row]]]:
+    """Disagreement and error of every bin of each model; a log scale has no place for a 0."""
+    lines: dict[str, list[tuple[Row, Row]]] = {}
+    for number in numbers_of(rows, _CALIBRATION[0]):
+        disagreement, error = (by_model(rows, f"{prefix}{number}") for prefix in _CALIBRATION)
+        for model in disagreement:
+            point = disagreement[model], error.get(model)
+            if point[1] is not None and min(row["value"] for row in point) > 0:
+                lines.setdefault(model, []).append(point)
+    return lines
 
 
 def _dot_plot(models: list[str], extra_inches: float) -> tuple[Figure, Axes]:

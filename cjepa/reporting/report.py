@@ -35,6 +35,7 @@ _RESULT_FIGURES = {
     "Success against features": figures.success_by_tokens,
     "Prediction error": figures.rollout_errors,
     "Planning time": figures.time_per_plan,
+    "Error against disagreement": figures.calibration,
 }
 
 

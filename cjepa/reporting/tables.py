@@ -69,8 +69,13 @@ def by_model(rows: Iterable[Row], metric: str) -> dict[str, Row]:
 
 def error_blocks(rows: Iterable[Row]) -> list[int]:
     """The k of every metric ``rollout_error@k``, ascending."""
+    return numbers_of(rows, ERROR_PREFIX)
+
+
+def numbers_of(rows: Iterable[Row], prefix: str) -> list[int]:
+    """What follows the prefix in the names of metrics, ascending."""
     names = {str(row.get("metric")) for row in rows}
-    return sorted(int(name.removeprefix(ERROR_PREFIX)) for name in names if name.startswith(ERROR_PREFIX))
+    return sorted(int(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
 
 
 def features(row: Row) -> int | None:

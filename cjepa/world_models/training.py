@@ -97,6 +97,8 @@ class DynamicsTraining(L.LightningModule):
         for block in sorted({1, len(error_H)}):
             values[f"val/error@{block}"] = error_H[block - 1]
             values[f"val/copy_error@{block}"] = copy_H[block - 1]
+            if rollout.disagreement_BHS is not None:
+                values[f"val/disagreement@{block}"] = rollout.disagreement_BHS[:, block - 1].mean()
         self.log_dict(values, batch_size=len(last_B1SD), on_epoch=True, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:

@@ -3,7 +3,12 @@ import torch
 
 from cjepa.data.token_clips import TokenClips
 from cjepa.evaluation import card
+from cjepa.world_models.masks import ObjectMask
+from cjepa.world_models.predictors.ensemble import Ensemble
+from cjepa.world_models.predictors.object_filter import ObjectFilter
+from cjepa.world_models.training import WorldModel
 from tests.conftest import no_progress
+from tests.contracts import stirred
 from tests.world_models.test_training import small_model
 
 
@@ -22,6 +27,16 @@ def test_validation_says_little_and_keeps_the_mode(data):
     module = small_model().train()
     found = named(card.evaluate(module, data, "val", no_progress))
     assert set(found) == {"rollout_error@1", "rollout_error@4"} and module.training
+
+
+def test_an_ensemble_is_measured_with_its_disagreement(data):
+    torch.manual_seed(0)
+    sizes = {"token_dim": 6, "history_blocks": 3, "dim": 16}
+    module = WorldModel(stirred(Ensemble(lambda: ObjectFilter(**sizes), members=2)), ObjectMask(0))
+    found = named(card.evaluate(module, data, "test", no_progress))
+    assert {f"disagreement@{block}" for block in (1, 2, 5)} | {"spearman_disagreement_error"} <= set(found)
+    assert {f"calibration_{name}@{bin}" for name in ("error", "disagreement") for bin in range(1, 11)} <= set(found)
+    assert 0 < found["disagreement@1"].low < found["disagreement@5"].value
 
 
 @pytest.mark.slow

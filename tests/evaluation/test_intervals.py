@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import rankdata, spearmanr
 
 from cjepa.evaluation.intervals import (
     bootstrap,
+    bootstrap_correlation,
     bootstrap_median,
     bootstrap_metric,
     bootstrap_of_clusters,
@@ -194,3 +196,21 @@ def test_a_paired_difference_within_one_episode_says_less():
     success, other = np.arange(40) % 2 == 0, np.arange(40) % 4 == 0
     wide, narrow = (paired_difference(success, other, clusters) for clusters in (np.arange(40) % 4, np.arange(40)))
     assert wide.value == narrow.value == 0.25 and wide.high - wide.low > narrow.high - narrow.low
+
+
+def test_correlation_is_scipys_and_its_interval_is_of_clusters():
+    generator = np.random.default_rng(0)
+    first = generator.random(300)
+    second = first + 0.5 * generator.random(300)
+    ranks, whole = (rankdata(first), rankdata(second)), spearmanr(first, second).statistic
+    alone = bootstrap_correlation(*ranks, np.arange(300))
+    assert alone.value == pytest.approx(whole) and alone.low < whole < alone.high and alone.n == 300
+    twice = bootstrap_correlation(*(np.tile(one, 2) for one in ranks), np.tile(np.arange(300), 2))
+    assert twice.value == pytest.approx(whole) and bounds(twice) == pytest.approx(bounds(alone))  # and not narrower
+
+
+def test_correlation_by_hand():
+    """Two clusters: +1 in the first, -1 in the second; together 0."""
+    found = bootstrap_correlation(np.array([1.0, 2, 1, 2]), np.array([5.0, 6, 6, 5]), np.array([0, 0, 1, 1]))
+    assert (found.value, found.low, found.high) == pytest.approx((0, -1, 1))
+    assert np.isnan(bootstrap_correlation(np.ones(3), np.arange(3.0), np.arange(3)).value)

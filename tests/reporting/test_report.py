@@ -166,6 +166,26 @@ def test_planning_time_is_points_on_a_log_axis():
     assert [float(c.lines[0].get_xdata()[0]) for c in axes.containers] == [0.41, 205.0] and not axes.patches
 
 
+CALIBRATION = [
+    row(f"calibration_{name}@{number}", value, "ensemble", low=value / 2, high=2 * value)
+    for number, values in enumerate([(0.0, 0.0), (0.01, 0.02), (0.1, 0.3)], start=1)
+    for name, value in zip(("disagreement", "error"), values, strict=True)
+]
+
+
+def test_calibration_is_a_line_of_bins_beside_the_diagonal():
+    axes = figures.calibration([*ROWS, *CALIBRATION]).axes[0]
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    (line,) = axes.containers
+    np.testing.assert_allclose(line.lines[0].get_xydata(), [[0.01, 0.02], [0.1, 0.3]])  # 0 has no place
+    np.testing.assert_allclose(line.lines[2][0].get_segments()[1][:, 1], [0.15, 0.6])
+    diagonal = axes.lines[-1].get_xydata()
+    np.testing.assert_allclose(diagonal[:, 0], diagonal[:, 1])
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()][0] == "ensemble, 95 % interval"
+    assert_nothing_is_cut(axes.figure)
+    assert figures.calibration(CALIBRATION[:2]) is None and figures.calibration(ROWS) is None
+
+
 @pytest.mark.parametrize("draw", [figures.success_by_tokens, figures.rollout_errors, figures.time_per_plan])
 def test_no_label_is_cut(draw):
     long = "a-model-with-quite-a-long-name"
