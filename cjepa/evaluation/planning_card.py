@@ -14,7 +14,8 @@ from cjepa.evaluation.measurements import Measurement, OpenProgress
 from cjepa.evaluation.ranking import picked, rank_of, spearman, variation
 from cjepa.evaluation.testbed import Testbed
 from cjepa.planning.agents import WorldModelAgent
-from cjepa.planning.objectives import Goal, LastStepMSE, Objective
+from cjepa.planning.costs import RolloutCost
+from cjepa.planning.objectives import Disagreement, Goal, LastStepMSE, Objective
 from cjepa.planning.perception import Observation
 from cjepa.planning.planners.cem import CEM
 from cjepa.types import Clip, Rollout
@@ -37,6 +38,8 @@ class Judged(NamedTuple):
     """Cost of the tokens of the futures that the simulator makes."""
     error_PN: np.ndarray
     """Task error in tolerances; below 1 is success."""
+    disagreement_PN: np.ndarray | None = None
+    """Of the members of an ensemble about the last block, in the unit of costs; None for a model without members."""
 
 
 def planning_measurements(
@@ -70,9 +73,9 @@ def planning_measurements(
 
 def candidate_measurements(judged: Judged, episode_P: np.ndarray) -> list[Measurement]:
     """How the costs rank the candidates, of which the first was recorded; resampled by the episode of the pair."""
-    predicted_PN, true_PN, error_PN = judged
+    predicted_PN, true_PN, error_PN, disagreement_PN = judged
     rows = _Rows(episode_P)
-    return [
+    found = [
         rows.mean("spearman_true_error", spearman(true_PN, error_PN)),
         rows.mean("spearman_predicted_true", spearman(predicted_PN, true_PN)),
         rows.mean("spearman_predicted_error", spearman(predicted_PN, error_PN)),
@@ -85,19 +88,27 @@ def candidate_measurements(judged: Judged, episode_P: np.ndarray) -> list[Measur
         rows.mean("cost_variation", variation(predicted_PN)),
         rows.mean("cost_variation_true", variation(true_PN)),
     ]
+    if disagreement_PN is not None:
+        wrong_PN = np.abs(true_PN - predicted_PN)
+        found.append(rows.mean("spearman_disagreement_cost", spearman(disagreement_PN, wrong_PN)))
+        found.append(rows.mean("recorded_disagreement", disagreement_PN[:, RECORDED]))
+    return found
 
 
 def plan_measurements(own: Judged, episode_P: np.ndarray) -> list[Measurement]:
     """What comes of the model's own plans, one of each pair (N = 1); resampled by the episode of the pair."""
-    predicted_P, true_P, error_P = (values_P1[:, 0] for values_P1 in own)
+    predicted_P, true_P, error_P = (values_P1[:, 0] for values_P1 in own[:3])
     rows = _Rows(episode_P)
-    return [
+    found = [
         rows.mean("plan_cost", predicted_P),
         rows.mean("plan_cost_true", true_P),
         rows.ratio("plan_cost_ratio", true_P, predicted_P),
         rows.median("plan_error", error_P, "tolerances"),
         Measurement.of("plan_success", wilson_of_clusters(error_P < 1, episode_P), "rate"),
     ]
+    if own.disagreement_PN is not None:
+        found.append(rows.mean("plan_disagreement", own.disagreement_PN[:, 0]))
+    return found
 
 
 @dataclass(frozen=True)
@@ -138,16 +149,26 @@ class _Judge:
         agent.reset(goals)
         agent.observe(self.starts)
         self.cost = agent.problem(torch.Generator().manual_seed(_SEED), bed.horizon_blocks).cost
+        self.disagreement = None
+        if agent.dynamics.disagreement(self.cost.state) is not None:
+            parts = (self.cost.dynamics, self.cost.state, self.cost.goal)
+            self.disagreement = RolloutCost(*parts, Disagreement(last_block=True))
 
     def __call__(self, actions_PNHA: Tensor, title: str, progress: OpenProgress) -> Judged:
         bed = self.bed
+        candidates_PNHA = actions_PNHA.to(self.cost.goal.tokens_BSD.device)
         with torch.no_grad():
-            predicted_PN = self.cost(actions_PNHA.to(self.cost.goal.tokens_BSD.device))
+            predicted_PN = self.cost(candidates_PNHA)
+            disagreement_PN = None if self.disagreement is None else _on_cpu(self.disagreement(candidates_PNHA))
         with progress(title, len(bed.pairs), "pairs") as bar:
             outcomes = simulate(bed.make_env, bed.pairs, actions_PNHA, bed.blocks, bar)
         tokens_PNSD = future_tokens(bed.tokenizer, self.starts, outcomes.ends)
         true_PN = true_cost(self.agent.dynamics, self.cost.objective, self.cost.goal, tokens_PNSD, outcomes.ends)
-        return Judged(predicted_PN.double().cpu().numpy(), true_PN, outcomes.error_PN)
+        return Judged(_on_cpu(predicted_PN), true_PN, outcomes.error_PN, disagreement_PN)
+
+
+def _on_cpu(values: Tensor) -> np.ndarray:
+    return values.double().cpu().numpy()
 
 
 @torch.no_grad()
@@ -171,4 +192,4 @@ def true_cost(
     clip = dynamics.normalise(Clip(*(values.to(device) for values in seen)))
     single = Rollout(*(values.unflatten(0, (pairs, plans)) for values in (clip.tokens_BTSD, clip.proprio_BTP)))
     no_actions_PNHA = torch.zeros(pairs, plans, 1, dynamics.action_dim, device=device)
-    return objective(single, no_actions_PNHA, goal).double().cpu().numpy()
+    return _on_cpu(objective(single, no_actions_PNHA, goal))

@@ -130,7 +130,7 @@ class RunRecord(Callback):
             },
             evaluation=evaluation,
             actions={},
-            uncertainty=[],
+            uncertainty=getattr(module, "describe_uncertainty", list)(),
             seconds=self._seconds,
         )
 

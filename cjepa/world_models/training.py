@@ -75,6 +75,10 @@ class DynamicsTraining(L.LightningModule):
         """What is optimised, as plain values for ``run.json``."""
         return {"terms": dict(self.loss_weights), "against_collapse": self.against_collapse}
 
+    def describe_uncertainty(self) -> list[str]:
+        """What its rollouts say of their own errors, for ``run.json``."""
+        return []
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The weighted sum of the loss terms."""
         terms = self.loss_terms(batch, self._step_generator())
@@ -219,6 +223,10 @@ class WorldModel(DynamicsTraining):
         names = ("predict_blocks", "future_decay", "norm", "matching")
         return super().describe_objective() | {"mask": mask} | {name: getattr(self, name) for name in names}
 
+    def describe_uncertainty(self) -> list[str]:
+        """See :class:`DynamicsTraining`."""
+        return self.dynamics.predictor.describe_uncertainty()
+
     def on_fit_start(self) -> None:
         """Fit the scales on training episodes, once.
 
@@ -258,7 +266,7 @@ class WorldModel(DynamicsTraining):
         }
 
 
-def check_sizes(dynamics: Dynamics, sample: Clip, source: TokenSource, predict_blocks: int = 1) -> None:
+def check_sizes(dynamics: PredictorDynamics, sample: Clip, source: TokenSource, predict_blocks: int = 1) -> None:
     """Whether a model can be trained on clips of this kind.
 
     Raises:
@@ -269,9 +277,8 @@ def check_sizes(dynamics: Dynamics, sample: Clip, source: TokenSource, predict_b
     for name, got, want in zip(("token_dim", "proprio_dim", "action_dim"), found, expected, strict=True):
         absent = want == 0 and name != "token_dim"
         if got != want and not absent:
-            raise UserError(
-                f"model.init_args.predictor.init_args.{name} is {want}, but the data have {got}; set it to {got}"
-            )
+            key = f"model.init_args.predictor.{dynamics.predictor.sizes_key}.{name}"
+            raise UserError(f"{key} is {want}, but the data have {got}; set it to {got}")
     for name, ahead in (("train_blocks", predict_blocks), ("val_blocks", 1)):
         if (blocks := getattr(source, name)) < (needed := dynamics.history_blocks + ahead):
             raise UserError(

@@ -109,6 +109,29 @@ def test_plans_by_hand():
     assert found["plan_error"].value == 0.75 and found["plan_success"].value == 0.5  # 1.0 is just not a success
 
 
+def test_disagreement_by_hand():
+    predicted, true, error = np.array([[2.0, 1.0, 3.0]]), np.array([[2.5, 3.0, 4.0]]), np.zeros((1, 3))
+    judged = Judged(predicted, true, error, np.array([[0.1, 0.3, 0.2]]))  # off by 0.5, 2, 1
+    found = {one.metric: one for one in candidate_measurements(judged, np.array([3]))}
+    assert found["spearman_disagreement_cost"].value == 1 and found["recorded_disagreement"].value == 0.1
+    own = Judged(np.ones((2, 1)), np.ones((2, 1)), np.ones((2, 1)), np.array([[0.2], [0.6]]))
+    assert {m.metric: m.value for m in plan_measurements(own, np.array([3, 5]))}["plan_disagreement"] == 0.4
+
+
+class Divided(PointDynamics):
+    """Two members that are right about the place, and disagree by as much as the point is to the right."""
+
+    def disagreement(self, state):
+        return state.place_B2[:, :1].abs().float()
+
+
+def test_a_model_with_members_says_what_they_disagree_about(file):
+    found = card(Divided(), file)
+    assert found["recorded_disagreement"].value == pytest.approx(0.1 * STRIDE * HORIZON_BLOCKS)  # the last block
+    assert found["plan_disagreement"].value == pytest.approx(0.4, abs=0.1) and found["plan_disagreement"].n == 3
+    assert not {"recorded_disagreement", "plan_disagreement"} & set(card(PointDynamics(), file))
+
+
 def test_pairs_that_say_nothing_are_not_counted():
     flat = np.full((1, 3), 0.7)
     found = {m.metric: m for m in candidate_measurements(Judged(flat, flat, flat), np.array([3]))}

@@ -1,5 +1,7 @@
 """Trained world models back from their checkpoints."""
 
+import json
+
 import lightning as L
 import pytest
 import torch
@@ -40,6 +42,8 @@ def test_an_ensemble_comes_back_from_its_checkpoint(ensemble_run):
     assert all(torch.equal(value, trained[f"dynamics.{name}"]) for name, value in dynamics.state_dict().items())
     first, second = dynamics.predictor.members
     assert (first.rounds[0].receive.weight - second.rounds[0].receive.weight).abs().min() > 0
+    record = json.loads((ensemble_run / "run.json").read_text())
+    assert record["uncertainty"] == ["disagreement of 2 members"]
     clip = a_clip(2, dims=(first.token_dim, 4, 10))
     assert dynamics.rollout(dynamics.observe(clip), clip.actions_BTA).disagreement_BHS.min() > 0
 

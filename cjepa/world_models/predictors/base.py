@@ -50,6 +50,8 @@ class Predictor(nn.Module, ABC):
     action_dim: int
     history_blocks: int
     stop_gradient: bool = False
+    sizes_key = "init_args"
+    """Where a config has the sizes, below the predictor."""
 
     @abstractmethod
     def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
@@ -110,6 +112,10 @@ class Predictor(nn.Module, ABC):
     def predicted(self, state: NamedTuple) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, S, D)`` and proprioception ``(B, P)`` of a state's present block."""
         return state.tokens_BTSD[:, -1], state.proprio_BTP[:, -1]
+
+    def describe_uncertainty(self) -> list[str]:
+        """What its predictions say of their own errors, for ``run.json``."""
+        return []
 
     def disagreement(self, state: NamedTuple) -> Tensor | None:
         """Variance over members of what they predict for a state's present block, mean over D, ``(B, S)``.

@@ -33,6 +33,8 @@ class Ensemble(Predictor):
         ValueError: there is no member.
     """
 
+    sizes_key = "init_args.predictor.init_args"
+
     def __init__(self, predictor: Callable[[], Predictor], members: int = 3):
         super().__init__()
         if members < 1:
@@ -74,6 +76,10 @@ class Ensemble(Predictor):
         """See :class:`Predictor`."""
         tokens_BMSD, proprio_BMP = self._predicted_by_each(state)
         return tokens_BMSD.mean(dim=1), proprio_BMP.mean(dim=1)
+
+    def describe_uncertainty(self) -> list[str]:
+        """See :class:`Predictor`."""
+        return [f"disagreement of {len(self.members)} members"]
 
     def disagreement(self, state: NamedTuple) -> Tensor:
         """See :class:`Predictor`."""

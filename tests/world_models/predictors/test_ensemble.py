@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cjepa.errors import UserError
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import take_rows
 from cjepa.world_models.masks import ObjectMask
@@ -11,7 +12,7 @@ from cjepa.world_models.predictors.base import Prediction, Predictor, Window
 from cjepa.world_models.predictors.ensemble import Ensemble
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from cjepa.world_models.predictors.object_filter import ObjectFilter
-from cjepa.world_models.training import WorldModel
+from cjepa.world_models.training import WorldModel, check_sizes
 from tests.contracts import assert_order_does_not_matter, stirred
 from tests.world_models.test_training import a_clip
 
@@ -155,6 +156,13 @@ def test_units_are_those_of_the_model():
     dynamics.fit_scales(a_clip(50, seed=3))
     rollout = dynamics.rollout(dynamics.observe(a_clip(3)), a_clip(2).actions_BTA)
     assert torch.equal(dynamics.denormalise(rollout).disagreement_BHS, rollout.disagreement_BHS)
+
+
+def test_a_wrong_size_is_named_by_the_key_of_the_members():
+    model = WorldModel(make(), ObjectMask(0))
+    key = "model.init_args.predictor.init_args.predictor.init_args.token_dim is 6, but the data have 7; set it to 7"
+    with pytest.raises(UserError, match=key):
+        check_sizes(model.dynamics, a_clip(4, dims=(7, 4, 10)), None)
 
 
 def test_no_members():
