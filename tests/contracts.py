@@ -7,8 +7,6 @@ import pkgutil
 import torch
 from torch import nn
 
-from cjepa.world_models.predictors.base import Predictor
-from cjepa.world_models.predictors.flat_mlp import FlatMLP
 from cjepa.world_models.predictors.object_filter import ObjectFilter
 
 OUTSIDE = ("tests.outside",)
@@ -31,14 +29,9 @@ def concrete_subclasses(package: str, base: type) -> list[type]:
     return sorted(found, key=lambda cls: cls.__qualname__)
 
 
-def predictors_of_histories() -> list[type]:
-    """Every predictor but the floor, to which all but the last frame and so every mask is nothing."""
-    return [cls for cls in concrete_subclasses("cjepa.world_models", Predictor) if not issubclass(cls, FlatMLP)]
-
-
 def build(cls: type, **candidates):
     """``cls`` with those of the candidate arguments that it takes; the members of an ensemble take them all."""
-    candidates.setdefault("num_tokens", 4)  # the most in any contract test
+    candidates.setdefault("num_tokens", 3)  # of most clips in tests
     candidates.setdefault("predictor", lambda: build(ObjectFilter, **candidates))
     taken = inspect.signature(cls).parameters
     return cls(**{name: value for name, value in candidates.items() if name in taken})

@@ -8,7 +8,7 @@ from cjepa.world_models.dynamics import rollout_clip, take_rows
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Predictor
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
-from tests.contracts import build, predictors_of_histories, stirred
+from tests.contracts import build, concrete_subclasses, stirred
 from tests.world_models.predictors.test_entity_transformer import OPTIONS
 from tests.world_models.test_training import SMALL, a_clip
 
@@ -21,7 +21,7 @@ def small_dynamics(cls: type[Predictor], **changes) -> PredictorDynamics:
     return model
 
 
-@pytest.fixture(params=predictors_of_histories(), ids=lambda cls: cls.__name__)
+@pytest.fixture(params=concrete_subclasses("cjepa.world_models", Predictor), ids=lambda cls: cls.__name__)
 def dynamics(request) -> PredictorDynamics:
     return small_dynamics(request.param)
 

@@ -15,7 +15,7 @@ class FlatMLP(Predictor):
 
     Args:
         token_dim: D.
-        num_tokens: the most objects of a frame; those that are missing count as hidden.
+        num_tokens: S; other numbers cannot be predicted.
         proprio_dim: P, 0 for no such entity.
         action_dim: A, the action values of one block, 0 for no such entity.
         history_blocks: the longest history.
@@ -52,20 +52,19 @@ class FlatMLP(Predictor):
         """See :class:`Predictor`.
 
         Raises:
-            ValueError: more objects than ``num_tokens``.
+            ValueError: another number of tokens than ``num_tokens``.
         """
         slots = tokens_BTSD.shape[2]
-        if slots > self.num_tokens:
-            raise ValueError(f"{slots} objects in a frame, expected num_tokens = {self.num_tokens} or fewer")
+        if slots != self.num_tokens:
+            raise ValueError(f"{slots} tokens a frame, expected num_tokens = {self.num_tokens}")
         mask_BTS, hidden_BT1 = split_mask(mask_BTE, slots)
         known_BTSD = torch.where(mask_BTS[..., None], tokens_BTSD[:, :1], tokens_BTSD)  # the anchor where hidden
         known_BTP = torch.where(hidden_BT1, proprio_BTP[:, :1], proprio_BTP)
         seen_BTSD = known_BTSD.masked_fill(mask_BTS[..., None], 0)
-        missing = self.num_tokens - slots
         values_BTV = torch.cat(
             [
-                pad(seen_BTSD, (0, 0, 0, missing)).flatten(2),
-                pad((~mask_BTS).to(seen_BTSD.dtype), (0, missing)),
+                seen_BTSD.flatten(2),
+                (~mask_BTS).to(seen_BTSD.dtype),
                 known_BTP.masked_fill(hidden_BT1, 0),
                 (~hidden_BT1).to(seen_BTSD.dtype),
                 actions_BTA,
@@ -74,13 +73,13 @@ class FlatMLP(Predictor):
         )
         before = self.history_blocks - tokens_BTSD.shape[1]
         changes = self.layers(pad(values_BTV, (0, 0, before, 0)).flatten(1))
-        change_BTSD, change_BP = self._split(changes, tokens_BTSD.shape[1], slots)
+        change_BTSD, change_BP = self._split(changes, tokens_BTSD.shape[1])
         anchor_B1SD, last_B1SD, last_B1P = tokens_BTSD[:, :1], known_BTSD[:, -1:], known_BTP[:, -1:]
         history_BTSD = torch.cat([anchor_B1SD, anchor_B1SD + change_BTSD[:, :-1]], dim=1)
         return Prediction(history_BTSD, last_B1SD + change_BTSD[:, -1:], last_B1P + change_BP[:, None])
 
-    def _split(self, changes: Tensor, blocks: int, slots: int) -> tuple[Tensor, Tensor]:
+    def _split(self, changes: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
         """Changes of blocks 1..T, the last of which is the future, and of proprioception."""
         tokens, change_BP = changes.tensor_split([changes.shape[1] - self.proprio_dim], dim=1)
         change_BTSD = tokens.unflatten(1, (self.history_blocks, self.num_tokens, self.token_dim))
-        return change_BTSD[:, -blocks:, :slots], change_BP
+        return change_BTSD[:, -blocks:], change_BP
