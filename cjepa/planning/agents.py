@@ -217,10 +217,7 @@ class WorldModelAgent(Agent):
     @torch.no_grad()
     def surprise(self, expected_BSD: Tensor) -> Tensor:
         """See :class:`Agent`."""
-        expected, seen = (
-            self._normalised(tokens_BSD).tokens_BTSD[:, 0] for tokens_BSD in (expected_BSD, self._seen_BSD)
-        )
-        return matched_errors(expected.float(), seen.float()).mean(dim=-1).cpu()
+        return self._error(expected_BSD, self._seen_BSD)
 
     @torch.no_grad()
     def goal_distance(self, seen: Observation) -> Tensor:
@@ -228,8 +225,12 @@ class WorldModelAgent(Agent):
         perception = Perception(self.tokenizer, history_blocks=1)
         perception.see(seen)
         tokens_B1SD, goal_BSD = perception.tokens(self.goal)
-        now, goal = (self._normalised(tokens_BSD) for tokens_BSD in (tokens_B1SD[:, 0], goal_BSD))
-        return _matched(now, goal)
+        return self._error(tokens_B1SD[:, 0], goal_BSD)
+
+    def _error(self, one_BSD: Tensor, other_BSD: Tensor) -> Tensor:
+        """Mean squared error of matched tokens in the units of the model, ``(B,)``, on the CPU."""
+        one, other = (self._normalised(tokens_BSD).tokens_BTSD[:, 0].float() for tokens_BSD in (one_BSD, other_BSD))
+        return matched_errors(one, other).mean(dim=-1).cpu()
 
     def _normalised(self, tokens_BSD: Tensor) -> Clip:
         """One frame with the proprioception of the goal, in the units of the model."""
@@ -286,11 +287,6 @@ class SimulatorAgent(Agent):
     def nothing(self) -> Plan:
         """See :class:`Agent`."""
         return _stacked([problem.nothing() for problem in self._problems])
-
-
-def _matched(one: Clip, other: Clip) -> Tensor:
-    """Mean squared error of the first frames' tokens, ``(B,)``, on the CPU."""
-    return matched_errors(one.tokens_BTSD[:, 0].float(), other.tokens_BTSD[:, 0].float()).mean(dim=-1).cpu()
 
 
 def _stacked(plans: Sequence[Plan]) -> Plan:

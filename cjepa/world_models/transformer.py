@@ -23,18 +23,14 @@ class KeysValues(NamedTuple):
 class Block(nn.Module):
     """``x = x + attention(norm(x)); x = x + mlp(norm(x))``.
 
-    With a condition, norms are shifted and scaled and branches are gated by it, all zero at first: AdaLN-zero
-    (Peebles and Xie, arXiv 2212.09748).
-
     Args:
         dim: token width.
         num_heads: of the attention; divides ``dim``.
         mlp_dim: hidden width of the MLP.
         dropout: on both residual branches.
-        condition_dim: width of the condition, 0 for none.
     """
 
-    def __init__(self, dim: int, num_heads: int, mlp_dim: int, dropout: float, condition_dim: int = 0):
+    def __init__(self, dim: int, num_heads: int, mlp_dim: int, dropout: float):
         super().__init__()
         self.num_heads = num_heads
         self.norm_1 = nn.LayerNorm(dim)
@@ -43,17 +39,11 @@ class Block(nn.Module):
         self.norm_2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, mlp_dim), nn.GELU(), nn.Linear(mlp_dim, dim))
         self.dropout = Dropout(dropout)
-        self.modulation = None
-        if condition_dim:
-            self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(condition_dim, 6 * dim))
-            nn.init.zeros_(self.modulation[1].weight)
-            nn.init.zeros_(self.modulation[1].bias)
 
     def forward(
         self,
         tokens_BLD: Tensor,
         visible_LL: Tensor | None = None,
-        condition_BLC: Tensor | None = None,
         angles_LR: Tensor | None = None,
     ) -> Tensor:
         """One block.
@@ -62,20 +52,18 @@ class Block(nn.Module):
             tokens_BLD: ``(B, L, dim)``.
             visible_LL: bool, True where the token of a row attends to that of a column; by default everywhere. May
                 have a batch axis in front, as ``(B, 1, L, L)``.
-            condition_BLC: ``(B, L or 1, condition_dim)``, for a block that was built with one.
             angles_LR: of every token, from :func:`rotary_angles`; without them attention knows nothing of order.
 
         Returns:
             The shape of ``tokens_BLD``.
         """
-        return self.after(None, tokens_BLD, visible_LL, condition_BLC, angles_LR)[0]
+        return self.after(None, tokens_BLD, visible_LL, angles_LR)[0]
 
     def after(
         self,
         past: KeysValues | None,
         tokens_BLD: Tensor,
         visible_LM: Tensor | None = None,
-        condition_BLC: Tensor | None = None,
         angles_MR: Tensor | None = None,
     ) -> tuple[Tensor, KeysValues]:
         """One block over tokens that follow others, which are not computed again.
@@ -84,22 +72,14 @@ class Block(nn.Module):
             past: of the tokens before; None for none.
             tokens_BLD: the L new ones.
             visible_LM: as in :meth:`forward`, of the new tokens to all M tokens, those before first.
-            condition_BLC: as in :meth:`forward`, of the new tokens.
             angles_MR: as in :meth:`forward`, of all tokens.
 
         Returns:
             The new tokens after the block, and keys and values of all M tokens.
         """
-        if self.modulation is None:
-            attended, seen = self.attend(self.norm_1(tokens_BLD), past, visible_LM, angles_MR)
-            tokens_BLD = tokens_BLD + self.dropout(attended)
-            return tokens_BLD + self.dropout(self.mlp(self.norm_2(tokens_BLD))), seen
-        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(condition_BLC).chunk(6, dim=-1)
-        normed = self.norm_1(tokens_BLD) * (1 + scale_1) + shift_1
-        attended, seen = self.attend(normed, past, visible_LM, angles_MR)
-        tokens_BLD = tokens_BLD + gate_1 * self.dropout(attended)
-        changed = self.mlp(self.norm_2(tokens_BLD) * (1 + scale_2) + shift_2)
-        return tokens_BLD + gate_2 * self.dropout(changed), seen
+        attended, seen = self.attend(self.norm_1(tokens_BLD), past, visible_LM, angles_MR)
+        tokens_BLD = tokens_BLD + self.dropout(attended)
+        return tokens_BLD + self.dropout(self.mlp(self.norm_2(tokens_BLD))), seen
 
     def attend(
         self, tokens_BLD: Tensor, past: KeysValues | None, visible_LM: Tensor | None, angles_MR: Tensor | None
