@@ -9,7 +9,7 @@ import numpy as np
 
 from cjepa.errors import UserError
 from cjepa.evaluation.pairs import Pairs
-from cjepa.files import read_text
+from cjepa.files import read_json, read_text
 
 
 class Rival(NamedTuple):
@@ -22,15 +22,16 @@ class Rival(NamedTuple):
     """bool, in the order of the pairs."""
 
 
-def read_rivals(folder: Path, pairs: Pairs) -> list[Rival]:
+def read_rivals(folder: Path, pairs: Pairs, goal_state: list[float] | None = None) -> list[Rival]:
     """The agents of an evaluation's ``trials.csv``.
 
     Args:
         folder: of the evaluation.
         pairs: that the trials have to be of.
+        goal_state: of all pairs, which tables do not name but ``run.json`` does; None for states of the episodes.
 
     Raises:
-        UserError: the folder has no such table, the trials are of other pairs, or their success is unknown.
+        UserError: the folder has no such table, the trials are of other pairs or goals, or their success is unknown.
     """
     path = folder / "trials.csv"
     if not path.is_file():
@@ -54,7 +55,22 @@ def read_rivals(folder: Path, pairs: Pairs) -> list[Rival]:
             )
         if any(success not in ("0", "1") for _, _, success in trials):
             raise UserError(f"--against: {path}: success of {model} is unknown, expected 0 or 1 in every trial")
+    _check_goal(folder / "run.json", goal_state)
     return [
         Rival(model, folder.resolve().name, np.array([success == "1" for _, _, success in trials]))
         for model, trials in found.items()
     ]
+
+
+def _check_goal(record: Path, goal_state: list[float] | None) -> None:
+    """The same starts may have had other goals; a folder without a record is taken at its word."""
+    if not record.is_file():
+        return
+    content = read_json(record)
+    evaluation = content.get("evaluation") if isinstance(content, dict) else None
+    earlier = evaluation.get("goal_state") if isinstance(evaluation, dict) else None
+    if earlier != goal_state:
+        raise UserError(
+            f"--against: {record}: goal_state is {earlier}, but that of this evaluation is {goal_state}; "
+            "use the same --goal_state"
+        )

@@ -173,7 +173,7 @@ def data_options(checkpoint: Path) -> dict[str, Any]:
 def _contest(protocol: PlanningProtocol, file: Episodes, held_out: HeldOut, goal_state: np.ndarray | None) -> Contest:
     sizes = (protocol.pairs, protocol.goal_env_steps, protocol.seed)
     pairs = draw_pairs(file, held_out.episodes, protocol.make_env(), *sizes, goal_state)
-    rivals = () if protocol.against is None else tuple(read_rivals(Path(protocol.against), pairs))
+    rivals = () if protocol.against is None else tuple(read_rivals(Path(protocol.against), pairs, protocol.goal_state))
     return Contest(protocol, file.fingerprint, held_out, pairs, rivals)
 
 

@@ -4,6 +4,7 @@ import pytest
 from cjepa.errors import UserError
 from cjepa.evaluation.against import read_rivals
 from cjepa.evaluation.pairs import Pair, Pairs
+from cjepa.files import write_json
 
 PAIRS = Pairs([Pair(3, 40, np.zeros(7), np.ones(7)), Pair(5, 60, np.zeros(7), np.ones(7))], 0)
 HEADER = "model,pair,episode,start_row,success\n"
@@ -46,3 +47,12 @@ def test_what_cannot_be_compared_is_refused(text, fault, folder):
 def test_a_folder_without_trials_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"--against: .*trials.csv does not exist; give the --out folder"):
         read_rivals(tmp_path, PAIRS)
+
+
+@pytest.mark.parametrize(("earlier", "now"), [([1.0, 2.0], None), (None, [1.0, 2.0]), ([1.0, 2.0], [1.0, 3.0])])
+def test_the_same_starts_with_another_goal_are_refused(earlier, now, folder):
+    path = folder(HEADER + "a,0,3,40,0\na,1,5,60,1\n")
+    write_json(path / "run.json", {"evaluation": {"goal_state": earlier}})
+    assert [rival.success_N.tolist() for rival in read_rivals(path, PAIRS, earlier)] == [[False, True]]
+    with pytest.raises(UserError, match="run.json: goal_state is .* use the same --goal_state"):
+        read_rivals(path, PAIRS, now)
