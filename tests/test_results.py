@@ -28,6 +28,11 @@ def test_the_readme_says_what_the_results_file_says():
     assert module.block_of(module.README, "results") == module.readme_block(result).strip()
 
 
+def test_the_page_of_push_t_says_how_the_best_model_plans():
+    module = update_results()
+    assert module.block_of(module.PUSH_T, "best") == module.run_block(read_json(DOCS / "results" / "best.json"))
+
+
 @pytest.mark.parametrize("name", ["loader", "tokenize"])
 def test_the_benchmarks_say_what_the_results_files_say(name):
     module = update_results()
@@ -45,6 +50,26 @@ def test_the_page_of_tokenizers_says_what_the_results_file_says(monkeypatch):
             row["seed"] for row in result["rows"] if (row["environment"], row["tokenizer"]) == (environment, "slots")
         ]
         assert seeds == [0, 1, 2]
+
+
+def test_the_page_of_world_models_says_what_the_results_file_says(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    module = importlib.import_module("update_world_models")
+    assert update_results().block_of(module.PAGE, "world-models") == module.page_block(read_json(module.RESULTS))
+
+
+def test_world_models_are_averaged_over_seeds(monkeypatch):
+    """Seeds share their episodes, so that their intervals are averaged, not narrowed."""
+    monkeypatch.syspath_prepend(TOOLS)
+    module = importlib.import_module("update_world_models")
+    row = {"environment": "pusht", "model": "none", "parameters": 1234, "seconds": 60.0}
+    rows = [
+        row
+        | {"seed": seed, "scores": {"rollout_error@1": {"value": value, "low": value - 1, "high": value + 2, "n": 9}}}
+        for seed, value in enumerate((2.0, 4.0))
+    ]
+    cells = module.page_block({"command": "c", "machine": "m", "rows": rows}).splitlines()[-3].split("|")
+    assert [cell.strip() for cell in cells[1:4]] == ["none", "2", "3 [2, 5]"]
 
 
 def test_the_page_of_tokenizers_says_what_was_measured_of_backgrounds(monkeypatch):

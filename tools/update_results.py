@@ -1,6 +1,7 @@
 """Copy results into docs/results/ and write their tables into the pages that show them.
 
 python tools/update_results.py runs/studies/quickstart     a study: the README and its picture
+python tools/update_results.py runs/best                   a world model and its plan/: docs/push-t.md
 python tools/update_results.py loader.json                 printed by `cjepa bench loader --json`: docs/benchmarks.md
 python tools/update_results.py tokenize.json               printed by `cjepa bench tokenize --json`: docs/benchmarks.md
 """
@@ -18,7 +19,7 @@ from cjepa.reporting.tables import results_table, seconds_text
 from cjepa.reporting.videos import write_png
 
 DOCS = Path(__file__).parents[1] / "docs"
-README, BENCHMARKS = DOCS.parent / "README.md", DOCS / "benchmarks.md"
+README, BENCHMARKS, PUSH_T = DOCS.parent / "README.md", DOCS / "benchmarks.md", DOCS / "push-t.md"
 
 
 def markdown(table: list[list[str]]) -> str:
@@ -49,6 +50,14 @@ def bench_block(result: dict) -> str:
     return f"{markdown(bench_table(result['rows']))}\n\n{where}"
 
 
+def run_block(result: dict) -> str:
+    """What stands between the markers of docs/push-t.md, from a file of docs/results/."""
+    taken = f"Trained in {seconds_text(result['training_seconds'])}, {result['parameters']:,} parameters"
+    return (
+        f"{markdown(results_table(result['rows']))}\n\n{taken}, at commit {result['commit'][:7]}. {result['machine']}."
+    )
+
+
 def block_of(page: Path, name: str) -> str:
     """What stands between the markers ``NAME:begin`` and ``NAME:end`` of a page."""
     return _around(page, name)[1].strip()
@@ -72,8 +81,10 @@ def main() -> None:
     parser.add_argument("result", type=Path, help="folder of a study, or a file of rows named after the benchmark")
     parser.add_argument("--machine", default="2 CPU cores, no GPU")
     args = parser.parse_args()
-    if args.result.is_dir():
+    if (args.result / "study.json").is_file():
         update_study(args.result, args.machine)
+    elif args.result.is_dir():
+        update_run(args.result, args.machine)
     else:
         update_benchmark(args.result, args.machine)
 
@@ -85,6 +96,20 @@ def update_benchmark(path: Path, machine: str) -> None:
     result = {"command": command, "machine": machine, "rows": rows}
     write_json(DOCS / "results" / f"{name}.json", result)
     write_block(BENCHMARKS, name, bench_block(result))
+
+
+def update_run(folder: Path, machine: str) -> None:
+    """A trained world model and what came of planning with it, into docs/push-t.md."""
+    record = read_json(folder / "run.json")
+    result = {
+        "machine": machine,
+        "commit": record["git"]["commit"],
+        "training_seconds": record["seconds"],
+        "parameters": record["model"]["parameters"],
+        "rows": read_json(folder / "results.json") + read_json(folder / "plan" / "results.json"),
+    }
+    write_json(DOCS / "results" / f"{folder.name}.json", result)
+    write_block(PUSH_T, folder.name, run_block(result))
 
 
 def update_study(folder: Path, machine: str) -> None:

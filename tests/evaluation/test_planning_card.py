@@ -7,7 +7,11 @@ from cjepa.evaluation.pairs import Pair
 from cjepa.evaluation.planning_card import Judged, candidate_measurements, plan_measurements, planning_measurements
 from cjepa.evaluation.testbed import Testbed
 from cjepa.tokenizers.oracle import OracleTokenizer
+from cjepa.world_models.model import PredictorDynamics
+from cjepa.world_models.predictors.ensemble import Ensemble
+from cjepa.world_models.predictors.object_filter import ObjectFilter
 from tests.conftest import no_progress
+from tests.contracts import stirred
 from tests.planning.worlds import STRIDE, PointDynamics, PointState, PointWorld, blocks
 
 HORIZON_BLOCKS = 2
@@ -130,6 +134,14 @@ def test_a_model_with_members_says_what_they_disagree_about(file):
     assert found["recorded_disagreement"].value == pytest.approx(0.1 * STRIDE * HORIZON_BLOCKS)  # the last block
     assert found["plan_disagreement"].value == pytest.approx(0.4, abs=0.1) and found["plan_disagreement"].n == 3
     assert not {"recorded_disagreement", "plan_disagreement"} & set(card(PointDynamics(), file))
+
+
+def test_an_ensemble_has_such_members(file):
+    """Its states are of the lower precision of rollouts."""
+    torch.manual_seed(0)
+    sizes = {"token_dim": 2, "proprio_dim": 2, "action_dim": 2 * STRIDE, "dim": 8}
+    dynamics = PredictorDynamics(stirred(Ensemble(lambda: ObjectFilter(**sizes), members=2)))
+    assert card(dynamics, file)["recorded_disagreement"].value > 0
 
 
 def test_pairs_that_say_nothing_are_not_counted():
