@@ -1,5 +1,6 @@
 """How far predicted futures are from a goal, and what else their actions cost."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -44,16 +45,21 @@ class GoalMSE(Objective):
     """Mean squared error to the goal, of tokens and of proprioception, at every block; a subclass says which counts.
 
     Args:
-        proprio_weight: weight of the proprioceptive error.
+        proprio_weight: weight of the proprioceptive error, 0 or more.
         position_only: compare only the proprioceptive values that a goal fixes (the environment's ``goal_proprio``),
             since a goal says where the agent is, not how fast it has to move there.
         distance: of tokens, and which objects count; None: all objects, slot by slot.
+
+    Raises:
+        ValueError: ``proprio_weight`` is negative or not finite.
     """
 
     blocks = slice(None)
     """Those that count, whatever their errors: nothing is computed for the others."""
 
     def __init__(self, proprio_weight: float = 1.0, position_only: bool = True, distance: TokenDistance | None = None):
+        if not 0 <= proprio_weight < math.inf:
+            raise ValueError(f"proprio_weight is {proprio_weight}, expected a finite number, 0 or more")
         self.proprio_weight = proprio_weight
         self.position_only = position_only
         self.distance = distance or ByIndex()

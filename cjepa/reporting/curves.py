@@ -18,6 +18,7 @@ _LOSSES = ("loss", "future", "masked", "proprio", "reconstruction")
 _COPYING = "rollout error / copying error"
 _TITLES = ("training loss", "validation loss", "token error", _COPYING, "scores")
 _PANELS_A_ROW = 4
+_LARGEST = float(np.finfo(np.float32).max)  # training logs nothing above it, and axes cannot be drawn far above it
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 Curve = tuple[np.ndarray, np.ndarray]
@@ -88,7 +89,7 @@ def _float(cell: str | None) -> float | None:
         value = float(cell or "")
     except ValueError:
         return None
-    return value if np.isfinite(value) else None
+    return value if abs(value) <= _LARGEST else None
 
 
 def _panel(name: str) -> str:

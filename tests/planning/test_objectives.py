@@ -167,3 +167,9 @@ def test_contract_gradients_reach_the_rollout(cls):
     tokens = rollout.tokens_BHSD[:, :, -1:].expand(-1, -1, H, -1, -1).clone().requires_grad_()
     build(cls)(rollout._replace(tokens_BHSD=tokens), actions, goal).sum().backward()
     assert tokens.grad[0, 1].abs().sum() > 0
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_a_weight_that_rewards_errors_or_is_no_number_is_refused(weight):
+    with pytest.raises(ValueError, match="proprio_weight is .*, expected a finite number, 0 or more"):
+        LastStepMSE(proprio_weight=weight)

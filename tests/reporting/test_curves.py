@@ -32,6 +32,14 @@ def test_one_run_has_panels_of_quantities_and_skips_empty_cells(path):
     assert_nothing_is_cut(figure)
 
 
+@pytest.mark.parametrize("number", ["1e308", "-1e308", "1e39", "inf"])
+def test_numbers_that_no_training_logs_are_left_out(number, path):
+    path.write_text(METRICS + f"1,59,{number},,{number},,\n{number},{number},0.1,,,,\n")
+    figure = training_curves({"run": path})
+    figure.draw_without_rendering()
+    np.testing.assert_array_equal(figure.axes[0].lines[1].get_xydata(), [[9, 0.5], [19, 0.25]])
+
+
 @pytest.mark.parametrize(("last", "ticks"), [(0.2, [0.2, 0.5, 1]), (1e-4, [1e-4, 1e-3, 0.01, 0.1, 1])])
 def test_a_loss_over_many_decades_has_one_label_per_decade(last, ticks, tmp_path):
     path = tmp_path / "metrics.csv"

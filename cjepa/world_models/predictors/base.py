@@ -4,6 +4,7 @@ File letters: F predicted blocks after the history, 1 or more; U = T + F - 1 blo
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -131,3 +132,19 @@ class Predictor(nn.Module, ABC):
         proprio = torch.cat([proprio, prediction.proprio_BFP[:, :1].to(proprio.dtype)], dim=1)
         keep = self.history_blocks
         return Window(tokens[:, -keep:], proprio[:, -keep:], actions[:, max(0, tokens.shape[1] - keep) :])
+
+
+def check_sizes(positive: Mapping[str, int], others: Mapping[str, int]) -> None:
+    """Check the sizes that a predictor is made with.
+
+    Args:
+        positive: sizes that have to be 1 or more, by the argument's name.
+        others: sizes that may be 0.
+
+    Raises:
+        ValueError: a size is smaller; the line names it.
+    """
+    for least, sizes in ((1, positive), (0, others)):
+        for name, value in sizes.items():
+            if value < least:
+                raise ValueError(f"{name} is {value}, expected {least} or more")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cjepa.errors import UserError
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.matching import Matching, reordered
-from cjepa.world_models.predictors.base import Prediction, Predictor
+from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes
 from cjepa.world_models.transformer import Block, rotary_angles
 
 Conditioning = Literal["entities", "concatenated"]
@@ -54,7 +54,8 @@ class EntityTransformer(Predictor):
         stop_gradient: whether the loss of a block leaves the blocks alone that were predicted before it and fed back.
 
     Raises:
-        ValueError: time is rotary and a head's width, ``dim / num_heads``, is odd.
+        ValueError: a size is too small, ``num_heads`` does not divide ``dim``, or time is rotary and a head's width,
+            ``dim / num_heads``, is odd.
     """
 
     def __init__(
@@ -76,6 +77,19 @@ class EntityTransformer(Predictor):
         stop_gradient: bool = False,
     ):
         super().__init__()
+        check_sizes(
+            {
+                "token_dim": token_dim,
+                "history_blocks": history_blocks,
+                "dim": dim,
+                "depth": depth,
+                "num_heads": num_heads,
+                "mlp_dim": mlp_dim,
+            },
+            {"proprio_dim": proprio_dim, "action_dim": action_dim, "num_positions": num_positions},
+        )
+        if dim % num_heads:
+            raise ValueError(f"num_heads is {num_heads}, expected a divisor of dim = {dim}")
         self.token_dim = token_dim
         self.proprio_dim = proprio_dim
         self.action_dim = action_dim

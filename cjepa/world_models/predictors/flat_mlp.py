@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from cjepa.world_models.predictors.base import Prediction, Predictor, split_mask
+from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes, split_mask
 
 
 class FlatMLP(Predictor):
@@ -21,6 +21,9 @@ class FlatMLP(Predictor):
         history_blocks: the longest history.
         dim: width of the hidden layers.
         depth: hidden layers; 0 for a linear map.
+
+    Raises:
+        ValueError: a size is too small.
     """
 
     def __init__(
@@ -34,6 +37,10 @@ class FlatMLP(Predictor):
         depth: int = 4,
     ):
         super().__init__()
+        check_sizes(
+            {"token_dim": token_dim, "num_tokens": num_tokens, "history_blocks": history_blocks, "dim": dim},
+            {"proprio_dim": proprio_dim, "action_dim": action_dim, "depth": depth},
+        )
         self.token_dim = token_dim
         self.num_tokens = num_tokens
         self.proprio_dim = proprio_dim

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
-from cjepa.world_models.predictors.base import Prediction, Predictor
+from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes
 
 _RAD = 0.2  # the short waves turn eight times as far, which would make the first steps too long
 
@@ -54,6 +54,9 @@ class ObjectFilter(Predictor):
         place: where in a token its object's place is, as sines and then cosines of x and y at several wavelengths, each
             half of the one before: the index of the first sine, and the number of wavelengths. Objects then move in x
             and y, and messages see places relative to each other, on which contact depends. None for other tokens.
+
+    Raises:
+        ValueError: a size is too small; ``place`` is not within a token.
     """
 
     def __init__(
@@ -68,6 +71,10 @@ class ObjectFilter(Predictor):
         place: tuple[int, int] | None = None,
     ):
         super().__init__()
+        check_sizes(
+            {"token_dim": token_dim, "history_blocks": history_blocks, "dim": dim, "rounds": rounds},
+            {"proprio_dim": proprio_dim, "action_dim": action_dim},
+        )
         self.token_dim = token_dim
         self.proprio_dim = proprio_dim
         self.action_dim = action_dim

@@ -384,3 +384,16 @@ def test_rotary_time_needs_pairs_of_values():
 def test_rotary_time_has_no_parameters():
     names = {name for name, _ in make(time="rotary").named_parameters()}
     assert "time_embedding" not in names and "time_embedding" in dict(make().named_parameters())
+
+
+@pytest.mark.parametrize("cls", concrete_subclasses("cjepa.world_models", Predictor), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize(("name", "value"), [("token_dim", 0), ("history_blocks", 0), ("dim", -1), ("action_dim", -1)])
+def test_contract_sizes_that_make_no_sense_are_named(cls, name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value}, expected"):
+        make(cls, **{name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("depth", 0), ("mlp_dim", 0), ("num_heads", 0), ("num_heads", 5)])
+def test_sizes_of_the_transformer_that_make_no_sense_are_named(name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value}, expected"):
+        make(**{name: value})
