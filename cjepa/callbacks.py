@@ -104,17 +104,25 @@ class FiniteTraining(Callback):
         self._latest: tuple[int, int, Tensor, dict[str, Tensor]] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at what a checkpoint gave to the optimizers, which take it unseen.
+        """Look at what a checkpoint gave to optimizers and schedulers, which take it unseen.
 
         Raises:
-            UserError: the state of a parameter is not of its shape, or lacks what others have.
+            UserError: the state of a parameter is not of its shape or of the others' kind, or lacks what others have;
+                a scheduler's counts are not numbers.
         """
         for optimizer in trainer.optimizers:
-            names = set().union(*optimizer.state.values())
+            kinds = {(name, type(value)) for state in optimizer.state.values() for name, value in state.items()}
+            names = {name for name, _ in kinds}
             for parameter, state in optimizer.state.items():
                 shapes = {value.shape for value in state.values() if isinstance(value, Tensor) and value.ndim}
-                if set(state) != names or not shapes <= {parameter.shape}:
+                if len(kinds) > len(names) or set(state) != names or not shapes <= {parameter.shape}:
                     raise UserError(f"{trainer.ckpt_path}: its optimizer_states do not fit the model; train it again")
+        for schedule in trainer.lr_scheduler_configs:
+            state = vars(schedule.scheduler)
+            counts = [state.get("last_epoch", 0), state.get("_step_count", 0)]
+            rates = [state.get(name, []) for name in ("base_lrs", "_last_lr")]
+            if not all(isinstance(count, int) for count in counts) or not all(map(_are_numbers, rates)):
+                raise UserError(f"{trainer.ckpt_path}: its lr_schedulers are damaged; train it again")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -236,3 +244,7 @@ class RunProgress(Callback):
         bar, self._bar = self._bar, None
         if bar:
             bar.__exit__(type(error) if error else None, error, None)
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, float | int | Tensor) for value in values)

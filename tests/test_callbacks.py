@@ -45,10 +45,20 @@ def of_another_shape(content):
     content["optimizer_states"][0]["state"][0]["exp_avg"] = torch.zeros(3, 5, 7)
 
 
+def of_another_kind(content):
+    content["optimizer_states"][0]["state"][0]["exp_avg_sq"] = 0.5
+
+
+def with_a_count_that_is_none(content):
+    content["lr_schedulers"][0]["last_epoch"] = {"a": 1}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (of_another_kind, "its optimizer_states do not fit the model"),
+        (with_a_count_that_is_none, "its lr_schedulers are damaged"),
         (without_a_moment, "its optimizer_states do not fit the model"),
         (of_another_shape, "its optimizer_states do not fit the model"),
         (lambda content: content["optimizer_states"][0].pop("param_groups"), "its state of training is damaged"),
