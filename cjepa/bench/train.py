@@ -62,8 +62,8 @@ class MultiheadBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, mlp_dim), nn.GELU(), nn.Linear(mlp_dim, dim))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens_BLD: Tensor) -> Tensor:
-        """One block."""
+    def forward(self, tokens_BLD: Tensor, angles_LR: None = None) -> Tensor:
+        """One block; the network of the benchmark has no rotary angles."""
         normed_BLD = self.norm_1(tokens_BLD)
         attended_BLD, _ = self.attention(normed_BLD, normed_BLD, normed_BLD, need_weights=False)
         tokens_BLD = tokens_BLD + self.dropout(attended_BLD)

@@ -43,10 +43,18 @@ def test_it_is_small_and_says_what_it_is(exported, slots_run):
 
 def test_results_on_test_episodes_come_along(slots_run, tmp_path):
     run = shutil.copytree(slots_run, tmp_path / "run")
-    row = {"metric": "fg_ari", "model": "my-slots", "value": 0.98765, "low": 0.9, "high": None, "n": 7, "split": "test"}
+    row = {
+        "metric": "fg_ari",
+        "model": "my-slots",
+        "value": 0.98765,
+        "low": 0.9,
+        "high": 0.995,
+        "n": 7,
+        "split": "test",
+    }
     (run / "results_test.json").write_text(json.dumps([row]))
     assert main(["export", str(run), "--out", str(tmp_path / "my-slots")]) == 0
-    assert "| test | fg_ari | 0.9877 [0.9, ?] | 7 |" in (tmp_path / "my-slots" / "README.md").read_text()
+    assert "| test | fg_ari | 0.9877 [0.9, 0.995] | 7 |" in (tmp_path / "my-slots" / "README.md").read_text()
     assert json.loads((tmp_path / "my-slots" / "results_test.json").read_text()) == [row]
 
 
