@@ -2,12 +2,9 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from cjepa.checkpoints import find_checkpoint
 from cjepa.command_result import CommandResult
-from cjepa.commands.options import chosen_device, new_results_folder
-from cjepa.errors import UserError
+from cjepa.commands.options import chosen_device, evaluated_run, new_results_folder
 from cjepa.evaluation.influence_graphs import Estimate
 from cjepa.evaluation.intervention_card import evaluate_interventions
 from cjepa.evaluation.scenes import SceneProtocol
@@ -36,12 +33,9 @@ def intervene_command(
         device: PyTorch device of world model and tokenizer, such as cpu or cuda; auto uses cuda if there is a GPU.
     """
     used = chosen_device(device)
-    checkpoint = find_checkpoint(run)
-    name = model_name or (checkpoint.parent.parent.name if checkpoint.suffix == ".ckpt" else checkpoint.parent.name)
-    if out is None and not Path(run).is_dir():
-        raise UserError(f"{run} is not a run folder; give --out")
+    checkpoint, name, results = evaluated_run(run, model_name, out, "intervene")
     started = time.time()
-    with new_results_folder(Path(out or f"{run}/intervene"), "intervene") as folder:
+    with new_results_folder(results, "intervene") as folder:
         result = evaluate_interventions(checkpoint, protocol, estimates, used, ProgressBar)
         seconds = time.time() - started
         rows = write_intervention_result(

@@ -48,6 +48,21 @@ def chosen_device(name: str) -> "torch.device":
     return one.device
 
 
+def evaluated_run(run: str, model_name: str | None, out: str | None, verb: str) -> tuple[Path, str, Path]:
+    """The checkpoint of a run, the model's name in results, and the folder of an evaluation, RUN/VERB by default.
+
+    Raises:
+        UserError: there is no checkpoint; or it is a file on its own, beside which no results belong.
+    """
+    from cjepa.checkpoints import find_checkpoint
+
+    checkpoint = find_checkpoint(run)
+    name = model_name or (checkpoint.parent.parent.name if checkpoint.suffix == ".ckpt" else checkpoint.parent.name)
+    if out is None and not Path(run).is_dir():
+        raise UserError(f"{run} is not a run folder; give --out")
+    return checkpoint, name, Path(out or f"{run}/{verb}")
+
+
 @contextmanager
 def new_results_folder(folder: Path, verb: str) -> Iterator[Path]:
     """``folder`` for the results of one evaluation, held by this process; gone again if the evaluation is refused.

@@ -5,10 +5,8 @@ from pathlib import Path
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from cjepa.checkpoints import find_checkpoint
 from cjepa.command_result import CommandResult
-from cjepa.commands.options import chosen_device, new_results_folder
-from cjepa.errors import UserError
+from cjepa.commands.options import chosen_device, evaluated_run, new_results_folder
 from cjepa.evaluation.planning import evaluate_model
 from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.planning.constraints import Constraint
@@ -53,12 +51,9 @@ def plan_command(
         device: PyTorch device of world model and tokenizer, such as cpu or cuda; auto uses cuda if there is a GPU.
     """
     used = chosen_device(device)
-    checkpoint = find_checkpoint(run)
-    name = model_name or (checkpoint.parent.parent.name if checkpoint.suffix == ".ckpt" else checkpoint.parent.name)
-    if out is None and not Path(run).is_dir():
-        raise UserError(f"{run} is not a run folder; give --out")
+    checkpoint, name, results = evaluated_run(run, model_name, out, "plan")
     started = time.time()
-    with new_results_folder(Path(out or f"{run}/plan"), "plan") as folder:
+    with new_results_folder(results, "plan") as folder:
         with ProgressBar("plan", protocol.budget_env_steps, "env steps") as bar:
             parts = (planner, objective, history_blocks)
             goal = None if goal_image is None else Path(goal_image)
