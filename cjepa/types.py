@@ -62,6 +62,14 @@ class Clip(NamedTuple):
     """Row t holds the ``frame_stride`` actions taken from frame t on, in time order."""
 
 
+class Predicted(NamedTuple):
+    """One predicted block; a :class:`Rollout` is H of them."""
+
+    tokens_BSD: Tensor
+    proprio_BP: Tensor
+    disagreement_BS: Tensor | None = None
+
+
 class Rollout(NamedTuple):
     """Predicted futures for blocks 1..H after the context."""
 

@@ -17,7 +17,7 @@ from cjepa.errors import UserError
 from cjepa.planning.objectives import LastStepMSE
 from cjepa.planning.planners.cem import CEM
 from cjepa.tokenizers.oracle import OracleTokenizer
-from cjepa.types import Clip
+from cjepa.types import Clip, Predicted
 from cjepa.world_models.dynamics import Dynamics
 
 AGENT, BLOCK = 1, 2
@@ -166,7 +166,7 @@ class AddsActions(Dynamics):
         return Added(state.tokens_BSD + mean_B1[..., None], state.proprio_BP + 4 * mean_B1)
 
     def predicted(self, state):
-        return tuple(state)
+        return Predicted(*state)
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,7 @@ class _Judge:
         self.cost = agent.problem(torch.Generator().manual_seed(_SEED), bed.horizon_blocks).cost
         self.disagreement = None
         with torch.no_grad(), torch.autocast(self.cost.goal.tokens_BSD.device.type, torch.bfloat16):  # as in costs
-            has_members = agent.dynamics.disagreement(self.cost.state) is not None
+            has_members = agent.dynamics.predicted(self.cost.state).disagreement_BS is not None
         if has_members:
             parts = (self.cost.dynamics, self.cost.state, self.cost.goal)
             self.disagreement = RolloutCost(*parts, Disagreement(last_block=True))

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cjepa.types import Clip, Rollout
+from cjepa.types import Clip, Predicted, Rollout
 
 Rows = TypeVar("Rows", bound=NamedTuple)
 """A NamedTuple of tensors whose first axis is the batch: a Clip, a Rollout, the state of a model."""
@@ -61,34 +61,20 @@ class Dynamics(nn.Module, ABC):
         """The state one block later; actions in the environment's units."""
 
     @abstractmethod
-    def predicted(self, state: NamedTuple) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, S, D)`` and proprioception ``(B, P)`` of a state's present block, in the model's units."""
-
-    def disagreement(self, state: NamedTuple) -> Tensor | None:
-        """How far the members of an ensemble disagree about a state's present block, ``(B, S)``, see :class:`Rollout`.
-
-        None for a model that has no members.
-        """
-        return None
+    def predicted(self, state: NamedTuple) -> Predicted:
+        """What is predicted for a state's present block, in the model's units."""
 
     def rollout(self, state: NamedTuple, actions_BHA: Tensor) -> Rollout:
         """Predict the H blocks that follow a state, in the model's units; actions in the environment's.
 
         A model that predicts several blocks in one pass overrides this.
         """
-        tokens, proprio, disagreement = [], [], []
-        for block in range(actions_BHA.shape[1]):
-            state = self.step(state, actions_BHA[:, block])
-            tokens_BSD, proprio_BP = self.predicted(state)
-            tokens.append(tokens_BSD)
-            proprio.append(proprio_BP)
-            disagreement.append(self.disagreement(state))
-        has_members = disagreement[0] is not None
-        return Rollout(
-            torch.stack(tokens, dim=1),
-            torch.stack(proprio, dim=1),
-            torch.stack(disagreement, dim=1) if has_members else None,
-        )
+        predictions = []
+        for actions_BA in actions_BHA.unbind(1):
+            state = self.step(state, actions_BA)
+            predictions.append(self.predicted(state))
+        parts = zip(*predictions, strict=True)
+        return Rollout(*(None if blocks[0] is None else torch.stack(blocks, dim=1) for blocks in parts))
 
 
 class ClipParts(NamedTuple):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from cjepa.types import Clip, Rollout
+from cjepa.types import Clip, Predicted, Rollout
 from cjepa.world_models.dynamics import Dynamics
 from cjepa.world_models.normalise import Normaliser
 from cjepa.world_models.predictors.base import Prediction, Predictor
@@ -68,13 +68,9 @@ class PredictorDynamics(Dynamics):
         """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
         return self.predictor.step(state, self.action_scale(actions_BA[..., : self.action_dim]))
 
-    def predicted(self, state: NamedTuple) -> tuple[Tensor, Tensor]:
+    def predicted(self, state: NamedTuple) -> Predicted:
         """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
         return self.predictor.predicted(state)
-
-    def disagreement(self, state: NamedTuple) -> Tensor | None:
-        """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
-        return self.predictor.disagreement(state)
 
     def _scales(self) -> tuple[Normaliser, Normaliser, Normaliser]:
         return self.token_scale, self.proprio_scale, self.action_scale

@@ -9,7 +9,7 @@ from torch import Tensor
 from cjepa.envs.collide.env import Collide
 from cjepa.envs.collide.world import MAX_BODIES, Attribute
 from cjepa.tokenizers.oracle import OracleTokenizer
-from cjepa.types import Clip, Rollout
+from cjepa.types import Clip, Predicted, Rollout
 from cjepa.world_models.dynamics import Dynamics
 
 NAMES = tuple(attribute.name.lower() for attribute in Attribute)
@@ -47,10 +47,10 @@ class SimulatedDynamics(Dynamics):
     def step(self, state: Seen, actions_BA: Tensor) -> Seen:
         return Seen(torch.stack([self._simulated(tokens_SD) for tokens_SD in state.tokens_BSD]))
 
-    def predicted(self, state: Seen) -> tuple[Tensor, Tensor]:
+    def predicted(self, state: Seen) -> Predicted:
         tokens_BSD = state.tokens_BSD.clone()
         tokens_BSD[..., 1] += self.error_units
-        return tokens_BSD, tokens_BSD.new_zeros(len(tokens_BSD), 0)
+        return Predicted(tokens_BSD, tokens_BSD.new_zeros(len(tokens_BSD), 0))
 
     def _simulated(self, tokens_SD: Tensor) -> Tensor:
         bodies = np.zeros((MAX_BODIES, len(NAMES)))

@@ -125,8 +125,8 @@ def test_disagreement_by_hand():
 class Divided(PointDynamics):
     """Two members that are right about the place, and disagree by as much as the point is to the right."""
 
-    def disagreement(self, state):
-        return state.place_B2[:, :1].abs().float()
+    def predicted(self, state):
+        return super().predicted(state)._replace(disagreement_BS=state.place_B2[:, :1].abs().float())
 
 
 def test_a_model_with_members_says_what_they_disagree_about(file):

@@ -14,7 +14,7 @@ from cjepa.planning.objectives import LastStepMSE
 from cjepa.planning.perception import Observation
 from cjepa.planning.planners.cem import CEM
 from cjepa.tokenizers.oracle import OracleTokenizer
-from cjepa.types import Clip
+from cjepa.types import Clip, Predicted
 from cjepa.world_models.dynamics import Dynamics
 
 LOW, HIGH = np.array([-0.4, -0.4], np.float32), np.array([0.3, 0.3], np.float32)
@@ -91,7 +91,7 @@ class PointDynamics(Dynamics):
         return PointState(state.place_B2 + actions_BA.unflatten(-1, (STRIDE, 2)).sum(dim=1))
 
     def predicted(self, state):
-        return state.place_B2[:, None], state.place_B2[:, : self.proprio_dim]
+        return Predicted(state.place_B2[:, None], state.place_B2[:, : self.proprio_dim])
 
     def rollout(self, state, actions_BHA):
         with torch.autocast("cpu", enabled=False):

@@ -104,9 +104,9 @@ def test_steps_are_a_rollout(dynamics):
     whole = dynamics.rollout(state, plan(3))
     for block in range(3):
         state = dynamics.step(state, plan(3)[:, block])
-        tokens_BSD, proprio_BP = dynamics.predicted(state)
-        assert torch.equal(tokens_BSD, whole.tokens_BHSD[:, block])
-        assert torch.equal(proprio_BP, whole.proprio_BHP[:, block])
+        predicted = dynamics.predicted(state)
+        assert torch.equal(predicted.tokens_BSD, whole.tokens_BHSD[:, block])
+        assert torch.equal(predicted.proprio_BP, whole.proprio_BHP[:, block])
 
 
 def test_a_rollout_keeps_the_gradient_of_its_actions(dynamics):

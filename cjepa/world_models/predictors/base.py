@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cjepa.types import Predicted
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
 
@@ -75,9 +76,9 @@ class Predictor(nn.Module, ABC):
             if self.stop_gradient:
                 state = type(state)(*(values.detach() for values in state))
             state = self.step(state, actions_BA)
-            tokens_BSD, proprio_BP = self.predicted(state)
-            tokens.append(tokens_BSD)
-            proprio.append(proprio_BP)
+            predicted = self.predicted(state)
+            tokens.append(predicted.tokens_BSD)
+            proprio.append(predicted.proprio_BP)
         return Prediction(first.history_BTSD, torch.stack(tokens, dim=1), torch.stack(proprio, dim=1))
 
     def begin(
@@ -110,20 +111,13 @@ class Predictor(nn.Module, ABC):
         window = state._replace(actions_BVA=actions_BTA)
         return self._appended(window, self(state.tokens_BTSD, state.proprio_BTP, actions_BTA, visible_BTS))
 
-    def predicted(self, state: NamedTuple) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, S, D)`` and proprioception ``(B, P)`` of a state's present block."""
-        return state.tokens_BTSD[:, -1], state.proprio_BTP[:, -1]
+    def predicted(self, state: NamedTuple) -> Predicted:
+        """What is predicted for a state's present block."""
+        return Predicted(state.tokens_BTSD[:, -1], state.proprio_BTP[:, -1])
 
     def describe_uncertainty(self) -> list[str]:
         """What its predictions say of their own errors, for ``run.json``."""
         return []
-
-    def disagreement(self, state: NamedTuple) -> Tensor | None:
-        """Variance over members of what they predict for a state's present block, mean over D, ``(B, S)``.
-
-        None for a predictor that has no members.
-        """
-        return None
 
     def _appended(self, window: Window, prediction: Prediction) -> Window:
         """A window with as many actions as blocks, and the predicted block after it; no longer than a history."""

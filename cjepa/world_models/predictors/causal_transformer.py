@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cjepa.types import Predicted
 from cjepa.world_models.matching import Matching
 from cjepa.world_models.predictors.base import Prediction
 from cjepa.world_models.predictors.entity_transformer import Conditioning, EntityTransformer, times
@@ -114,9 +115,9 @@ class CausalTransformer(EntityTransformer):
         visible_B1S = torch.zeros(tokens_B1SD.shape[:3], dtype=torch.bool, device=actions_BA.device)
         return self._after(state, tokens_B1SD, proprio_B1P, actions_BA[:, None], visible_B1S)[1]
 
-    def predicted(self, state: Cache) -> tuple[Tensor, Tensor]:
+    def predicted(self, state: Cache) -> Predicted:
         """See :class:`~cjepa.world_models.predictors.base.Predictor`."""
-        return state.tokens_BSD, state.proprio_BP
+        return Predicted(state.tokens_BSD, state.proprio_BP)
 
     def _nothing(self, tokens_BTSD: Tensor, proprio_BTP: Tensor) -> Cache:
         """The cache before a history, of which the first block is the present one."""

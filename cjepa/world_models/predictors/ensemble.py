@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cjepa.types import Predicted
 from cjepa.world_models.normalise import Normaliser
 from cjepa.world_models.predictors.base import Prediction, Predictor
 
@@ -17,7 +18,7 @@ class Ensemble(Predictor):
     """M predictors that differ in their initial weights (Lakshminarayanan et al., arXiv 1612.01474).
 
     Every member has a loss of its own, see :meth:`unroll_members`, and feeds its own predictions back. The ensemble
-    predicts the mean of its members; their variance is its :meth:`disagreement`. So the mean squared error of the
+    predicts the mean of its members; their variance is its disagreement. So the mean squared error of the
     members is the squared error of the ensemble plus its disagreement.
 
     Members run one after the other. ``torch.func.vmap`` over stacked weights gained nothing on a CPU core: three fast
@@ -72,24 +73,18 @@ class Ensemble(Predictor):
         states = zip(self.members, _members_of(state), strict=True)
         return _stacked([member.step(of_member, actions_BA) for member, of_member in states])
 
-    def predicted(self, state: NamedTuple) -> tuple[Tensor, Tensor]:
+    def predicted(self, state: NamedTuple) -> Predicted:
         """See :class:`Predictor`."""
-        tokens_BMSD, proprio_BMP = self._predicted_by_each(state)
-        return tokens_BMSD.mean(dim=1), proprio_BMP.mean(dim=1)
+        states = zip(self.members, _members_of(state), strict=True)
+        each = [member.predicted(of_member) for member, of_member in states]
+        tokens_MBSD = torch.stack([predicted.tokens_BSD for predicted in each])
+        proprio_MBP = torch.stack([predicted.proprio_BP for predicted in each])
+        disagreement_BS = tokens_MBSD.var(dim=0, correction=0).mean(dim=-1)
+        return Predicted(tokens_MBSD.mean(dim=0), proprio_MBP.mean(dim=0), disagreement_BS)
 
     def describe_uncertainty(self) -> list[str]:
         """See :class:`Predictor`."""
         return [f"disagreement of {len(self.members)} members"]
-
-    def disagreement(self, state: NamedTuple) -> Tensor:
-        """See :class:`Predictor`."""
-        tokens_BMSD, _ = self._predicted_by_each(state)
-        return tokens_BMSD.var(dim=1, correction=0).mean(dim=-1)
-
-    def _predicted_by_each(self, state: NamedTuple) -> tuple[Tensor, Tensor]:
-        states = zip(self.members, _members_of(state), strict=True)
-        tokens, proprio = zip(*(member.predicted(of_member) for member, of_member in states), strict=True)
-        return torch.stack(tokens, dim=1), torch.stack(proprio, dim=1)
 
 
 def _mean(predictions: list[Prediction]) -> Prediction:

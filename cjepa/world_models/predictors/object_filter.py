@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from cjepa.types import Predicted
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
 from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes
@@ -113,9 +114,9 @@ class ObjectFilter(Predictor):
         tokens, proprio = [tokens_BTSD[:, 0]], [proprio_BTP[:, 0]]
         for block, actions_BA in enumerate(actions_BUA.unbind(1), start=1):
             belief = self.step(belief, actions_BA)
-            tokens_BSD, proprio_BP = self.predicted(belief)
-            tokens.append(tokens_BSD)
-            proprio.append(proprio_BP)
+            predicted = self.predicted(belief)
+            tokens.append(predicted.tokens_BSD)
+            proprio.append(predicted.proprio_BP)
             if block < blocks:
                 seen = tokens_BTSD[:, block], proprio_BTP[:, block]
                 belief = self._corrected(belief, *seen, mask_BTE[:, block])
@@ -142,7 +143,7 @@ class ObjectFilter(Predictor):
                 moved_BS2 = moved_BS2 + _RAD * move_BS2
         return Belief(latent_BEW, tokens_BSD, proprio_BP, moved_BS2)
 
-    def predicted(self, state: Belief) -> tuple[Tensor, Tensor]:
+    def predicted(self, state: Belief) -> Predicted:
         """See :class:`Predictor`."""
         latent_BEW, tokens_BSD, proprio_BP, moved_BS2 = state
         change_BEW = self.norm(latent_BEW)
@@ -151,7 +152,7 @@ class ObjectFilter(Predictor):
             moved_BSD = moved_BSD + self.geometry.change(tokens_BSD, moved_BS2)
         if self.proprio_head is not None:
             proprio_BP = proprio_BP + self.proprio_head(change_BEW[:, -1]).to(proprio_BP.dtype)
-        return moved_BSD, proprio_BP
+        return Predicted(moved_BSD, proprio_BP)
 
     def _first(self, tokens_BSD: Tensor, proprio_BP: Tensor) -> Belief:
         moved_BS2 = torch.zeros_like(tokens_BSD[..., :2])

@@ -117,6 +117,15 @@ def test_members_roll_out_alone(kind):
     assert rollout.disagreement_BHS.min() > 0
 
 
+def test_a_rollout_reads_every_member_once_a_block():
+    ensemble, passes = make(), []
+    for member in ensemble.members:
+        member.token_head.register_forward_hook(lambda head, _, __: passes.append(head))
+    dynamics = PredictorDynamics(ensemble)
+    assert dynamics.rollout(dynamics.observe(a_clip(1)), a_clip(4).actions_BTA).disagreement_BHS.min() > 0
+    assert passes == 4 * [member.token_head for member in ensemble.members]
+
+
 def test_equal_members_agree():
     ensemble = make()
     for member in ensemble.members[1:]:

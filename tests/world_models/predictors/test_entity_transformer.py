@@ -339,7 +339,7 @@ def test_a_cached_rollout_is_all_blocks_computed_again(changes, blocks):
         known = torch.cat([actions[:, :-1], chosen[:, : block + 1]], dim=1)
         nothing = torch.zeros(B, known.shape[1], S, dtype=torch.bool)
         again = predictor(tokens, proprio, known, nothing)
-        next_tokens, next_proprio = predictor.predicted(state)
+        next_tokens, next_proprio, _ = predictor.predicted(state)
         torch.testing.assert_close(next_tokens, again.future_BFSD[:, 0], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(next_proprio, again.proprio_BFP[:, 0], atol=1e-5, rtol=1e-5)
         tokens = torch.cat([tokens, next_tokens[:, None]], dim=1)
