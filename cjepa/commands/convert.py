@@ -25,7 +25,7 @@ def convert_command(
             dino-wm: the train or val folder of DINO-WM's Push-T. lerobot: a LeRobot dataset, version 2.x or 3.0.
             swm-hdf5, swm-lance, swm-video: a dataset of stable-worldmodel in one of its formats.
         image_size: side of the square frames in pixels; 0 keeps the source's size.
-        camera: for lerobot: the camera that becomes pixels, if there are several.
+        camera: for lerobot: the camera that becomes pixels, if there are several; none leaves all cameras out.
         skip_short: for clevrer: leave out videos of fewer than 128 frames and list them at the end.
     """
     out = Path(dst)

@@ -63,7 +63,7 @@ def kill(process: subprocess.Popen) -> None:
 
 
 def parts_of(out: Path) -> list[Path]:
-    return sorted(out.with_name(out.name + ".parts").glob("*.part"))
+    return sorted(out.with_name(out.name + ".parts").glob("[0-9]*.part"))
 
 
 def check_what_is_there(out: Path, reference: EpisodeFile, finished: set[str]) -> set[str]:

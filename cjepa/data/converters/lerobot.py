@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cjepa.data.converters.base import Converter, ReadEpisode
-from cjepa.data.converters.lerobot_meta import Record, check_stretches, read_info, stretch, whole
+from cjepa.data.converters.lerobot_meta import (
+    Record,
+    check_frame_rate,
+    check_row_order,
+    check_stretches,
+    read_info,
+    stretch,
+    whole,
+)
 from cjepa.data.converters.tables import BATCH_ROWS, RowReader, clear_errors, images, numbers, optional
 from cjepa.data.converters.video import VideoReader
 from cjepa.data.store.episode_file import Episode
@@ -27,6 +35,8 @@ _RENAMED = {
 }
 _BOOKKEEPING = ("episode_index", "frame_index", "index")
 _PICTURES = ("video", "image")
+_NO_CAMERA = "none"
+_OTHER_CAMERA = f"choose another camera, or {_NO_CAMERA}, with --camera"
 
 
 class LeRobot(Converter):
@@ -36,7 +46,7 @@ class LeRobot(Converter):
     Args:
         source: the folder with ``meta/``, ``data/`` and ``videos/``.
         image_size: side of the square frames, 0 for that of the videos.
-        camera: the camera that becomes ``pixels``, if there are several.
+        camera: the camera that becomes ``pixels``, if there are several; "none" leaves all of them out.
     """
 
     name = "lerobot"
@@ -48,13 +58,16 @@ class LeRobot(Converter):
         self.info = read_info(source / "meta" / "info.json")
         dtypes = self.info.dtypes
         cameras = [name for name, dtype in dtypes.items() if dtype in _PICTURES]
-        self.camera = _choose_camera(source, cameras, camera)
+        if camera in self.info.depth_cameras:
+            raise UserError(f"{source}: --camera {camera}: depth cannot become pixels; {_OTHER_CAMERA}")
+        self.camera = _choose_camera(source, [name for name in cameras if name not in self.info.depth_cameras], camera)
         self.camera_is_video = dtypes.get(self.camera) == "video"
         if self.camera_is_video and "video_path" not in self.info.templates:
             raise UserError(f"{self.info.path}: no video_path, though {self.camera} is a video")
         self.left_out = [name for name, dtype in dtypes.items() if dtype == "string"]
         self.left_out += [name for name in cameras if name != self.camera]
         self.columns = [name for name in dtypes if name not in (*cameras, *self.left_out, *_BOOKKEEPING)]
+        self.has_frame_index = "frame_index" in dtypes
         _check_names(self.info.path, self.columns, bool(self.camera))
         self._video: VideoReader | None = None
 
@@ -91,12 +104,17 @@ class LeRobot(Converter):
         if set(table["episode_index"].to_pylist()) != {record.index}:
             raise UserError(f"{where}: the next {record.length} rows belong to another episode than meta/ states")
         columns = {_RENAMED.get(name, name): numbers(f"{where}, {name!r}", table[name]) for name in self.columns}
+        if self.has_frame_index:
+            frames_T = numbers(f"{where}, 'frame_index'", table["frame_index"]).reshape(-1)
+            check_row_order(where, "frame_index", frames_T)
         if self.camera_is_video:
+            if "timestamp" in columns:  # by which LeRobot itself finds the frames
+                check_row_order(where, "timestamp", columns["timestamp"].reshape(-1) * self.info.fps)
             columns["pixels"] = self._frames(record)
         elif self.camera:
             cells = (value.as_py() for value in table[self.camera])
             blobs = (cell.get("bytes") if isinstance(cell, dict) else cell for cell in cells)
-            columns["pixels"] = images(f"{where}, {self.camera!r}", blobs, self.image_size)
+            columns["pixels"] = images(f"{where}, {self.camera!r}", blobs, self.image_size, _OTHER_CAMERA)
         return columns
 
     def _frames(self, record: Record) -> np.ndarray:
@@ -104,6 +122,8 @@ class LeRobot(Converter):
         if self._video is None or self._video.path != record.video or self._video.position > start:
             self._close_video()
             self._video = VideoReader(record.video, self.image_size)
+            if record.first_frame is not None:
+                check_frame_rate(record.video, self._video.fps, self.info.fps)
         self._video.skip_to(start)
         frames = self._video.read(record.length)
         if record.first_frame is None and not self._video.at_end():
@@ -116,7 +136,8 @@ class LeRobot(Converter):
             self._video = None
 
     def _rows(self, path: Path) -> RowReader:
-        wanted = [*self.columns, "episode_index", *([self.camera] if self.camera and not self.camera_is_video else [])]
+        wanted = [*self.columns, "episode_index", *["frame_index"] * self.has_frame_index]
+        wanted += [self.camera] if self.camera and not self.camera_is_video else []
         return RowReader(str(path), self._batches(path, wanted))
 
     def _batches(self, path: Path, columns: list[str]) -> Iterator:
@@ -195,8 +216,11 @@ def _check_names(path: Path, columns: list[str], pixels: bool) -> None:
 
 
 def _choose_camera(source: Path, cameras: list[str], camera: str) -> str:
+    if camera == _NO_CAMERA:
+        return ""
     if camera and camera not in cameras:
-        raise UserError(f"{source}: --camera {camera}: no such camera; expected one of {', '.join(cameras) or 'none'}")
+        known = ", ".join([*cameras, _NO_CAMERA])
+        raise UserError(f"{source}: --camera {camera}: no such camera; expected one of {known}")
     if not camera and len(cameras) > 1:
         raise UserError(f"{source}: contains several cameras; choose one with --camera: {', '.join(cameras)}")
     return camera or (cameras[0] if cameras else "")

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from cjepa.errors import UserError
 from cjepa.files import read_json
 from cjepa.plain_values import check_mapping
@@ -16,6 +18,10 @@ _PLACES["video_path"] = _PLACES["data_path"] | {"video_key"}
 _MOST = 10**9
 """Above any number of episodes, rows or files."""
 _LONGEST_TEMPLATE = 500
+_MOST_OFF_RATE = 0.05
+"""Share by which a video's mean frame rate may differ: a joint of two files can be longer than a frame."""
+_MOST_OFF_FRAME = 0.25
+"""Frames by which a time stamp may miss a frame's own time: sums of rounded durations drift."""
 
 
 class Record(NamedTuple):
@@ -39,6 +45,8 @@ class Info(NamedTuple):
     chunks_size: int
     dtypes: dict[str, str]
     """Of each feature, by its name."""
+    depth_cameras: list[str]
+    """Features that are videos of distances."""
     templates: dict[str, str]
     """``data_path`` and, where there are videos, ``video_path``."""
 
@@ -86,6 +94,7 @@ def read_info(path: Path) -> Info:
         whole(path, "total_frames", info.get("total_frames"), 0),
         whole(path, "chunks_size", info.get("chunks_size"), 1),
         {name: str(feature.get("dtype")) for name, feature in features.items()},
+        [name for name, feature in features.items() if _is_depth(feature)],
         templates,
     )
 
@@ -101,12 +110,15 @@ def stretch(where: str, start: Any, end: Any, fps: float) -> tuple[int, int]:
     """First frame and number of frames between two time stamps of a video in seconds.
 
     Raises:
-        UserError: the stamps are no numbers, or do not follow each other.
+        UserError: the stamps are no numbers, do not follow each other, or the first lies between two frames.
     """
     stamps = (start, end)
     if not all(isinstance(stamp, int | float) and math.isfinite(stamp) for stamp in stamps) or not 0 <= start < end:
         raise UserError(f"{where}: from_timestamp {start} and to_timestamp {end}: expected 0 <= from < to")
-    return round(start * fps), round(end * fps) - round(start * fps)
+    first = round(start * fps)
+    if abs(start * fps - first) > _MOST_OFF_FRAME:
+        raise UserError(f"{where}: from_timestamp {start} lies between two frames of a video of {fps:g} per second")
+    return first, round(end * fps) - first
 
 
 def check_stretches(records: Iterable[Record]) -> None:
@@ -118,6 +130,37 @@ def check_stretches(records: Iterable[Record]) -> None:
                 f"{video}: episodes {one.index} and {other.index} share frames (both have frame {start}); "
                 "meta/episodes and the videos disagree, as after a merge that went wrong"
             )
+
+
+def check_frame_rate(video: Path, found: float, expected: float) -> None:
+    """Refuse a video of another frame rate (per second, 0 if unknown): time stamps would point at other frames."""
+    if found and abs(found - expected) > _MOST_OFF_RATE * expected:
+        raise UserError(
+            f"{video}: {found:g} frames per second, but info.json states fps {expected:g}; time stamps of episodes "
+            "would point at other frames"
+        )
+
+
+def check_row_order(where: str, name: str, frames_T: np.ndarray) -> None:
+    """Refuse rows that belong to other frames of the episode than their number says.
+
+    Args:
+        where: the episode, for the error.
+        name: of the column that says so.
+        frames_T: the frame of each row, counted from the episode's start.
+    """
+    off = ~(np.abs(frames_T - np.arange(len(frames_T))) < 0.5)  # NaN too
+    if off.any():
+        row = int(np.argmax(off))
+        raise UserError(
+            f"{where}, row {row}: {name} points at frame {frames_T[row]:g} of the episode, expected frame {row}; rows "
+            "are missing or out of order"
+        )
+
+
+def _is_depth(feature: dict[str, Any]) -> bool:
+    about = feature.get("info") or feature.get("video_info")
+    return isinstance(about, dict) and about.get("video.is_depth_map") is True
 
 
 def _number(path: Path, info: dict[str, Any], key: str) -> float:

@@ -9,18 +9,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from cjepa.data.converters.columns import resize_images
 from cjepa.errors import UserError
-from cjepa.pictures import open_picture
+from cjepa.pictures import colours, open_picture
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 256
-_COLOURS = ("1", "L", "P", "RGB", "YCbCr")
-_TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
 def optional(module: str, extra: str) -> ModuleType:
@@ -105,8 +102,16 @@ def numbers(where: str, column: "pa.Array | pa.ChunkedArray") -> np.ndarray:
     return values.to_numpy(zero_copy_only=False).reshape(rows, *shape)
 
 
-def images(where: str, blobs: Iterable[bytes | None], image_size: int) -> np.ndarray:
+def images(
+    where: str, blobs: Iterable[bytes | None], image_size: int, advice: str = "remove this column in the source"
+) -> np.ndarray:
     """Encoded pictures (JPEG, PNG) to uint8 (T, Y, X, 3), square if ``image_size`` is not 0.
+
+    Args:
+        where: the episode and the column, for errors.
+        blobs: one picture a row.
+        image_size: side of the square frames, 0 for that of the pictures.
+        advice: how to go on without pictures that hold more than colours.
 
     Raises:
         UserError: one of them is missing, cannot be decoded, has another size than the first, or holds more than
@@ -115,28 +120,10 @@ def images(where: str, blobs: Iterable[bytes | None], image_size: int) -> np.nda
     frames: list[np.ndarray] = []
     for index, blob in enumerate(blobs):
         with open_picture(f"{where}, row {index}", io.BytesIO(blob or b"")) as picture:
-            frame = _colours(f"{where}, row {index}", picture)[None]
+            frame = colours(f"{where}, row {index}", picture, advice)[None]
         frames.append(resize_images("pixels", frame, image_size))
         if frames[-1].shape != frames[0].shape:
             raise UserError(
                 f"{where}, row {index}: {frames[-1].shape[1:]}, but the first row has {frames[0].shape[1:]}"
             )
     return np.concatenate(frames)
-
-
-def _colours(where: str, picture: Image.Image) -> np.ndarray:
-    """uint8 (Y, X, 3), of a picture from which nothing is lost that way.
-
-    Grey values and palettes are colours. Depth in 16 bits or floats is not, nor is what shines through.
-    """
-    if picture.mode in _TRANSPARENT or "transparency" in picture.info:
-        alpha = picture.convert("RGBA").getchannel("A")
-        if alpha.getextrema() != (255, 255):
-            raise UserError(f"{where}: a picture that is partly transparent; draw it on a background in the source")
-        picture = picture.convert("RGBA")
-    elif picture.mode not in _COLOURS:
-        raise UserError(
-            f"{where}: a picture of mode {picture.mode}, expected colours or grey values of 8 bits; depth and other "
-            "measurements cannot become pixels, leave that camera out"
-        )
-    return np.asarray(picture.convert("RGB"))

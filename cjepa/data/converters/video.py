@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
@@ -54,7 +55,10 @@ class VideoReader:
         if not path.is_file():
             raise UserError(f"{path}: no such video")
         self.path = path
-        self._frames, (width, height) = self._start(f"{image_size}:{image_size}" if image_size else "iw:ih")
+        self._frames, about = self._start(f"{image_size}:{image_size}" if image_size else "iw:ih")
+        self.fps: float = about["fps"]
+        """As the file states it, 0 if unknown."""
+        width, height = about["size"]
         self.shape = (height, width, 3)
         self.position = 0
         """Frames that were read or passed over."""
@@ -93,8 +97,8 @@ class VideoReader:
         """Whether no frame is left; if there is one, it is lost."""
         return next(self._frames, None) is None
 
-    def _start(self, size: str, starts: int = 6) -> tuple[Generator, tuple[int, int]]:
-        """Frames to come, and their width and height; tries again where ffmpeg was kept waiting."""
+    def _start(self, size: str, starts: int = 6) -> tuple[Generator, dict[str, Any]]:
+        """Frames to come, and what ffmpeg says of the video; tries again where ffmpeg was kept waiting."""
         # One frame out for one frame in, whatever the time stamps say.
         options = ["-fps_mode", "passthrough", "-vf", f"scale={size}:flags={_SCALER},format=rgb24"]
         path = str(self.path.absolute())
@@ -103,7 +107,7 @@ class VideoReader:
         )
         began = time.monotonic()
         try:
-            return frames, next(frames)["size"]
+            return frames, next(frames)
         except (OSError, StopIteration, KeyError, IndexError) as error:
             # What is no video is refused at once; only on a machine that is too busy does it take longer.
             if time.monotonic() - began > _PATIENCE_SECONDS and starts > 1:

@@ -143,7 +143,9 @@ def test_one_of_several_cameras(copy, tmp_path):
     )
     with pytest.raises(UserError, match="choose one with --camera: observation.image, observation.images.top"):
         open_source("lerobot", root, {})
-    with pytest.raises(UserError, match="no such camera; expected one of observation.image, observation.images.top"):
+    with pytest.raises(
+        UserError, match="no such camera; expected one of observation.image, observation.images.top, none"
+    ):
         open_source("lerobot", root, {"camera": "side"})
     file = converted(root, tmp_path / "out.h5", camera="observation.images.top")
     assert json.loads(file.attributes["source_columns"])["pixels"] == "observation.images.top"
@@ -249,6 +251,7 @@ def changed_stamps(episode: int, **by: float):
         (changed_stamps(2, from_timestamp=-1, to_timestamp=-1), "episodes 1 and 2 share frames .both have frame 50"),
         (changed_stamps(3, from_timestamp=-5, to_timestamp=-5), "episode 3: from_timestamp -0.5 and to_timestamp"),
         (changed_stamps(3, from_timestamp=float("nan")), "episode 3: from_timestamp nan"),
+        (changed_stamps(0, from_timestamp=0.4, to_timestamp=0.4), "episode 0: from_timestamp 0.04 lies between two"),
     ],
 )
 def test_a_video_that_disagrees_with_the_table(copy, tmp_path, change, message):
@@ -258,6 +261,55 @@ def test_a_video_that_disagrees_with_the_table(copy, tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         converted(root, tmp_path / "out.h5")
     assert not (tmp_path / "out.h5").exists()
+
+
+def test_a_video_of_another_frame_rate(copy, tmp_path):
+    """As many frames, but from_timestamp counts them in another rate: episode 1 would get frames of episode 0."""
+    root = copy("v3.0")
+    video = root / "videos" / "observation.image" / "chunk-000" / "file-000.mp4"
+    write_video(video, np.concatenate([an_episode(index)["pixels"] for index in range(3)]), 2 * FPS)
+    with pytest.raises(UserError, match=f"file-000.mp4: {2 * FPS} frames per second, but info.json states fps {FPS}"):
+        converted(root, tmp_path / "out.h5")
+
+
+def pause(columns):
+    """One second without rows."""
+    columns["timestamp"][5:] = [stamp + 1 for stamp in columns["timestamp"][5:]]
+
+
+def turn(columns):
+    columns["frame_index"][4:6] = columns["frame_index"][5:3:-1]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (pause, f"episode 0, row 5: timestamp points at frame {5 + FPS} of the episode, expected frame 5"),
+        (turn, "episode 0, row 4: frame_index points at frame 5 of the episode, expected frame 4"),
+    ],
+)
+def test_rows_that_belong_to_other_frames(version, change, message, copy, tmp_path):
+    root = copy(version)
+    edit_table(root / DATA[version].replace("episode_000001", "episode_000000"), change)
+    with pytest.raises(UserError, match=message):
+        converted(root, tmp_path / "out.h5")
+
+
+def test_a_depth_camera_is_left_out(copy, tmp_path):
+    root, depth = copy("v2.1"), {"dtype": "video", "info": {"video.is_depth_map": True}}
+    edit_info(root, lambda info: info["features"].update({"observation.depth": depth}))
+    file = converted(root, tmp_path / "out.h5")
+    assert json.loads(file.attributes["source_columns"])["pixels"] == "observation.image"
+    assert json.loads(file.attributes["left_out"]) == ["observation.depth"]
+    with pytest.raises(UserError, match="--camera observation.depth: depth cannot become pixels; choose another"):
+        open_source("lerobot", root, {"camera": "observation.depth"})
+
+
+def test_without_any_camera(copy, tmp_path):
+    file = converted(copy("v3.0"), tmp_path / "out.h5", camera="none")
+    assert "pixels" not in file.columns and json.loads(file.attributes["left_out"]) == ["observation.image"]
+    np.testing.assert_array_equal(file.episode(1)["action"], an_episode(1)["action"])
 
 
 BOMB = "{episode_index:>2000000000}"

@@ -78,7 +78,10 @@ def transparent(picture: Image.Image) -> Image.Image:
 @pytest.mark.parametrize(
     ("blob", "told"),
     [
-        (png(Image.fromarray(np.array([[400, 3000]], np.uint16))), "mode I;16, expected colours or grey values of 8"),
+        (png(Image.fromarray(np.array([[400, 3000]], np.uint16))), "mode I;16, expected RGB colours or grey values"),
+            png(Image.fromarray(np.array([[400, 3000]], np.uint16))),
+            "mode I;16, expected RGB colours or grey values of 8",
+        ),
         (png(transparent(RGB)), "partly transparent"),
         (png(transparent(GREY)), "partly transparent"),
         (png(RGB.quantize(2), transparency=0), "partly transparent"),
