@@ -154,6 +154,8 @@ class CJEPACLI(LightningCLI):
         """
         try:
             _look_at(self.datamodule)
+            if subcommand == "fit":
+                _check_trains(self.trainer)
             with self._alone_in_folder(subcommand):
                 super()._run_subcommand(subcommand)
         except SystemExit:
@@ -227,6 +229,8 @@ class CJEPACLI(LightningCLI):
         trainer_config["enable_progress_bar"] = False  # Lightning's own
         trainer_config["logger"] = self._loggers(trainer_config.get("logger"))
         trainer_config["default_root_dir"] = trainer_config.get("default_root_dir") or str(self.run_dir)
+        if trainer_config.get("enable_checkpointing") is False:
+            raise UserError("trainer.enable_checkpointing is false, but all that follows needs a checkpoint; remove it")
         trainer_config["plugins"] = _with_whole_checkpoints(trainer_config.get("plugins"))
         return self._instantiate_trainer(trainer_config, self._standard_callbacks(is_hidden))
 
@@ -297,6 +301,13 @@ def _look_at(data: LightningDataModule) -> None:
         open_episodes(path)
     except UserError as error:
         raise UserError(f"{error}; give other data with --data.init_args.path") from None
+
+
+def _check_trains(trainer: Trainer) -> None:
+    """Refuse a training that ends before its first step: nothing could be done with what it leaves."""
+    for name in ("max_steps", "max_epochs", "limit_train_batches"):
+        if getattr(trainer, name) == 0:
+            raise UserError(f"trainer.{name} is 0, so nothing would be trained; set it to 1 or more")
 
 
 def _new_run_dir(experiment: str, seed: int) -> Path:

@@ -1,10 +1,13 @@
-"""``config.yaml`` of a run, read back: its shape is checked here, once."""
+"""``config.yaml`` of a run, read back: its shape is checked here, once; and where a running training's folder is."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cjepa.plain_values import check_mapping, check_plain
 from cjepa.yaml_files import read_yaml
+
+if TYPE_CHECKING:
+    import lightning as L
 
 _CONFIG = {"model": (dict,), "data": (dict,), "trainer": (dict,)}
 _CLASS = {"class_path": (str,), "init_args": (dict,)}
@@ -26,3 +29,11 @@ def read_config(path: Path, required: tuple[str, ...] = ()) -> dict[str, Any]:
     for part in ("model", "data"):
         check_mapping(f"{path}: {part}", config.get(part) or {}, _CLASS, ("class_path",) if config.get(part) else ())
     return config
+
+
+def run_folder(trainer: "L.Trainer") -> Path:
+    """The folder of the run that a trainer makes: that of its first logger, which `cjepa fit` sees to.
+
+    The trainer's ``default_root_dir`` may be elsewhere: it belongs to the user.
+    """
+    return Path(getattr(trainer.logger, "log_dir", None) or trainer.default_root_dir)

@@ -198,6 +198,29 @@ def test_fewer_clips_than_a_batch(slot_tokens, refused, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--trainer.max_steps=0"], "trainer.max_steps is 0, so nothing would be trained; set it to 1 or more"),
+        (["--trainer.max_epochs=0"], "trainer.max_epochs is 0, so nothing would be trained"),
+        (["--trainer.limit_train_batches=0"], "trainer.limit_train_batches is 0, so nothing would be trained"),
+        (["--trainer.enable_checkpointing=false"], "trainer.enable_checkpointing is false"),
+        (["--data.init_args.batch_size=0"], "data.init_args.batch_size is 0, expected 1 or more"),
+        (["--data.init_args.frame_stride=-5"], "data.init_args.frame_stride is -5, expected 1 or more"),
+    ],
+)
+def test_a_training_that_would_leave_nothing_is_refused(words, told, slot_tokens, refused, tmp_path):
+    common = ["--data.init_args.path", slot_tokens, "--run_dir", "new/run", "--trainer.accelerator", "cpu"]
+    assert told in refused("fit", *WORLD_MODEL, *common, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_root_of_the_user_is_not_the_runs_folder(tmp_path, slot_tokens):
+    """The model remembers its own folder: from there its tokenizer is found when both have moved."""
+    run = fit(tmp_path / "run", slot_tokens, *WORLD_MODEL, "--trainer.default_root_dir", str(tmp_path / "root"))
+    assert checkpoint_of(run)["run_folder"] == str(run)
+
+
 def test_loggers_of_the_user_are_beside_ours(tmp_path, slot_tokens):
     logger = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": str(tmp_path / "logs")}}
     words = ["--trainer.logger", json.dumps(logger), "--trainer.log_every_n_steps=1"]

@@ -28,6 +28,9 @@ class EpisodeClips(L.LightningDataModule, ABC):
         shuffle_seed: seed of the order of training batches.
         exclude_episodes: indices of episodes to leave out; the split of the others does not change.
         exclude_corrupted: check all episodes first, leave out the damaged ones and log their indices.
+
+    Raises:
+        UserError: a number of blocks, clips or env steps is below 1.
     """
 
     num_workers = 0
@@ -48,6 +51,10 @@ class EpisodeClips(L.LightningDataModule, ABC):
         exclude_corrupted: bool = False,
     ):
         super().__init__()
+        sizes = {"frame_stride": frame_stride, "train_blocks": train_blocks, "val_blocks": val_blocks}
+        for name, value in {**sizes, "batch_size": batch_size, "val_clips": val_clips}.items():
+            if value < 1:
+                raise UserError(f"data.init_args.{name} is {value}, expected 1 or more")
         self.path = path
         self.frame_stride = frame_stride
         self.train_blocks = train_blocks

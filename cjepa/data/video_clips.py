@@ -10,6 +10,7 @@ from cjepa.data.splits import rows_of
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.frames import FrameReader
 from cjepa.data.store.shards import ShardedFrames, frame_reader
+from cjepa.errors import UserError
 from cjepa.types import VideoBatch
 
 
@@ -90,6 +91,8 @@ class VideoClips(EpisodeClips):
         **shared,
     ):
         super().__init__(path, batch_size=batch_size, val_clips=val_clips, **shared)
+        if num_workers < 0:
+            raise UserError(f"data.init_args.num_workers is {num_workers}, expected 0 or more")
         self.labels = labels
         self.num_workers = num_workers
 

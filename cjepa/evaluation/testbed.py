@@ -14,6 +14,7 @@ from cjepa.evaluation.pairs import Pair, draw_pairs
 from cjepa.evaluation.protocol import PlanningProtocol, with_environment
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits
+from cjepa.run_config import run_folder
 from cjepa.tokenizers.base import Tokenizer, check_environment
 from cjepa.world_models.loading import tokenizer_of
 from cjepa.world_models.training import DynamicsTraining
@@ -50,7 +51,7 @@ def open_testbed(module: DynamicsTraining, data: EpisodeClips, pairs: int, horiz
     env = protocol.make_env()
     blocks = ActionBlocks.of(env, data.frame_stride)
     check_fits(module.dynamics, env, blocks, "the model")
-    run = Path(data.trainer.default_root_dir) if data.trainer else Path(module.run_folder)
+    run = run_folder(data.trainer) if data.trainer else Path(module.run_folder)
     tokenizer = tokenizer_of(module, "the model", run).to(module.device).eval()
     check_environment(tokenizer, protocol.env_id, str(data.path))
     sizes = (pairs, protocol.goal_env_steps, protocol.seed)

@@ -1,7 +1,6 @@
 """Pictures and videos of slots, and of the clips with the lowest scores."""
 
 import copy
-from pathlib import Path
 from typing import NamedTuple
 
 import lightning as L
@@ -17,6 +16,7 @@ from cjepa.evaluation.tokens import EncodedClips, encode_dataset, spread
 from cjepa.progress import NoProgress
 from cjepa.reporting.sheets import beside, body_colours, labelled_grid, legend, stacked, with_legend
 from cjepa.reporting.videos import GAP, gif, overlay_masks, side_by_side, write_png, write_video
+from cjepa.run_config import run_folder
 from cjepa.tokenizers.scoring import Encoded, ScoredTokenizer
 from cjepa.types import VideoBatch, to_byte_pixels
 
@@ -94,7 +94,7 @@ class SlotOverlays(Callback):
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         data, prefix = trainer.datamodule, "test_" if stage == "test" else ""
-        folder = Path(trainer.logger.log_dir if trainer.logger else trainer.default_root_dir) / "media"
+        folder = run_folder(trainer) / "media"
         views = view_clips(module, data, dataset, spread(np.arange(len(dataset)), self.num_clips))
         videos = [clip_video(view) for view in views]
         fps = float(data.file.attributes.get("env_steps_per_second", 10)) / dataset.frame_stride

@@ -1,7 +1,6 @@
 """Training of world models: what all share, and C-JEPA on cached tokens."""
 
 from abc import abstractmethod
-from pathlib import Path
 from typing import Any, Protocol
 
 import lightning as L
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from cjepa.errors import UserError
 from cjepa.optim import adamw_with_warmup_cosine
+from cjepa.run_config import run_folder
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import Dynamics, copied_clip, rollout_clip
@@ -246,7 +246,7 @@ class WorldModel(DynamicsTraining):
         self.dynamics.fit_scales(sample)
         self.tokenizer_fingerprint = source.tokenizer_fingerprint
         self.tokenizer_spec = source.tokenizer
-        self.run_folder = str(Path(self.trainer.default_root_dir).resolve())
+        self.run_folder = str(run_folder(self.trainer).resolve())
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -79,9 +79,6 @@ def transparent(picture: Image.Image) -> Image.Image:
     ("blob", "told"),
     [
         (png(Image.fromarray(np.array([[400, 3000]], np.uint16))), "mode I;16, expected RGB colours or grey values"),
-            png(Image.fromarray(np.array([[400, 3000]], np.uint16))),
-            "mode I;16, expected RGB colours or grey values of 8",
-        ),
         (png(transparent(RGB)), "partly transparent"),
         (png(transparent(GREY)), "partly transparent"),
         (png(RGB.quantize(2), transparency=0), "partly transparent"),
