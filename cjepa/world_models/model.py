@@ -66,11 +66,19 @@ class PredictorDynamics(Dynamics):
 
     def step(self, state: NamedTuple, actions_BA: Tensor) -> NamedTuple:
         """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
-        return self.predictor.step(state, self.action_scale(actions_BA[..., : self.action_dim]))
+        return self.predictor.step(state, self._normalised(actions_BA))
+
+    def rollout(self, state: NamedTuple, actions_BHA: Tensor) -> Rollout:
+        """See :class:`~cjepa.world_models.dynamics.Dynamics`; in one pass where the predictor can."""
+        at_once = self.predictor.rollout(state, self._normalised(actions_BHA))
+        return super().rollout(state, actions_BHA) if at_once is None else at_once
 
     def predicted(self, state: NamedTuple) -> Predicted:
         """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
         return self.predictor.predicted(state)
+
+    def _normalised(self, actions: Tensor) -> Tensor:
+        return self.action_scale(actions[..., : self.action_dim])
 
     def _scales(self) -> tuple[Normaliser, Normaliser, Normaliser]:
         return self.token_scale, self.proprio_scale, self.action_scale

@@ -94,7 +94,7 @@ class Block(nn.Module):
         seen = KeysValues(key, value)
         if angles_MR is not None:
             query, key = turned(query, angles_MR[-query.shape[2] :]), turned(key, angles_MR)
-        attended = _attention(query, key, value, visible_LM)
+        attended = attention(query, key, value, visible_LM)
         return self.to_out(rearrange(attended, "b h l d -> b l (h d)")), seen
 
 
@@ -135,7 +135,7 @@ def causal(length: int, block: int = 1) -> Tensor:
     return block_L[:, None] >= block_L
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, visible_LM: Tensor | None) -> Tensor:
+def attention(query: Tensor, key: Tensor, value: Tensor, visible_LM: Tensor | None) -> Tensor:
     """Softmax attention of ``(B, H, L, K)`` to ``(B, H, M, K)``."""
     if query.device.type != "cpu":
         return scaled_dot_product_attention(query, key, value, attn_mask=visible_LM)

@@ -26,6 +26,13 @@ def dynamics(request) -> PredictorDynamics:
     return small_dynamics(request.param)
 
 
+def assert_same(dynamics: PredictorDynamics, found: torch.Tensor, expected: torch.Tensor) -> None:
+    """Equal to the bit; to rounding where one pass multiplies matrices of other shapes than steps do."""
+    if type(dynamics.predictor).rollout is Predictor.rollout:
+        assert torch.equal(found, expected)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
 def plan(blocks: int) -> torch.Tensor:
     return torch.randn(2, blocks, 10, generator=torch.Generator().manual_seed(1))
 
@@ -105,8 +112,8 @@ def test_steps_are_a_rollout(dynamics):
     for block in range(3):
         state = dynamics.step(state, plan(3)[:, block])
         predicted = dynamics.predicted(state)
-        assert torch.equal(predicted.tokens_BSD, whole.tokens_BHSD[:, block])
-        assert torch.equal(predicted.proprio_BP, whole.proprio_BHP[:, block])
+        assert_same(dynamics, predicted.tokens_BSD, whole.tokens_BHSD[:, block])
+        assert_same(dynamics, predicted.proprio_BP, whole.proprio_BHP[:, block])
 
 
 def test_a_rollout_keeps_the_gradient_of_its_actions(dynamics):
@@ -138,5 +145,5 @@ def test_rows_are_repeated_together_and_taken(dynamics):
     assert repeated.proprio_BTP.flatten().tolist() == [1, 1, 1, 2, 2, 2]
     assert take_rows(repeated, slice(2, 4)).proprio_BTP.flatten().tolist() == [1, 2]
     state = take_rows(dynamics.observe(a_clip(2)), torch.tensor([0, 0, 1, 1]))
-    assert torch.equal(dynamics.rollout(state, plan(2).repeat_interleave(2, 0)).tokens_BHSD[::2],
-                       dynamics.rollout(dynamics.observe(a_clip(2)), plan(2)).tokens_BHSD)  # fmt: skip
+    repeated = dynamics.rollout(state, plan(2).repeat_interleave(2, 0)).tokens_BHSD[::2]
+    assert_same(dynamics, repeated, dynamics.rollout(dynamics.observe(a_clip(2)), plan(2)).tokens_BHSD)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cjepa.types import Predicted
+from cjepa.types import Predicted, Rollout
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
 
@@ -40,7 +40,7 @@ class Predictor(nn.Module, ABC):
 
     A predictor of one block writes :meth:`forward` alone: its predictions are fed back into it. One that carries a
     state of its own from block to block overrides :meth:`begin`, or :meth:`unroll` as a whole, and :meth:`observe`,
-    :meth:`step` and :meth:`predicted`.
+    :meth:`step` and :meth:`predicted`. One that predicts several blocks in one pass also overrides :meth:`rollout`.
 
     Subclasses set ``token_dim`` (D), ``proprio_dim`` (P), ``action_dim`` (A) and ``history_blocks``, the longest T.
     A width of 0 means that there is no such entity: no agent, or no proprioception. ``stop_gradient`` cuts the gradient
@@ -110,6 +110,10 @@ class Predictor(nn.Module, ABC):
         visible_BTS = torch.zeros(state.tokens_BTSD.shape[:3], dtype=torch.bool, device=actions_BA.device)
         window = state._replace(actions_BVA=actions_BTA)
         return self._appended(window, self(state.tokens_BTSD, state.proprio_BTP, actions_BTA, visible_BTS))
+
+    def rollout(self, state: NamedTuple, actions_BHA: Tensor) -> Rollout | None:
+        """The H blocks after a state in one pass; None for a predictor that goes :meth:`step` by step."""
+        return None
 
     def predicted(self, state: NamedTuple) -> Predicted:
         """What is predicted for a state's present block."""
