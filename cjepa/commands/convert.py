@@ -26,7 +26,7 @@ def convert_command(
             swm-hdf5, swm-lance, swm-video: a dataset of stable-worldmodel in one of its formats.
         image_size: side of the square frames in pixels; 0 keeps the source's size.
         camera: for lerobot: the camera that becomes pixels, if there are several; none leaves all cameras out.
-        skip_short: for clevrer: leave out videos of fewer than 128 frames and list them at the end.
+        skip_short: for clevrer: leave out videos of fewer than 128 frames, and damaged ones, and list them at the end.
     """
     out = Path(dst)
     source = open_source(from_, Path(src), {"image_size": image_size, "camera": camera, "skip_short": skip_short})

@@ -99,6 +99,8 @@ class TokenClips(EpisodeClips):
         """All rows; of width 0 where the file has no such column: nobody acts, or proprioception is unknown."""
         if name not in self.file.columns:
             return torch.zeros(self.file.env_steps, 0)
+        if len(shape := self.file.columns[name][0]) < 2:
+            raise UserError(f"{self.path}: column {name!r} has shape {shape}, expected a list a row; convert it again")
         return rows_of(self.file, name, np.concatenate(list(self.splits.values())))
 
     def _clips(self, split: str, blocks: int) -> ClipDataset:

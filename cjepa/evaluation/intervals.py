@@ -13,7 +13,7 @@ _RESAMPLES = 2000
 
 
 class Interval(NamedTuple):
-    """A value with its 95 % interval and the number of trials behind it."""
+    """A value with its 95 % interval, NaN where a single row shows none, and the number of trials behind it."""
 
     value: float
     low: float
@@ -63,8 +63,8 @@ def bootstrap(numerators: np.ndarray, denominators: np.ndarray | None = None, se
         return Interval(float("nan"), float("nan"), float("nan"), len(numerators))
     picks = np.random.default_rng(seed).integers(0, len(numerators), (_RESAMPLES, len(numerators)))
     draws = numerators[picks].mean(axis=1) / denominators[picks].mean(axis=1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Interval(float(numerators.mean() / denominators.mean()), float(low), float(high), len(numerators))
+    bounds = _bootstrap_bounds(draws, len(numerators))
+    return Interval(float(numerators.mean() / denominators.mean()), *bounds, len(numerators))
 
 
 def bootstrap_of_clusters(
@@ -94,7 +94,8 @@ def paired_difference(success_N: np.ndarray, other_N: np.ndarray, cluster_N: np.
     won, lost, n = (difference_N > 0).sum() + 0.5, (difference_N < 0).sum() + 0.5, len(difference_N) + 2
     middle = (won - lost) / n
     half = _Z * float(np.sqrt(won + lost - (won - lost) ** 2 / n)) / n
-    return drawn._replace(low=min(drawn.low, float(middle - half)), high=max(drawn.high, float(middle + half)))
+    low, high = np.fmin(drawn.low, middle - half), np.fmax(drawn.high, middle + half)  # of one cluster: the second
+    return drawn._replace(low=float(low), high=float(high))
 
 
 def bootstrap_median(values_N: np.ndarray, cluster_N: np.ndarray, seed: int = 0) -> Interval:
@@ -110,8 +111,7 @@ def bootstrap_median(values_N: np.ndarray, cluster_N: np.ndarray, seed: int = 0)
     found, place_N = np.unique(cluster_N, return_inverse=True)
     times_RC = np.random.default_rng(seed).multinomial(len(found), np.full(len(found), 1 / len(found)), _RESAMPLES)
     draws = [np.median(np.repeat(values_N, times_C[place_N])) for times_C in times_RC]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Interval(float(np.median(values_N)), float(low), float(high), len(values_N))
+    return Interval(float(np.median(values_N)), *_bootstrap_bounds(np.array(draws), len(found)), len(values_N))
 
 
 def bootstrap_correlation(first_N: np.ndarray, second_N: np.ndarray, cluster_N: np.ndarray, seed: int = 0) -> Interval:
@@ -133,8 +133,7 @@ def bootstrap_correlation(first_N: np.ndarray, second_N: np.ndarray, cluster_N: 
     draws = _correlations(times_RC @ sums_CM)
     draws = draws[np.isfinite(draws)]  # in a resample of few clusters, a value may be constant
     value = float(_correlations(sums_CM.sum(axis=0)))
-    low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (np.nan, np.nan)
-    return Interval(value, float(low), float(high), len(first_N))
+    return Interval(value, *_bootstrap_bounds(draws, clusters), len(first_N))
 
 
 def bootstrap_metric(metric: "Metric", states: list[dict[str, "Tensor"]], seed: int = 0) -> Interval:
@@ -163,9 +162,9 @@ def bootstrap_metric(metric: "Metric", states: list[dict[str, "Tensor"]], seed: 
     draws = np.array([value(times_R) for times_R in resamples])
     draws = draws[np.isfinite(draws)]  # a resample may miss the few rows that say anything
     whole = value(np.ones(len(states)))
-    low, high = np.percentile(draws - draws.mean() + whole, [2.5, 97.5]) if len(draws) else (np.nan, np.nan)
     metric.reset()
-    return Interval(whole, float(low), float(high), int(telling.sum()))
+    shift = whole - draws.mean() if len(draws) else 0.0
+    return Interval(whole, *_bootstrap_bounds(draws + shift, int(telling.sum())), int(telling.sum()))
 
 
 class _Rows(NamedTuple):
@@ -190,6 +189,14 @@ class _Rows(NamedTuple):
         """The weighted sum of the rows, with the shape and dtype of the state; the next call overwrites it."""
         self.state.view(-1)[self.index_M] = (weights_R @ self.values_RM).to(self.state.dtype)
         return self.state
+
+
+def _bootstrap_bounds(draws: np.ndarray, rows: int) -> tuple[float, float]:
+    """Percentiles of resamples; NaN for a single row, whose resamples are all alike and would promise certainty."""
+    if rows < 2 or not len(draws):
+        return np.nan, np.nan
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _wilson_bounds(rate: float, trials: float) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 
 Split = Literal["val", "test"]
+_SAMPLED_STATES = 64
 
 
 class Pair(NamedTuple):
@@ -139,11 +140,27 @@ def draw_pairs(
             trials.append(Pair(episode, start_row, start, goal))
             given[episode] += 1
     if len(trials) < n:
+        mend = "give fewer --pairs or larger --goal_env_steps" if trials else "give larger --goal_env_steps"
         raise UserError(
             f"{file.path}: only {len(trials)} of {n} pairs found in {100 * n} draws (pairs that pass the success test "
-            "at the start are excluded); give fewer --pairs or larger --goal_env_steps"
+            f"at the start are excluded); {mend}"
         )
     return Pairs(trials, trivial)
+
+
+def sampled_proprio(file: Episodes, env: ObjectEnv) -> np.ndarray:
+    """Proprioception of an environment in states from all over a file, float32 ``(N, P)``.
+
+    Args:
+        file: with a ``state`` column of this environment.
+        env: which is left in one of these states.
+    """
+    rows = np.unique(np.linspace(0, file.env_steps - 1, _SAMPLED_STATES).astype(int))
+    values = []
+    for row in rows:
+        env.set_state(_state(file, int(row)))
+        values.append(env.proprio())
+    return np.stack(values)
 
 
 def _episodes_of(file: Episodes, split_seed: int, excluded: Collection[int], split: Split) -> np.ndarray:

@@ -16,12 +16,20 @@ from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.against import Rival, read_rivals
 from cjepa.evaluation.control import ControlResult, plan_seconds, run_trials
-from cjepa.evaluation.pairs import HeldOut, Pair, Pairs, draw_pairs, held_out_by_seed, held_out_from
+from cjepa.evaluation.pairs import (
+    HeldOut,
+    Pair,
+    Pairs,
+    draw_pairs,
+    held_out_by_seed,
+    held_out_from,
+    sampled_proprio,
+)
 from cjepa.evaluation.protocol import PlanningProtocol, goal_state_of, with_environment
 from cjepa.pictures import read_picture
 from cjepa.planning.agents import RandomAgent, SimulatorAgent, WorldModelAgent
 from cjepa.planning.blocks import ActionBlocks
-from cjepa.planning.compatibility import check_fits
+from cjepa.planning.compatibility import check_fits, check_proprio_units
 from cjepa.planning.constraints import Constraint
 from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.objectives import Objective
@@ -115,11 +123,12 @@ def evaluate_model(
             f"{dynamics.history_blocks}"
         )
     held_out = held_out_from(file, loaded.lineage, data_options(checkpoint), protocol.split)
-    goal_state, goal_pixels_YXC = goal_state_of(protocol), None
+    goal_state, goal_pixels_YXC = goal_state_of(protocol, file), None
     if goal_image is not None:
         goal_pixels_YXC = _goal_pixels(goal_image, tokenizer, env)
         goal_state = np.full_like(env.get_state(), np.nan) if goal_state is None else goal_state
     contest = _contest(protocol, file, held_out, goal_state)
+    check_proprio_units(dynamics, sampled_proprio(file, env), str(checkpoint))
     is_known = goal_state is None or np.isfinite(goal_state).all()
     options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints)
     agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options)
@@ -147,7 +156,7 @@ def evaluate_baselines(
     file = open_episodes(protocol.episodes)
     protocol = with_environment(protocol, file)
     held_out = held_out_by_seed(file, split_seed, protocol.split)
-    contest = _contest(protocol, file, held_out, goal_state_of(protocol))
+    contest = _contest(protocol, file, held_out, goal_state_of(protocol, file))
     agent = RandomAgent(ActionBlocks.of(protocol.make_env(), protocol.frame_stride), protocol.horizon_blocks)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
     by_chance = run_trials(agent, control_loop, *trials, 0, NoProgress())

@@ -74,11 +74,15 @@ class PlanningProtocol:
         return MPC(blocks, self.warm_start)
 
 
-def goal_state_of(protocol: PlanningProtocol) -> np.ndarray | None:
+def goal_state_of(protocol: PlanningProtocol, file: Episodes) -> np.ndarray | None:
     """The goal that the protocol names, float64 ``(F,)``; None where goals are states of the episodes.
 
+    Args:
+        protocol: that names its environment.
+        file: its episodes.
+
     Raises:
-        UserError: its values are not those of a state of the environment.
+        UserError: its values are not those of a state of the environment, or are far outside of the episodes' states.
     """
     if protocol.goal_state is None:
         return None
@@ -88,7 +92,24 @@ def goal_state_of(protocol: PlanningProtocol) -> np.ndarray | None:
             f"--goal_state: {protocol.goal_state}, expected {len(like)} finite numbers: a state of {protocol.env_id}, "
             "as in the column `state` of its episodes (`cjepa inspect` prints the ranges)"
         )
+    _check_within_reach(goal, file)
     return goal
+
+
+def _check_within_reach(goal_F: np.ndarray, file: Episodes) -> None:
+    """Refuse a goal in other units, or outside of the world: beyond the episodes' states by more than they differ."""
+    if "state" not in file.columns or file.columns["state"][0][1:] != goal_F.shape:
+        return  # refused where starts are drawn
+    states_TF = file.read("state", 0, file.env_steps).astype(np.float64)
+    low_F, high_F = states_TF.min(axis=0), states_TF.max(axis=0)
+    width_F = high_F - low_F
+    far = (width_F > 0) & ((goal_F < low_F - width_F) | (goal_F > high_F + width_F))
+    if far.any():
+        index = int(np.argmax(far))
+        raise UserError(
+            f"--goal_state: value {index} is {goal_F[index]:g}, but in the states of {file.path} it is "
+            f"{low_F[index]:g} to {high_F[index]:g}; give a state that the environment can reach"
+        )
 
 
 def with_environment(protocol: PlanningProtocol, file: Episodes) -> PlanningProtocol:
@@ -103,6 +124,8 @@ def with_environment(protocol: PlanningProtocol, file: Episodes) -> PlanningProt
     """
     recorded = file.attributes.get("env_id")
     if recorded is None:
+        if file.attributes.get("format") == "cjepa-tokens":
+            raise UserError(f"{file.path}: contains tokens; give the episode file that they were made from")
         if protocol.env_id is None:
             raise UserError(f"{file.path} does not name its environment; give --env_id, for example cjepa/PushT-v0")
         return replace(protocol, env_kwargs=protocol.env_kwargs or {})

@@ -1,5 +1,6 @@
-"""Whether a world model can act in an environment: sizes, and the units of its actions."""
+"""Whether a world model can act in an environment: sizes, and the units of actions and proprioception."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from cjepa.world_models.dynamics import Dynamics
 
 _FURTHEST_SCALES = 20.0  # of a bound from what was trained on, whose own values stay within 5
 _NARROWEST_SCALES = 0.2  # between the bounds: a policy that fills its bounds evenly covers 3.5
+_NARROWEST_PROPRIO_SCALES = 0.02  # between all states: where a model was trained they cover more than 1
 
 
 def check_fits(dynamics: Dynamics, env: ObjectEnv, blocks: ActionBlocks, where: str) -> None:
@@ -56,9 +58,41 @@ def check_units(dynamics: Dynamics, blocks: ActionBlocks, where: str) -> None:
         )
 
 
-@torch.no_grad()
+def check_proprio_units(dynamics: Dynamics, proprio_NP: np.ndarray, where: str) -> None:
+    """Check that an environment's proprioception is in the units that a world model was trained on.
+
+    Args:
+        dynamics: the world model; nothing is checked if it takes no proprioception.
+        proprio_NP: of the environment, in states from many episodes.
+        where: the world model is from.
+
+    Raises:
+        UserError: values are far outside of what the model has seen, or all of them in a small part of it.
+    """
+    if not dynamics.proprio_dim or not len(proprio_NP):
+        return
+    scaled_NP = _normalised(dynamics, torch.from_numpy(proprio_NP).float(), proprio=True)
+    widest = (scaled_NP.amax(dim=0) - scaled_NP.amin(dim=0)).max()
+    if scaled_NP.abs().max() > _FURTHEST_SCALES or widest < _NARROWEST_PROPRIO_SCALES:
+        raise UserError(
+            f"{where} was trained on proprio values in other units than the environment's, which are "
+            f"{scaled_NP.min():.3g} to {scaled_NP.max():.3g} standard deviations from the mean of the trained ones; "
+            "train it on episodes of this environment, or with proprio_dim 0"
+        )
+
+
 def _in_scales(dynamics: Dynamics, actions_A: Tensor) -> Tensor:
     """Actions in the model's own units, on the CPU."""
-    like = next(iter(dynamics.buffers()), actions_A)
-    empty = (torch.zeros(1, 1, 1, dynamics.token_dim), torch.zeros(1, 1, dynamics.proprio_dim), actions_A[None, None])
-    return dynamics.normalise(Clip(*(values.to(like.device) for values in empty))).actions_BTA[0, 0].cpu()
+    return _normalised(dynamics, actions_A[None])[0]
+
+
+@torch.no_grad()
+def _normalised(dynamics: Dynamics, values_NC: Tensor, proprio: bool = False) -> Tensor:
+    """Rows of action values, or of proprioception, in the model's own units, on the CPU."""
+    rows = len(values_NC)
+    tokens = torch.zeros(1, rows, 1, dynamics.token_dim)
+    others = torch.zeros(1, rows, dynamics.action_dim if proprio else dynamics.proprio_dim)
+    clip = Clip(tokens, *((values_NC[None], others) if proprio else (others, values_NC[None])))
+    like = next(iter(dynamics.buffers()), values_NC)
+    normalised = dynamics.normalise(Clip(*(values.to(like.device) for values in clip)))
+    return (normalised.proprio_BTP if proprio else normalised.actions_BTA)[0].cpu()

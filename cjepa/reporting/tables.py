@@ -39,8 +39,9 @@ def scores_table(rows: Iterable[Row]) -> list[list[str]]:
     """One model's scores, header first: one row a metric, three decimals."""
 
     def cells(row: Row) -> list[str]:
-        value, low, high = ("?" if row[key] is None else f"{row[key]:.3f}" for key in ("value", "low", "high"))
-        return [str(row["metric"]), value, _count(row), f"{low} to {high}"]
+        value = "?" if row["value"] is None else f"{row['value']:.3f}"
+        interval = "–" if row["low"] is None or row["high"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+        return [str(row["metric"]), value, _count(row), interval]
 
     return [["metric", "value", "n", "95 %"], *map(cells, rows)]
 

@@ -209,6 +209,20 @@ def test_correlation_is_scipys_and_its_interval_is_of_clusters():
     assert twice.value == pytest.approx(whole) and bounds(twice) == pytest.approx(bounds(alone))  # and not narrower
 
 
+def test_a_single_row_or_episode_has_no_interval():
+    """Its resamples are all alike: an interval of no width would promise certainty."""
+    values, one = np.array([1.0, 2.0, 4.0]), np.zeros(3)
+    found = [bootstrap(values[:1]), bootstrap_of_clusters(values, one), bootstrap_median(values, one)]
+    found += [
+        bootstrap_correlation(values, values**2, one),
+        bootstrap_metric(Share(), states_of(Share(), [(torch.tensor(0.5), torch.tensor(1))])),
+    ]
+    for interval, value in zip(found, (1.0, 7 / 3, 2.0, 0.9897, 0.5), strict=True):
+        assert interval.value == pytest.approx(value, abs=1e-4)
+        assert np.isnan(interval.low) and np.isnan(interval.high)
+    assert np.isfinite(bounds(paired_difference(values > 1, values > 9, one))).all()
+
+
 def test_correlation_by_hand():
     """Two clusters: +1 in the first, -1 in the second; together 0."""
     found = bootstrap_correlation(np.array([1.0, 2, 1, 2]), np.array([5.0, 6, 6, 5]), np.array([0, 0, 1, 1]))

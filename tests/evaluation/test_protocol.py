@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from cjepa.errors import UserError
@@ -35,6 +36,7 @@ def test_a_default_is_no_other_value():
             "--env_kwargs: image_size is 96, but a.h5 was recorded with 64",
         ),
         ({}, {}, "a.h5 does not name its environment; give --env_id"),
+        ({}, {"format": "cjepa-tokens"}, "a.h5: contains tokens; give the episode file"),
         ({}, {"env_id": "some.module:Some-v0"}, "a.h5.*give --env_id some.module:Some-v0"),
         ({}, {"env_id": PUSHT, "env_kwargs": "[1]"}, "a.h5: its attribute env_kwargs is .* expected a JSON object"),
     ],
@@ -71,10 +73,21 @@ def test_the_control_loop_is_checked(options, fault):
 def test_a_goal_that_is_no_state_is_refused(goal):
     protocol = PlanningProtocol("some.h5", "cjepa/PushT-v0", {}, goal_state=goal)
     with pytest.raises(UserError, match="--goal_state: .*expected 7 finite numbers: a state of cjepa/PushT-v0"):
-        goal_state_of(protocol)
+        goal_state_of(protocol, with_states(np.zeros((2, 7))))
+
+
+def with_states(states_TF: np.ndarray) -> SimpleNamespace:
+    columns = {"state": (states_TF.shape, states_TF.dtype)}
+    return SimpleNamespace(path="a.h5", columns=columns, env_steps=len(states_TF), read=lambda *_: states_TF)
 
 
 def test_a_goal_state():
-    assert goal_state_of(PlanningProtocol("some.h5")) is None
-    goal = goal_state_of(PlanningProtocol("some.h5", "cjepa/PushT-v0", {}, goal_state=[1, 2, 3, 4, 5, 6, 7]))
-    assert goal.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    """Up to as far outside of the episodes' states as these differ; what is the same in all of them is not compared."""
+    states = with_states(np.array([[100, 0, 0, 0, 0, 0, 0], [200, 9, 9, 9, 9, 9, 0]], np.float32))
+    assert goal_state_of(PlanningProtocol("some.h5"), states) is None
+    wanted = [299, 2, 3, 4, 5, 6, 7]
+    goal = goal_state_of(PlanningProtocol("some.h5", "cjepa/PushT-v0", {}, goal_state=wanted), states)
+    assert goal.tolist() == wanted
+    for far in ([301, *wanted[1:]], [-1, *wanted[1:]]):
+        with pytest.raises(UserError, match=f"--goal_state: value 0 is {far[0]}, but in .* a.h5 it is 100 to 200"):
+            goal_state_of(PlanningProtocol("some.h5", "cjepa/PushT-v0", {}, goal_state=far), states)

@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 
 from cjepa.errors import UserError
 from cjepa.planning.blocks import ActionBlocks
-from cjepa.planning.compatibility import check_fits
+from cjepa.planning.compatibility import check_fits, check_proprio_units
 from tests.planning.worlds import PointDynamics, PointWorld, blocks
 
 
@@ -25,3 +26,25 @@ def test_a_model_that_does_not_fit(dynamics, stride, fault):
     env = PointWorld()
     with pytest.raises(UserError, match=fault):
         check_fits(dynamics, env, ActionBlocks.of(env, stride), "a.ckpt")
+
+
+UNIFORM = np.random.default_rng(0).uniform(-1, 1, (64, 2)).astype(np.float32)
+
+
+def test_proprioception_in_the_units_of_training():
+    """The model has seen values of a standard deviation of 1 around 0."""
+    check_proprio_units(PointDynamics(), UNIFORM, "a.ckpt")
+    check_proprio_units(PointDynamics(proprio_dim=0), 1000 * UNIFORM, "a.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (250 + 250 * UNIFORM, "a.ckpt was trained on proprio values in other units.* are 1.37 to 499 standard"),
+        (UNIFORM / 512, "a.ckpt was trained on proprio values in other units.* are -0.00"),
+    ],
+    ids=["px for shares of the table", "shares of the table for px"],
+)
+def test_proprioception_in_other_units_is_refused(values, told):
+    with pytest.raises(UserError, match=told):
+        check_proprio_units(PointDynamics(), values, "a.ckpt")

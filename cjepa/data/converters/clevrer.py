@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cjepa.data.converters.base import Converter, ReadEpisode
-from cjepa.data.converters.video import ShortVideo, VideoReader
+from cjepa.data.converters.video import BadVideo, ShortVideo, VideoReader
 from cjepa.data.store.episode_file import Episode
 from cjepa.errors import UserError
 from cjepa.files import read_json
@@ -44,7 +44,8 @@ class Clevrer(Converter):
     Args:
         source: folder with the videos, their annotations and questions, at any depth.
         image_size: side of the square frames, 0 for 480 x 320.
-        skip_short: leave out videos of fewer than 128 frames instead of refusing them; they are listed at the end.
+        skip_short: leave out videos of fewer than 128 frames, and damaged ones, instead of refusing them; they are
+            listed at the end.
     """
 
     name = "clevrer"
@@ -89,11 +90,12 @@ class Clevrer(Converter):
         path = self.videos[scene]
         try:
             episode = {"pixels": _pixels(path, self.image_size)}
-        except ShortVideo as error:
+        except BadVideo as error:
             if not self.skip_short:
                 raise UserError(f"{error}; --skip_short leaves such videos out") from None
             self._skipped.add(scene)
-            self.left_out.append(f"{path.stem} ({error.frames} of {FRAMES} frames)")
+            reason = f"{error.frames} of {FRAMES} frames" if isinstance(error, ShortVideo) else "damaged"
+            self.left_out.append(f"{path.stem} ({reason})")
             return None
         return episode | (_bodies(self.annotations[scene], self.num_bodies) if scene in self.annotations else {})
 

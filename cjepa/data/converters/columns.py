@@ -6,6 +6,15 @@ from cjepa import opencv as cv2
 from cjepa.data.store.episodes import COLUMN_DTYPES, Episode
 from cjepa.errors import UserError
 
+_FORMS = {
+    "action": ("values",),
+    "proprio": ("values",),
+    "state": ("values",),
+    "contacts": ("bodies", "bodies"),
+    "objects": ("bodies", "attributes"),
+    "tokens": ("slots", "values"),
+}
+"""What the axes of one row are."""
 _ONE_NUMBER = ("reward", "terminated")
 """Columns of one number a row; some formats know only lists, and keep lists of one."""
 
@@ -32,6 +41,8 @@ def plain_column(where: str, name: str, values: np.ndarray, placeholder: int | N
         return label_images(where, values)
     if name in _ONE_NUMBER and values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
+    if name in _FORMS:
+        values = _in_form(where, values, _FORMS[name])
     if values.dtype.kind == "b":
         values = values.astype(np.uint8)
     if values.dtype.kind == "f":
@@ -58,7 +69,7 @@ def label_images(where: str, values: np.ndarray) -> np.ndarray:
     if values.ndim != 3:
         raise UserError(
             f"{where}: label images of shape {shape[1:]}, expected (Y, X) with one label per pixel and 0 for the "
-            "background; merge masks of single objects in the source"
+            "background; merge masks of single objects, or remove this column, in the source"
         )
     return np.ascontiguousarray(_as_declared(where, values, COLUMN_DTYPES["masks"]))
 
@@ -82,6 +93,18 @@ def resize_images(name: str, values: np.ndarray, image_size: int) -> np.ndarray:
         return values
     method = cv2.INTER_NEAREST if labels else cv2.INTER_AREA
     return np.stack([cv2.resize(image, (image_size, image_size), interpolation=method) for image in values])
+
+
+def _in_form(where: str, values: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
+    """A column of vectors may be of plain numbers: each is then a vector of one."""
+    if values.ndim == 1 and len(axes) == 1:
+        return values[:, None]
+    if values.ndim != 1 + len(axes):
+        raise UserError(
+            f"{where}: rows of shape {values.shape[1:]}, expected ({', '.join(axes)}); fix or rename this column in "
+            "the source"
+        )
+    return values
 
 
 def _as_declared(where: str, values: np.ndarray, dtypes: tuple[str, ...]) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.swm_hdf5 import SwmHDF5
-from cjepa.data.converters.tables import BATCH_ROWS, RowReader, clear_errors, images, numbers, optional
+from cjepa.data.converters.tables import BATCH_ROWS, RowReader, clear_errors, images, label_pictures, numbers, optional
 from cjepa.data.store.episode_file import Episode
 from cjepa.errors import UserError
 
@@ -75,7 +75,8 @@ class SwmLance(Converter):
             )
         for name in self.pictures:
             blobs = (value.as_py() for value in table[name])
-            columns[name] = images(f"{where}, column {name!r}", blobs, self.image_size)
+            decode = label_pictures if name == "masks" else images
+            columns[name] = decode(f"{where}, column {name!r}", blobs, self.image_size)
         return columns
 
     def _batches(self, columns: list[str]) -> Iterator:

@@ -2,13 +2,14 @@
 
 import importlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from cjepa.data.converters.columns import resize_images
 from cjepa.errors import UserError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 256
+_LABELS = ("1", "L", "P", "I", "I;16")
 
 
 def optional(module: str, extra: str) -> ModuleType:
@@ -117,13 +119,40 @@ def images(
         UserError: one of them is missing, cannot be decoded, has another size than the first, or holds more than
             colours of 8 bits.
     """
+    return _decoded(
+        where, blobs, lambda row, picture: resize_images("pixels", colours(row, picture, advice)[None], image_size)
+    )
+
+
+def label_pictures(where: str, blobs: Iterable[bytes | None], image_size: int) -> np.ndarray:
+    """Encoded label images to integers (T, Y, X), square if ``image_size`` is not 0.
+
+    Grey values and numbers in a palette are labels.
+
+    Raises:
+        UserError: one of them is missing, cannot be decoded, has another size than the first, is in colours, or lost
+            its labels in a JPEG.
+    """
+    return _decoded(where, blobs, lambda row, picture: resize_images("masks", _labels(row, picture)[None], image_size))
+
+
+def _decoded(where: str, blobs: Iterable[bytes | None], decode: Callable[[str, Image.Image], np.ndarray]) -> np.ndarray:
+    """One picture a row, each as ``decode`` makes it of the row's name and the picture."""
     frames: list[np.ndarray] = []
     for index, blob in enumerate(blobs):
-        with open_picture(f"{where}, row {index}", io.BytesIO(blob or b"")) as picture:
-            frame = colours(f"{where}, row {index}", picture, advice)[None]
-        frames.append(resize_images("pixels", frame, image_size))
+        row = f"{where}, row {index}"
+        with open_picture(row, io.BytesIO(blob or b"")) as picture:
+            frames.append(decode(row, picture))
         if frames[-1].shape != frames[0].shape:
-            raise UserError(
-                f"{where}, row {index}: {frames[-1].shape[1:]}, but the first row has {frames[0].shape[1:]}"
-            )
+            raise UserError(f"{row}: {frames[-1].shape[1:]}, but the first row has {frames[0].shape[1:]}")
     return np.concatenate(frames)
+
+
+def _labels(where: str, picture: Image.Image) -> np.ndarray:
+    if picture.mode not in _LABELS or picture.format == "JPEG":
+        raise UserError(
+            f"{where}: a {picture.format} picture of mode {picture.mode}, expected a label image: PNG, one label per "
+            "pixel as a grey value or palette entry; convert it in the source, or remove the column"
+        )
+    labels = np.asarray(picture)
+    return labels.astype(np.uint8) if labels.dtype == bool else labels

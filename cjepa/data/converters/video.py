@@ -26,7 +26,11 @@ _PATIENCE_SECONDS = 9.0
 logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)  # it warns of every frame size that was asked for
 
 
-class ShortVideo(UserError):
+class BadVideo(UserError):
+    """A video whose frames cannot be used: of thousands of videos, some are."""
+
+
+class ShortVideo(BadVideo):
     """A video ends before the frames that were asked for.
 
     Args:
@@ -48,7 +52,8 @@ class VideoReader:
         image_size: side of the square frames to make, 0 for the video's own size.
 
     Raises:
-        UserError: no such file, or not an mp4 video.
+        BadVideo: not an mp4 video, or damaged.
+        UserError: no such file, or larger than memory can hold.
     """
 
     def __init__(self, path: Path, image_size: int):
@@ -78,7 +83,8 @@ class VideoReader:
 
         Raises:
             ShortVideo: there are fewer.
-            UserError: they are damaged, or more than memory can hold.
+            BadVideo: they are damaged.
+            UserError: they are more than memory can hold.
         """
         try:
             frames = np.empty((count, *self.shape), np.uint8)
@@ -114,13 +120,13 @@ class VideoReader:
                 return self._start(size, starts - 1)
             if "max pixel count" in str(error):
                 raise UserError(f"{self.path}: its frames have more than {MAX_PIXELS:,} pixels") from None
-            raise UserError(f"{self.path}: ffmpeg cannot read this video ({_last_line(error)})") from None
+            raise BadVideo(f"{self.path}: ffmpeg cannot read this video ({_last_line(error)})") from None
 
     def _next(self, wanted: int) -> bytes:
         try:
             frame = next(self._frames, None)
         except RuntimeError as error:
-            raise UserError(f"{self.path}: frame {self.position} is damaged ({_last_line(error)})") from None
+            raise BadVideo(f"{self.path}: frame {self.position} is damaged ({_last_line(error)})") from None
         if frame is None:
             raise ShortVideo(self.path, self.position, wanted)
         self.position += 1

@@ -99,7 +99,7 @@ class ResumableWriter:
             opened.enter_context(self._locked_folder())
             self._refuse_existing()
             for path in (*self.folder.glob("*.partial*"), *self._useless()):
-                path.unlink()
+                path.unlink(missing_ok=True)  # a worker of a killed run may finish its episode just now
             self._writer = opened.enter_context(
                 EpisodeWriter(self._merged, self._format, self._attributes, shown=self.out)
             )

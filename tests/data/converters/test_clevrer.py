@@ -135,7 +135,7 @@ def write(pattern, text):
         (write("annotation_00001.json", "[" * 20_000), "annotation_00001.json: not readable as JSON"),
         (write("annotation_00001.json", '{"a": ' * 60 + "1" + "}" * 60), "annotation_00001.json: deeper than 50"),
         (delete("annotation_00001.json"), "video_00001.mp4 has no annotation, but other videos do"),
-        (write("video_00001.mp4", "hello"), "video_00001.mp4: ffmpeg cannot read this video"),
+        (write("video_00001.mp4", "hello"), "video_00001.mp4: ffmpeg cannot read this video.*--skip_short"),
         (
             lambda root: write_video(next(root.rglob("video_00001.mp4")), frames(0, 20), 25),
             "after 20 frames, expected 108 more.*--skip_short",
@@ -190,15 +190,22 @@ def test_without_label_images_and_names_there_is_nothing_to_probe(made):
     assert read_bodies(made) is None
 
 
-def test_short_videos_are_left_out_and_listed(source, tmp_path):
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: write_video(path, frames(0, 104), 25), "104 of 128 frames"),
+        (lambda path: path.write_bytes(path.read_bytes()[:2000]), "damaged"),  # an interrupted download
+    ],
+)
+def test_short_and_damaged_videos_are_left_out_and_listed(spoil, reason, source, tmp_path):
     root = shutil.copytree(source, tmp_path / "clevrer")
-    write_video(next(root.rglob("video_00001.mp4")), frames(0, 104), 25)
+    spoil(next(root.rglob("video_00001.mp4")))
     with pytest.raises(UserError, match="--skip_short leaves such videos out"):
         convert(open_source("clevrer", root, {"image_size": 16}), tmp_path / "out.h5", ignore_progress)
     done = RecordedProgress()
     file = convert(open_source("clevrer", root, {"image_size": 16, "skip_short": True}), tmp_path / "out.h5", done)
     assert done.new == [False, True]  # what was converted before the short video was met is used
-    assert json.loads(file.attributes["left_out"]) == ["video_00001 (104 of 128 frames)"]
+    assert json.loads(file.attributes["left_out"]) == [f"video_00001 ({reason})"]
     assert len(file) == 2 and json.loads(file.attributes["episode_names"]) == ["video_00000", "video_00002"]
     lines = (tmp_path / "out.questions.jsonl").read_text().splitlines()
     assert {(entry["episode"], entry["video"]) for entry in map(json.loads, lines)} == {

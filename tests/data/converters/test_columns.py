@@ -26,6 +26,24 @@ def test_label_images_in_other_forms_are_the_same_labels(values):
     assert found.dtype == np.uint8 and found.tolist() == LABELS.tolist()
 
 
+@pytest.mark.parametrize("name", ["action", "proprio", "state"])
+def test_a_number_a_row_is_a_list_of_one(name):
+    assert plain_column("here", name, np.array([1.5, 2.5]), None).tolist() == [[1.5], [2.5]]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("action", (4, 1, 2), r"rows of shape \(1, 2\), expected \(values\)"),
+        ("contacts", (4, 3), r"rows of shape \(3,\), expected \(bodies, bodies\)"),
+        ("objects", (4,), r"rows of shape \(\), expected \(bodies, attributes\)"),
+    ],
+)
+def test_columns_in_another_form_are_refused(name, shape, expected):
+    with pytest.raises(UserError, match=f"here: {expected}; fix or rename"):
+        plain_column("here", name, np.zeros(shape, np.float32), None)
+
+
 def test_masks_of_one_object():
     assert label_images("here", LABELS == 1).tolist() == [[[0, 0], [0, 1]]]
 

@@ -1,5 +1,6 @@
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
@@ -74,6 +75,16 @@ def test_what_is_wrong_is_named_with_its_place(columns, message, tmp_path):
     with pytest.raises(UserError, match=message):
         convert(open_source("swm-lance", path, {}), tmp_path / "out.h5", ignore_progress)
     assert {entry.name for entry in tmp_path.iterdir()} - {"out.h5.parts"} == {"a.lance"}
+
+
+def test_masks_are_label_images(tmp_path):
+    labels = np.array([[0, 1], [2, 23]], np.uint8)
+    png = cv2.imencode(".png", labels)[1].tobytes()
+    columns = table([0, 0], masks=pa.array([png] * 2), pixels=pa.array([jpeg(np.zeros((2, 2, 3), np.uint8))] * 2))
+    source = open_source("swm-lance", write(tmp_path / "a.lance", **columns), {})
+    file = convert(source, tmp_path / "out.h5", ignore_progress)
+    assert file.columns["masks"] == ((2, 2, 2), np.uint8)
+    np.testing.assert_array_equal(file.read("masks", 0, 2), [labels] * 2)
 
 
 def test_several_tables_and_tables_of_videos_are_named(tmp_path):

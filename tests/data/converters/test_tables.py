@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cjepa.data.converters.tables import images, numbers
+from cjepa.data.converters.tables import images, label_pictures, numbers
 from cjepa.errors import UserError
 
 pa = pytest.importorskip("pyarrow")
@@ -67,6 +67,24 @@ def test_colours_stay_what_they_are():
     for picture in (RGB, opaque, few):
         assert images("here", [png(picture)], 0).tolist() == [[[[10, 20, 30], [250, 0, 7]]]]
     assert images("here", [png(GREY)], 0).tolist() == [[[[3, 3, 3], [200, 200, 200]]]]
+
+
+def test_label_images():
+    """A palette says how labels look, not what they are."""
+    grey = Image.fromarray(np.array([[0, 23]], np.uint8))
+    palette = grey.copy()
+    palette.putpalette([200, 100, 0] * 256)
+    for picture in (grey, palette, Image.fromarray(np.array([[0, 23]], np.uint16))):
+        assert label_pictures("here", [png(picture)] * 2, 0).tolist() == [[[0, 23]]] * 2
+    assert label_pictures("here", [png(grey)], 2).tolist() == [[[0, 23], [0, 23]]]
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_pictures_that_are_no_label_images_are_refused(format):
+    out = io.BytesIO()
+    (RGB if format == "PNG" else GREY).save(out, format)
+    with pytest.raises(UserError, match=f"here, row 0: a {format} picture of mode .*, expected a label image"):
+        label_pictures("here", [out.getvalue()], 0)
 
 
 def transparent(picture: Image.Image) -> Image.Image:
