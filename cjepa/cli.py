@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     group = next((f"{argv[0]} " for verb in VERBS if argv and verb.startswith(f"{argv[0]} ")), "")
     if argv[bool(group) :] in ([], ["-h"], ["--help"]):
-        print(_overview(group))
+        _say(_overview(group))
         return 0
     outcome_file = os.environ.pop(OUTCOME_FILE, None)
     if outcome_file is not None:
@@ -69,7 +69,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         done = execute(argv)
         _show(done)
+    except SystemExit:  # after --help
+        _reader_has_gone()
+        raise
     except (UserError, argparse.ArgumentError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            return 0
         print(f"cjepa {argv[0]}: error: {_one_line(error)}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
     except KeyboardInterrupt as interrupt:
@@ -194,18 +199,31 @@ def _lightning(verb: str, rest: list[str]) -> CommandResult:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        _reader_has_gone()
+
+
+def _reader_has_gone() -> bool:
+    """Whether the program that read our output has ended, as `head` does; what is still written then goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _show(done: CommandResult) -> None:
     if done.table:
         widths = [max(map(len, column)) for column in zip(*done.table, strict=True)]
         for row in done.table:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            _say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for line in done.lines:
-        print(line)
+        _say(line)
     if done.next_command:
-        print(f"next: {done.next_command}")
+        _say(f"next: {done.next_command}")
 
 
 def _overview(group: str) -> str:

@@ -1,5 +1,6 @@
 """The command line: what it answers, and that every wrong call is one clear line, exit code 2, nothing lost."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -72,6 +73,22 @@ def test_info(capsys):
     assert main(["info"]) == 0
     out = capsys.readouterr().out
     assert "torch " in out and "cores" in out
+
+
+@pytest.mark.parametrize("words", [["verify"], ["inspect"], ["--help"], ["verify", "--help"]])
+def test_a_reader_that_has_gone_is_no_error(words, episodes_path, monkeypatch, capfd):
+    """As with `cjepa inspect PATH | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = words if "--help" in words else [*words, str(episodes_path)]
+    with monkeypatch.context() as patched, os.fdopen(writer, "w") as stdout:
+        patched.setattr(sys, "stdout", stdout)
+        if words == ["verify", "--help"]:
+            with pytest.raises(SystemExit, match="0"):
+                main(words)
+        else:
+            assert main(words) == 0
+    assert "error" not in capfd.readouterr().err
 
 
 def test_an_interrupt_is_130(monkeypatch, refused):

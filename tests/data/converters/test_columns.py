@@ -68,8 +68,9 @@ def test_what_are_no_label_images(values, message):
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float16, np.float64, bool])
 @pytest.mark.parametrize("name", ["action", "proprio", "state", "objects"])
 def test_numbers_of_other_types_become_float32(name, dtype):
-    found = plain_column("here", name, np.array([[0, 1], [1, 0]], dtype), None)
-    assert found.dtype == np.float32 and found.tolist() == [[0, 1], [1, 0]]
+    values = np.array([[[0, 1]], [[1, 0]]], dtype)  # one body
+    found = plain_column("here", name, values if name == "objects" else values[:, 0], None)
+    assert found.dtype == np.float32 and found.reshape(2, 2).tolist() == [[0, 1], [1, 0]]
 
 
 def test_columns_without_a_meaning_keep_their_type():
