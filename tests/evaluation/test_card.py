@@ -36,7 +36,7 @@ def test_an_ensemble_is_measured_with_its_disagreement(data):
     found = named(card.evaluate(module, data, "test", no_progress))
     assert {f"disagreement@{block}" for block in (1, 2, 5)} | {"spearman_disagreement_error"} <= set(found)
     assert {f"calibration_{name}@{bin}" for name in ("error", "disagreement") for bin in range(1, 11)} <= set(found)
-    assert all(found[f"disagreement@{block}"].low > 0 for block in (1, 2, 5))
+    assert all(found[f"disagreement@{block}"].value > 0 for block in (1, 2, 5))
 
 
 @pytest.mark.slow
