@@ -11,9 +11,10 @@ from abc import ABC, abstractmethod
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, pad
+from torch.nn.functional import pad
 
 from cjepa.errors import UserError
+from cjepa.world_models.graph import nearest_neighbours
 
 
 class Mask(ABC):
@@ -203,11 +204,7 @@ def random_ranks(batch: int, count: int, generator: torch.Generator) -> Tensor:
 
 def centrality(tokens_BSD: Tensor, num_neighbours: int) -> Tensor:
     """Weighted in-degree ``(B, S)`` of every token in the graph of nearest neighbours by cosine."""
-    slots = tokens_BSD.shape[1]
-    cosine_BSS = cosine_similarity(tokens_BSD[:, :, None], tokens_BSD[:, None], dim=-1)
-    others_BSS = cosine_BSS.masked_fill(torch.eye(slots, dtype=torch.bool, device=tokens_BSD.device), -torch.inf)
-    nearness_BSS = others_BSS.argsort(dim=2, descending=True).argsort(dim=2)
-    edges_BSS = nearness_BSS < min(num_neighbours, slots - 1)
+    edges_BSS, cosine_BSS = nearest_neighbours(tokens_BSD, num_neighbours)
     return torch.where(edges_BSS, cosine_BSS, 0.0).sum(dim=1)
 
 
