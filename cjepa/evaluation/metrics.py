@@ -17,6 +17,7 @@ from torch.nn.functional import one_hot
 from torchmetrics import Metric
 
 from cjepa.errors import UserError
+from cjepa.world_models.collapse import effective_rank
 
 _MOST_LABELS = 255
 """In label images of one byte a pixel, without the background."""
@@ -241,9 +242,7 @@ class EffectiveRank(TokenMetric):
             return torch.tensor(torch.nan)
         mean_D = self.sum_D / self.count
         covariance_DD = self.products_DD / self.count - mean_D[:, None] * mean_D
-        singular_D = torch.linalg.eigvalsh(covariance_DD).clamp(min=0).sqrt()
-        share_D = singular_D / singular_D.sum().clamp(min=1e-12)
-        return torch.special.entr(share_D).sum().exp().float()
+        return effective_rank(covariance_DD).float()
 
 
 def every_metric(max_slots: int) -> list[Metric]:

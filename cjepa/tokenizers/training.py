@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -11,7 +12,7 @@ from cjepa.checkpoints import find_checkpoint, load_module, read_checkpoint
 from cjepa.errors import UserError
 from cjepa.moved import original
 from cjepa.optim import adamw_with_warmup_cosine
-from cjepa.tokenizers.base import TrainableTokenizer, float_frames
+from cjepa.tokenizers.base import Tokenizer, TrainableTokenizer, float_frames
 from cjepa.tokenizers.scoring import Encoded, ScoredTokenizer
 from cjepa.types import VideoBatch
 
@@ -109,8 +110,8 @@ class TokenizerTraining(ScoredTokenizer):
         self.tokenizer.info = self.tokenizer.info._replace(**facts)
 
 
-def load_tokenizer(checkpoint: str | Path) -> TrainableTokenizer:
-    """The frozen tokenizer of a training checkpoint, in eval mode.
+def load_tokenizer(checkpoint: str | Path) -> Tokenizer:
+    """The frozen tokenizer of a training checkpoint, in eval mode; also that of a world model trained from pixels.
 
     Args:
         checkpoint: a run folder, an exported folder, a file, or ``zoo:NAME``.
@@ -122,4 +123,4 @@ def load_tokenizer(checkpoint: str | Path) -> TrainableTokenizer:
     content = read_checkpoint(checkpoint)
     if not any(name.startswith("tokenizer.") for name in content["state_dict"]):
         raise UserError(f"{checkpoint}: not a tokenizer; give a run of `cjepa fit -c experiments/pusht/tokenizer.yaml`")
-    return load_module(TokenizerTraining, content, checkpoint).tokenizer.requires_grad_(False).eval()
+    return load_module(L.LightningModule, content, checkpoint).tokenizer.requires_grad_(False).eval()

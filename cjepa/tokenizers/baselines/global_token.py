@@ -48,12 +48,10 @@ class GlobalTokenizer(TrainableTokenizer):
 
     def encode(self, pixels_BT3YX: Tensor) -> Tokens:
         """See :class:`~cjepa.tokenizers.base.Tokenizer`; the token owns every pixel."""
-        batch, blocks, _, height, width = pixels_BT3YX.shape
+        batch, _, _, height, width = pixels_BT3YX.shape
         token = self.encoder(pixels_BT3YX.flatten(0, 1)).float()
         slots_BTSD = rearrange(token, "(b t) d -> b t 1 d", b=batch)
-        everything = slots_BTSD.new_ones(batch, blocks, 1, height, width)
-        middle, spread = slots_BTSD.new_zeros(batch, blocks, 1, 2), slots_BTSD.new_full((batch, blocks, 1, 1), _SPREAD)
-        return Tokens(slots_BTSD, everything, middle, spread)
+        return whole_frame(slots_BTSD, height, width)
 
     def decode(self, slots_BTSD: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`~cjepa.tokenizers.base.Tokenizer`."""
@@ -65,3 +63,11 @@ class GlobalTokenizer(TrainableTokenizer):
         """Mean squared error of the frames that the tokens draw."""
         frames, _ = self.decode(self.encode(pixels_BT3YX).slots_BTSD)
         return {"reconstruction": (frames - pixels_BT3YX).square().mean()}
+
+
+def whole_frame(slots_BTSD: Tensor, height: int, width: int) -> Tokens:
+    """One token per frame, S = 1, that owns every pixel."""
+    batch, blocks = slots_BTSD.shape[:2]
+    everything = slots_BTSD.new_ones(batch, blocks, 1, height, width)
+    middle, spread = slots_BTSD.new_zeros(batch, blocks, 1, 2), slots_BTSD.new_full((batch, blocks, 1, 1), _SPREAD)
+    return Tokens(slots_BTSD, everything, middle, spread)

@@ -1,0 +1,128 @@
+"""Training from pixels: a tokenizer and a predictor at once, from nothing but the predictor's own errors."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cjepa.errors import UserError
+from cjepa.tokenizers.base import Tokenizer, float_frames
+from cjepa.types import Clip, VideoBatch
+from cjepa.world_models.collapse import Spread, check_spread, spread_of
+from cjepa.world_models.model import PredictorDynamics
+from cjepa.world_models.predictors.adaln_transformer import AdaLNTransformer
+from cjepa.world_models.regularisers import Regulariser
+from cjepa.world_models.training import DynamicsTraining, check_sizes
+
+_SCALE_CLIPS = 512
+"""Training clips whose actions decide the scale of actions."""
+_WATCH_EVERY = 50
+"""Steps between two looks at whether the tokens have collapsed."""
+
+
+class LeWorldModel(DynamicsTraining):
+    """LeWorldModel (arXiv 2603.19312): mean squared error of the next token, and a regulariser against collapse.
+
+    The targets are tokens of the same encoder, with their gradient: no second encoder, no moving average. Every block
+    of a clip is predicted from those before it. Tokens are used as they are; actions are normalised.
+
+    From the checkpoint `cjepa plan` and `cjepa test` take both parts, `cjepa tokenize` the tokenizer alone.
+
+    Args:
+        tokenizer: one token per frame.
+        predictor: without proprioception: the model sees pixels alone.
+        regulariser: of the tokens of a batch.
+        lr: peak learning rate of AdamW.
+        weight_decay: of AdamW, on matrices.
+        warmup_steps: of the learning rate; afterwards collapsed tokens stop the training.
+        least_rank: effective rank below which the tokens of a batch count as collapsed.
+        least_deviation: standard deviation below which they do.
+
+    Raises:
+        ValueError: the predictor has proprioception, or tokens of another width than the tokenizer.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        predictor: AdaLNTransformer,
+        regulariser: Regulariser,
+        lr: float = 5e-5,
+        weight_decay: float = 1e-3,
+        warmup_steps: int = 200,
+        least_rank: float = 2.0,
+        least_deviation: float = 0.05,
+    ):
+        super().__init__(lr, weight_decay, warmup_steps)
+        self.save_hyperparameters()
+        if predictor.proprio_dim:
+            raise ValueError(f"proprio_dim is {predictor.proprio_dim}, expected 0: LeWorldModel sees pixels alone")
+        if predictor.token_dim != tokenizer.slot_dim:
+            raise ValueError(f"token_dim is {predictor.token_dim}, expected the tokenizer's dim = {tokenizer.slot_dim}")
+        self.tokenizer = tokenizer
+        self.dynamics = PredictorDynamics(predictor)
+        self.regulariser = regulariser
+        self.least = Spread(least_rank, least_deviation)
+        self.loss_weights = {"prediction": 1.0, **regulariser.weights}
+        self.against_collapse = f"{type(regulariser).__name__} of the tokens; targets keep their gradient"
+
+    def clip_of(self, batch: VideoBatch) -> Clip:
+        """See :class:`DynamicsTraining`."""
+        tokens_BTSD = self.tokenizer.encode(float_frames(self.tokenizer, batch.pixels_BTYXC)).slots_BTSD
+        nothing = tokens_BTSD[:, :, 0, :0]
+        proprio, actions = (nothing if part is None else part for part in (batch.proprio_BTP, batch.actions_BTA))
+        return Clip(tokens_BTSD, proprio, actions)
+
+    def loss_terms(self, batch: VideoBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """The error of all blocks but the first, each predicted from those before it, and the regulariser's terms."""
+        clip = self.clip_of(batch)
+        tokens, proprio, actions = self.dynamics.normalise(clip)
+        visible_BTS = torch.zeros_like(tokens[:, :-1, :, 0], dtype=torch.bool)
+        prediction = self.dynamics.predictor(tokens[:, :-1], proprio[:, :-1], actions[:, :-1], visible_BTS)
+        predicted_BTSD = torch.cat([prediction.history_BTSD[:, 1:], prediction.future_BFSD], dim=1)
+        if self.global_step >= self.warmup_steps and self.global_step % _WATCH_EVERY == 0:
+            check_spread(spread_of(tokens), self.global_step, self.least)
+        error = (predicted_BTSD.float() - tokens[:, 1:]).square().mean()
+        return {"prediction": error} | self.regulariser(tokens.flatten(2).transpose(0, 1), generator)
+
+    def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
+        """Also how the tokens spread."""
+        super().validation_step(batch, batch_idx)
+        spread = spread_of(self.clip_of(batch).tokens_BTSD)
+        values = {"val/effective_rank": spread.rank, "val/deviation": spread.deviation}
+        self.log_dict(values, batch_size=len(batch.pixels_BTYXC), on_epoch=True, sync_dist=True)
+
+    def on_fit_start(self) -> None:
+        """Fit the scale of actions, once, and remember the environment.
+
+        Raises:
+            UserError: the data have other sizes than the predictor, or clips are not one block longer than a history.
+        """
+        super().on_fit_start()
+        data, history = self.trainer.datamodule, self.dynamics.history_blocks
+        if data.train_blocks != history + 1:
+            raise UserError(
+                f"data.init_args.train_blocks is {data.train_blocks}, but LeWorldModel predicts every block of a clip "
+                f"from up to {history} before it; set it to {history + 1}"
+            )
+        dataset = data.training_clips()
+        picks = np.unique(np.linspace(0, len(dataset) - 1, _SCALE_CLIPS).round().astype(int))
+        sample = dataset.__getitems__(picks.tolist())
+        actions = sample.pixels_BTYXC.new_zeros(0, 0) if sample.actions_BTA is None else sample.actions_BTA
+        no_tokens = torch.zeros(0, self.tokenizer.slot_dim)
+        check_sizes(self.dynamics, Clip(no_tokens, torch.zeros(0, 0), actions), data)
+        if self.dynamics.action_dim and not bool(self.dynamics.action_scale.fitted):
+            self.dynamics.action_scale.fit(actions)
+        self._know(data.file.attributes.get("env_id"))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["env_id"] = self.tokenizer.info.env_id
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self._know(checkpoint.get("env_id"))
+
+    def _know(self, env_id: str | None) -> None:
+        self.tokenizer.info = self.tokenizer.info._replace(env_id=env_id)

@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from cjepa.world_models.predictors.adaln_transformer import AdaLNTransformer
+from tests.contracts import assert_order_does_not_matter, stirred
+
+SIZES = {"token_dim": 6, "proprio_dim": 4, "action_dim": 10, "dim": 16, "depth": 2, "num_heads": 2, "mlp_dim": 32}
+PUBLISHED = {"dim": 192, "depth": 6, "num_heads": 16, "head_width": 64, "mlp_dim": 2048, "projection_dim": 2048}
+
+
+def make(**changes) -> AdaLNTransformer:
+    torch.manual_seed(0)
+    return stirred(AdaLNTransformer(**SIZES | changes)).eval()
+
+
+def inputs(slots: int = 4, blocks: int = 3):
+    generator = torch.Generator().manual_seed(1)
+    tokens, proprio, actions = (
+        torch.randn(shape, generator=generator) for shape in [(2, blocks, slots, 6), (2, blocks, 4), (2, blocks, 10)]
+    )
+    return tokens, proprio, actions, torch.zeros(2, blocks, slots, dtype=torch.bool)
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_the_published_size():
+    """Blocks of 1.8 M parameters; the published ones have 768 more each, of two further layer norms."""
+    with torch.device("meta"):
+        published = AdaLNTransformer(192, 0, 10, 3, **PUBLISHED)
+    attention, mlp, modulation = 192 * 3072 + 1024 * 192 + 192, 2 * 192 * 2048 + 2048 + 192, 6 * 192 * 193
+    assert count(published.blocks) == 6 * (attention + mlp + modulation) == 6 * (1_798_400 - 768)
+    assert count(published.embed_action) == 110 + 11 * 768 + 769 * 192
+    assert count(published.project) == 792_768
+    rest = 2 * 192 + 3 * 192 + 192  # the last norm, times, the vector of hidden cells
+    assert count(published) == sum(map(count, (published.blocks, published.embed_action, published.project))) + rest
+
+
+def test_every_block_predicts_the_next_from_those_before():
+    """What a block says of the next one is what it says when nothing follows it."""
+    predictor = make()
+    tokens, proprio, actions, mask = inputs()
+    whole = predictor(tokens, proprio, actions, mask)
+    assert torch.equal(whole.history_BTSD[:, 0], tokens[:, 0])
+    for blocks in (1, 2):
+        alone = predictor(*(values[:, :blocks] for values in (tokens, proprio, actions, mask)))
+        torch.testing.assert_close(alone.future_BFSD[:, 0], whole.history_BTSD[:, blocks])
+
+
+def test_untrained_actions_change_nothing():
+    """Zero-initialised: shifts, scales and gates are 0 whatever the action."""
+    torch.manual_seed(0)
+    predictor = AdaLNTransformer(**SIZES).eval()
+    tokens, proprio, actions, mask = inputs()
+    found = [predictor(tokens, proprio, a, mask).future_BFSD for a in (actions, actions + 1)]
+    assert torch.equal(*found)
+    assert not torch.equal(*(make()(tokens, proprio, a, mask).future_BFSD for a in (actions, actions + 1)))
+
+
+def test_object_order_does_not_matter():
+    assert_order_does_not_matter(make(), *inputs())
+
+
+def test_the_head_with_a_batch_norm():
+    predictor = make(projection_dim=32, token_dim=16)
+    tokens = torch.randn(2, 3, 4, 16, generator=torch.Generator().manual_seed(2))
+    assert predictor(tokens, *inputs()[1:]).future_BFSD.shape == (2, 1, 4, 16)
+    assert [type(layer).__name__ for layer in predictor.project] == ["Linear", "BatchNorm1d", "GELU", "Linear"]
+    assert isinstance(predictor.token_head, torch.nn.Identity)
+
+
+def test_heads_that_do_not_fit():
+    with pytest.raises(ValueError, match="num_heads is 3, expected a divisor of dim = 16, or set head_width"):
+        AdaLNTransformer(**SIZES | {"num_heads": 3})
