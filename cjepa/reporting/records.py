@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import math
 import os
 import platform
 import resource
@@ -78,16 +79,16 @@ def result_row(
 ) -> dict[str, Any]:
     """One row of ``results.json``; ``git`` is the commit, with ``-dirty`` behind it when the tree had changes.
 
-    ``n`` counts what the value is of. Where several of them may be from one episode the row ends with ``episodes``,
-    the number of those.
+    Bounds that are NaN become None: there is no interval. ``n`` counts what the value is of. Where several of them may
+    be from one episode the row ends with ``episodes``, the number of those.
     """
     state = git_state()
     row = {
         "metric": metric,
         "value": value,
         "n": n,
-        "low": low,
-        "high": high,
+        "low": _known(low),
+        "high": _known(high),
         "unit": unit,
         "model": model,
         "tokens": tokens,
@@ -98,6 +99,10 @@ def result_row(
         "git": f"{state['commit']}-dirty" if state["dirty"] else state["commit"],
     }
     return row if episodes is None else row | {"episodes": episodes}
+
+
+def _known(bound: float | None) -> float | None:
+    return None if bound is None or math.isnan(bound) else bound
 
 
 def interval_row(metric: str, interval: Interval, **rest: Any) -> dict[str, Any]:

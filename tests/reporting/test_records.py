@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import cjepa
+from cjepa.evaluation.intervals import Interval
 from cjepa.planning.distances import ByIndex
 from cjepa.planning.objectives import ActionCost, LastStepMSE, WeightedSum
 from cjepa.reporting import records
@@ -20,6 +21,8 @@ def test_result_row_has_the_agreed_keys_in_order(monkeypatch, dirty, expected):
     assert list(row) == keys.split()
     assert (row["value"], row["n"], row["split"], row["git"]) == (0.5, 4, "test", expected)
     assert records.result_row("success", 0.5, model="m", n=4, episodes=2)["episodes"] == 2
+    unknown = records.interval_row("success", Interval(0.5, float("nan"), float("nan"), 1), model="m")
+    assert (unknown["value"], unknown["low"], unknown["high"], unknown["n"]) == (0.5, None, None, 1)
 
 
 def test_git_state_without_git_is_unknown_and_not_clean(monkeypatch):
