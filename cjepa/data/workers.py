@@ -46,8 +46,8 @@ def parallel_map(function: Callable, tasks: Sequence[Any], workers: int) -> Iter
                 while worker.is_alive():  # join() gives up where the pool's own thread was the first to wait for it
                     time.sleep(0.01)
             if isinstance(error, BrokenProcessPool):
-                why = "a worker process was killed, perhaps because memory ran out; try fewer --workers"
-                raise UserError(why) from None
+                why = "a worker process was killed, perhaps because memory ran out"
+                raise UserError(f"{why}; try fewer --workers, or {CORES}=1 in the environment") from None
             raise
 
 
