@@ -9,6 +9,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from cjepa.errors import UserError
+from cjepa.world_models.matching import assignment
+
+_FEW = 8  # tokens that are matched for all candidates at once, whose memory doubles with each
 
 
 class TokenDistance(ABC):
@@ -74,12 +77,15 @@ def matched_errors(tokens_LSD: Tensor, goal_LSD: Tensor) -> Tensor:
     """
     distance_LSG = torch.cdist(tokens_LSD, goal_LSD, compute_mode="donot_use_mm_for_euclid_dist")
     error_LSG = distance_LSG.square() / goal_LSD.shape[-1]
-    # one transfer for all candidates; NaN cannot be assigned, and stays NaN in what is gathered below
-    known_LSG = error_LSG.detach().nan_to_num(nan=0.0, posinf=0.0).flatten(0, -3).cpu().numpy()
-    slots = torch.tensor([_assigned(error_SG) for error_SG in known_LSG], device=error_LSG.device)
-    return error_LSG.gather(-2, slots.reshape(*error_LSG.shape[:-2], 1, -1)).squeeze(-2)
+    # NaN cannot be assigned, and stays NaN in what is gathered
+    slots_LG = _assigned(error_LSG.detach().nan_to_num(nan=0.0, posinf=0.0).mT)
+    return error_LSG.gather(-2, slots_LG[..., None, :]).squeeze(-2)
 
 
-def _assigned(error_SG: np.ndarray) -> list[int]:
-    """The slot of every goal token."""
-    return linear_sum_assignment(error_SG.T)[1].tolist()
+def _assigned(error_LGS: Tensor) -> Tensor:
+    """The slot of every goal token, ``(..., S)``."""
+    if error_LGS.shape[-1] <= _FEW:
+        return assignment(error_LGS)
+    known_NGS = error_LGS.flatten(0, -3).cpu().numpy()  # one transfer for all candidates
+    slots_NG = np.array([linear_sum_assignment(error_GS)[1] for error_GS in known_NGS])
+    return torch.from_numpy(slots_NG).to(error_LGS.device).reshape(error_LGS.shape[:-1])

@@ -45,6 +45,7 @@ class Block(nn.Module):
         tokens_BLD: Tensor,
         visible_LL: Tensor | None = None,
         angles_LR: Tensor | None = None,
+        needed: int | None = None,
     ) -> Tensor:
         """One block.
 
@@ -53,11 +54,12 @@ class Block(nn.Module):
             visible_LL: bool, True where the token of a row attends to that of a column; by default everywhere. May
                 have a batch axis in front, as ``(B, 1, L, L)``.
             angles_LR: of every token, from :func:`rotary_angles`; without them attention knows nothing of order.
+            needed: how many of the last tokens to compute; all see all tokens. None for all.
 
         Returns:
-            The shape of ``tokens_BLD``.
+            The shape of ``tokens_BLD``, with ``needed`` tokens.
         """
-        return self.after(None, tokens_BLD, visible_LL, angles_LR)[0]
+        return self.after(None, tokens_BLD, visible_LL, angles_LR, needed)[0]
 
     def after(
         self,
@@ -65,6 +67,7 @@ class Block(nn.Module):
         tokens_BLD: Tensor,
         visible_LM: Tensor | None = None,
         angles_MR: Tensor | None = None,
+        needed: int | None = None,
     ) -> tuple[Tensor, KeysValues]:
         """One block over tokens that follow others, which are not computed again.
 
@@ -73,16 +76,22 @@ class Block(nn.Module):
             tokens_BLD: the L new ones.
             visible_LM: as in :meth:`forward`, of the new tokens to all M tokens, those before first.
             angles_MR: as in :meth:`forward`, of all tokens.
+            needed: as in :meth:`forward`.
 
         Returns:
             The new tokens after the block, and keys and values of all M tokens.
         """
-        attended, seen = self.attend(self.norm_1(tokens_BLD), past, visible_LM, angles_MR)
-        tokens_BLD = tokens_BLD + self.dropout(attended)
+        attended, seen = self.attend(self.norm_1(tokens_BLD), past, visible_LM, angles_MR, needed)
+        tokens_BLD = tokens_BLD[:, -attended.shape[1] :] + self.dropout(attended)
         return tokens_BLD + self.dropout(self.mlp(self.norm_2(tokens_BLD))), seen
 
     def attend(
-        self, tokens_BLD: Tensor, past: KeysValues | None, visible_LM: Tensor | None, angles_MR: Tensor | None
+        self,
+        tokens_BLD: Tensor,
+        past: KeysValues | None,
+        visible_LM: Tensor | None,
+        angles_MR: Tensor | None,
+        needed: int | None = None,
     ) -> tuple[Tensor, KeysValues]:
         """Multi-head attention of normed tokens to themselves and to those before them, see :meth:`after`."""
         query_key_value = rearrange(
@@ -92,6 +101,9 @@ class Block(nn.Module):
         if past is not None:
             key, value = (torch.cat(pair, dim=2) for pair in zip(past, (key, value), strict=True))
         seen = KeysValues(key, value)
+        if needed is not None:
+            query = query[:, :, -needed:]
+            visible_LM = None if visible_LM is None else visible_LM[..., -needed:, :]
         if angles_MR is not None:
             query, key = turned(query, angles_MR[-query.shape[2] :]), turned(key, angles_MR)
         attended = attention(query, key, value, visible_LM)

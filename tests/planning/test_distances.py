@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cjepa.errors import UserError
+from cjepa.planning import distances
 from cjepa.planning.distances import ByIndex, Matched, TokenDistance, matched_errors
 from tests.contracts import build, concrete_subclasses
 
@@ -29,6 +30,14 @@ def test_matched_against_all_permutations():
     tokens, goal = torch.randn(2, 3, 4, 5, 3, generator=generator), torch.randn(2, 5, 3, generator=generator)
     orders = [ByIndex()(tokens[..., order, :], goal) for order in map(list, permutations(range(5)))]
     torch.testing.assert_close(Matched()(tokens, goal), torch.stack(orders).amin(dim=0))
+
+
+def test_many_tokens_are_matched_as_few_are(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    tokens, goal = torch.randn(2, 3, 4, 5, 3, generator=generator), torch.randn(2, 5, 3, generator=generator)
+    few = Matched()(tokens, goal)
+    monkeypatch.setattr(distances, "_FEW", 4)
+    assert torch.equal(Matched()(tokens, goal), few)
 
 
 def test_matched_errors_of_single_clips():

@@ -109,7 +109,11 @@ class Predictor(nn.Module, ABC):
         actions_BTA = torch.cat([state.actions_BVA, actions_BA[:, None]], dim=1)
         visible_BTS = torch.zeros(state.tokens_BTSD.shape[:3], dtype=torch.bool, device=actions_BA.device)
         window = state._replace(actions_BVA=actions_BTA)
-        return self._appended(window, self(state.tokens_BTSD, state.proprio_BTP, actions_BTA, visible_BTS))
+        return self._appended(window, self.following(state.tokens_BTSD, state.proprio_BTP, actions_BTA, visible_BTS))
+
+    def following(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
+        """What :meth:`forward` predicts where nothing is hidden; what it says of the history is never read."""
+        return self(tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE)
 
     def rollout(self, state: NamedTuple, actions_BHA: Tensor) -> Rollout | None:
         """The H blocks after a state in one pass; None for a predictor that goes :meth:`step` by step."""

@@ -119,14 +119,28 @@ class EntityTransformer(Predictor):
     def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
         """See :class:`Predictor`."""
         anchor_B1SD = tokens_BTSD[:, :1]
-        history, queries = self.entities(anchor_B1SD, tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE)
-        angles_LR = None
-        if self.time_embedding is None:
-            angles_LR = rotary_angles(times(history, queries), self.head_width)
-        entities = torch.cat([history.flatten(1, 2), queries], dim=1)
+        entities, angles_LR, _ = self._before_blocks(tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE)
         for block in self.blocks:
             entities = block(entities, angles_LR=angles_LR)
         return self.prediction(entities, anchor_B1SD, tokens_BTSD, proprio_BTP, mask_BTE)
+
+    def following(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
+        """See :class:`Predictor`; the last block computes the queries alone, which see everything before it."""
+        entities, angles_LR, queries = self._before_blocks(tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE)
+        for block in self.blocks[:-1]:
+            entities = block(entities, angles_LR=angles_LR)
+        future = self.norm(self.blocks[-1](entities, angles_LR=angles_LR, needed=queries))
+        return Prediction(tokens_BTSD, *self._future(future, tokens_BTSD[:, -1], proprio_BTP[:, -1:]))
+
+    def _before_blocks(
+        self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor
+    ) -> tuple[Tensor, Tensor | None, int]:
+        """All entities ``(B, L, dim)``, their angles if time is rotary, and how many queries come last."""
+        history, queries = self.entities(tokens_BTSD[:, :1], tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE)
+        angles_LR = None
+        if self.time_embedding is None:
+            angles_LR = rotary_angles(times(history, queries), self.head_width)
+        return torch.cat([history.flatten(1, 2), queries], dim=1), angles_LR, queries.shape[1]
 
     def entities(
         self, anchor_B1SD: Tensor, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor
@@ -177,14 +191,20 @@ class EntityTransformer(Predictor):
         past, future = self.norm(entities_BLD).split([entities_BLD.shape[1] - queries, queries], dim=1)
         past = rearrange(past, "b (t e) d -> b t e d", t=blocks)[:, :, :slots]
         last_BSD = torch.where(mask_BTS[:, -1, :, None], anchor_B1SD[:, 0], tokens_BTSD[:, -1])
-        next_BSD = last_BSD + self.token_head(future[:, :slots])
+        proprio_B1P = torch.where(hidden_BT1[:, -1:], proprio_BTP[:, :1], proprio_BTP[:, -1:])
+        return Prediction(anchor_B1SD + self.token_head(past), *self._future(future, last_BSD, proprio_B1P))
+
+    def _future(self, queries_BLD: Tensor, last_BSD: Tensor, proprio_B1P: Tensor) -> tuple[Tensor, Tensor]:
+        """Objects and proprioception of the next block, from its normed queries and what they change."""
+        slots = last_BSD.shape[1]
+        next_BSD = last_BSD + self.token_head(queries_BLD[:, :slots])
         if self.matching == "hungarian":
             next_BSD = reordered(next_BSD, last_BSD)
-        proprio_B1P = torch.where(hidden_BT1[:, -1:], proprio_BTP[:, :1], proprio_BTP[:, -1:])
         if self.proprio_head is not None:
-            source = future[:, slots:] if has_entity else future.mean(dim=1, keepdim=True)
+            has_entity = queries_BLD.shape[1] > slots
+            source = queries_BLD[:, slots:] if has_entity else queries_BLD.mean(dim=1, keepdim=True)
             proprio_B1P = proprio_B1P + self.proprio_head(source)
-        return Prediction(anchor_B1SD + self.token_head(past), next_BSD[:, None], proprio_B1P)
+        return next_BSD[:, None], proprio_B1P
 
     def _joined(self, objects_BTSD: Tensor, others: list[Tensor]) -> Tensor:
         """Embedded objects and others as the entities of each block."""

@@ -324,6 +324,22 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(predictor(*given).future_BFSD, predictor(*given).future_BFSD)
 
 
+@pytest.mark.parametrize("changes", [{}, *OPTIONS.values(), {"proprio_dim": 0, "action_dim": 0}], ids=str)
+def test_a_step_is_the_future_of_the_whole_network(changes):
+    """Though the last layer of a step leaves out the history."""
+    predictor = make(EntityTransformer, **changes)
+    tokens, proprio, actions, _ = inputs()
+    proprio, actions = proprio[..., : predictor.proprio_dim], actions[..., : predictor.action_dim]
+    rows = []
+    predictor.blocks[-1].norm_2.register_forward_pre_hook(lambda _, given: rows.append(given[0].shape[1]))
+    whole = predictor(tokens, proprio, actions, torch.zeros(B, T, S, dtype=torch.bool))
+    found = predictor.predicted(predictor.step(predictor.observe(tokens, proprio, actions[:, :-1]), actions[:, -1]))
+    torch.testing.assert_close(found.tokens_BSD, whole.future_BFSD[:, 0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.proprio_BP, whole.proprio_BFP[:, 0], atol=1e-5, rtol=1e-5)
+    queries = S + bool(predictor.proprio_dim and predictor.conditioning == "entities")
+    assert rows[1] == queries < rows[0]
+
+
 @pytest.mark.parametrize("changes", [{}, OPTIONS["concatenated"], {"proprio_dim": 0, "action_dim": 0}], ids=str)
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 def test_a_cached_rollout_is_all_blocks_computed_again(changes, blocks):
