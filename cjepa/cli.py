@@ -41,6 +41,7 @@ VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `
     "export": Verb("write weights (safetensors), config and model card to share", ("run",)),
     "bench loader": Verb("time clips per second, compared with other readers"),
     "bench tokenize": Verb("time frames per second and memory of every tokenizer"),
+    "bench planner": Verb("time one plan, compared with the published search"),
     "bench train": Verb("time training steps per second, compared with PyTorch's own layers"),
     "info": Verb("show versions and devices, for bug reports"),
 }

@@ -169,6 +169,17 @@ def test_a_benchmark_is_written_into_its_page(tmp_path, monkeypatch):
     assert read_json(tmp_path / "results" / "loader.json")["command"] == "cjepa bench loader --against theirs"
 
 
+def test_the_table_of_planners_has_its_own_columns():
+    module = update_results()
+    seconds = {"published": np.array([15.0, 15.0]), "ours": np.array([1.0, 3.0])}
+    rest = {"seconds_low": 1.0, "seconds_high": 3.0, "calls": 45000, "gigaflops": 6500.0, "working_memory_mb": None}
+    rest |= {"tokens": 4, "token_dim": 128, "timed": 600, "whole": 9000, "difference": 1e-5}
+    rows = [row | rest for row in rows_against("published", seconds, 1, "plans")]
+    lines = module.bench_block({"command": module.PLANNER, "machine": "m", "rows": rows}).splitlines()
+    assert lines[0].startswith("| name | s/plan [95 %] | x published [95 %] | predictions | TFLOP |")
+    assert lines[3].startswith("| ours | 2 [1, 3] | 7.50 [") and lines[3].endswith("| 600 of 9,000 | 1.0e-05 |")
+
+
 def test_every_rate_has_its_interval():
     rows = read_json(DOCS / "results" / "quickstart.json")["rows"]
     rates = [row for row in rows if row["metric"] == "success"]

@@ -4,6 +4,7 @@ python tools/update_results.py runs/studies/quickstart     a study: the README a
 python tools/update_results.py runs/best                   a world model and its plan/: docs/push-t.md
 python tools/update_results.py loader.json                 printed by `cjepa bench loader --json`: docs/benchmarks.md
 python tools/update_results.py tokenize.json               printed by `cjepa bench tokenize --json`: docs/benchmarks.md
+python tools/update_results.py planner.json                printed by `cjepa bench planner --json`: docs/benchmarks.md
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 
+from cjepa.bench.planner import planner_table
 from cjepa.bench.timing import bench_table
 from cjepa.files import read_json, write_json
 from cjepa.reporting.stages import elapsed_seconds, stages_table
@@ -20,6 +22,7 @@ from cjepa.reporting.videos import write_png
 
 DOCS = Path(__file__).parents[1] / "docs"
 README, BENCHMARKS, PUSH_T = DOCS.parent / "README.md", DOCS / "benchmarks.md", DOCS / "push-t.md"
+PLANNER = "cjepa bench planner"
 
 
 def markdown(table: list[list[str]]) -> str:
@@ -47,7 +50,8 @@ def bench_block(result: dict) -> str:
     """What stands between the markers of docs/benchmarks.md, from a file of docs/results/."""
     versions = ", ".join(f"{name} {version}" for name, version in result["rows"][0].get("versions", {}).items())
     where = f"`{result['command']}` on {result['machine']}" + (f", with {versions}." if versions else ".")
-    return f"{markdown(bench_table(result['rows']))}\n\n{where}"
+    table = planner_table if result["command"] == PLANNER else bench_table
+    return f"{markdown(table(result['rows']))}\n\n{where}"
 
 
 def run_block(result: dict) -> str:
@@ -92,7 +96,7 @@ def main() -> None:
 def update_benchmark(path: Path, machine: str) -> None:
     """Rows of `cjepa bench NAME --json` in NAME.json, into docs/benchmarks.md."""
     name, rows = path.stem, read_json(path)
-    command = f"cjepa bench {name} --against {rows[0]['reference']}"
+    command = PLANNER if name == "planner" else f"cjepa bench {name} --against {rows[0]['reference']}"
     result = {"command": command, "machine": machine, "rows": rows}
     write_json(DOCS / "results" / f"{name}.json", result)
     write_block(BENCHMARKS, name, bench_block(result))

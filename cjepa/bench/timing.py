@@ -1,6 +1,8 @@
 """Times that can be compared: contenders take turns, so that what else the machine does hits all of them alike."""
 
+import ctypes
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +64,23 @@ def rows_against(reference: str, seconds: dict[str, np.ndarray], samples: int, u
             }
         )
     return rows
+
+
+def working_memory_mb(work: Callable[[], object]) -> float | None:
+    """Most memory that work takes beyond what the process holds before it, in MiB; None where Linux does not say."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed before is not held any more
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        before = _status_mb("VmRSS")
+        work()
+        return round(_status_mb("VmHWM") - before, 1)
+    except (OSError, AttributeError):
+        return None
+
+
+def _status_mb(name: str) -> float:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) / 1024
 
 
 def bench_table(rows: list[Row]) -> list[list[str]]:
