@@ -48,6 +48,7 @@ ICEM_SIZES = {"num_samples": 128, "iterations": 10, "num_elites": 16, "initial_s
 """Of experiments/pusht/plan_best.yaml."""
 FILTER_SLOTS, FILTER_TOKEN_DIM, MEMBERS = 2, 34, 3
 """Of zoo:pusht-slots and experiments/pusht/ensemble.yaml."""
+PATCH_SIDES = (4, 8, 14)
 _SEED = 0
 
 
@@ -138,7 +139,7 @@ def make_searches(iterations: int, candidates: int, patch_candidates: int) -> di
             f"patch-{side}x{side}": cem_search(
                 PredictorDynamics(paper_network(side**2, num_positions=side**2)), side**2, iterations, patch_candidates
             )
-            for side in (4, 8, 14)
+            for side in PATCH_SIDES
         },
     }
 

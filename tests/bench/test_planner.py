@@ -22,6 +22,7 @@ def small(monkeypatch):
     """Networks of other sizes do not search otherwise."""
     monkeypatch.setattr(planner, "PAPER", SMALL)
     monkeypatch.setattr(planner, "TOKEN_DIM", 12)
+    monkeypatch.setattr(planner, "PATCH_SIDES", (3, 4))
     monkeypatch.setattr(planner, "FILTER", {"dim": 8, "rounds": 1, "place": (16, 4)})
     monkeypatch.setattr(planner, "ICEM_SIZES", planner.ICEM_SIZES | {"num_samples": 6, "num_elites": 2})
 
@@ -109,11 +110,11 @@ def test_seconds_are_of_whole_plans(small, monkeypatch):
     assert rows[planner.REFERENCE]["calls"] == 300 * 30 * 5
     assert rows["object-filter x 3"]["calls"] == 3 * rows["object-filter"]["calls"]
     assert rows["object-filter x 3"]["gigaflops"] == pytest.approx(3 * rows["object-filter"]["gigaflops"])
-    flops = [rows[name]["gigaflops"] for name in ("object-filter", planner.HALF, "patch-4x4", "patch-8x8")]
+    flops = [rows[name]["gigaflops"] for name in ("object-filter", planner.HALF, "patch-3x3", "patch-4x4")]
     assert all(few < many for few, many in itertools.pairwise(flops))
     assert rows[planner.FULL]["gigaflops"] < rows[planner.REFERENCE]["gigaflops"] < 2 * rows[planner.FULL]["gigaflops"]
     assert rows[planner.FULL]["difference"] < 1e-3 and rows["object-filter"]["difference"] is None
-    assert [row["tokens"] for row in rows.values()] == [4, 4, 4, 2, 2, 16, 64, 196]
+    assert [row["tokens"] for row in rows.values()] == [4, 4, 4, 2, 2, 9, 16]
 
 
 def test_memory_of_work():
@@ -131,7 +132,7 @@ def test_rows_for_programs_and_a_table(small, capsys):
     assert rows[0]["name"] == rows[0]["reference"] == planner.REFERENCE and rows[0]["ratio"] == pytest.approx(1.0)
     assert all(row["low"] <= row["ratio"] <= row["high"] for row in rows)
     table = planner.planner_table(rows)
-    assert len({len(cells) for cells in table}) == 1 and table[1][-2] == "2 of 9,000" and table[6][6] == "16 x 12"
+    assert len({len(cells) for cells in table}) == 1 and table[1][-2] == "2 of 9,000" and table[6][6] == "9 x 12"
 
 
 def test_one_candidate_is_no_search(capsys):
