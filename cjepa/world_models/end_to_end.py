@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cjepa.errors import UserError
 from cjepa.tokenizers.base import Tokenizer, float_frames
 from cjepa.types import Clip, VideoBatch
 from cjepa.world_models.collapse import Spread, check_spread, spread_of
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.adaln_transformer import AdaLNTransformer
+from cjepa.world_models.predictors.base import Predictor
 from cjepa.world_models.regularisers import Regulariser
 from cjepa.world_models.training import DynamicsTraining, check_sizes
 
@@ -24,14 +24,17 @@ _WATCH_EVERY = 50
 class LeWorldModel(DynamicsTraining):
     """LeWorldModel (arXiv 2603.19312): mean squared error of the next token, and a regulariser against collapse.
 
-    The targets are tokens of the same encoder, with their gradient: no second encoder, no moving average. Every block
-    of a clip is predicted from those before it. Tokens are used as they are; actions are normalised.
+    The targets are tokens of the same encoder, with their gradient: no second encoder, no moving average. Tokens are
+    used as they are; actions are normalised. An :class:`AdaLNTransformer` predicts every block of its history from
+    those before it, then the other blocks of the clip. Other predictors, such as ``PrefixTransformer`` (Fast-LeWM),
+    predict all blocks from the first one.
 
     From the checkpoint `cjepa plan` and `cjepa test` take both parts, `cjepa tokenize` the tokenizer alone.
 
     Args:
         tokenizer: one token per frame.
-        predictor: without proprioception: the model sees pixels alone.
+        predictor: without proprioception: the model sees pixels alone. Its history is one block if it is no
+            :class:`AdaLNTransformer`: others may look at a block of the history to predict it.
         regulariser: of the tokens of a batch.
         lr: peak learning rate of AdamW.
         weight_decay: of AdamW, on matrices.
@@ -40,13 +43,13 @@ class LeWorldModel(DynamicsTraining):
         least_deviation: standard deviation below which they do.
 
     Raises:
-        ValueError: the predictor has proprioception, or tokens of another width than the tokenizer.
+        ValueError: the predictor has proprioception, a history, or tokens of another width than the tokenizer.
     """
 
     def __init__(
         self,
         tokenizer: Tokenizer,
-        predictor: AdaLNTransformer,
+        predictor: Predictor,
         regulariser: Regulariser,
         lr: float = 5e-5,
         weight_decay: float = 1e-3,
@@ -60,6 +63,11 @@ class LeWorldModel(DynamicsTraining):
             raise ValueError(f"proprio_dim is {predictor.proprio_dim}, expected 0: LeWorldModel sees pixels alone")
         if predictor.token_dim != tokenizer.slot_dim:
             raise ValueError(f"token_dim is {predictor.token_dim}, expected the tokenizer's dim = {tokenizer.slot_dim}")
+        if predictor.history_blocks > 1 and not isinstance(predictor, AdaLNTransformer):
+            raise ValueError(
+                f"history_blocks is {predictor.history_blocks}, expected 1 for a {type(predictor).__name__}: only an "
+                "AdaLNTransformer predicts every block of its history from those before it"
+            )
         self.tokenizer = tokenizer
         self.dynamics = PredictorDynamics(predictor)
         self.regulariser = regulariser
@@ -75,11 +83,11 @@ class LeWorldModel(DynamicsTraining):
         return Clip(tokens_BTSD, proprio, actions)
 
     def loss_terms(self, batch: VideoBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The error of all blocks but the first, each predicted from those before it, and the regulariser's terms."""
-        clip = self.clip_of(batch)
-        tokens, proprio, actions = self.dynamics.normalise(clip)
-        visible_BTS = torch.zeros_like(tokens[:, :-1, :, 0], dtype=torch.bool)
-        prediction = self.dynamics.predictor(tokens[:, :-1], proprio[:, :-1], actions[:, :-1], visible_BTS)
+        """The error of all blocks but the first, and the regulariser's terms."""
+        clip = self.dynamics.normalise(self.clip_of(batch))
+        tokens = clip.tokens_BTSD
+        visible_BTS = torch.zeros_like(tokens[:, : self.dynamics.history_blocks, :, 0], dtype=torch.bool)
+        prediction = self.dynamics(clip, visible_BTS)
         predicted_BTSD = torch.cat([prediction.history_BTSD[:, 1:], prediction.future_BFSD], dim=1)
         if self.global_step >= self.warmup_steps and self.global_step % _WATCH_EVERY == 0:
             check_spread(spread_of(tokens), self.global_step, self.least)
@@ -97,15 +105,10 @@ class LeWorldModel(DynamicsTraining):
         """Fit the scale of actions, once, and remember the environment.
 
         Raises:
-            UserError: the data have other sizes than the predictor, or clips are not one block longer than a history.
+            UserError: the data have other sizes than the predictor, or clips are not longer than its history.
         """
         super().on_fit_start()
-        data, history = self.trainer.datamodule, self.dynamics.history_blocks
-        if data.train_blocks != history + 1:
-            raise UserError(
-                f"data.init_args.train_blocks is {data.train_blocks}, but LeWorldModel predicts every block of a clip "
-                f"from up to {history} before it; set it to {history + 1}"
-            )
+        data = self.trainer.datamodule
         dataset = data.training_clips()
         picks = np.unique(np.linspace(0, len(dataset) - 1, _SCALE_CLIPS).round().astype(int))
         sample = dataset.__getitems__(picks.tolist())

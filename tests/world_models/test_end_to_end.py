@@ -18,8 +18,10 @@ from cjepa.world_models import end_to_end
 from cjepa.world_models.end_to_end import LeWorldModel
 from cjepa.world_models.loading import load_world_model
 from cjepa.world_models.predictors.adaln_transformer import AdaLNTransformer
+from cjepa.world_models.predictors.prefix_transformer import PrefixTransformer
 from cjepa.world_models.regularisers import Regulariser, SIGReg
 from tests.conftest import FEW_FRAMES, configs, fit
+from tests.contracts import stirred
 from tests.sharing import once
 from tests.test_experiments import ONE_PAIR, TINY_SEARCH
 
@@ -86,6 +88,17 @@ def test_the_loss_by_hand():
     assert model.regulariser.shape == (4, 6, DIM)  # time by time
 
 
+def test_fast_lewm_predicts_all_blocks_from_the_first():
+    torch.manual_seed(0)
+    predictor = stirred(PrefixTransformer(DIM, 0, 2, 1, dim=8, depth=1, num_heads=2, mlp_dim=16, dropout=0.0))
+    model = LeWorldModel(Table(tokens()), predictor, Nothing())
+    terms = model.loss_terms(batch(), torch.Generator())
+    clip = model.clip_of(batch())
+    state = predictor.observe(clip.tokens_BTSD[:, :1], clip.proprio_BTP[:, :1, :0], clip.actions_BTA[:, :0])
+    futures = predictor.rollout(state, clip.actions_BTA[:, :3]).tokens_BHSD
+    torch.testing.assert_close(terms["prediction"], (futures - clip.tokens_BTSD[:, 1:]).square().mean())
+
+
 def test_the_weights_of_the_terms():
     assert made(tokens(), SIGReg(num_directions=8)).loss_weights == {"prediction": 1.0, "sigreg": 0.09}
     described = made(tokens(), SIGReg()).describe_objective()
@@ -110,6 +123,8 @@ def test_parts_that_do_not_fit():
         LeWorldModel(Table(tokens()), AdaLNTransformer(DIM, 4), Nothing())
     with pytest.raises(ValueError, match="token_dim is 5, expected the tokenizer's dim = 4"):
         LeWorldModel(Table(tokens()), AdaLNTransformer(5, 0), Nothing())
+    with pytest.raises(ValueError, match="history_blocks is 3, expected 1 for a PrefixTransformer"):
+        LeWorldModel(Table(tokens()), PrefixTransformer(DIM, 0, history_blocks=3), Nothing())
 
 
 SMALL = ["tokenizer.init_args.dim=16", "tokenizer.init_args.depth=1", "tokenizer.init_args.projection_dim=16"]
@@ -171,7 +186,7 @@ def test_it_is_tested(lewm_run, small_card, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--data.init_args.train_blocks=5"], "train_blocks is 5, .* set it to 4"),
+        (["--data.init_args.train_blocks=3"], "train_blocks is 3, .* set it to 4"),
         (["--model.init_args.predictor.init_args.action_dim=4"], "action_dim is 4, but the data have 10; set it to 10"),
     ],
 )
