@@ -245,13 +245,14 @@ def _overview(group: str) -> str:
 
 def _one_line(error: Exception) -> str:
     from cjepa.class_paths import HOW_TO_FIND
+    from cjepa.parser_messages import one_line
 
     line = " ".join(str(error).split())
     if unknown := re.search(r"given class_path '([\w.]+)': (No module named '[\w.]+')", line):
         return f"{unknown[1]}: {unknown[2]}; {HOW_TO_FIND}"
     abstract = re.search(r"but ([\w.]+)\.(\w+) is abstract", line)  # jsonargparse does not say which methods it lacks
     if not abstract:
-        return line
+        return one_line(str(error)) if isinstance(error, argparse.ArgumentError) else line
     missing = getattr(importlib.import_module(abstract[1]), abstract[2]).__abstractmethods__
     return f"{line}: it lacks {', '.join(sorted(missing))}; add what its base class asks for"
 

@@ -7,6 +7,18 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from cjepa.arguments import above, at_least
+
+
+def check_schedule(lr: float, weight_decay: float, warmup_steps: int) -> None:
+    """Check the numbers of :func:`adamw_with_warmup_cosine`, for constructors: training would notice them too late.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+    above(0, lr=lr)
+    at_least(0, weight_decay=weight_decay, warmup_steps=warmup_steps)
+
 
 def adamw_with_warmup_cosine(
     parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, warmup_steps: int, total_steps: int

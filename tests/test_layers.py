@@ -13,6 +13,8 @@ ORDER = [
         "__init__",
         "types",
         "errors",
+        "arguments",
+        "parser_messages",
         "plain_values",
         "files",
         "locks",

@@ -1,12 +1,13 @@
 """What all DataModules of clips share: which episodes they use, in which order, and how batches are made."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import lightning as L
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from cjepa.arguments import at_least
 from cjepa.data.sampling import ResumableShuffle
 from cjepa.data.splits import SPLIT_SEED, lineage_of, used_episodes
 from cjepa.data.store.episodes import Episodes
@@ -30,7 +31,7 @@ class EpisodeClips(L.LightningDataModule, ABC):
         exclude_corrupted: check all episodes first, leave out the damaged ones and log their indices.
 
     Raises:
-        UserError: a number of blocks, clips or env steps is below 1.
+        ValueError: a number is out of its range.
     """
 
     num_workers = 0
@@ -51,10 +52,9 @@ class EpisodeClips(L.LightningDataModule, ABC):
         exclude_corrupted: bool = False,
     ):
         super().__init__()
-        sizes = {"frame_stride": frame_stride, "train_blocks": train_blocks, "val_blocks": val_blocks}
-        for name, value in {**sizes, "batch_size": batch_size, "val_clips": val_clips}.items():
-            if value < 1:
-                raise UserError(f"data.init_args.{name} is {value}, expected 1 or more")
+        blocks = {"frame_stride": frame_stride, "train_blocks": train_blocks, "val_blocks": val_blocks}
+        check_options(1, blocks | {"batch_size": batch_size, "val_clips": val_clips})
+        check_options(0, {"split_seed": split_seed, "shuffle_seed": shuffle_seed})
         self.path = path
         self.frame_stride = frame_stride
         self.train_blocks = train_blocks
@@ -141,6 +141,15 @@ def clip_starts(file: Episodes, episodes: np.ndarray, blocks: int, frame_stride:
             f"{len(episodes)} episodes (the longest has {longest} env steps); collect longer or more episodes"
         )
     return np.concatenate(starts)
+
+
+def check_options(least: int, options: Mapping[str, int]) -> None:
+    """Check options of a data module by name.
+
+    Raises:
+        ValueError: one is below ``least``; the line has its key in a config.
+    """
+    at_least(least, **{f"data.init_args.{name}": value for name, value in options.items()})
 
 
 def as_is(batch):

@@ -5,12 +5,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cjepa.data.clip_module import EpisodeClips, clip_starts
+from cjepa.data.clip_module import EpisodeClips, check_options, clip_starts
 from cjepa.data.splits import rows_of
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.frames import FrameReader
 from cjepa.data.store.shards import ShardedFrames, frame_reader
-from cjepa.errors import UserError
 from cjepa.types import VideoBatch
 
 
@@ -78,6 +77,9 @@ class VideoClips(EpisodeClips):
         labels: training clips contain label images too (only scores and hints need them); validation and test clips
             always contain label images and the simulator's attributes of the objects.
         num_workers: processes that read ahead; 0 reads in the training process.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     def __init__(
@@ -91,8 +93,7 @@ class VideoClips(EpisodeClips):
         **shared,
     ):
         super().__init__(path, batch_size=batch_size, val_clips=val_clips, **shared)
-        if num_workers < 0:
-            raise UserError(f"data.init_args.num_workers is {num_workers}, expected 0 or more")
+        check_options(0, {"num_workers": num_workers})
         self.labels = labels
         self.num_workers = num_workers
 

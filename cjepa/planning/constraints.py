@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cjepa.arguments import above
 from cjepa.errors import UserError
 
 
@@ -74,8 +75,7 @@ class L1Ball(Constraint):
     """
 
     def __init__(self, radius: float):
-        if not 0 < radius < float("inf"):
-            raise ValueError(f"L1Ball: radius is {radius}, expected a finite number above 0")
+        above(0, radius=radius)
         self.radius = radius
 
     def project(self, actions_BNTV: Tensor) -> Tensor:
@@ -104,8 +104,7 @@ class MaxChange(Constraint):
     """
 
     def __init__(self, step: float):
-        if not 0 < step < float("inf"):
-            raise ValueError(f"MaxChange: step is {step}, expected a finite number above 0")
+        above(0, step=step)
         self.step = step
 
     def project(self, actions_BNTV: Tensor) -> Tensor:

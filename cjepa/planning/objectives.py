@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from cjepa.arguments import at_least, check
 from cjepa.errors import UserError
 from cjepa.planning.distances import ByIndex, TokenDistance
 from cjepa.types import Rollout
@@ -58,8 +59,7 @@ class GoalMSE(Objective):
     """Those that count, whatever their errors: nothing is computed for the others."""
 
     def __init__(self, proprio_weight: float = 1.0, position_only: bool = True, distance: TokenDistance | None = None):
-        if not 0 <= proprio_weight < math.inf:
-            raise ValueError(f"proprio_weight is {proprio_weight}, expected a finite number, 0 or more")
+        at_least(0, proprio_weight=proprio_weight)
         self.proprio_weight = proprio_weight
         self.position_only = position_only
         self.distance = distance or ByIndex()
@@ -165,13 +165,15 @@ class WeightedSum(Objective):
         weights: one per objective; 1 for all of them where there are none.
 
     Raises:
-        ValueError: no objectives, or another number of weights.
+        ValueError: no objectives, another number of weights, or a weight that is not finite.
     """
 
     def __init__(self, objectives: Sequence[Objective], weights: Sequence[float] | None = None):
         weights = [1.0] * len(objectives) if weights is None else weights
         if not objectives or len(weights) != len(objectives):
             raise ValueError(f"{len(weights)} weights for {len(objectives)} objectives, expected one each, 1 or more")
+        for weight in weights:
+            check(math.isfinite(weight), "a weight", weight, "a finite number")
         self.objectives = objectives
         self.weights = weights
 

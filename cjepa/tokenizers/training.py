@@ -8,10 +8,11 @@ import lightning as L
 from torch import Tensor
 from torchmetrics import Metric
 
+from cjepa.arguments import at_least
 from cjepa.checkpoints import find_checkpoint, load_module, read_checkpoint
 from cjepa.errors import UserError
 from cjepa.moved import original
-from cjepa.optim import adamw_with_warmup_cosine
+from cjepa.optim import adamw_with_warmup_cosine, check_schedule
 from cjepa.tokenizers.base import Tokenizer, TrainableTokenizer, float_frames
 from cjepa.tokenizers.scoring import Encoded, ScoredTokenizer
 from cjepa.types import VideoBatch
@@ -29,6 +30,9 @@ class TokenizerTraining(ScoredTokenizer):
         lr: peak learning rate of AdamW.
         weight_decay: weight decay of AdamW.
         warmup_steps: steps in which the learning rate rises to its peak.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class TokenizerTraining(ScoredTokenizer):
         warmup_steps: int = 200,
     ):
         super().__init__(metrics)
+        check_schedule(lr, weight_decay, warmup_steps)
+        at_least(0, **{f"the loss weight of {name}": weight for name, weight in loss_weights.items()})
         self.save_hyperparameters()
         self.tokenizer = tokenizer
         self.loss_weights = loss_weights

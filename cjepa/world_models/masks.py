@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from cjepa.arguments import at_least, check, share
 from cjepa.errors import UserError
 from cjepa.world_models.graph import nearest_neighbours
 
@@ -27,6 +28,9 @@ class Mask(ABC):
         shared_in_batch: one draw for the whole batch.
         hide_proprio: share of the samples, 0 to 1, whose proprioception is hidden too, in all blocks after the first.
             The budget of objects stays the same.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     def __init__(
@@ -36,6 +40,8 @@ class Mask(ABC):
         shared_in_batch: bool = False,
         hide_proprio: float = 0.0,
     ):
+        at_least(0, num_masked=num_masked)
+        share(hide_proprio=hide_proprio)
         self.num_masked = num_masked
         self.random_count = random_count
         self.shared_in_batch = shared_in_batch
@@ -53,13 +59,10 @@ class Mask(ABC):
             ``hide_proprio`` it is ``(B, T, S + 1)``, and the last column is that of proprioception.
 
         Raises:
-            UserError: the budget is not in 0..S.
+            UserError: the budget is above S.
         """
         batch, blocks, slots, _ = tokens_BTSD.shape
-        if not 0 <= self.num_masked <= slots:
-            raise UserError(
-                f"the mask's num_masked is {self.num_masked}, expected 0 to {slots}, the number of object tokens"
-            )
+        self.check_budget(slots)
         draws = 1 if self.shared_in_batch else batch
         counts_B = torch.full((draws,), self.num_masked)
         if self.random_count:
@@ -73,6 +76,17 @@ class Mask(ABC):
             hidden_BME = torch.cat([hidden_BME, hidden_B[:, None, None].expand(-1, blocks - 1, 1)], dim=2)
         hidden_BTE = pad(hidden_BME, (0, 0, 1, 0))
         return hidden_BTE.repeat(batch // draws, 1, 1).to(tokens_BTSD.device)
+
+    def check_budget(self, slots: int) -> None:
+        """Whether there are as many objects as are to be hidden.
+
+        Raises:
+            UserError: there are fewer.
+        """
+        if self.num_masked > slots:
+            raise UserError(
+                f"the mask's num_masked is {self.num_masked}, expected 0 to {slots}, the number of object tokens"
+            )
 
     @abstractmethod
     def hide(self, counts_B: Tensor, blocks: int, anchors_BSD: Tensor, generator: torch.Generator) -> Tensor:
@@ -115,6 +129,9 @@ class FixedMask(ObjectMask):
         shared_in_batch: see :class:`Mask`.
         hide_proprio: see :class:`Mask`.
         seed: decides which objects.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     def __init__(
@@ -126,6 +143,7 @@ class FixedMask(ObjectMask):
         seed: int = 42,
     ):
         super().__init__(num_masked, random_count, shared_in_batch, hide_proprio)
+        check(0 <= seed < 2**32, "seed", seed, "0 to 2^32 - 1")
         self.seed = seed
 
     def ranks(self, anchors_BSD: Tensor, generator: torch.Generator) -> Tensor:
@@ -147,7 +165,10 @@ class CentralityMask(ObjectMask):
         random_count: see :class:`Mask`.
         shared_in_batch: see :class:`Mask`.
         hide_proprio: see :class:`Mask`.
-        num_neighbours: of every object.
+        num_neighbours: of every object, 1 or more.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     def __init__(
@@ -159,6 +180,7 @@ class CentralityMask(ObjectMask):
         num_neighbours: int = 3,
     ):
         super().__init__(num_masked, random_count, shared_in_batch, hide_proprio)
+        at_least(1, num_neighbours=num_neighbours)
         self.num_neighbours = num_neighbours
 
     def ranks(self, anchors_BSD: Tensor, generator: torch.Generator) -> Tensor:

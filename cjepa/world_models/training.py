@@ -7,8 +7,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from cjepa.arguments import at_least
 from cjepa.errors import UserError
-from cjepa.optim import adamw_with_warmup_cosine
+from cjepa.optim import adamw_with_warmup_cosine, check_schedule
 from cjepa.run_config import run_folder
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Clip, Rollout
@@ -34,6 +35,9 @@ class DynamicsTraining(L.LightningModule):
         weight_decay: of AdamW, on matrices.
         warmup_steps: of the learning rate.
         step_seed: of what training steps draw, together with rank and step.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     evaluation = "cjepa.evaluation.card:evaluate"
@@ -52,6 +56,8 @@ class DynamicsTraining(L.LightningModule):
 
     def __init__(self, lr: float, weight_decay: float, warmup_steps: int, step_seed: int = 0):
         super().__init__()
+        check_schedule(lr, weight_decay, warmup_steps)
+        at_least(0, step_seed=step_seed)
         self.lr = lr
         self.weight_decay = weight_decay
         self.warmup_steps = warmup_steps
@@ -178,6 +184,9 @@ class WorldModel(DynamicsTraining):
         norm: ``l2`` for mean squared errors, ``l1`` for mean absolute ones, in all terms.
         matching: ``index`` compares a predicted object with the one of the same index, ``hungarian`` with those of the
             least total error.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     against_collapse = "targets are fixed tokens of a frozen tokenizer"
@@ -197,7 +206,10 @@ class WorldModel(DynamicsTraining):
         norm: Norm = "l2",
         matching: Matching = "index",
     ):
+        at_least(0, mask_seed=mask_seed)
         super().__init__(lr, weight_decay, warmup_steps, step_seed=mask_seed)
+        at_least(1, predict_blocks=predict_blocks)
+        at_least(0, masked_weight=masked_weight, proprio_weight=proprio_weight, future_decay=future_decay)
         self.save_hyperparameters()
         self.dynamics = PredictorDynamics(predictor)
         self.mask = mask
@@ -232,12 +244,13 @@ class WorldModel(DynamicsTraining):
 
         Raises:
             UserError: the data have other sizes than the predictor, clips are shorter than a history, or the tokens
-                are not those that this checkpoint was trained on.
+                are not those that this checkpoint was trained on; more objects are to be hidden than there are.
         """
         super().on_fit_start()
         source: TokenSource = self.trainer.datamodule
         sample = source.normalisation_sample()
         check_sizes(self.dynamics, sample, source, self.predict_blocks)
+        self.mask.check_budget(sample.tokens_BTSD.shape[2])
         if self.tokenizer_fingerprint and self.tokenizer_fingerprint != source.tokenizer_fingerprint:
             raise UserError(
                 f"this checkpoint was trained on tokens of tokenizer {self.tokenizer_fingerprint}, the data are of "
@@ -270,7 +283,7 @@ def check_sizes(dynamics: PredictorDynamics, sample: Clip, source: TokenSource, 
     """Whether a model can be trained on clips of this kind.
 
     Raises:
-        UserError: a width differs, or clips are too short for the model's history.
+        UserError: a width or the number of tokens differs, or clips are too short for the model's history.
     """
     found = tuple(values.shape[-1] for values in sample)
     expected = (dynamics.token_dim, dynamics.proprio_dim, dynamics.action_dim)
@@ -279,6 +292,12 @@ def check_sizes(dynamics: PredictorDynamics, sample: Clip, source: TokenSource, 
         if got != want and not absent:
             key = f"model.init_args.predictor.{dynamics.predictor.sizes_key}.{name}"
             raise UserError(f"{key} is {want}, but the data have {got}; set it to {got}")
+    slots, of_predictor = sample.tokens_BTSD.shape[2], dynamics.predictor.num_tokens
+    if of_predictor not in (None, slots):
+        raise UserError(
+            f"the predictor is for {of_predictor} tokens a block, but the data have {slots}; set its num_tokens or "
+            f"num_positions to {slots}"
+        )
     for name, ahead in (("train_blocks", predict_blocks), ("val_blocks", 1)):
         if (blocks := getattr(source, name)) < (needed := dynamics.history_blocks + ahead):
             raise UserError(

@@ -10,6 +10,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
+from cjepa.arguments import share_below_one
+
 _LONGEST = 100.0  # blocks per rad of the slowest angle; texts take 10,000, histories here have some ten blocks
 
 
@@ -38,6 +40,7 @@ class Block(nn.Module):
         self.to_out = nn.Linear(dim, dim)
         self.norm_2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, mlp_dim), nn.GELU(), nn.Linear(mlp_dim, dim))
+        share_below_one(dropout=dropout)
         self.dropout = Dropout(dropout)
 
     def forward(

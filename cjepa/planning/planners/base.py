@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from cjepa.arguments import above, at_least, check
 from cjepa.planning.problem import PlanningProblem
 from cjepa.types import Plan
 
@@ -25,16 +26,6 @@ class Planner(ABC):
         """
 
 
-def check(valid: bool, name: str, value: float, expected: str) -> None:
-    """Check an argument of a planner.
-
-    Raises:
-        ValueError: ``valid`` is not true; the line names the argument, its value, and what was expected.
-    """
-    if not valid:
-        raise ValueError(f"{name} is {value}, expected {expected}")
-
-
 def check_search(num_samples: int, iterations: int, num_elites: int, initial_std: float, min_std: float) -> None:
     """Check the arguments that planners have in common which draw samples around a mean.
 
@@ -43,6 +34,6 @@ def check_search(num_samples: int, iterations: int, num_elites: int, initial_std
             0, or ``min_std`` is below 0.
     """
     check(2 <= num_elites <= num_samples, "num_elites", num_elites, f"2..num_samples = {num_samples}")
-    check(iterations >= 1, "iterations", iterations, "1 or more")
-    check(initial_std > 0, "initial_std", initial_std, "a number above 0")
-    check(min_std >= 0, "min_std", min_std, "0 or more")
+    at_least(1, iterations=iterations)
+    above(0, initial_std=initial_std)
+    at_least(0, min_std=min_std)

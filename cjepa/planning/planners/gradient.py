@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from cjepa.arguments import above, at_least
 from cjepa.errors import UserError
-from cjepa.planning.planners.base import Planner, check
+from cjepa.planning.planners.base import Planner
 from cjepa.planning.planners.candidates import better, cheapest, nothing_found
 from cjepa.planning.problem import PlanningProblem
 from cjepa.types import Plan
@@ -34,10 +35,8 @@ class GradientPlanner(Planner):
     def __init__(
         self, num_starts: int = 16, iterations: int = 30, learning_rate: float = 0.3, initial_std: float = 0.5
     ):
-        check(num_starts >= 1, "num_starts", num_starts, "1 or more")
-        check(iterations >= 1, "iterations", iterations, "1 or more")
-        check(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
-        check(initial_std > 0, "initial_std", initial_std, "a number above 0")
+        at_least(1, num_starts=num_starts, iterations=iterations)
+        above(0, learning_rate=learning_rate, initial_std=initial_std)
         self.num_starts = num_starts
         self.iterations = iterations
         self.learning_rate = learning_rate

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from cjepa.planning.planners.base import Planner, check, check_search
+from cjepa.arguments import at_least, share, share_below_one
+from cjepa.planning.planners.base import Planner, check_search
 from cjepa.planning.planners.candidates import cheapest
 from cjepa.planning.problem import PlanningProblem
 from cjepa.types import Plan
@@ -45,10 +46,10 @@ class ICEM(Planner):
         momentum: float = 0.1,
     ):
         check_search(num_samples, iterations, num_elites, initial_std, min_std)
-        check(noise_exponent >= 0, "noise_exponent", noise_exponent, "0 or more")
-        check(decay >= 1, "decay", decay, "1 or more")
-        check(0 <= keep <= 1, "keep", keep, "a share in 0..1")
-        check(0 <= momentum < 1, "momentum", momentum, "a share in 0 to below 1")
+        at_least(0, noise_exponent=noise_exponent)
+        at_least(1, decay=decay)
+        share(keep=keep)
+        share_below_one(momentum=momentum)
         self.num_samples = num_samples
         self.iterations = iterations
         self.num_elites = num_elites

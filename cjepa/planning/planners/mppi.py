@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from cjepa.planning.planners.base import Planner, check, check_search
+from cjepa.arguments import above, at_least
+from cjepa.planning.planners.base import Planner, check_search
 from cjepa.planning.planners.candidates import better, cheapest, nothing_found
 from cjepa.planning.problem import PlanningProblem
 from cjepa.types import Plan
@@ -41,8 +42,8 @@ class MPPI(Planner):
         max_std: float = 2.0,
     ):
         check_search(num_samples, iterations, num_elites, initial_std, min_std)
-        check(temperature > 0, "temperature", temperature, "a number above 0")
-        check(max_std >= min_std, "max_std", max_std, f"min_std = {min_std} or more")
+        above(0, temperature=temperature)
+        at_least(min_std, max_std=max_std)
         self.num_samples = num_samples
         self.iterations = iterations
         self.num_elites = num_elites

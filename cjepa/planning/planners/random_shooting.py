@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from cjepa.planning.planners.base import Planner, check
+from cjepa.arguments import at_least
+from cjepa.planning.planners.base import Planner
 from cjepa.planning.planners.candidates import better, cheapest, nothing_found
 from cjepa.planning.problem import PlanningProblem
 from cjepa.types import Plan
@@ -20,7 +21,7 @@ class RandomShooting(Planner):
     """
 
     def __init__(self, num_samples: int = 9000):
-        check(num_samples >= 1, "num_samples", num_samples, "1 or more")
+        at_least(1, num_samples=num_samples)
         self.num_samples = num_samples
 
     def plan(self, problem: PlanningProblem, warm_start_BKHA: Tensor | None = None) -> Plan:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cjepa.arguments import at_least
 from cjepa.types import Predicted, Rollout
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
@@ -52,6 +53,8 @@ class Predictor(nn.Module, ABC):
     action_dim: int
     history_blocks: int
     stop_gradient: bool = False
+    num_tokens: int | None = None
+    """The only number of tokens of a block that it can predict; None: any."""
     sizes_key = "init_args"
     """Where a config has the sizes, below the predictor."""
 
@@ -146,7 +149,5 @@ def check_sizes(positive: Mapping[str, int], others: Mapping[str, int]) -> None:
     Raises:
         ValueError: a size is smaller; the line names it.
     """
-    for least, sizes in ((1, positive), (0, others)):
-        for name, value in sizes.items():
-            if value < least:
-                raise ValueError(f"{name} is {value}, expected {least} or more")
+    at_least(1, **positive)
+    at_least(0, **others)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cjepa.arguments import at_least
 from cjepa.types import Predicted
 from cjepa.world_models.normalise import Normaliser
 from cjepa.world_models.predictors.base import Prediction, Predictor
@@ -38,12 +39,11 @@ class Ensemble(Predictor):
 
     def __init__(self, predictor: Callable[[], Predictor], members: int = 3):
         super().__init__()
-        if members < 1:
-            raise ValueError(f"members: expected 1 or more, not {members}")
+        at_least(1, members=members)
         self.members = nn.ModuleList(predictor() for _ in range(members))
         first = self.members[0]
         self.token_dim, self.proprio_dim, self.action_dim = first.token_dim, first.proprio_dim, first.action_dim
-        self.history_blocks = first.history_blocks
+        self.history_blocks, self.num_tokens = first.history_blocks, first.num_tokens
 
     def fit_scales(self, token_scale: Normaliser) -> None:
         """See :class:`Predictor`."""

@@ -94,6 +94,7 @@ class EntityTransformer(Predictor):
         self.proprio_dim = proprio_dim
         self.action_dim = action_dim
         self.history_blocks = history_blocks
+        self.num_tokens = num_positions or None
         self.head_width = dim // num_heads
         if time == "rotary" and self.head_width % 2:
             raise ValueError(f"time: rotary needs an even dim / num_heads, not {dim} / {num_heads}")

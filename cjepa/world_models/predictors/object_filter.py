@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from cjepa.arguments import share_below_one
 from cjepa.types import Predicted
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
@@ -194,6 +195,7 @@ class Round(nn.Module):
         self.from_itself = nn.Linear(dim, 2 * dim)
         self.from_messages = nn.Linear(dim, 2 * dim, bias=False)
         self.from_action = nn.Linear(action_dim, 2 * dim, bias=False) if action_dim else None
+        share_below_one(dropout=dropout)
         self.dropout = nn.Dropout(dropout)
         self.change = nn.Linear(2 * dim, dim)
         with torch.no_grad():

@@ -175,5 +175,5 @@ def test_a_wrong_size_is_named_by_the_key_of_the_members():
 
 
 def test_no_members():
-    with pytest.raises(ValueError, match="members: expected 1 or more, not 0"):
+    with pytest.raises(ValueError, match="members is 0, expected 1 or more"):
         Ensemble(a_filter, members=0)

@@ -1,0 +1,124 @@
+"""What jsonargparse says of a wrong value, in one line: the whole key, what was expected, what was given.
+
+Its own text is a tree of many lines that shows every type that was tried, and repeats all values around the wrong one.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_KEY = re.compile(r'(?:Validation failed: )?Parser key "(.+?)":\s*(.*)', re.DOTALL)
+_CLASS = re.compile(r"Problem with given class_path '(.+?)':\s*(.*)", re.DOTALL)
+_CALLABLE = re.compile(r"Type .*? expects a function or a callable class: (.*)", re.DOTALL)
+_EXPECTED = re.compile(r"(?:Expected an? |Not a valid subclass of )(.+?)(?:\. Got value: (.*)| Subclass types .*|$)")
+_CLASS_PATH = re.compile(r"Expected a dot import path string: (.*)")
+_MISSING = re.compile(r"the following arguments are required: (.*)")
+_OPTION = re.compile(r"Option '(.+)' is not accepted")
+_NUMBER = re.compile(r"Not of type (\w+): (?:invalid literal .*?: )?(.*?)(?: does not conform.*)?")
+_NUMBERS = {"PositiveInt": "an integer above 0", "NonNegativeInt": "an integer, 0 or more"}
+_NONE = "NoneType"
+_LONGEST = 80
+"""Characters of a value."""
+
+
+class _Line(NamedTuple):
+    indent: int
+    text: str
+
+
+def one_line(message: str) -> str:
+    """A message of jsonargparse in one line; other texts stay as they are, but for their line ends.
+
+    Args:
+        message: of an ``ArgumentError``.
+    """
+    if not _KEY.match(message):
+        return " ".join(message.split())
+    lines = [_Line(len(line) - len(line.lstrip()), line.strip()) for line in message.splitlines() if line.strip()]
+    return _explained(lines, "", "")
+
+
+def _explained(lines: Sequence[_Line], key: str, owner: str) -> str:
+    """The fault that the lines tell of.
+
+    Args:
+        lines: one node of the tree, or several of which the first one is not the fault.
+        key: to the value that they are about, from the root.
+        owner: class path of what has the value; empty at the root.
+    """
+    first, rest = lines[0].text.removeprefix("- "), lines[1:]
+    if first.startswith("Expected a path but") and rest:  # a config file might have been meant
+        return _explained(rest, key, owner)
+    if match := _KEY.match(first):
+        part = match[1] if not owner else f"init_args.{match[1]}"
+        return _explained(_with(match[2], rest), f"{key}.{part}".lstrip("."), owner)
+    if match := _CLASS.match(first):
+        return _explained(_with(match[2], rest), key, match[1])
+    if match := _CALLABLE.match(first):
+        return _explained(_with(match[1], rest), key, owner)
+    if first.startswith("Does not validate against any of the Union"):
+        return _of_union(rest, key, owner)
+    text = " ".join([first, *(line.text for line in rest)])
+    return _fault(text, key, owner)
+
+
+def _with(text: str, rest: Sequence[_Line]) -> list[_Line]:
+    return [_Line(0, text), *rest] if text else list(rest)
+
+
+def _of_union(lines: Sequence[_Line], key: str, owner: str) -> str:
+    """The fault of the one type that was meant, as far as can be told; else all types that would do."""
+    start = next(number for number, line in enumerate(lines) if line.text == "Errors:")
+    indent = lines[start].indent
+    inside = [line for line in lines[start + 1 :] if line.indent > indent]
+    given = next((line.text for line in lines[start:] if line.text.startswith("Given value: ")), "")
+    items: list[list[_Line]] = []
+    for line in inside:
+        if line.indent == inside[0].indent:
+            items.append([])
+        items[-1].append(line)
+    for item in items:
+        if _is_specific(item[0].text.removeprefix("- ")):
+            return _explained(item, key, owner)
+    names = [_expected(" ".join(line.text for line in item).removeprefix("- ")) for item in items]
+    names = list(dict.fromkeys(name for name in names if name != _NONE)) or ["null"]
+    value = given.removeprefix("Given value: ")
+    return f"{key}: expected {' or '.join(names)}, got {_short(value)}"
+
+
+def _is_specific(text: str) -> bool:
+    """Whether a type was meant: its class was found, and something within it is wrong."""
+    return not (_EXPECTED.match(text) or _CLASS_PATH.match(text))
+
+
+def _expected(text: str) -> str:
+    if _CLASS_PATH.match(text):
+        return "a class path"
+    match = _EXPECTED.match(text)
+    return _name(match[1]) + (" (class_path and init_args)" if text.startswith("Not a valid") else "")
+
+
+def _fault(text: str, key: str, owner: str) -> str:
+    if match := _MISSING.fullmatch(text):
+        return f"{key}: {owner} needs {match[1]}"
+    if match := _OPTION.fullmatch(text):
+        return f"{key}.init_args.{match[1]}: {owner} has no such option" if owner else f"{key}: no option {match[1]}"
+    if match := _NUMBER.fullmatch(text):
+        return f"{key}: expected {_NUMBERS.get(match[1], match[1])}, got {_short(match[2])}"
+    if match := _CLASS_PATH.match(text):
+        return f"{key}: expected a class path, got {_short(match[1])}"
+    if match := _EXPECTED.match(text):
+        value = re.split(r"\. Got value: | Subclass types expect", match[2] or "")[0]
+        return f"{key}: expected {_expected(text)}" + (f", got {_short(value)}" if value else "")
+    return f"{key}: {text}"
+
+
+def _name(kind: str) -> str:
+    """A type as people say it: ``<class 'int'>`` is int, a Literal is the list of its values."""
+    if match := re.fullmatch(r"typing\.Literal\[(.*)\]", kind):
+        return f"one of {match[1]}"
+    return kind.removeprefix("<class '").removesuffix("'>").rpartition(".")[2]
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= _LONGEST else f"{value[: _LONGEST - 3]}..."

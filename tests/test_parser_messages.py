@@ -1,0 +1,58 @@
+"""Wrong values on the command line and in files: one short line with the whole key, what was expected and given."""
+
+import pytest
+
+from cjepa.cli import main
+from cjepa.parser_messages import one_line
+
+FIT = ("fit", "-c", "experiments/pusht/cjepa.yaml", "--data.init_args.path", "none.h5")
+PLAN = ("plan", "none", "-c", "experiments/pusht/plan.yaml", "--episodes", "none.h5")
+MODEL, TRANSFORMER = "cjepa.world_models.training.WorldModel", "entity_transformer.EntityTransformer"
+SUM = "{class_path: cjepa.planning.objectives.WeightedSum, init_args: {objectives: [%s]}}"
+MSE = "{class_path: cjepa.planning.objectives.LastStepMSE, init_args: {proprio_weight: much}}"
+BOX = "{class_path: cjepa.planning.constraints.Box, init_args: {low: %s, high: 1}}"
+ENSEMBLE = "{class_path: cjepa.world_models.predictors.ensemble.Ensemble, init_args: {predictor: %s}}"
+FILTER = "{class_path: cjepa.world_models.predictors.object_filter.ObjectFilter, init_args: {token_dim: wide}}"
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "line"),
+    [
+        (PLAN, "--pairs=0", "pairs: expected an integer above 0, got 0"),
+        (PLAN, "--pairs=few", "pairs: expected an integer above 0, got 'few'"),
+        (PLAN, "--split=train", "split: expected one of 'val', 'test', got train"),
+        (PLAN, "--goal_state=[a]", "goal_state: expected float, got ['a']"),
+        (PLAN, "--planner=x", "planner: expected a class path, got x"),
+        (PLAN, "--planner.init_args.num_samples=x", "planner.init_args.num_samples: expected int, got x"),
+        (PLAN, f"--objective={SUM % MSE}", "proprio_weight: expected float, got much"),
+        (PLAN, "--fallback=3", "fallback: expected a class path, got 3"),
+        (PLAN, "--constraints=[3]", "constraints: expected Constraint (class_path and init_args), got [3]"),
+        (PLAN, f"--constraints=[{BOX % 'wide'}]", "constraints.init_args.low: expected float or list, got wide"),
+        (FIT, "--model.init_args.lr=fast", "model.init_args.lr: expected float, got fast"),
+        (FIT, "--model.init_args.mask.init_args.num_masked=x", "mask.init_args.num_masked: expected int, got x"),
+        (FIT, "--model.init_args.predictor.init_args.time=x", ".time: expected one of 'learned', 'rotary', got x"),
+        (
+            FIT,
+            "--model.init_args.predictor.init_args.x=3",
+            f".predictor.init_args.x: {{}}{TRANSFORMER} has no such option",
+        ),
+        (FIT, "--model.init_args.predictor=null", f"model: {MODEL} needs predictor"),
+        (FIT, "--model.init_args.predictor=" + ENSEMBLE % FILTER, ".token_dim: expected int, got wide"),
+        (FIT, "--trainer.max_steps=many", "trainer.max_steps: expected int, got many"),
+    ],
+)
+def test_line(command, option, line, capsys):
+    assert main([*command, option]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith(line.format("cjepa.world_models.predictors.") + "\n") and said.count("\n") == 1
+    assert len(said) < 250
+
+
+def test_long_values_are_cut(capsys):
+    assert main([*PLAN, f"--pairs={'9' * 5000}x"]) == 2
+    assert len(capsys.readouterr().err) < 250
+
+
+def test_other_texts_stay():
+    assert one_line("unrecognized arguments:\n --nope=1") == "unrecognized arguments: --nope=1"
+    assert one_line('Parser key "a":\n  a new kind of message') == "a: a new kind of message"
