@@ -31,6 +31,7 @@ from cjepa.moved import teach_parsers
 from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
 from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.tables import scores_table
+from cjepa.trainer_options import check_trainer_options
 
 _TESTING_VERBS = ("validate", "test", "predict")
 _WRITTEN = ("config.yaml", "run.json", "metrics.csv", "results.json", TEST_RESULTS, "predictions.pt", "media")
@@ -80,10 +81,14 @@ class CJEPACLI(LightningCLI):
         """Parse, then look at the checkpoint: Lightning would take the model from it, whatever the config says.
 
         Raises:
-            UserError: the checkpoint is missing, unreadable or another model's, or a weight is not finite.
+            UserError: the seed is out of its range; the checkpoint is missing, unreadable or another model's, or a
+                weight is not finite.
         """
         super().parse_arguments(parser, args)
         config = self.config.get(self.config.get("subcommand") or "", self.config)
+        seed = config.get("seed_everything")
+        if seed is not None and not 0 <= seed < 2**32:
+            raise UserError(f"seed_everything is {seed}, expected 0 to 2^32 - 1")
         if config.get("weights_only") is None:
             config["weights_only"] = True  # Lightning's own default would unpickle anything
         path = config.get("ckpt_path")
@@ -223,6 +228,7 @@ class CJEPACLI(LightningCLI):
         self.record = RunRecord(self.run_dir, started=time.time())
         self.save_config_kwargs = {"run_dir": self.run_dir}
         trainer_config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
+        check_trainer_options(trainer_config)
         if trainer_config.get("enable_model_summary") is None:
             trainer_config["enable_model_summary"] = False  # run.json counts the parameters
         is_hidden = trainer_config.get("enable_progress_bar") is False
@@ -232,7 +238,10 @@ class CJEPACLI(LightningCLI):
         if trainer_config.get("enable_checkpointing") is False:
             raise UserError("trainer.enable_checkpointing is false, but all that follows needs a checkpoint; remove it")
         trainer_config["plugins"] = _with_whole_checkpoints(trainer_config.get("plugins"))
-        return self._instantiate_trainer(trainer_config, self._standard_callbacks(is_hidden))
+        try:
+            return self._instantiate_trainer(trainer_config, self._standard_callbacks(is_hidden))
+        except TypeError as error:  # so does Lightning refuse some values
+            raise UserError(f"trainer: {error}") from error
 
     def _loggers(self, others: Logger | Iterable[Logger] | bool | None) -> list[Logger]:
         """``metrics.csv`` first, always; then TensorBoard, unless the config says false; then those of the config."""
@@ -311,6 +320,9 @@ def _check_trains(trainer: Trainer) -> None:
 
 
 def _new_run_dir(experiment: str, seed: int) -> Path:
+    parts = Path(experiment).parts
+    if not parts or ".." in parts or Path(experiment).is_absolute() or not experiment.isprintable():
+        raise UserError(f"--experiment {experiment!r}: expected a name, which becomes a folder under runs/")
     return Path("runs") / experiment / f"{datetime.now():%Y%m%d-%H%M%S}_seed{seed}"
 
 

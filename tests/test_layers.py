@@ -15,6 +15,7 @@ ORDER = [
         "errors",
         "arguments",
         "parser_messages",
+        "trainer_options",
         "plain_values",
         "files",
         "locks",

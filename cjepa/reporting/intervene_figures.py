@@ -5,14 +5,18 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from cjepa.evaluation.counterfactuals import Effects
 from cjepa.evaluation.intervention_card import InterventionResult
 from cjepa.evaluation.scenes import places
-from cjepa.reporting.style import DASHES, FAINT, PALETTE, new_figure, style
+from cjepa.reporting.style import DASHES, FAINT, PALETTE, legend_below, new_figure, style
 from cjepa.reporting.tables import Row
 
 _SCENES = 4
+_TRUE, _WRONG = PALETTE[2], PALETTE[1]
+_EDGES = {"influence, by the contact graph": _TRUE, "estimated, but not in the contact graph": _WRONG}
+"""Names of the colours of arrows."""
 
 
 def influence_areas(rows: Iterable[Row]) -> Figure:
@@ -37,7 +41,7 @@ def influence_areas(rows: Iterable[Row]) -> Figure:
 def scene_graphs(result: InterventionResult) -> Figure:
     """The contact graph beside the estimate that is best on validation scenes, over the scenes with most edges.
 
-    As many estimated edges are drawn as there are true ones, the strongest; wrong ones in another colour.
+    As many estimated edges are drawn as there are true ones, the strongest. The legend says which colour is which.
     """
     pairs, lab = result.pairs, result.lab
     edges_B = np.bincount(pairs.scene_N, pairs.hops_N > 0, len(lab.test.episode_B))
@@ -53,12 +57,13 @@ def scene_graphs(result: InterventionResult) -> Figure:
             if result.best is not None:
                 picked_N[np.argsort(-pairs.scores[result.best][of_N], kind="stable")[: int(true_N.sum())]] = True
             lab.env.set_state(lab.test.state_BF[scene])
-            _draw(column[0], lab, edge[true_N], [PALETTE[2]] * int(true_N.sum()))
-            _draw(column[1], lab, edge[picked_N], [PALETTE[2] if hit else PALETTE[1] for hit in true_N[picked_N]])
+            _draw(column[0], lab, edge[true_N], [_TRUE] * int(true_N.sum()))
+            _draw(column[1], lab, edge[picked_N], [_TRUE if hit else _WRONG for hit in true_N[picked_N]])
             episode, start = lab.test.episode_B[scene], lab.test.start_B[scene]
             column[0].set_title(f"episode {episode}, env step {start}", fontsize=8)
         grid[0, 0].set_ylabel("contact graph")
         grid[1, 0].set_ylabel(result.best or "no estimate")
+        legend_below(figure, [Line2D([], [], color=colour, label=name) for name, colour in _EDGES.items()])
     return figure
 
 

@@ -122,8 +122,7 @@ def _merge(rows: list[Row]) -> Row:
         return rows[0]
     merged = rows[-1] | {"seed": None, "run": "", "low": None, "high": None}
     counts = [row.get("n") for row in rows]
-    if None not in counts:
-        merged["n"] = sum(counts)
+    merged["n"] = None if None in counts else sum(counts)
     if rows[0].get("unit") == "rate" and merged.get("n"):
         pooled = wilson(round(sum(row["value"] * row["n"] for row in rows)), merged["n"])
         return merged | {"value": pooled.value, "low": pooled.low, "high": pooled.high}

@@ -48,6 +48,12 @@ def test_seeds_are_pooled_for_rates_and_averaged_otherwise():
     assert [merged[k] for k in ("value", "low", "high")] == pytest.approx([0.3, 0.1, 0.5])
 
 
+def test_rates_of_seeds_of_which_one_has_no_count_are_averaged_without_an_interval():
+    rows = [row("success", 0.3, seed=0, unit="rate"), row("success", 0.5, n=10, seed=1, low=0, high=1, unit="rate")]
+    merged = by_model(rows, "success")["a"]
+    assert (merged["value"], merged["low"], merged["high"], merged["n"]) == (0.4, None, None, None)
+
+
 def test_a_repeated_run_counts_once_and_the_test_split_goes_first():
     rows = [row("success", 0.1, run="r"), row("success", 0.9, run="r"), row("success", 0.5, split="val")]
     assert by_model(rows, "success")["a"]["value"] == 0.9

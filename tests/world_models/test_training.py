@@ -8,7 +8,9 @@ from cjepa.errors import UserError
 from cjepa.types import Clip
 from cjepa.world_models.masks import Mask, ObjectMask
 from cjepa.world_models.predictors.base import Prediction, Predictor
+from cjepa.world_models.predictors.ensemble import Ensemble
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
+from cjepa.world_models.predictors.flat_mlp import FlatMLP
 from cjepa.world_models.training import WorldModel
 from tests.conftest import token_attributes
 from tests.contracts import stirred
@@ -197,6 +199,23 @@ def test_other_sizes_and_other_tokens_are_refused(tokens_path):
     model.on_save_checkpoint(checkpoint)
     model.on_load_checkpoint(checkpoint | {"tokenizer_fingerprint": "another one"})
     with pytest.raises(UserError, match="another one.*0123456789abcdef"):
+        fit(tokens_path, model)
+
+
+@pytest.mark.parametrize(
+    ("predictor", "num_masked", "named"),
+    [
+        (EntityTransformer(token_dim=6, num_positions=2, **SMALL), 1, "for 2 tokens a block, but the data have 3"),
+        (FlatMLP(token_dim=6, num_tokens=4, dim=4), 1, "for 4 tokens a block, but the data have 3"),
+        (Ensemble(lambda: FlatMLP(token_dim=6, num_tokens=4, dim=4), 2), 1, "for 4 tokens a block"),
+        (EntityTransformer(token_dim=6, **SMALL), 4, "num_masked is 4, expected 0 to 3"),
+    ],
+    ids=["positions", "flat", "ensemble", "mask"],
+)
+def test_another_number_of_tokens_is_refused_before_the_first_step(tokens_path, predictor, num_masked, named):
+    model = WorldModel(predictor, ObjectMask(num_masked))
+    model.on_train_start = lambda: pytest.fail("training began")
+    with pytest.raises(UserError, match=named):
         fit(tokens_path, model)
 
 
