@@ -10,6 +10,7 @@ from cjepa.class_paths import HOW_TO_FIND, look_in_current_folder
 from cjepa.errors import UserError
 from cjepa.files import read_json, replacing, write_text
 from cjepa.moved import current
+from cjepa.parser_messages import one_line
 from cjepa.plain_values import check_mapping, check_plain
 from cjepa.tensor_files import check_plain_tensor, load_tensors
 
@@ -140,7 +141,7 @@ def load_module(cls: type[Module], content: dict, checkpoint: Path) -> Module:
         if "state_dict" in str(error):
             reason = "its weights come from another version of cjepa; train the model again"
         else:
-            reason = f"its parameters do not fit {cls.__name__} ({' '.join(str(error).split())[:300]})"
+            reason = f"its parameters do not fit {cls.__name__} ({one_line(str(error))[:300]})"
         raise UserError(f"{checkpoint}: {reason}") from error
 
 

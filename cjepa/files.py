@@ -24,7 +24,8 @@ def new_folder(folder: Path, option: str) -> Iterator[Path]:
     """Give a temporary folder; rename it to ``folder`` if the block ends without an error: the whole or nothing.
 
     Args:
-        folder: to make; an empty one may be there.
+        folder: to make; an empty one may be there. Where this is a link, what it leads to is made. Temporary folders
+            of the same name that killed processes left are removed.
         option: of the command line that names another folder, for the error.
 
     Raises:
@@ -32,14 +33,17 @@ def new_folder(folder: Path, option: str) -> Iterator[Path]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not an empty folder; choose another {option} or delete it first")
-    partial = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.partial")
+    target = folder.resolve()
+    for abandoned in _abandoned(target.parent, f".{target.name}.", ".partial"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
         yield partial
         for path in [*partial.rglob("*"), partial]:
             sync(path)
-        os.replace(partial, folder.absolute())
-        sync(folder.absolute().parent)
+        os.replace(partial, target)
+        sync(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -76,7 +80,8 @@ def replacing(path: str | Path, quick: bool = False) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not quick:
-        _remove_abandoned(path)
+        for abandoned in _abandoned(path.parent, f".{path.stem}.", f".partial{path.suffix}"):
+            abandoned.unlink(missing_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
@@ -173,11 +178,14 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def _remove_abandoned(path: Path) -> None:
-    for partial in path.parent.glob(f".{glob.escape(path.stem)}.*.partial{glob.escape(path.suffix)}"):
-        pid = partial.name.removeprefix(f".{path.stem}.").removesuffix(f".partial{path.suffix}")
+def _abandoned(folder: Path, start: str, end: str) -> list[Path]:
+    """What processes that have ended left under temporary names: their number stands between start and end."""
+    left = []
+    for partial in folder.glob(f"{glob.escape(start)}*{glob.escape(end)}"):
+        pid = partial.name.removeprefix(start).removesuffix(end)
         if pid.isdecimal() and not is_alive(int(pid)):
-            partial.unlink(missing_ok=True)
+            left.append(partial)
+    return left
 
 
 def _plain(value: Any) -> Any:

@@ -77,3 +77,32 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
         f".a.{os.getppid()}.partial.json",
         ".a.mine.partial.json",
     }
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_new_folder_is_made_where_a_link_leads(exists, tmp_path):
+    target, link = tmp_path / "elsewhere", tmp_path / "link"
+    if exists:
+        target.mkdir()
+    link.symlink_to(target)
+    with files.new_folder(link, "--out") as made:
+        (made / "a").write_text("b")
+    assert link.is_symlink() and (target / "a").read_text() == "b"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "link"]
+
+
+def test_a_new_folder_removes_what_a_killed_process_left(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    names = [
+        f".new.v2.{ended.pid}.partial",
+        f".new.v2.{os.getppid()}.partial",
+        ".new.v2.mine.partial",
+        ".new.1.partial",
+    ]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_text("a")
+    with files.new_folder(tmp_path / "new.v2", "--out"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], "new.v2"])

@@ -146,7 +146,8 @@ def test_options_that_the_clips_do_not_take(model, refused, tmp_path):
     config = yaml.safe_load((model / "config.yaml").read_text())
     config["data"]["init_args"]["val_blocks"] = "many"
     (model / "config.yaml").write_text(yaml.safe_dump(config))
-    assert "config.yaml: data: " in refused("preview", model, "--out", tmp_path / "out")
+    line = refused("preview", model, "--out", tmp_path / "out")
+    assert line.endswith("config.yaml: data.init_args.val_blocks: expected int, got many\n")
     assert not (tmp_path / "out").exists()
 
 

@@ -7,6 +7,7 @@ from cjepa.checkpoints import WEIGHTS, export_checkpoint, find_checkpoint, home_
 from cjepa.files import new_folder, write_text
 from cjepa.reporting.reading import read_rows, read_training
 from cjepa.reporting.records import TEST_RESULTS
+from cjepa.run_config import read_config
 
 _RESULTS = ("results.json", TEST_RESULTS)
 _RECORDS = ("config.yaml", "run.json", *_RESULTS)
@@ -23,22 +24,25 @@ def export_run(run: str, folder: Path) -> Path:
         The weights.
 
     Raises:
-        UserError: there is no such checkpoint, or the folder exists and is not empty. The folder is made as a whole or
-            not at all.
+        UserError: there is no such checkpoint, a record of the run is damaged, or the folder exists and is not empty.
+            The folder is made as a whole or not at all.
     """
     checkpoint = find_checkpoint(run)
     source = home_of(checkpoint)
     with new_folder(folder, "--out") as made:
+        card = _card(folder.name, source)
+        if (source / "config.yaml").is_file():
+            read_config(source / "config.yaml")  # a damaged one is of no use to anybody
         export_checkpoint(checkpoint, made)
         for name in _RECORDS:
             if (source / name).is_file():
                 shutil.copyfile(source / name, made / name)
-        write_text(made / "README.md", "\n".join(_card(folder.name, made)) + "\n")
+        write_text(made / "README.md", "\n".join(card) + "\n")
     return folder / WEIGHTS
 
 
 def _card(title: str, folder: Path) -> list[str]:
-    """Lines of the model card."""
+    """Lines of the model card, of the records in the folder of a run."""
     lines = [f"# {title}", "", "`model.safetensors` holds the weights, `config.json` what builds the model."]
     if (folder / "run.json").is_file():
         record = read_training(folder / "run.json")

@@ -16,6 +16,7 @@ from cjepa.data.store.shards import open_episodes
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
 from cjepa.files import replacing
+from cjepa.parser_messages import one_line
 from cjepa.progress import Progress
 from cjepa.reporting.reading import read_run
 from cjepa.reporting.sheets import body_colours, labelled_grid, legend, stacked, with_legend
@@ -236,11 +237,11 @@ def _preview_tokenizer(
 
 def _clips(checkpoint: Path, options: dict[str, Any]) -> VideoClips:
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(VideoClips, "data")
+    parser.add_class_arguments(VideoClips, "data.init_args")
     try:
-        return parser.instantiate(parser.parse_object({"data": options})).data
+        return parser.instantiate(parser.parse_object({"data": {"init_args": options}})).data.init_args
     except ArgumentError as error:
-        raise UserError(f"{config_of(checkpoint)}: data: {' '.join(str(error).split())}") from None
+        raise UserError(f"{config_of(checkpoint)}: {one_line(str(error))}") from None
 
 
 def _what_is_there(folder: Path) -> list[Path]:

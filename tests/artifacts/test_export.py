@@ -41,6 +41,15 @@ def test_it_is_small_and_says_what_it_is(exported, slots_run):
     assert card.startswith("# my-slots") and record["data"]["fingerprint"] in card and "| fg_ari |" in card
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "run.json", "results.json"])
+def test_damaged_records_are_named_where_they_are(name, slots_run, tmp_path, capsys):
+    run = shutil.copytree(slots_run, tmp_path / "run")
+    (run / name).write_text("{")
+    assert main(["export", str(run), "--out", str(tmp_path / "my-slots")]) == 2
+    assert capsys.readouterr().err.startswith(f"cjepa export: error: {run / name}: not valid ")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_results_on_test_episodes_come_along(slots_run, tmp_path):
     run = shutil.copytree(slots_run, tmp_path / "run")
     row = {
