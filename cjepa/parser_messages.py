@@ -46,6 +46,8 @@ def _explained(lines: Sequence[_Line], key: str, owner: str) -> str:
         key: to the value that they are about, from the root.
         owner: class path of what has the value; empty at the root.
     """
+    if not lines:
+        return f"{key}: not valid"
     first, rest = lines[0].text.removeprefix("- "), lines[1:]
     if first.startswith("Expected a path but") and rest:  # a config file might have been meant
         return _explained(rest, key, owner)
@@ -68,22 +70,28 @@ def _with(text: str, rest: Sequence[_Line]) -> list[_Line]:
 
 def _of_union(lines: Sequence[_Line], key: str, owner: str) -> str:
     """The fault of the one type that was meant, as far as can be told; else all types that would do."""
-    start = next(number for number, line in enumerate(lines) if line.text == "Errors:")
-    indent = lines[start].indent
-    inside = [line for line in lines[start + 1 :] if line.indent > indent]
-    given = next((line.text for line in lines[start:] if line.text.startswith("Given value: ")), "")
-    items: list[list[_Line]] = []
-    for line in inside:
-        if line.indent == inside[0].indent:
-            items.append([])
-        items[-1].append(line)
+    items = _errors(lines)
+    if not items:
+        return f"{key}: not valid"
     for item in items:
         if _is_specific(item[0].text.removeprefix("- ")):
             return _explained(item, key, owner)
     names = [_expected(" ".join(line.text for line in item).removeprefix("- ")) for item in items]
     names = list(dict.fromkeys(name for name in names if name != _NONE)) or ["null"]
-    value = given.removeprefix("Given value: ")
-    return f"{key}: expected {' or '.join(names)}, got {_short(value)}"
+    given = next((line.text for line in lines if line.text.startswith("Given value: ")), "")
+    return f"{key}: expected {' or '.join(names)}, got {_short(given.removeprefix('Given value: '))}"
+
+
+def _errors(lines: Sequence[_Line]) -> list[list[_Line]]:
+    """The lines of each error under ``Errors:``, which stand further to the right."""
+    start = next((number for number, line in enumerate(lines) if line.text == "Errors:"), len(lines) - 1)
+    inside = [line for line in lines[start + 1 :] if line.indent > lines[start].indent]
+    items: list[list[_Line]] = []
+    for line in inside:
+        if line.indent == inside[0].indent:
+            items.append([])
+        items[-1].append(line)
+    return items
 
 
 def _is_specific(text: str) -> bool:

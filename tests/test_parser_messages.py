@@ -56,3 +56,5 @@ def test_long_values_are_cut(capsys):
 def test_other_texts_stay():
     assert one_line("unrecognized arguments:\n --nope=1") == "unrecognized arguments: --nope=1"
     assert one_line('Parser key "a":\n  a new kind of message') == "a: a new kind of message"
+    assert one_line('Parser key "a":') == "a: not valid"
+    assert one_line('Parser key "a":\n  Does not validate against any of the Union subtypes') == "a: not valid"
