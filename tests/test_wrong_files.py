@@ -147,7 +147,7 @@ def test_options_that_the_clips_do_not_take(model, refused, tmp_path):
     config["data"]["init_args"]["val_blocks"] = "many"
     (model / "config.yaml").write_text(yaml.safe_dump(config))
     line = refused("preview", model, "--out", tmp_path / "out")
-    assert line.endswith("config.yaml: data.init_args.val_blocks: expected int, got many\n")
+    assert "config.yaml: data.init_args.val_blocks: expected int, got many" in line
     assert not (tmp_path / "out").exists()
 
 
