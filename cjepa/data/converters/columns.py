@@ -36,7 +36,8 @@ def plain_column(where: str, name: str, values: np.ndarray, placeholder: int | N
     if values.dtype.kind not in "biuf":
         raise UserError(f"{where}: {values.dtype} cannot be stored; expected numbers")
     if name == "pixels" and (values.dtype != np.uint8 or values.ndim != 4 or values.shape[-1] != 3):
-        raise UserError(f"{where}: {values.dtype} {values.shape}, expected uint8 (frames, Y, X, 3)")
+        expected = "expected uint8 (frames, Y, X, 3); make 8-bit RGB frames in the source, or rename this column"
+        raise UserError(f"{where}: {values.dtype} {values.shape}, {expected}")
     if name == "masks":
         return label_images(where, values)
     if name in _ONE_NUMBER and values.ndim == 2 and values.shape[1] == 1:
