@@ -39,6 +39,7 @@ VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `
     "study": Verb("run the stages of a study YAML; table of results, report", ("study",)),
     "report": Verb("write or update the HTML report of a run or a study", ("folder",)),
     "export": Verb("write weights (safetensors), config and model card to share", ("run",)),
+    "import-official": Verb("turn released weights of the published C-JEPA code into a model of ours", ("ckpt",)),
     "bench loader": Verb("time clips per second, compared with other readers"),
     "bench tokenize": Verb("time frames per second and memory of every tokenizer"),
     "bench planner": Verb("time one plan, compared with the published search"),

@@ -39,9 +39,9 @@ def load_tensors(path: Path, mmap: bool = False, what: str = "a file of tensors"
     import torch
 
     try:
-        _check_pickle(_pickle_of(path))
+        check_pickle(stored_pickle(path)[1])
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except _Refused as refusal:
+    except Refused as refusal:
         reason = f" ({refusal})"
     except Exception as error:  # damage has many faces, and some of torch's texts advise to load the file unsafely
         named = re.search(r"GLOBAL (\S+)", str(error))
@@ -49,12 +49,20 @@ def load_tensors(path: Path, mmap: bool = False, what: str = "a file of tensors"
     raise UserError(f"{path}: not {what}, or damaged{reason}")
 
 
-class _Refused(ValueError):
+class Refused(ValueError):
     """What is wrong, without the file."""
 
 
-def _check_pickle(content: bytes) -> None:
-    """Refuse a pickle that would build tuples of more values than any checkpoint has, or tensors that are not plain."""
+def check_pickle(content: bytes, plain: bool = True) -> None:
+    """Refuse a pickle that would build tuples of more values than any checkpoint has.
+
+    Args:
+        content: the pickle.
+        plain: also refuse names that stand for tensors that are not plain; for a reader that calls what is named.
+
+    Raises:
+        Refused: what it asks for.
+    """
     values: list[int] = []  # on the unpickler's stack: of each tuple how many values it has, 0 for all else
     marks: list[int] = []
     memo: dict[int, int] = {}
@@ -73,8 +81,8 @@ def _check_pickle(content: bytes) -> None:
             if opcode.name.startswith("TUPLE"):
                 made = 1 + sum(max(1, part) for part in taken)
                 if made > MAX_TUPLE_VALUES:
-                    raise _Refused(f"it makes a tuple of more than {MAX_TUPLE_VALUES:,} values")
-            elif opcode.name == "GLOBAL":
+                    raise Refused(f"it makes a tuple of more than {MAX_TUPLE_VALUES:,} values")
+            elif opcode.name == "GLOBAL" and plain:
                 _check_name(*argument.split(" ", 1))
             values += [made] * len(opcode.stack_after)
 
@@ -94,19 +102,23 @@ def check_plain_tensor(where: str, tensor: "torch.Tensor") -> None:
         raise UserError(f"{where}: a tensor {tuple(tensor.shape)} of which fewer values are stored")
 
 
-def _pickle_of(path: Path) -> bytes:
-    """The pickle of a zip file whose entries cannot become larger than the file."""
+def stored_pickle(path: Path) -> tuple[str, bytes]:
+    """Folder and contents of the pickle of a zip file whose entries cannot become larger than the file.
+
+    Raises:
+        Refused: entries overlap or are compressed, or the pickle is too large.
+    """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         stored = sum(entry.file_size for entry in entries if entry.compress_type == zipfile.ZIP_STORED)
         if len({entry.filename for entry in entries}) < len(entries) or stored > path.stat().st_size:
-            raise _Refused("its entries overlap")
+            raise Refused("its entries overlap")
         if packed := [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]:
-            raise _Refused(f"{packed[0]} is compressed")
+            raise Refused(f"{packed[0]} is compressed")
         (name,) = (entry.filename for entry in entries if entry.filename.endswith("/data.pkl"))
         if archive.getinfo(name).file_size > MAX_PICKLE_BYTES:
-            raise _Refused(f"{name} has over {MAX_PICKLE_BYTES >> 20} MB")
-        return archive.read(name)
+            raise Refused(f"{name} has over {MAX_PICKLE_BYTES >> 20} MB")
+        return name.removesuffix("data.pkl"), archive.read(name)
 
 
 def _take(opcode: pickletools.OpcodeInfo, values: list[int], marks: list[int]) -> Iterable[int]:
@@ -125,4 +137,4 @@ def _take(opcode: pickletools.OpcodeInfo, values: list[int], marks: list[int]) -
 def _check_name(module: str, name: str) -> None:
     is_rebuilding = module in ("torch._utils", "torch._tensor") and name not in _REBUILT
     if is_rebuilding or name.endswith(("Tensor", "bytearray")):  # which take a size and no values
-        raise _Refused(f"it asks for {module}.{name}; expected plain tensors")
+        raise Refused(f"it asks for {module}.{name}; expected plain tensors")

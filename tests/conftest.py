@@ -263,6 +263,18 @@ def patch_tokens(tmp_path_factory, slots_run, episodes_path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def wide_tokens(tmp_path_factory, episodes_path) -> Path:
+    """Tokens of 128 values, random projections of the simulator's account."""
+    return once(tmp_path_factory, "wide.h5", tokenize("oracle:128", episodes_path))
+
+
+@pytest.fixture(scope="session")
+def wide_collide_tokens(tmp_path_factory, collide_table_path) -> Path:
+    """The same of Collide episodes without an agent."""
+    return once(tmp_path_factory, "wide-collide.h5", tokenize("oracle:128", collide_table_path))
+
+
+@pytest.fixture(scope="session")
 def collide_tokens(tmp_path_factory, collide_episodes_path) -> Path:
     """Tokens of the Collide episodes, from a tokenizer two steps old."""
     words = [*configs("collide/tokenizer.yaml", "smoke/tokenizer.yaml"), *FEW_FRAMES]

@@ -30,6 +30,7 @@ from cjepa.world_models.masks import Mask
 from cjepa.world_models.predictors.base import Predictor
 from tests.conftest import EXPERIMENTS, FEW_FRAMES
 from tests.data.converters.sources import SOURCES
+from tests.published import published_weights
 from tests.studies.fakes import InProcess
 from tests.test_experiments import FEW_SCENES, ONE_PAIR, TINY_SEARCH, data_of, two_steps
 
@@ -118,6 +119,10 @@ class Scratch:
             made.mkdir(exist_ok=True)
             source.parent.mkdir(parents=True, exist_ok=True)
             SOURCES[words[words.index("--from") + 1]](made, 3).rename(source)
+            return
+        if words[0] == "import-official":
+            torch.save(published_weights(128, 4, proprio_dim=4, action_dim=10), self.home / words[1])
+            shutil.copy(self.get("wide_tokens"), self.home / words[words.index("--data") + 1])
             return
         if words[0] == "study":  # the same study in the same place: its stages are done
             studies = Path("runs", "studies")

@@ -27,6 +27,9 @@ FEW_SCENES = ["--scenes=3", "--val_scenes=3", "--horizon_blocks=2"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
 TWO_STEPS = [*QUIET, "--trainer.max_steps=2", "--trainer.val_check_interval=2", "--data.init_args.batch_size=4"]
 SMALL_FRAMES = [f"--model.init_args.tokenizer.init_args.{size}" for size in ("image_size=64", "patch_size=16")]
+PREDICTOR = ("model", "init_args", "predictor", "init_args")
+PRETRAINED_WIDTHS = (384, 1408)
+"""Of patches of DINOv2 ViT-S and V-JEPA 2 ViT-g."""
 FEATURES = ("model", "init_args", "tokenizer", "init_args", "features")
 
 
@@ -118,6 +121,7 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         features = value_of(configs_of(words), *FEATURES, "class_path") or ""
         small = small_dinov2(get("tiny_dinov2")) if features.endswith("DinoV2Features") else []
         small += SMALL_FRAMES if path.name == "lewm_paper.yaml" else []
+        small += small_patches(configs_of(words))
         assert main(["fit", *configs, *data, *small, *two_steps(words)]) == 0
         assert json.loads((out / "run.json").read_text())["model"]["optimizer_steps"] == 2
         if trains_tokenizer(words) and path.name != "two_cores.yaml":  # which trains in processes of its own
@@ -126,8 +130,7 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
 
 def tiny_planner(configs: list[str]) -> list[str]:
     """What makes the planner that a chain of configs names search little."""
-    module, _, name = value_of(configs, "planner", "class_path").rpartition(".")
-    taken = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    taken = inspect.signature(class_of(value_of(configs, "planner", "class_path"))).parameters
     return [f"--planner.init_args.{key}={value}" for key, value in TINY_SEARCH.items() if key in taken]
 
 
@@ -168,6 +171,20 @@ def small_dinov2(folder: Path) -> list[str]:
     return [f"--{'.'.join(FEATURES)}.init_args.{name}" for name in (f"source={folder}", "image_size=56")]
 
 
+def small_patches(configs: list[str]) -> list[str]:
+    """For a chain whose encoder tests do not have: our patches instead, and one narrow layer."""
+    if value_of(configs, *PREDICTOR, "token_dim") not in PRETRAINED_WIDTHS:
+        return []
+    taken = inspect.signature(class_of(value_of(configs, *PREDICTOR[:-1], "class_path"))).parameters
+    sizes = {"token_dim": 96, "num_tokens": 16, "dim": 112, "depth": 1}
+    return [f"--{'.'.join(PREDICTOR)}.{name}={value}" for name, value in sizes.items() if name in taken]
+
+
+def class_of(class_path: str) -> type:
+    module, _, name = class_path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
 def is_collide(configs: list[str]) -> bool:
     return any("collide/" in name for name in configs)
 
@@ -180,7 +197,10 @@ def data_of(configs: list[str], get) -> Path:
     """The fixture that a chain of configs trains on: episodes, or the tokens that are as wide as it says."""
     if value_of(configs, "data", "class_path").endswith("VideoClips"):
         return episodes_of(configs, get)
-    width = value_of(configs, "model", "init_args", "predictor", "init_args", "token_dim")
+    width = value_of(configs, *PREDICTOR, "token_dim")
+    width = 96 if width in PRETRAINED_WIDTHS else width
+    if width == 128:
+        return get("wide_collide_tokens" if is_collide(configs) else "wide_tokens")
     files = [get("collide_tokens")] if is_collide(configs) else [get("slot_tokens"), get("patch_tokens")]
     widths = {EpisodeFile(path).attributes["token_dim"]: path for path in files}
     assert width in widths, f"token_dim {width}, but the tokenizers give {sorted(widths)}"

@@ -7,6 +7,7 @@ File letter: M maskable blocks of a history, T - 1.
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,6 +88,10 @@ class Mask(ABC):
             raise UserError(
                 f"the mask's num_masked is {self.num_masked}, expected 0 to {slots}, the number of object tokens"
             )
+
+    def describe(self) -> dict[str, Any]:
+        """Class and options, for ``run.json``."""
+        return {"class": type(self).__name__} | {k: v for k, v in vars(self).items() if k[0] != "_"}
 
     @abstractmethod
     def hide(self, counts_B: Tensor, blocks: int, anchors_BSD: Tensor, generator: torch.Generator) -> Tensor:

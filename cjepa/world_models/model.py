@@ -26,13 +26,19 @@ class PredictorDynamics(Dynamics):
         self.proprio_scale = Normaliser(predictor.proprio_dim)
         self.action_scale = Normaliser(predictor.action_dim)
 
-    def fit_scales(self, clips: Clip) -> None:
-        """Fit the scales on clips of training episodes, once: a fitted model keeps its own."""
+    def fit_scales(self, clips: Clip, tokens: bool = True) -> None:
+        """Fit the scales on clips of training episodes, once: a fitted model keeps its own.
+
+        Args:
+            clips: in the units of tokenizer and environment.
+            tokens: whether tokens are scaled too; without, they stay in the tokenizer's units.
+        """
         if bool(self.token_scale.fitted):
             return
         for scale, values in zip(self._scales(), self._entities(clips), strict=True):
-            if values.shape[-1]:
+            if values.shape[-1] and (tokens or scale is not self.token_scale):
                 scale.fit(values)
+        self.token_scale.fitted.fill_(True)
         self.predictor.fit_scales(self.token_scale)
 
     def normalise(self, clip: Clip) -> Clip:

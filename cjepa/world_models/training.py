@@ -1,7 +1,7 @@
 """Training of world models: what all share, and C-JEPA on cached tokens."""
 
 from abc import abstractmethod
-from typing import Any, Protocol
+from typing import Any
 
 import lightning as L
 import torch
@@ -19,6 +19,7 @@ from cjepa.world_models.masks import Mask
 from cjepa.world_models.matching import Matching
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Predictor
+from cjepa.world_models.token_source import TokenSource, check_sizes
 
 _DYNAMICS = "dynamics."
 _OWN = ("predictor.", "token_scale.", "proprio_scale.", "action_scale.")
@@ -148,20 +149,67 @@ class DynamicsTraining(L.LightningModule):
         return torch.Generator().manual_seed(seed % 2**63)
 
 
-class TokenSource(Protocol):
-    """What a world model on cached tokens asks of a DataModule before training."""
+class TokenTraining(DynamicsTraining):
+    """Trains a predictor on cached tokens, whose tokenizer it remembers.
 
-    tokenizer_fingerprint: str
-    tokenizer: dict
-    """How to build the tokenizer again, as plain values."""
-    train_blocks: int
-    val_blocks: int
+    Subclasses set ``dynamics`` and ``predict_blocks`` in ``__init__``.
+    """
 
-    def normalisation_sample(self) -> Clip:
-        """Clips of training episodes to fit the scales on."""
+    against_collapse = "targets are fixed tokens of a frozen tokenizer"
+    dynamics: PredictorDynamics
+    predict_blocks: int
+    """How many blocks after a history the loss is over."""
+    mask: Mask | None = None
+    """What hides objects in training, if anything does."""
+    scales_tokens = True
+    """Whether tokens are normalised, as proprioception and actions always are."""
+
+    def describe_uncertainty(self) -> list[str]:
+        """See :class:`DynamicsTraining`."""
+        return self.dynamics.predictor.describe_uncertainty()
+
+    def on_fit_start(self) -> None:
+        """Fit the scales on training episodes, once.
+
+        Raises:
+            UserError: the data have other sizes than the predictor, clips are shorter than a history, or the tokens
+                are not those that this checkpoint was trained on; more objects are to be hidden than there are.
+        """
+        super().on_fit_start()
+        source: TokenSource = self.trainer.datamodule
+        sample = source.normalisation_sample()
+        check_sizes(self.dynamics, sample, source, self.predict_blocks)
+        if self.mask is not None:
+            self.mask.check_budget(sample.tokens_BTSD.shape[2])
+        if self.tokenizer_fingerprint and self.tokenizer_fingerprint != source.tokenizer_fingerprint:
+            raise UserError(
+                f"this checkpoint was trained on tokens of tokenizer {self.tokenizer_fingerprint}, the data are of "
+                f"{source.tokenizer_fingerprint}; give --data.init_args.path the file it was trained on"
+            )
+        self.dynamics.fit_scales(sample, tokens=self.scales_tokens)
+        self.tokenizer_fingerprint = source.tokenizer_fingerprint
+        self.tokenizer_spec = source.tokenizer
+        self.run_folder = str(run_folder(self.trainer).resolve())
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["tokenizer_fingerprint"] = self.tokenizer_fingerprint
+        checkpoint["tokenizer"] = self.tokenizer_spec
+        checkpoint["run_folder"] = self.run_folder
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Also of versions up to 0.2.0, in which the fingerprint had another name and weights lay one level higher."""
+        super().on_load_checkpoint(checkpoint)
+        self.tokenizer_fingerprint = checkpoint.get("tokenizer_fingerprint") or checkpoint["tokens_fingerprint"]
+        self.tokenizer_spec = checkpoint["tokenizer"]
+        self.run_folder = checkpoint.get("run_folder", "")
+        weights = checkpoint.get("state_dict", {})
+        checkpoint["state_dict"] = {
+            f"{_DYNAMICS}{name}" if name.startswith(_OWN) else name: value for name, value in weights.items()
+        }
 
 
-class WorldModel(DynamicsTraining):
+class WorldModel(TokenTraining):
     """C-JEPA (arXiv 2602.11389): masked history + next block, in token space, targets fixed.
 
     The loss is ``masked_weight * MSE(hidden history cells) + MSE(next tokens) + proprio_weight * MSE(next proprio)``,
@@ -188,8 +236,6 @@ class WorldModel(DynamicsTraining):
     Raises:
         ValueError: a number is out of its range.
     """
-
-    against_collapse = "targets are fixed tokens of a frozen tokenizer"
 
     def __init__(
         self,
@@ -231,76 +277,6 @@ class WorldModel(DynamicsTraining):
 
     def describe_objective(self) -> dict[str, Any]:
         """See :class:`DynamicsTraining`; with the mask."""
-        mask = {"class": type(self.mask).__name__} | {k: v for k, v in vars(self.mask).items() if k[0] != "_"}
         names = ("predict_blocks", "future_decay", "norm", "matching")
-        return super().describe_objective() | {"mask": mask} | {name: getattr(self, name) for name in names}
-
-    def describe_uncertainty(self) -> list[str]:
-        """See :class:`DynamicsTraining`."""
-        return self.dynamics.predictor.describe_uncertainty()
-
-    def on_fit_start(self) -> None:
-        """Fit the scales on training episodes, once.
-
-        Raises:
-            UserError: the data have other sizes than the predictor, clips are shorter than a history, or the tokens
-                are not those that this checkpoint was trained on; more objects are to be hidden than there are.
-        """
-        super().on_fit_start()
-        source: TokenSource = self.trainer.datamodule
-        sample = source.normalisation_sample()
-        check_sizes(self.dynamics, sample, source, self.predict_blocks)
-        self.mask.check_budget(sample.tokens_BTSD.shape[2])
-        if self.tokenizer_fingerprint and self.tokenizer_fingerprint != source.tokenizer_fingerprint:
-            raise UserError(
-                f"this checkpoint was trained on tokens of tokenizer {self.tokenizer_fingerprint}, the data are of "
-                f"{source.tokenizer_fingerprint}; give --data.init_args.path the file it was trained on"
-            )
-        self.dynamics.fit_scales(sample)
-        self.tokenizer_fingerprint = source.tokenizer_fingerprint
-        self.tokenizer_spec = source.tokenizer
-        self.run_folder = str(run_folder(self.trainer).resolve())
-
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["tokenizer_fingerprint"] = self.tokenizer_fingerprint
-        checkpoint["tokenizer"] = self.tokenizer_spec
-        checkpoint["run_folder"] = self.run_folder
-
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Also of versions up to 0.2.0, in which the fingerprint had another name and weights lay one level higher."""
-        super().on_load_checkpoint(checkpoint)
-        self.tokenizer_fingerprint = checkpoint.get("tokenizer_fingerprint") or checkpoint["tokens_fingerprint"]
-        self.tokenizer_spec = checkpoint["tokenizer"]
-        self.run_folder = checkpoint.get("run_folder", "")
-        weights = checkpoint.get("state_dict", {})
-        checkpoint["state_dict"] = {
-            f"{_DYNAMICS}{name}" if name.startswith(_OWN) else name: value for name, value in weights.items()
-        }
-
-
-def check_sizes(dynamics: PredictorDynamics, sample: Clip, source: TokenSource, predict_blocks: int = 1) -> None:
-    """Whether a model can be trained on clips of this kind.
-
-    Raises:
-        UserError: a width or the number of tokens differs, or clips are too short for the model's history.
-    """
-    found = tuple(values.shape[-1] for values in sample)
-    expected = (dynamics.token_dim, dynamics.proprio_dim, dynamics.action_dim)
-    for name, got, want in zip(("token_dim", "proprio_dim", "action_dim"), found, expected, strict=True):
-        absent = want == 0 and name != "token_dim"
-        if got != want and not absent:
-            key = f"model.init_args.predictor.{dynamics.predictor.sizes_key}.{name}"
-            raise UserError(f"{key} is {want}, but the data have {got}; set it to {got}")
-    slots, of_predictor = sample.tokens_BTSD.shape[2], dynamics.predictor.num_tokens
-    if of_predictor not in (None, slots):
-        raise UserError(
-            f"the predictor is for {of_predictor} tokens a block, but the data have {slots}; set its num_tokens or "
-            f"num_positions to {slots}"
-        )
-    for name, ahead in (("train_blocks", predict_blocks), ("val_blocks", 1)):
-        if (blocks := getattr(source, name)) < (needed := dynamics.history_blocks + ahead):
-            raise UserError(
-                f"data.init_args.{name} is {blocks}, but a clip must have the model's history_blocks of "
-                f"{dynamics.history_blocks} and {ahead} to predict; set it to {needed} or more"
-            )
+        described = super().describe_objective() | {"mask": self.mask.describe()}
+        return described | {name: getattr(self, name) for name in names}

@@ -30,14 +30,25 @@ class Block(nn.Module):
         num_heads: of the attention; divides ``dim``.
         mlp_dim: hidden width of the MLP.
         dropout: on both residual branches.
+        head_width: K; ``dim / num_heads`` by default.
+        qkv_bias: whether queries, keys and values have a bias.
     """
 
-    def __init__(self, dim: int, num_heads: int, mlp_dim: int, dropout: float):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_dim: int,
+        dropout: float,
+        head_width: int | None = None,
+        qkv_bias: bool = True,
+    ):
         super().__init__()
         self.num_heads = num_heads
+        width = dim if head_width is None else head_width * num_heads
         self.norm_1 = nn.LayerNorm(dim)
-        self.to_qkv = nn.Linear(dim, 3 * dim)
-        self.to_out = nn.Linear(dim, dim)
+        self.to_qkv = nn.Linear(dim, 3 * width, bias=qkv_bias)
+        self.to_out = nn.Linear(width, dim)
         self.norm_2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, mlp_dim), nn.GELU(), nn.Linear(mlp_dim, dim))
         share_below_one(dropout=dropout)
@@ -125,10 +136,15 @@ def rotary_angles(time_L: Tensor, width: int) -> Tensor:
 
 
 def turned(values_BHLK: Tensor, angles_LR: Tensor) -> Tensor:
-    """Queries or keys, turned such that their product depends on how far apart two tokens are, not on where."""
-    first, second = values_BHLK.chunk(2, dim=-1)
+    """Queries or keys, turned such that their product depends on how far apart two tokens are, not on where.
+
+    Values beyond 2 R, if the head is wider, stay as they are.
+    """
+    pairs = angles_LR.shape[-1]
+    first, second, rest = values_BHLK.tensor_split([pairs, 2 * pairs], dim=-1)
     sine, cosine = angles_LR.sin(), angles_LR.cos()
-    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1).to(values_BHLK.dtype)
+    turned_pairs = first * cosine - second * sine, second * cosine + first * sine
+    return torch.cat([*turned_pairs, rest], dim=-1).to(values_BHLK.dtype)
 
 
 class Dropout(nn.Dropout):

@@ -151,5 +151,7 @@ def test_rows_are_repeated_together_and_taken(dynamics):
     assert repeated.proprio_BTP.flatten().tolist() == [1, 1, 1, 2, 2, 2]
     assert take_rows(repeated, slice(2, 4)).proprio_BTP.flatten().tolist() == [1, 2]
     state = take_rows(dynamics.observe(a_clip(2)), torch.tensor([0, 0, 1, 1]))
-    repeated = dynamics.rollout(state, plan(2).repeat_interleave(2, 0)).tokens_BHSD[::2]
-    assert_same(dynamics, repeated, dynamics.rollout(dynamics.observe(a_clip(2)), plan(2)).tokens_BHSD)
+    repeated = dynamics.rollout(state, plan(2).repeat_interleave(2, 0)).tokens_BHSD
+    expected = dynamics.rollout(dynamics.observe(a_clip(2)), plan(2)).tokens_BHSD
+    for copies in (repeated[::2], repeated[1::2]):  # matrices of more rows are multiplied with another rounding
+        torch.testing.assert_close(copies, expected, atol=1e-5, rtol=1e-5)

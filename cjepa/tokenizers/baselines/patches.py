@@ -3,7 +3,7 @@
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, layer_norm
 
 from cjepa.tokenizers.base import Tokenizer, TokenizerInfo
 from cjepa.tokenizers.features import FeatureEncoder
@@ -21,12 +21,13 @@ class PatchTokenizer(Tokenizer):
         trained: whose features are used; it has ``features(pixels_B3YX)``, ``(B, K, y, x)``, and their
             ``feature_shape``.
         grid: g; divides the encoder's grid.
+        layer_norm: give each token a mean of 0 and a deviation of 1 over its values, as V-JEPA 2-AC does.
 
     Raises:
         ValueError: the tokenizer has no feature grid, or g does not divide it.
     """
 
-    def __init__(self, trained: Tokenizer | FeatureEncoder, grid: int):
+    def __init__(self, trained: Tokenizer | FeatureEncoder, grid: int, layer_norm: bool = False):
         if not hasattr(trained, "features"):
             raise ValueError(f"{type(trained).__name__} has no grid of features")
         channels, side = trained.feature_shape
@@ -34,9 +35,11 @@ class PatchTokenizer(Tokenizer):
             raise ValueError(f"a grid of {grid} does not divide the encoder's {side} x {side} cells")
         width = channels if grid == side else 3 * channels
         env_id = trained.info.env_id if isinstance(trained, Tokenizer) else None
-        super().__init__(TokenizerInfo(grid * grid, width, trained.image_size, index_is_place=True, env_id=env_id))
+        info = TokenizerInfo(grid * grid, width, trained.image_size, index_is_place=True, env_id=env_id)
+        super().__init__(info._replace(options="layer_norm") if layer_norm else info)
         self.trained = trained
         self.grid = grid
+        self.layer_norm = layer_norm
         self.register_buffer("centres_S2", cell_centres(grid), persistent=False)
         self.register_buffer("inside_L2", cell_centres(side // grid), persistent=False)
 
@@ -47,6 +50,8 @@ class PatchTokenizer(Tokenizer):
         cells_NSLK = rearrange(features, "n k (y p) (x q) -> n (y x) (p q) k", y=self.grid, x=self.grid)
         parts = [cells_NSLK, *(cells_NSLK * self.inside_L2[:, axis, None] for axis in (0, 1))]
         tokens = torch.cat([part.mean(dim=2) for part in parts], dim=-1)[..., : self.slot_dim]
+        if self.layer_norm:
+            tokens = layer_norm(tokens, tokens.shape[-1:])
         owner = rearrange(torch.eye(self.num_slots, device=tokens.device), "s (y x) -> 1 s y x", y=self.grid)
         cells = interpolate(owner, pixels_BT3YX.shape[-2:])  # nearest: a cell need not be whole pixels
         masks = repeat(cells, "1 s y x -> b t s y x", b=batch, t=blocks)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cjepa.tokenizers.baselines.patches import PatchTokenizer
+from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.slots.starts import LearnedStart
 from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
@@ -69,3 +70,15 @@ def test_a_grid_has_to_fit():
         patches(5)
     with pytest.raises(ValueError, match="OracleTokenizer has no grid"):
         PatchTokenizer(OracleTokenizer(2, ("x", "y")), 4)
+
+
+@torch.no_grad()
+def test_layer_norm(pixels):
+    """Of each token over its values; files of both kinds are not taken for each other."""
+    plain = patches()
+    normed = PatchTokenizer(plain.trained, 4, layer_norm=True).eval()
+    tokens, found = (tokenizer.encode(pixels).slots_BTSD for tokenizer in (plain, normed))
+    centred = tokens - tokens.mean(dim=-1, keepdim=True)
+    expected = centred / (centred.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert fingerprint(plain) != fingerprint(normed)

@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 import torch
 
@@ -405,6 +407,9 @@ def test_rotary_time_has_no_parameters():
 @pytest.mark.parametrize("cls", concrete_subclasses("cjepa.world_models", Predictor), ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize(("name", "value"), [("token_dim", 0), ("history_blocks", 0), ("dim", -1), ("action_dim", -1)])
 def test_contract_sizes_that_make_no_sense_are_named(cls, name, value):
+    taken = inspect.signature(cls).parameters
+    if name not in taken and "predictor" not in taken:
+        pytest.skip(f"{cls.__name__} has no {name}")
     with pytest.raises(ValueError, match=f"{name} is {value}, expected"):
         make(cls, **{name: value})
 
