@@ -13,7 +13,8 @@ from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.adaln_transformer import AdaLNTransformer
 from cjepa.world_models.predictors.base import Predictor
 from cjepa.world_models.regularisers import Regulariser
-from cjepa.world_models.training import DynamicsTraining, check_sizes
+from cjepa.world_models.token_source import check_sizes
+from cjepa.world_models.training import DynamicsTraining
 
 _SCALE_CLIPS = 512
 """Training clips whose actions decide the scale of actions."""

@@ -12,7 +12,8 @@ from cjepa.world_models.predictors.base import Prediction, Predictor, Window
 from cjepa.world_models.predictors.ensemble import Ensemble
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from cjepa.world_models.predictors.object_filter import ObjectFilter
-from cjepa.world_models.training import WorldModel, check_sizes
+from cjepa.world_models.token_source import check_sizes
+from cjepa.world_models.training import WorldModel
 from tests.contracts import assert_order_does_not_matter, stirred
 from tests.world_models.test_training import a_clip
 
