@@ -114,7 +114,7 @@ class LeWorldModel(DynamicsTraining):
         picks = np.unique(np.linspace(0, len(dataset) - 1, _SCALE_CLIPS).round().astype(int))
         sample = dataset.__getitems__(picks.tolist())
         actions = sample.pixels_BTYXC.new_zeros(0, 0) if sample.actions_BTA is None else sample.actions_BTA
-        no_tokens = torch.zeros(0, self.tokenizer.slot_dim)
+        no_tokens = torch.zeros(0, 1, self.tokenizer.num_slots, self.tokenizer.slot_dim)
         check_sizes(self.dynamics, Clip(no_tokens, torch.zeros(0, 0), actions), data)
         if self.dynamics.action_dim and not bool(self.dynamics.action_scale.fitted):
             self.dynamics.action_scale.fit(actions)
