@@ -94,7 +94,7 @@ class Search:
 def planner_command(
     iterations: PositiveInt = 2,
     candidates: PositiveInt = 300,
-    patch_candidates: PositiveInt = 20,
+    patch_candidates: PositiveInt = 4,
     rounds: PositiveInt = 5,
     cores: PositiveInt = 2,
     json: bool = False,
