@@ -145,6 +145,8 @@ def _call(function: Callable, verb: Verb, prog: str, rest: list[str]) -> Command
     from docstring_parser import parse  # what jsonargparse reads the other arguments' help with
     from jsonargparse import ActionYesNo, ArgumentParser
 
+    from cjepa.parser_messages import one_line
+
     parser = ArgumentParser(prog=prog, description=verb.help, exit_on_error=False)
     parser.add_argument("-c", "--config", action="config", help="YAML with any of these arguments; may be repeated")
     documented = {entry.arg_name: entry.description for entry in parse(function.__doc__).params}
@@ -168,7 +170,7 @@ def _call(function: Callable, verb: Verb, prog: str, rest: list[str]) -> Command
     try:
         config = parser.instantiate(config)
     except ValueError as error:  # what a constructor refuses
-        raise UserError(str(error)) from error
+        raise UserError(one_line(str(error))) from error
     arguments = {key: value for key, value in vars(config).items() if key != "config"}
     for name, bundle in bundles.items():
         arguments[name] = bundle(**{field.name: arguments.pop(field.name) for field in fields(bundle)})
@@ -252,8 +254,10 @@ def _one_line(error: Exception) -> str:
     if unknown := re.search(r"given class_path '([\w.]+)': (No module named '[\w.]+')", line):
         return f"{unknown[1]}: {unknown[2]}; {HOW_TO_FIND}"
     abstract = re.search(r"but ([\w.]+)\.(\w+) is abstract", line)  # jsonargparse does not say which methods it lacks
+    if isinstance(error, argparse.ArgumentError):
+        line = one_line(str(error))
     if not abstract:
-        return one_line(str(error)) if isinstance(error, argparse.ArgumentError) else line
+        return line
     missing = getattr(importlib.import_module(abstract[1]), abstract[2]).__abstractmethods__
     return f"{line}: it lacks {', '.join(sorted(missing))}; add what its base class asks for"
 

@@ -28,6 +28,7 @@ from cjepa.errors import UserError
 from cjepa.files import missing_folders, read_json, remove_made
 from cjepa.locks import only_process, refuse_foreign
 from cjepa.moved import teach_parsers
+from cjepa.parser_messages import one_line
 from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
 from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.tables import scores_table
@@ -118,7 +119,7 @@ class CJEPACLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
-            raise UserError(str(_refusal(error))) from error
+            raise UserError(one_line(str(_refusal(error)))) from error
         config = self.config_init.get(self.config_init.get("subcommand") or "", {})
         if config.get("ckpt_path"):  # what config.yaml says stays what the user said
             config["ckpt_path"] = str(_as_lightning(find_checkpoint(config["ckpt_path"])))

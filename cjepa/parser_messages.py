@@ -10,7 +10,10 @@ from typing import NamedTuple
 _KEY = re.compile(r'(?:Validation failed: )?Parser key "(.+?)":\s*(.*)', re.DOTALL)
 _CLASS = re.compile(r"Problem with given class_path '(.+?)':\s*(.*)", re.DOTALL)
 _CALLABLE = re.compile(r"Type .*? expects a function or a callable class: (.*)", re.DOTALL)
-_EXPECTED = re.compile(r"(?:Expected an? |Not a valid subclass of )(.+?)(?:\. Got value: (.*)| Subclass types .*|$)")
+_UNION = "Does not validate against any of the Union"
+_EXPECTED = re.compile(
+    r"(?:Expected an? (?!instantiatable)|Not a valid subclass of )(.+?)(?:\. Got value: (.*)| Subclass types .*|$)"
+)
 _CLASS_PATH = re.compile(r"Expected a dot import path string: (.*)")
 _MISSING = re.compile(r"the following arguments are required: (.*)")
 _OPTION = re.compile(r"Option '(.+)' is not accepted")
@@ -30,12 +33,12 @@ def one_line(message: str) -> str:
     """A message of jsonargparse in one line; other texts stay as they are, but for their line ends.
 
     Args:
-        message: of an ``ArgumentError``.
+        message: of an ``ArgumentError``, or of a ``ValueError`` when classes are made.
     """
-    if not _KEY.match(message):
+    if not (_KEY.match(message) or message.startswith(_UNION)):
         return " ".join(message.split())
     lines = [_Line(len(line) - len(line.lstrip()), line.strip()) for line in message.splitlines() if line.strip()]
-    return _explained(lines, "", "")
+    return _explained(lines, "", "").removeprefix(": ")  # what constructors refuse comes without a key
 
 
 def _explained(lines: Sequence[_Line], key: str, owner: str) -> str:
@@ -58,7 +61,7 @@ def _explained(lines: Sequence[_Line], key: str, owner: str) -> str:
         return _explained(_with(match[2], rest), key, match[1])
     if match := _CALLABLE.match(first):
         return _explained(_with(match[1], rest), key, owner)
-    if first.startswith("Does not validate against any of the Union"):
+    if first.startswith(_UNION):
         return _of_union(rest, key, owner)
     text = " ".join([first, *(line.text for line in rest)])
     return _fault(text, key, owner)

@@ -10,6 +10,8 @@ PLAN = ("plan", "none", "-c", "experiments/pusht/plan.yaml", "--episodes", "none
 MODEL, TRANSFORMER = "cjepa.world_models.training.WorldModel", "entity_transformer.EntityTransformer"
 SUM = "{class_path: cjepa.planning.objectives.WeightedSum, init_args: {objectives: [%s]}}"
 MSE = "{class_path: cjepa.planning.objectives.LastStepMSE, init_args: {proprio_weight: much}}"
+FALLBACK = "{class_path: cjepa.planning.fallbacks.Fallback}"
+BALL = "{class_path: cjepa.planning.constraints.L1Ball, init_args: {radius: .nan}}"
 BOX = "{class_path: cjepa.planning.constraints.Box, init_args: {low: %s, high: 1}}"
 ENSEMBLE = "{class_path: cjepa.world_models.predictors.ensemble.Ensemble, init_args: {predictor: %s}}"
 FILTER = "{class_path: cjepa.world_models.predictors.object_filter.ObjectFilter, init_args: {token_dim: wide}}"
@@ -28,6 +30,17 @@ FILTER = "{class_path: cjepa.world_models.predictors.object_filter.ObjectFilter,
         (PLAN, "--fallback=3", "fallback: expected a class path, got 3"),
         (PLAN, "--constraints=[3]", "constraints: expected Constraint (class_path and init_args), got [3]"),
         (PLAN, f"--constraints=[{BOX % 'wide'}]", "constraints.init_args.low: expected float or list, got wide"),
+        (
+            PLAN,
+            f"--constraints=[{BOX % 2}]",
+            "high is 1.0, expected finite low <= high, one or as many values",
+        ),
+        (PLAN, f"--constraints=[{BALL}]", "radius is nan, expected a finite number above 0"),
+        (
+            PLAN,
+            f"--fallback={FALLBACK}",
+            "it lacks __call__; add what its base class asks for",
+        ),
         (FIT, "--model.init_args.lr=fast", "model.init_args.lr: expected float, got fast"),
         (FIT, "--model.init_args.mask.init_args.num_masked=x", "mask.init_args.num_masked: expected int, got x"),
         (FIT, "--model.init_args.predictor.init_args.time=x", ".time: expected one of 'learned', 'rotary', got x"),
