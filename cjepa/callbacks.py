@@ -108,11 +108,13 @@ class FiniteTraining(Callback):
 
         Raises:
             UserError: the state of a parameter is not of its shape or of the others' kind, or lacks what others have;
-                a scheduler's counts are not numbers.
+                a setting of an optimizer or a scheduler's count is not a number.
         """
         for optimizer in trainer.optimizers:
             kinds = {(name, type(value)) for state in optimizer.state.values() for name, value in state.items()}
             names = {name for name, _ in kinds}
+            if not all(_is_like(optimizer.defaults, group) for group in optimizer.param_groups):
+                raise UserError(f"{trainer.ckpt_path}: its optimizer_states are damaged; train it again")
             for parameter, state in optimizer.state.items():
                 shapes = {value.shape for value in state.values() if isinstance(value, Tensor) and value.ndim}
                 if len(kinds) > len(names) or set(state) != names or not shapes <= {parameter.shape}:
@@ -244,6 +246,18 @@ class RunProgress(Callback):
         bar, self._bar = self._bar, None
         if bar:
             bar.__exit__(type(error) if error else None, error, None)
+
+
+def _is_like(defaults: dict[str, Any], group: dict[str, Any]) -> bool:
+    """Whether a group of parameters has its optimizer's numbers, and pairs of numbers where those are pairs."""
+    for name, default in defaults.items():
+        value = group.get(name)
+        if isinstance(default, tuple):
+            if not isinstance(value, tuple | list) or len(value) != len(default) or not _are_numbers(list(value)):
+                return False
+        elif isinstance(default, int | float) and not _are_numbers([value]):
+            return False
+    return True
 
 
 def _are_numbers(values: Any) -> bool:

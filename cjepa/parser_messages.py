@@ -17,7 +17,7 @@ _EXPECTED = re.compile(
 _CLASS_PATH = re.compile(r"Expected a dot import path string: (.*)")
 _MISSING = re.compile(r"the following arguments are required: (.*)")
 _OPTION = re.compile(r"Option '(.+)' is not accepted")
-_NUMBER = re.compile(r"Not of type (\w+): (?:invalid literal .*?: )?(.*?)(?: does not conform.*)?")
+_NUMBER = re.compile(r"Not of type (\w+): (?:invalid literal .*?: )?(.*?) ?(?:does not conform.*|int\(\) argument.*)?")
 _NUMBERS = {"PositiveInt": "an integer above 0", "NonNegativeInt": "an integer, 0 or more"}
 _NONE = "NoneType"
 _LONGEST = 80
@@ -115,7 +115,7 @@ def _fault(text: str, key: str, owner: str) -> str:
     if match := _OPTION.fullmatch(text):
         return f"{key}.init_args.{match[1]}: {owner} has no such option" if owner else f"{key}: no option {match[1]}"
     if match := _NUMBER.fullmatch(text):
-        return f"{key}: expected {_NUMBERS.get(match[1], match[1])}, got {_short(match[2])}"
+        return f"{key}: expected {_NUMBERS.get(match[1], match[1])}" + (f", got {_short(match[2])}" if match[2] else "")
     if match := _CLASS_PATH.match(text):
         return f"{key}: expected a class path, got {_short(match[1])}"
     if match := _EXPECTED.match(text):

@@ -49,6 +49,14 @@ def of_another_kind(content):
     content["optimizer_states"][0]["state"][0]["exp_avg_sq"] = 0.5
 
 
+def with_half_a_setting(content):
+    content["optimizer_states"][0]["param_groups"][0]["betas"] = (0.9,)
+
+
+def with_a_rate_that_is_text(content):
+    content["optimizer_states"][0]["param_groups"][0]["lr"] = "fast"
+
+
 def with_a_count_that_is_none(content):
     content["lr_schedulers"][0]["last_epoch"] = {"a": 1}
 
@@ -59,6 +67,8 @@ def with_a_count_that_is_none(content):
     [
         (of_another_kind, "its optimizer_states do not fit the model"),
         (with_a_count_that_is_none, "its lr_schedulers are damaged"),
+        (with_half_a_setting, "its optimizer_states are damaged"),
+        (with_a_rate_that_is_text, "its optimizer_states are damaged"),
         (without_a_moment, "its optimizer_states do not fit the model"),
         (of_another_shape, "its optimizer_states do not fit the model"),
         (lambda content: content["optimizer_states"][0].pop("param_groups"), "its state of training is damaged"),

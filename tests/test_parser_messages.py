@@ -22,6 +22,7 @@ FILTER = "{class_path: cjepa.world_models.predictors.object_filter.ObjectFilter,
     [
         (PLAN, "--pairs=0", "pairs: expected an integer above 0, got 0"),
         (PLAN, "--pairs=few", "pairs: expected an integer above 0, got 'few'"),
+        (PLAN, "--execute_blocks=0", "execute_blocks: expected an integer above 0"),
         (PLAN, "--split=train", "split: expected one of 'val', 'test', got train"),
         (PLAN, "--goal_state=[a]", "goal_state: expected float, got ['a']"),
         (PLAN, "--planner=x", "planner: expected a class path, got x"),
