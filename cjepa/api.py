@@ -193,7 +193,7 @@ def load_world_model(run: str | Path) -> PictureWorldModel:
     """A trained world model with its tokenizer, on the CPU.
 
     Args:
-        run: a run folder, an exported folder or a checkpoint.
+        run: ``zoo:NAME``, a run folder, an exported folder or a checkpoint.
 
     Raises:
         UserError: it is missing, damaged or not a world model's, or its tokenizer has changed or needs more than
