@@ -253,10 +253,9 @@ def test_the_example_of_a_metric_scores_a_missed_object_0():
     assert metric.compute() == 0.25
 
 
-def test_the_script_of_the_python_page(tmp_path, monkeypatch, world_model_run):
-    """All blocks of the page in order, as a reader pastes them; no library complains."""
+def test_the_script_of_the_python_page(tmp_path, monkeypatch):
+    """All blocks of the page in order, as a reader pastes them; no library complains, and the plan leads to its goal."""
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(world_model_run, tmp_path / "runs" / "studies" / "quickstart" / "cjepa-1")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         script = module_of("\n".join(blocks(ROOT / "docs" / "python.md", "python")), "python_page")
@@ -267,6 +266,7 @@ def test_the_script_of_the_python_page(tmp_path, monkeypatch, world_model_run):
     assert np.linalg.norm(script.places - script.paths[0], axis=-1).max() < 0.1
     assert script.future.tokens.shape[:2] == script.predicted.shape[:2] == (2, 2)
     assert script.actions.shape == (25, 2) and (np.abs(script.actions) <= 1).all()
+    assert np.linalg.norm(script.env.get_state()[:2] - script.state[:2] - [40, 0]) < 8
 
 
 def test_the_script_of_the_interventions_page(tmp_path, monkeypatch, collide_model_run, collide_table_path):
