@@ -181,8 +181,9 @@ def peak_memory_mb() -> float:
 
 def command_line() -> str:
     """``sys.argv`` as one line, without the machine's folders: relative to here where possible, else the last name."""
-    words = [Path(sys.argv[0]).name, *(_without_machine(word) for word in sys.argv[1:])]
-    return " ".join(words)
+    program = Path(sys.argv[0]).name
+    words = ["cjepa" if program == "cli.py" else program, *(_without_machine(word) for word in sys.argv[1:])]
+    return " ".join(words)  # `python -m cjepa.cli` is the same command
 
 
 def write_run_record(

@@ -32,9 +32,10 @@ def test_git_state_without_git_is_unknown_and_not_clean(monkeypatch):
     records._git_state.cache_clear()
 
 
-def test_run_record_has_every_section_and_no_folder_of_the_machine(tmp_path, monkeypatch):
+@pytest.mark.parametrize("program", ["/opt/bin/cjepa", "/opt/site-packages/cjepa/cli.py"])
+def test_run_record_has_every_section_and_no_folder_of_the_machine(program, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    argv = ["/opt/bin/cjepa", "fit", "--data.path=/home/someone/pusht.h5", str(tmp_path / "runs/a"), "--seed", "1"]
+    argv = [program, "fit", "--data.path=/home/someone/pusht.h5", str(tmp_path / "runs/a"), "--seed", "1"]
     monkeypatch.setattr(sys, "argv", argv)
     sections = {"objective": {}, "data": {}, "evaluation": {}, "actions": {}, "uncertainty": ["none"]}
     path = records.write_run_record(tmp_path / "run", model={"class": "Slots"}, seconds=1.5, **sections)
