@@ -27,7 +27,7 @@ _PARTS |= {"global_step": (int,)}
 _PARTS |= {"optimizer_states": (list,), "lr_schedulers": (list,), "pytorch-lightning_version": (str,)}
 _INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 _LINEAGE = {"episodes_fingerprint": (str,), "split_seed": (int,), "excluded": (list,), "identities": (list,)}
-_NOT_EXPORTED = ("optimizer_states", "lr_schedulers", "loops", "callbacks", "state_dict")
+_NOT_EXPORTED = ("optimizer_states", "lr_schedulers", "loops", "callbacks", "state_dict", "run_folder")
 
 Module = TypeVar("Module", bound="L.LightningModule")
 

@@ -254,7 +254,7 @@ def test_the_example_of_a_metric_scores_a_missed_object_0():
 
 
 def test_the_script_of_the_python_page(tmp_path, monkeypatch):
-    """All blocks of the page in order, as a reader pastes them; no library complains, and the plan leads to its goal."""
+    """All blocks of the page, as a reader pastes them: no library complains, and the plan leads to its goal."""
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

@@ -10,6 +10,7 @@ import cjepa.checkpoints as checkpoints
 from cjepa.cli import main
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.training import load_tokenizer
+from cjepa.world_models.loading import load_world_model
 
 
 @pytest.fixture
@@ -102,3 +103,12 @@ def test_the_whole_folder_or_nothing(slots_run, tmp_path, refused, monkeypatch):
         patch.setattr("cjepa.artifacts.export.write_text", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
         assert "disk full" in refused("export", run, "--out", "new")
     assert {path.name for path in tmp_path.iterdir()} == {"run", "broken.ckpt"}
+
+
+def test_an_exported_world_model_does_not_say_where_it_was_trained(world_model_run, tmp_path):
+    folder = tmp_path / "model"
+    assert main(["export", str(world_model_run), "--out", str(folder)]) == 0
+    assert "run_folder" not in json.loads((folder / "config.json").read_text())
+    loaded, trained = (load_world_model(checkpoints.find_checkpoint(str(run))) for run in (folder, world_model_run))
+    state, expected = loaded.dynamics.state_dict(), trained.dynamics.state_dict()
+    assert state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in state)
