@@ -141,7 +141,8 @@ def load_module(cls: type[Module], content: dict, checkpoint: Path) -> Module:
         if "state_dict" in str(error):
             reason = "its weights come from another version of cjepa; train the model again"
         else:
-            reason = f"its parameters do not fit {cls.__name__} ({one_line(str(error))[:300]})"
+            name = content["hyper_parameters"]["_class_path"].rpartition(".")[-1]
+            reason = f"its parameters do not fit {name} ({one_line(str(error))[:300]})"
         raise UserError(f"{checkpoint}: {reason}") from error
 
 
