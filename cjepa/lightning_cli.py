@@ -245,10 +245,13 @@ class CJEPACLI(LightningCLI):
             raise UserError(f"trainer: {error}") from error
 
     def _loggers(self, others: Logger | Iterable[Logger] | bool | None) -> list[Logger]:
-        """``metrics.csv`` first, always; then TensorBoard, unless the config says false; then those of the config."""
+        """``metrics.csv`` first; then TensorBoard, unless the config says false; then those of the config.
+
+        A later validation writes to neither of ours: it would add a point at step 0 to the curves of the training.
+        """
         files = {"save_dir": self.run_dir, "name": "", "version": ""}
-        ours = [MetricsFile(**files)]
-        if others is not False:
+        ours = [] if self.subcommand == "validate" else [MetricsFile(**files)]
+        if ours and others is not False:
             ours.append(TensorBoardLogger(**files, default_hp_metric=False))
         return [*ours, *([] if isinstance(others, bool | None) else _as_list(others))]
 

@@ -104,7 +104,7 @@ def test_the_other_verbs_take_a_run_too(tested, tmp_path, capfd):
     run, _ = tested
     small = ["--run_dir", str(tmp_path), "--data.init_args.val_clips", "2", "--trainer.callbacks", "[]"]
     assert main(["validate", str(run), *small]) == 0
-    assert "val/fg_ari" in capfd.readouterr().out
+    assert "val/fg_ari" in capfd.readouterr().out and not (tmp_path / "metrics.csv").exists()
     assert main(["predict", str(run), *small]) == 0
     predictions = torch.load(tmp_path / "predictions.pt", weights_only=True)
     assert predictions["slots_BTSD"].shape[1:] == (8, 2, 34)

@@ -86,7 +86,8 @@ def _run_fault(path: Path) -> str | None:
     if missing := _missing(record, _RUN_KEYS):
         return missing
     exported = (path.parent / WEIGHTS).is_file()
-    expected = [TEST_RESULTS if (record["evaluation"] or {}).get("split") == "test" else "results.json"]
+    tested = (record["evaluation"] or {}).get("split") == "test" and (path.parent / TEST_RESULTS).is_file()
+    expected = [] if tested else ["results.json"]
     expected += _FIT_FILES if "optimizer_steps" in (record["model"] or {}) and not exported else []
     absent = [name for name in expected if not (path.parent / name).is_file()]
     return f"{path.parent / absent[0]}: missing from the run" if absent else None

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cjepa.bench.published import PublishedSearch, multihead_copy
-from cjepa.bench.timing import Row, rows_against, take_turns, working_memory_mb
+from cjepa.bench.timing import Row, interval_text, rows_against, take_turns, working_memory_mb
 from cjepa.bench.train import ACTION_DIM, FILTER, PAPER, PROPRIO_DIM, SLOTS, TOKEN_DIM
 from cjepa.command_result import CommandResult
 from cjepa.errors import UserError
@@ -154,13 +154,13 @@ def compare_searches(searches: dict[str, Search], rounds: int, progress: Progres
     seconds = {name: part_seconds[name] * search.whole / search.timed for name, search in searches.items()}
     versions, rows = installed(("cjepa", "torch")), []
     for row in rows_against(REFERENCE, seconds, 1, "plans"):
-        search, plan = searches[row["name"]], bootstrap(seconds[row["name"]])
+        search, (low, high) = searches[row["name"]], bootstrap(seconds[row["name"]]).bounds
         agrees = row["name"] in (FULL, HALF)
         rows.append(
             {
                 **row,
-                "seconds_low": plan.low,
-                "seconds_high": plan.high,
+                "seconds_low": low,
+                "seconds_high": high,
                 "calls": search.whole * HORIZON_BLOCKS * search.members,
                 "gigaflops": search.gigaflops(),
                 "working_memory_mb": working_memory_mb(partial(search.run, _SEED)),
@@ -183,8 +183,8 @@ def planner_table(rows: list[Row]) -> list[list[str]]:
         table.append(
             [
                 row["name"],
-                f"{row['seconds']:.3g} [{row['seconds_low']:.3g}, {row['seconds_high']:.3g}]",
-                f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]",
+                interval_text(row["seconds"], row["seconds_low"], row["seconds_high"], ".3g"),
+                interval_text(row["ratio"], row["low"], row["high"], ".2f"),
                 f"{row['calls']:,}",
                 f"{row['gigaflops'] / 1000:.3g}",
                 "" if row["working_memory_mb"] is None else f"{row['working_memory_mb']:,.0f}",

@@ -50,6 +50,7 @@ def rows_against(reference: str, seconds: dict[str, np.ndarray], samples: int, u
     rows = []
     for name, own in seconds.items():
         ratio = bootstrap(seconds[reference], own)
+        low, high = ratio.bounds
         rows.append(
             {
                 "name": name,
@@ -58,8 +59,8 @@ def rows_against(reference: str, seconds: dict[str, np.ndarray], samples: int, u
                 "samples_per_s": samples / float(own.mean()),
                 "unit": unit,
                 "ratio": ratio.value,
-                "low": ratio.low,
-                "high": ratio.high,
+                "low": low,
+                "high": high,
                 "n": ratio.n,
             }
         )
@@ -90,7 +91,7 @@ def bench_table(rows: list[Row]) -> list[list[str]]:
         [
             row["name"],
             _rate(row["samples_per_s"]),
-            f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]",
+            interval_text(row["ratio"], row["low"], row["high"], ".2f"),
             str(row["n"]),
         ]
         for row in rows
@@ -99,6 +100,11 @@ def bench_table(rows: list[Row]) -> list[list[str]]:
     if "peak_memory_mb" in rows[0]:
         table = [[*cells, end] for cells, end in zip(table, ["peak MB", *map(_memory, rows)], strict=True)]
     return table
+
+
+def interval_text(value: float, low: float | None, high: float | None, form: str) -> str:
+    """A value with its interval, if there is one."""
+    return f"{value:{form}}" if low is None else f"{value:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def _rate(per_second: float) -> str:

@@ -1,5 +1,6 @@
 """95 % intervals: a number without one is not a result."""
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,6 +20,12 @@ class Interval(NamedTuple):
     low: float
     high: float
     n: int
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """Low and high as files have them: None where there is no interval."""
+        low, high = (None if math.isnan(bound) else bound for bound in (self.low, self.high))
+        return low, high
 
 
 def wilson(successes: int, n: int) -> Interval:
