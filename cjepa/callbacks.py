@@ -179,10 +179,9 @@ _ADVICE = "the last checkpoint is from before that; try a lower learning rate, o
 
 
 class Quiet(Callback):
-    """Keeps Lightning's remarks out of the processes that a strategy spawns: each begins with unpickling callbacks."""
+    """Keeps Lightning's remarks out of the processes that a strategy spawns, too."""
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         silence_lightning()
 
 
