@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +28,12 @@ _PARTS |= {"global_step": (int,)}
 _PARTS |= {"optimizer_states": (list,), "lr_schedulers": (list,), "pytorch-lightning_version": (str,)}
 _INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 _LINEAGE = {"episodes_fingerprint": (str,), "split_seed": (int,), "excluded": (list,), "identities": (list,)}
+_MISFITS = {
+    r'Missing key\(s\) in state_dict: "(.+?)"': "they lack {}",
+    r'Unexpected key\(s\) in state_dict: "(.+?)"': "they have {}, which the model does not",
+    r"size mismatch for ([^:]+)": "{} has another shape",
+}
+"""Of an error of torch, and what it means."""
 _NOT_EXPORTED = ("optimizer_states", "lr_schedulers", "loops", "callbacks", "state_dict", "run_folder")
 
 Module = TypeVar("Module", bound="L.LightningModule")
@@ -139,11 +146,20 @@ def load_module(cls: type[Module], content: dict, checkpoint: Path) -> Module:
         return _class_of(cls, content).load_from_checkpoint(buffer, map_location="cpu", weights_only=True)
     except (RuntimeError, ArgumentError, TypeError, LookupError, ValueError, AttributeError) as error:
         if "state_dict" in str(error):
-            reason = "its weights come from another version of cjepa; train the model again"
+            misfit = _misfit(str(error))
+            reason = f"its weights come from another version of cjepa ({misfit}); train the model again"
         else:
             name = content["hyper_parameters"]["_class_path"].rpartition(".")[-1]
             reason = f"its parameters do not fit {name} ({one_line(str(error))[:300]})"
         raise UserError(f"{checkpoint}: {reason}") from error
+
+
+def _misfit(error: str) -> str:
+    """What torch says first of weights that do not fit a module."""
+    for pattern, said in _MISFITS.items():
+        if found := re.search(pattern, error):
+            return said.format(found[1])
+    return one_line(error)[:300]
 
 
 def check_finite(content: dict, checkpoint: Path) -> None:
@@ -203,15 +219,16 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> Path:
     """Weights as safetensors and all else that loading needs as JSON, into a folder of their own.
 
     Raises:
-        UserError: the folder holds a model already.
+        UserError: the folder holds a model already, or the checkpoint cannot be loaded.
     """
+    import lightning as L
     from safetensors.torch import save_file
 
     weights = folder / WEIGHTS
     if weights.exists():
         raise UserError(f"{folder} already contains a model; choose another folder or delete it first")
     content = read_checkpoint(checkpoint)
-    check_finite(content, checkpoint)
+    load_module(L.LightningModule, content, checkpoint)
     config = {key: value for key, value in content.items() if key not in _NOT_EXPORTED}
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")

@@ -15,7 +15,7 @@ from dataclasses import fields, is_dataclass
 from typing import NamedTuple
 
 from cjepa.command_result import OUTCOME_FILE, CommandResult
-from cjepa.errors import UserError
+from cjepa.errors import UserError, memory_ran_out
 from cjepa.quiet import silence_lightning
 
 
@@ -26,6 +26,14 @@ class Verb(NamedTuple):
     positional: tuple[str, ...] = ()
 
 
+class Refusal(NamedTuple):
+    """What a command that did not work ends with."""
+
+    exit_code: int
+    line: str
+
+
+_LESS_MEMORY = "give smaller numbers for what is computed at once, such as num_samples of a planner or batch_size"
 VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `bench NAME` is in bench/NAME.py
     "collect": Verb("record episodes of a policy in an environment"),
     "inspect": Verb("show what a file or folder contains", ("path",)),
@@ -74,11 +82,14 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit:  # after --help
         _reader_has_gone()
         raise
-    except (UserError, argparse.ArgumentError, OSError) as error:
+    except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_has_gone():
             return 0
-        print(f"cjepa {argv[0]}: error: {_one_line(error)}", file=sys.stderr)
-        return getattr(error, "exit_code", 2)
+        refusal = _refusal(error)
+        if refusal is None:
+            raise
+        print(f"cjepa {argv[0]}: error: {refusal.line}", file=sys.stderr)
+        return refusal.exit_code
     except KeyboardInterrupt as interrupt:
         resumable = "; repeat the command to continue" if argv[0] in RESUMABLE else ""
         resumable = f"; to continue, type: {interrupt}" if str(interrupt) else resumable
@@ -96,12 +107,14 @@ def _run_stage(argv: list[str], outcome_file: str) -> int:
         done = execute(argv)
         if done.failed:
             code, error = 1, " ".join(done.lines)
-    except (UserError, argparse.ArgumentError, OSError) as refusal:
-        code, error = getattr(refusal, "exit_code", 2), _one_line(refusal)
     except KeyboardInterrupt:
         return 130
-    except Exception as bug:  # or a machine that gave up: the study's user gets one line, the rest goes into a file
-        code, error, trace = 1, f"{type(bug).__name__}: {_one_line(bug)}", traceback.format_exc()
+    except Exception as problem:
+        refusal = _refusal(problem)
+        if refusal is None:  # a bug: the study's user gets one line, the rest goes into a file
+            refusal = Refusal(1, f"{type(problem).__name__}: {_one_line(problem)}")
+            trace = traceback.format_exc()
+        code, error = refusal
     write_json(outcome_file, {"error": error, "traceback": trace})
     return code
 
@@ -244,6 +257,17 @@ def _overview(group: str) -> str:
             "`cjepa COMMAND --help` explains one; start with `cjepa study experiments/studies/quickstart.yaml`.",
         ]
     )
+
+
+def _refusal(error: Exception) -> Refusal | None:
+    """What a user is told of an error; None for a bug."""
+    if memory_ran_out(error):
+        asked = re.search(r"allocate ([\d.]+ \w+)", str(error))
+        when = f" when {asked[1]} more were needed" if asked else ""
+        return Refusal(1, f"memory ran out{when}; {_LESS_MEMORY}")
+    if isinstance(error, UserError | argparse.ArgumentError | OSError):
+        return Refusal(getattr(error, "exit_code", 2), _one_line(error))
+    return None
 
 
 def _one_line(error: Exception) -> str:

@@ -59,8 +59,12 @@ def test_weights_of_another_version_are_one_clear_line(tmp_path, slots_run):
     content = torch.load(slots_run / "checkpoints" / "last.ckpt", weights_only=True)
     del content["state_dict"]["tokenizer.decoder.to_colour.weight"]
     torch.save(content, tmp_path / "old.ckpt")
-    with pytest.raises(UserError, match="old.ckpt: its weights come from another version"):
+    told = r"old.ckpt: its weights come from another version of cjepa \(they lack tokenizer.decoder.to_colour.weight\)"
+    with pytest.raises(UserError, match=told):
         load_tokenizer(tmp_path / "old.ckpt")
+    with pytest.raises(UserError, match=told):
+        export_checkpoint(tmp_path / "old.ckpt", tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["old.ckpt"]
 
 
 def test_other_options_are_another_tokenizer(tmp_path, slots_run):

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
+import torch
 
 from cjepa import cli
 from cjepa.cli import LIGHTNING_VERBS, VERBS, main
@@ -99,6 +101,32 @@ def test_an_interrupt_is_130(monkeypatch, refused):
     assert "repeat the command to continue" in refused("study", "any.yaml", code=130)
     assert "repeat the command to continue" in refused("tokenize", "any", code=130)
     assert "repeat the command" not in refused("plan", "any", code=130)
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (lambda: torch.empty(2**60, dtype=torch.uint8), "when 1152921504606846976 bytes more were needed"),
+        (lambda: np.empty(2**60, np.uint8), "when 1.00 EiB more were needed"),
+        (lambda: [0] * 2**60, "memory ran out;"),
+        (lambda: raises(torch.OutOfMemoryError("Tried to allocate 20.00 GiB. GPU 0")), "when 20.00 GiB more"),
+    ],
+    ids=["torch", "numpy", "Python", "GPU"],
+)
+def test_too_little_memory_is_one_line(error, asked, refused, monkeypatch):
+    monkeypatch.setattr(cli, "execute", lambda argv: error())
+    line = refused("plan", "any", code=1)
+    assert "memory ran out" in line and asked in line and "num_samples of a planner" in line
+
+
+def test_other_errors_of_torch_are_bugs(monkeypatch):
+    monkeypatch.setattr(cli, "execute", lambda argv: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        main(["plan", "any"])
+
+
+def raises(error: Exception) -> None:
+    raise error
 
 
 @pytest.mark.parametrize("verb", ["collect", "plan", "plan-baselines", "fit", "test"])

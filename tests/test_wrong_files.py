@@ -80,6 +80,24 @@ def test_parameters_that_are_not_those_of_the_class(change, model, tmp_path):
         load_tokenizer(model)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda weights, name: weights.pop(name), "they lack {name}"),
+        (lambda weights, name: weights.update(other=torch.ones(1)), "they have other, which the model does not"),
+        (lambda weights, name: weights.update({name: torch.ones(1, 7)}), "{name} has another shape"),
+    ],
+)
+def test_weights_that_do_not_fit_are_not_exported(change, told, model, tmp_path, refused):
+    weights = load_file(model / "model.safetensors")
+    name = next(name for name in weights if name.endswith(".weight"))
+    change(weights, name)
+    save_file(weights, model / "model.safetensors")
+    line = refused("export", model, "--out", tmp_path / "out")
+    assert f"{model / 'model.safetensors'}: its weights come from another version" in line
+    assert told.format(name=name) in line and not (tmp_path / "out").exists()
+
+
 def test_weights_that_are_not_finite(model, tmp_path, refused):
     content = read_checkpoint(model / "model.safetensors")
     name = next(name for name, value in content["state_dict"].items() if value.is_floating_point())

@@ -24,8 +24,8 @@ def export_run(run: str, folder: Path) -> Path:
         The weights.
 
     Raises:
-        UserError: there is no such checkpoint, a record of the run is damaged, or the folder exists and is not empty.
-            The folder is made as a whole or not at all.
+        UserError: no such checkpoint, it cannot be loaded, a record of the run is damaged, or the folder exists and is
+            not empty. The folder is made as a whole or not at all.
     """
     checkpoint = find_checkpoint(run)
     source = home_of(checkpoint)

@@ -33,6 +33,7 @@ _CLEVRER_STRIDE = 2
 _VALIDATION_BLOCKS = 5
 """Ahead of the history, at least."""
 _RENAMED = {
+    r"mask_token": "mask_token",
     r"time_pos_embed": "time_embedding",
     r"id_projector\.(.*)": r"embed_anchor.\1",
     r"to_out\.(.*)": r"token_head.\1",
@@ -40,8 +41,14 @@ _RENAMED = {
     r"transformer\.layers\.(\d+)\.0\.(.*)": r"blocks.\1.attention.\2",
     r"transformer\.layers\.(\d+)\.1\.(.*)": r"blocks.\1.mlp.\2",
 }
+_EMBEDDINGS = {
+    r"proprio_encoder\.patch_embed\.(.*)": r"embed_proprio.\1",
+    r"action_encoder\.patch_embed\.(.*)": r"embed_action.\1",
+}
 _WIDTHS = ("embed_proprio.weight", "embed_action.weight")
-_EMBEDDINGS = {"proprio_encoder.patch_embed.": "embed_proprio.", "action_encoder.patch_embed.": "embed_action."}
+_EXTRA_AXES = {"mask_token": (3, (0, 1)), "time_embedding": (4, (0, 2))} | dict.fromkeys(_WIDTHS, (3, (2,)))
+"""Of published tensors: how many axes they have, and which of these are of length 1 and not in ours. Convolutions are
+over one block."""
 
 
 class OfficialWeights(NamedTuple):
@@ -129,30 +136,32 @@ def _renamed(stored: PickledWeights) -> dict[str, Tensor]:
             "published C-JEPA code"
         )
     prefix = marks[0].removesuffix(_MARK)
-    beside = prefix.removesuffix("predictor.")
     found = {}
     for name in stored.tensors:
-        inside = name.removeprefix(prefix) if name.startswith(prefix) else ""
-        for pattern, ours in _RENAMED.items():
-            if re.fullmatch(pattern, inside):
-                found[re.sub(f"^{pattern}$", ours, inside)] = stored.read(name)
-        for theirs, ours in _EMBEDDINGS.items():
-            if name.startswith(f"{beside}{theirs}"):
-                found[name.replace(f"{beside}{theirs}", ours)] = stored.read(name)
-    if f"{prefix}mask_token" in stored.tensors:
-        found["mask_token"] = stored.read(f"{prefix}mask_token").flatten()
-    ours = {name: _in_our_shape(name, value) for name, value in found.items()}
+        if ours := _our_name(name, prefix):
+            found[ours] = stored.read(name)
+        elif name.startswith(prefix):
+            raise UserError(f"{stored.path}: has a tensor {name} that the published predictor does not have")
+    shaped = {name: _in_our_shape(name, value) for name, value in found.items()}
     for name in ("time_embedding", *_WIDTHS):  # whose sizes are read off
-        if name in ours and ours[name].ndim != 2:
+        if name in shaped and shaped[name].ndim != 2:
             raise UserError(f"{stored.path}: the tensor that we call {name} has shape {tuple(found[name].shape)}")
-    return ours
+    return shaped
+
+
+def _our_name(name: str, prefix: str) -> str | None:
+    """Our name of a tensor of the predictor, whose names begin with ``prefix``, or of the embeddings beside it."""
+    for start, names in ((prefix, _RENAMED), (prefix.removesuffix("predictor."), _EMBEDDINGS)):
+        for pattern, ours in names.items():
+            if match := re.fullmatch(re.escape(start) + pattern, name):
+                return match.expand(ours)
+    return None
 
 
 def _in_our_shape(name: str, value: Tensor) -> Tensor:
-    """Without axes of length 1: of the time embedding, and of convolutions over one block."""
-    if name == "time_embedding":
-        return value[0, :, 0] if value.ndim == 4 else value
-    return value[..., 0] if name in _WIDTHS and value.ndim == 3 else value
+    """Without the axes that ours does not have, where they are of length 1; any other shape stays, and is refused."""
+    num_axes, extra = _EXTRA_AXES.get(name, (0, ()))
+    return value.squeeze(extra) if value.ndim == num_axes else value
 
 
 def _check_fit(path: Path, sizes: dict[str, Any], weights: dict[str, Tensor]) -> None:

@@ -144,6 +144,8 @@ class _InertUnpickler(pickle.Unpickler):
 def _stored_tensor(storage: tuple[str, torch.dtype | None], offset: int, shape: Any, strides: Any, *_: Any) -> Any:
     """In place of torch's function of these arguments."""
     entry, dtype = storage
+    if type(entry) is not str or dtype not in (None, *_DTYPES.values()):  # a tuple of the pickle's own
+        raise Refused("a tensor without a storage")
     sides = tuple(shape), tuple(strides)
     if not all(type(value) is int and 0 <= value < 2**40 for value in (offset, *sides[0], *sides[1])):
         raise Refused("a tensor of impossible sides")

@@ -65,7 +65,7 @@ def evaluated_run(run: str, model_name: str | None, out: str | None, verb: str) 
 
 @contextmanager
 def new_results_folder(folder: Path, verb: str) -> Iterator[Path]:
-    """``folder`` for the results of one evaluation, held by this process; gone again if the evaluation is refused.
+    """``folder`` for the results of one evaluation, held by this process; gone again if the evaluation fails.
 
     Raises:
         UserError: the folder holds results, a training run or files of the user's, or another process works there.
@@ -77,6 +77,7 @@ def new_results_folder(folder: Path, verb: str) -> Iterator[Path]:
             raise UserError(f"{folder} already contains results or a run; choose another --out or delete it first")
         try:
             yield folder
-        except UserError:
-            remove_made(missing)
+        except Exception:
+            if not (folder / "results.json").exists():
+                remove_made(missing)
             raise

@@ -73,7 +73,8 @@ def check_proprio_units(dynamics: Dynamics, proprio_NP: np.ndarray, where: str) 
         return
     scaled_NP = _normalised(dynamics, torch.from_numpy(proprio_NP).float(), proprio=True)
     widest = (scaled_NP.amax(dim=0) - scaled_NP.amin(dim=0)).max()
-    if scaled_NP.abs().max() > _FURTHEST_SCALES or widest < _NARROWEST_PROPRIO_SCALES:
+    # values that never change, as where nobody acts, have no units
+    if scaled_NP.abs().max() > _FURTHEST_SCALES or 0 < widest < _NARROWEST_PROPRIO_SCALES:
         raise UserError(
             f"{where} was trained on proprio values in other units than the environment's, which are "
             f"{scaled_NP.min():.3g} to {scaled_NP.max():.3g} standard deviations from the mean of the trained ones; "

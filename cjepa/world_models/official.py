@@ -42,7 +42,7 @@ class OfficialWorldModel(TokenTraining):
         ValueError: a number is out of its range.
     """
 
-    scales_tokens = False
+    scale_tokens = False
 
     def __init__(
         self,

@@ -59,7 +59,7 @@ class TeacherForcedModel(TokenTraining):
         self.rollout_blocks = rollout_blocks
         self.rollout_start = rollout_start
         self.norm = norm
-        self.scales_tokens = scale_tokens
+        self.scale_tokens = scale_tokens
         latest_start = 1 if rollout_start == "first" else predictor.history_blocks
         self.predict_blocks = max(1, latest_start + rollout_blocks - predictor.history_blocks)
         self.loss_weights = {"teacher": 1.0, "rollout": rollout_weight, "proprio": proprio_weight}
@@ -84,7 +84,7 @@ class TeacherForcedModel(TokenTraining):
 
     def describe_objective(self) -> dict[str, Any]:
         """See :class:`~cjepa.world_models.training.DynamicsTraining`."""
-        names = ("rollout_blocks", "rollout_start", "norm", "scales_tokens")
+        names = ("rollout_blocks", "rollout_start", "norm", "scale_tokens")
         return super().describe_objective() | {name: getattr(self, name) for name in names}
 
     def _start(self, blocks: int, generator: torch.Generator) -> int:

@@ -161,7 +161,7 @@ class TokenTraining(DynamicsTraining):
     """How many blocks after a history the loss is over."""
     mask: Mask | None = None
     """What hides objects in training, if anything does."""
-    scales_tokens = True
+    scale_tokens = True
     """Whether tokens are normalised, as proprioception and actions always are."""
 
     def describe_uncertainty(self) -> list[str]:
@@ -186,7 +186,7 @@ class TokenTraining(DynamicsTraining):
                 f"this checkpoint was trained on tokens of tokenizer {self.tokenizer_fingerprint}, the data are of "
                 f"{source.tokenizer_fingerprint}; give --data.init_args.path the file it was trained on"
             )
-        self.dynamics.fit_scales(sample, tokens=self.scales_tokens)
+        self.dynamics.fit_scales(sample, tokens=self.scale_tokens)
         self.tokenizer_fingerprint = source.tokenizer_fingerprint
         self.tokenizer_spec = source.tokenizer
         self.run_folder = str(run_folder(self.trainer).resolve())

@@ -131,6 +131,29 @@ WRONG = {
     "a tensor missing": (lambda w: {k: v for k, v in w.items() if "id_projector.bias" not in k}, "embed_anchor.bias"),
     "another shape": (lambda w: w | {"model.predictor.to_out.bias": torch.ones(3)}, "token_head.bias has shape (3,)"),
     "axes missing": (lambda w: w | {"model.predictor.time_pos_embed": torch.ones(4)}, "time_embedding has shape (4,)"),
+    "a tensor more": (
+        lambda w: w | {"model.predictor.slot_embed": torch.ones(1, 1, 4, D)},
+        "has a tensor model.predictor.slot_embed that the published predictor does not have",
+    ),
+    "a tensor more in a state dict": (
+        lambda w: (
+            {name.removeprefix("model.predictor.").removeprefix("model."): v for name, v in w.items()}
+            | {"query.weight": torch.ones(D, D)}
+        ),
+        "has a tensor query.weight that the published predictor does not have",
+    ),
+    "a time embedding per entity": (
+        lambda w: w | {"model.predictor.time_pos_embed": torch.ones(1, 4, 3, D)},
+        f"time_embedding has shape (1, 4, 3, {D})",
+    ),
+    "a convolution over two blocks": (
+        lambda w: w | {"model.action_encoder.patch_embed.weight": torch.ones(D, A, 2)},
+        f"embed_action.weight has shape ({D}, {A}, 2)",
+    ),
+    "two mask tokens": (
+        lambda w: w | {"model.predictor.mask_token": torch.ones(1, 2, D)},
+        f"mask_token has shape (2, {D})",
+    ),
     "not finite": (lambda w: w | {"model.predictor.to_out.bias": torch.full((D,), torch.nan)}, "not finite"),
     "no such blocks": (
         lambda w: w | {"model.predictor.time_pos_embed": torch.ones(1, 7, 1, D)},

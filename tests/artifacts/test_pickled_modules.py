@@ -55,6 +55,17 @@ def test_a_tensor_of_more_values_than_are_stored(shape, strides, tmp_path):
         open_weights(tmp_path / "file.pt").read("weights")
 
 
+@pytest.mark.parametrize("storage", [("file/data/0", 5), (5, torch.float32)])
+def test_a_tuple_in_place_of_a_storage(storage, tmp_path):
+    class Stored:
+        def __reduce__(self):
+            return torch._utils._rebuild_tensor_v2, (storage, 0, (1,), (1,), False, {})
+
+    torch.save({"first": torch.ones(1), "weights": Stored()}, tmp_path / "file.pt")
+    with pytest.raises(UserError, match=r"file\.pt: not readable as weights \(a tensor without a storage\)"):
+        open_weights(tmp_path / "file.pt")
+
+
 @pytest.mark.parametrize("content", [b"", b"\x80\x02K\x01.", pickle.dumps({"weights": 1.0}, 2)])
 def test_what_has_no_weights(content, tmp_path):
     with pytest.raises(UserError, match=r"file\.pt: "):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cjepa.commands.options import new_results_folder
 from cjepa.locks import only_process
 from tests.conftest import configs
 
@@ -48,3 +49,14 @@ def test_one_evaluation_at_a_time(words, refused, tmp_path):
 def test_a_refused_evaluation_leaves_no_folder(refused, tmp_path):
     refused(*BASELINES, "--episodes", "nowhere.h5", "--out", tmp_path / "new" / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [OSError(36, "File name too long"), MemoryError(), AssertionError("a bug")])
+def test_nor_does_one_that_fails_unless_there_are_results(error, tmp_path):
+    with pytest.raises(type(error)), new_results_folder(tmp_path / "new" / "out", "plan"):
+        raise error
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(type(error)), new_results_folder(tmp_path / "out", "plan") as folder:
+        (folder / "results.json").write_text("[]")
+        raise error
+    assert (tmp_path / "out" / "results.json").read_text() == "[]"

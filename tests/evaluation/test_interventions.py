@@ -1,5 +1,7 @@
 """Influence graphs and counterfactuals: a model that is the simulator gets them right, others do not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -168,6 +170,25 @@ def test_episodes_without_interventions_are_refused(episodes_path):
     loaded = LoadedWorldModel(model, model.tokenizer, "", {})
     with pytest.raises(UserError, match="give episodes of cjepa/Collide-v0"):
         open_laboratory(loaded, {}, SceneProtocol(str(episodes_path)), episodes_path, NoProgress())
+
+
+class Feels(SimulatedDynamics):
+    """Takes proprioception, of which ``unit`` is one standard deviation."""
+
+    proprio_dim, unit = 4, 150.0
+
+    def normalise(self, clip):
+        return super().normalise(clip)._replace(proprio_BTP=clip.proprio_BTP / self.unit)
+
+
+def test_proprioception_in_other_units_is_refused(collide_episodes_path):
+    model = Feels(STRIDE)
+    loaded = LoadedWorldModel(model, model.tokenizer, "", {})
+    protocol = SceneProtocol(str(collide_episodes_path), scenes=2, val_scenes=2, horizon_blocks=3)
+    assert len(open_laboratory(loaded, {}, protocol, Path("a.ckpt"), NoProgress()).test.start_B) == 2
+    model.unit /= 512
+    with pytest.raises(UserError, match="a.ckpt was trained on proprio values in other units than the environment's"):
+        open_laboratory(loaded, {}, protocol, Path("a.ckpt"), NoProgress())
 
 
 def test_what_if_from_python(collide_model_run, collide_table_path, collide_table):

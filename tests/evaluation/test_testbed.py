@@ -18,8 +18,11 @@ SMALL = {"action_dim": 10, "dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 32}
 
 
 @pytest.fixture
-def module(monkeypatch) -> SimpleNamespace:
+def module(monkeypatch, tokens_path) -> SimpleNamespace:
     dynamics = PredictorDynamics(EntityTransformer(TOKEN_DIM, **SMALL)).eval()
+    data = TokenClips(str(tokens_path))
+    data.setup("fit")
+    dynamics.fit_scales(data.normalisation_sample())
     monkeypatch.setattr(testbed, "tokenizer_of", lambda module, where, run: OracleTokenizer(2, PushT.attribute_names))
     return SimpleNamespace(dynamics=dynamics, device="cpu", run_folder="")
 
@@ -85,4 +88,12 @@ def test_tokens_of_another_version_of_the_episodes(tmp_path, tokens_path, episod
 def test_a_model_of_other_actions(tokens_path, monkeypatch, module):
     module.dynamics = PredictorDynamics(EntityTransformer(TOKEN_DIM, **SMALL | {"action_dim": 4}))
     with pytest.raises(UserError, match="10 action values"):
+        testbed.open_testbed(module, opened(tokens_path), pairs=2, horizon_blocks=5)
+
+
+def test_a_model_of_proprioception_in_other_units(tokens_path, module):
+    """Trained on shares of the table, where the environment has px."""
+    for values in (module.dynamics.proprio_scale.mean, module.dynamics.proprio_scale.std):
+        values /= 512
+    with pytest.raises(UserError, match="the model was trained on proprio values in other units"):
         testbed.open_testbed(module, opened(tokens_path), pairs=2, horizon_blocks=5)

@@ -35,6 +35,7 @@ def test_proprioception_in_the_units_of_training():
     """The model has seen values of a standard deviation of 1 around 0."""
     check_proprio_units(PointDynamics(), UNIFORM, "a.ckpt")
     check_proprio_units(PointDynamics(proprio_dim=0), 1000 * UNIFORM, "a.ckpt")
+    check_proprio_units(PointDynamics(), 0 * UNIFORM, "a.ckpt")  # of nobody
 
 
 @pytest.mark.parametrize(

@@ -98,4 +98,4 @@ def test_a_short_training(tokens_path, scale):
     assert {"train/teacher", "train/rollout", "train/proprio", "val/loss", "val/rollout_error@5"} <= set(metrics)
     assert bool((one.dynamics.token_scale.std == 1).all()) != scale
     described = one.describe_objective()
-    assert described["norm"] == "l1" and described["rollout_blocks"] == 2 and described["scales_tokens"] == scale
+    assert described["norm"] == "l1" and described["rollout_blocks"] == 2 and described["scale_tokens"] == scale

@@ -55,7 +55,8 @@ class ProprioCode(nn.Linear):
     def decode(self, embedded_BTW: Tensor) -> Tensor:
         """The proprioception whose embedding is nearest (least squares), float32; exact for an embedding."""
         weight_WP, bias_W = self.weight.detach().float(), self.bias.detach().float()
-        return (embedded_BTW.float() - bias_W) @ torch.linalg.pinv(weight_WP).T
+        with torch.autocast(embedded_BTW.device.type, enabled=False):  # 8 bits would add up from block to block
+            return (embedded_BTW.float() - bias_W) @ torch.linalg.pinv(weight_WP).T
 
 
 def grid_angles(blocks: int, tokens: int, conditions: int, head_width: int, device: torch.device) -> Tensor:

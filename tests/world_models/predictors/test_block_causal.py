@@ -151,6 +151,14 @@ def test_an_embedding_of_proprioception_is_read_back():
         ProprioCode(4, 3)
 
 
+def test_mixed_precision_does_not_round_what_is_read_back():
+    code, proprio = ProprioCode(4, 10), inputs()[1]
+    embedded = code(proprio)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = code.decode(embedded)
+    assert torch.equal(found, code.decode(embedded))
+
+
 def published(name: str, **changes) -> BlockCausal:
     """On no device, as a chain of YAMLs sizes it; what the later files leave out comes from those before."""
     sizes = {}
