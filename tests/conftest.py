@@ -1,6 +1,7 @@
 """Small data that many tests share; the files are made once a session and never changed."""
 
 import contextlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -260,6 +261,16 @@ def slot_tokens(tmp_path_factory, slots_run, episodes_path) -> Path:
 def patch_tokens(tmp_path_factory, slots_run, episodes_path) -> Path:
     """A 4 x 4 grid of its encoder's features."""
     return once(tmp_path_factory, "patches.h5", tokenize(slots_run, episodes_path, "--patch_grid", "4"))
+
+
+@pytest.fixture(scope="session")
+def normed_patch_tokens(tmp_path_factory, slots_run, episodes_path) -> Path:
+    """The same grid, layer-normed, as vjepa2_ac.yaml says."""
+    loader = "cjepa.tokenizers.training.load_tokenizer"
+    trained = {"class_path": loader, "init_args": {"checkpoint": str(slots_run)}}
+    patches = "cjepa.tokenizers.baselines.patches.PatchTokenizer"
+    spec = {"class_path": patches, "init_args": {"grid": 4, "layer_norm": True, "trained": trained}}
+    return once(tmp_path_factory, "normed-patches.h5", tokenize(json.dumps(spec), episodes_path))
 
 
 @pytest.fixture(scope="session")

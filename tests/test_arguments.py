@@ -13,16 +13,20 @@ from cjepa.planning.planners.gradient import GradientPlanner
 from cjepa.planning.planners.icem import ICEM
 from cjepa.planning.planners.mppi import MPPI
 from cjepa.planning.planners.random_shooting import RandomShooting
+from cjepa.tokenizers.baselines.vit import ViTTokenizer
 from cjepa.tokenizers.training import TokenizerTraining
+from cjepa.world_models.end_to_end import LeWorldModel
 from cjepa.world_models.masks import CentralityMask, FixedMask, ObjectMask, TokenMask, TubeMask
+from cjepa.world_models.predictors.adaln_transformer import AdaLNTransformer
 from cjepa.world_models.predictors.causal_transformer import CausalTransformer
 from cjepa.world_models.predictors.ensemble import Ensemble
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from cjepa.world_models.predictors.object_filter import ObjectFilter
+from cjepa.world_models.regularisers import SIGReg, VICReg
 from cjepa.world_models.training import WorldModel
 
 MASKS = (ObjectMask, FixedMask, CentralityMask, TubeMask, TokenMask)
-PREDICTORS = (EntityTransformer, CausalTransformer, ObjectFilter)
+PREDICTORS = (EntityTransformer, CausalTransformer, ObjectFilter, AdaLNTransformer)
 CLIPS = (TokenClips, VideoClips)
 POSITIVE, NOT_NEGATIVE = "a finite number above 0", "a finite number, 0 or more"
 SHARE, BELOW_ONE = "a share in 0..1", "a share in 0 to below 1"
@@ -35,6 +39,11 @@ def each(classes, needed, name, values, expected):
 def trained(name, values, expected):
     model = {"predictor": ObjectFilter(4, dim=4), "mask": ObjectMask(1)}
     return each((WorldModel,), model, name, values, expected)
+
+
+def from_pixels(name, values, expected):
+    parts = {"tokenizer": ViTTokenizer(8, 1), "predictor": AdaLNTransformer(8, dim=8), "regulariser": SIGReg()}
+    return each((LeWorldModel,), parts, name, values, expected)
 
 
 WRONG = [
@@ -53,6 +62,19 @@ WRONG = [
     *trained("future_decay", (-1.0, nan, inf), NOT_NEGATIVE),
     *trained("predict_blocks", (0, -1), "1 or more"),
     *trained("mask_seed", (-1,), "0 or more"),
+    *from_pixels("least_rank", (-1.0, nan), NOT_NEGATIVE),
+    *from_pixels("least_deviation", (-1.0, nan), NOT_NEGATIVE),
+    *from_pixels("step_seed", (-1,), "0 or more"),
+    *each((SIGReg,), {}, "weight", (-0.1, nan, inf), NOT_NEGATIVE),
+    *each((SIGReg,), {}, "num_directions", (0,), "1 or more"),
+    *each((SIGReg,), {}, "num_knots", (0, 1), "2 or more"),
+    *each((SIGReg,), {}, "longest", (0.0, nan), POSITIVE),
+    *each((VICReg,), {}, "variance_weight", (-1.0, nan), NOT_NEGATIVE),
+    *each((VICReg,), {}, "covariance_weight", (-1.0, inf), NOT_NEGATIVE),
+    *[
+        (ViTTokenizer, {}, name, 0, "1 or more")
+        for name in ("dim", "depth", "num_heads", "patch_size", "projection_dim", "image_size")
+    ],
     *each((TokenizerTraining,), {"tokenizer": None, "metrics": [], "loss_weights": {}}, "lr", (nan, -1.0), POSITIVE),
     *[
         wrong

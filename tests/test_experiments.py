@@ -197,6 +197,8 @@ def data_of(configs: list[str], get) -> Path:
     """The fixture that a chain of configs trains on: episodes, or the tokens that are as wide as it says."""
     if value_of(configs, "data", "class_path").endswith("VideoClips"):
         return episodes_of(configs, get)
+    if class_of(value_of(configs, *PREDICTOR[:-1], "class_path")).layer_normed:
+        return get("normed_patch_tokens")
     width = value_of(configs, *PREDICTOR, "token_dim")
     width = 96 if width in PRETRAINED_WIDTHS else width
     if width == 128:

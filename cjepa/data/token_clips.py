@@ -107,6 +107,19 @@ class TokenClips(EpisodeClips):
         return ClipDataset(self.file, self.rows, self.splits[split], blocks, self.frame_stride)
 
 
+def refuse_tokens(model: object, data: object) -> None:
+    """Check that a model which is trained on frames is not given tokens.
+
+    Raises:
+        UserError: it is.
+    """
+    if isinstance(data, TokenClips):
+        raise UserError(
+            f"{type(model).__name__} is trained on frames, but {type(data).__name__} gives tokens; set "
+            "data.class_path to cjepa.data.video_clips.VideoClips and data.init_args.path to episodes"
+        )
+
+
 def tokens_budget() -> int:
     """Bytes of tokens that are held in memory: half of what the machine has."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

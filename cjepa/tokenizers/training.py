@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from cjepa.arguments import at_least
 from cjepa.checkpoints import find_checkpoint, load_module, read_checkpoint
+from cjepa.data.token_clips import refuse_tokens
 from cjepa.errors import UserError
 from cjepa.moved import original
 from cjepa.optim import adamw_with_warmup_cosine, check_schedule
@@ -95,7 +96,12 @@ class TokenizerTraining(ScoredTokenizer):
         return adamw_with_warmup_cosine(self.parameters(), self.lr, self.weight_decay, self.warmup_steps, total)
 
     def on_fit_start(self) -> None:
-        """Show the tokenizer training frames, unless a checkpoint brings what it made of them."""
+        """Show the tokenizer training frames, unless a checkpoint brings what it made of them.
+
+        Raises:
+            UserError: the data are tokens, or frames of another environment.
+        """
+        refuse_tokens(self, self.trainer.datamodule)
         self.check_environment()
         data = self.trainer.datamodule
         self._know(env_id=data.file.attributes.get("env_id"))

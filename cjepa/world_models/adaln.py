@@ -7,6 +7,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from cjepa.arguments import share_below_one
 from cjepa.world_models.transformer import Dropout, attention
 
 
@@ -22,10 +23,14 @@ class AdaLNBlock(nn.Module):
         mlp_dim: hidden width of the MLP.
         dropout: on both residual branches.
         head_width: of each head; None for ``dim / num_heads``.
+
+    Raises:
+        ValueError: ``dropout`` is out of its range.
     """
 
     def __init__(self, dim: int, num_heads: int, mlp_dim: int, dropout: float, head_width: int | None = None):
         super().__init__()
+        share_below_one(dropout=dropout)
         inner = num_heads * (head_width or dim // num_heads)
         self.num_heads = num_heads
         self.norm = nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6)

@@ -1,5 +1,6 @@
 """Whether tokens have collapsed: to a point, or to a line."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -26,8 +27,10 @@ def effective_rank(covariance_DD: Tensor) -> Tensor:
 
 @torch.no_grad()
 def spread_of(tokens_BTSD: Tensor) -> Spread:
-    """Of all tokens about their mean."""
+    """Of all tokens about their mean; NaN where a token is not finite."""
     tokens_ND = tokens_BTSD.flatten(0, -2).double()
+    if not bool(tokens_ND.isfinite().all()):
+        return Spread(math.nan, math.nan)
     covariance_DD = torch.cov(tokens_ND.T, correction=0)
     return Spread(float(effective_rank(covariance_DD)), float(covariance_DD.diagonal().mean().sqrt()))
 
@@ -41,8 +44,12 @@ def check_spread(spread: Spread, step: int, least: Spread) -> None:
         least: below either of these the tokens count as collapsed.
 
     Raises:
-        TrainingFailed: the tokens have collapsed.
+        TrainingFailed: the tokens have collapsed, or are not finite.
     """
+    if math.isnan(spread.deviation):
+        raise TrainingFailed(
+            f"step {step}: the tokens are not finite; give training a lower learning rate, and train again"
+        )
     for name, found, limit in zip(("effective rank", "standard deviation"), spread, least, strict=True):
         if not found >= limit:
             raise TrainingFailed(

@@ -6,12 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cjepa.arguments import at_least
+from cjepa.data.token_clips import refuse_tokens
 from cjepa.tokenizers.base import Tokenizer, float_frames
 from cjepa.types import Clip, VideoBatch
 from cjepa.world_models.collapse import Spread, check_spread, spread_of
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.adaln_transformer import AdaLNTransformer
-from cjepa.world_models.predictors.base import Predictor
+from cjepa.world_models.predictors.base import Prediction, Predictor
 from cjepa.world_models.regularisers import Regulariser
 from cjepa.world_models.token_source import check_sizes
 from cjepa.world_models.training import DynamicsTraining
@@ -42,9 +44,11 @@ class LeWorldModel(DynamicsTraining):
         warmup_steps: of the learning rate; afterwards collapsed tokens stop the training.
         least_rank: effective rank below which the tokens of a batch count as collapsed.
         least_deviation: standard deviation below which they do.
+        step_seed: of what the regulariser draws, together with rank and step.
 
     Raises:
-        ValueError: the predictor has proprioception, a history, or tokens of another width than the tokenizer.
+        ValueError: a number is out of its range; the tokenizer has several tokens per frame; the predictor has
+            proprioception, a history, layer-normed tokens, or tokens of another width than the tokenizer.
     """
 
     def __init__(
@@ -57,9 +61,13 @@ class LeWorldModel(DynamicsTraining):
         warmup_steps: int = 200,
         least_rank: float = 2.0,
         least_deviation: float = 0.05,
+        step_seed: int = 0,
     ):
-        super().__init__(lr, weight_decay, warmup_steps)
+        super().__init__(lr, weight_decay, warmup_steps, step_seed)
+        at_least(0, least_rank=least_rank, least_deviation=least_deviation)
         self.save_hyperparameters()
+        if tokenizer.num_slots > 1:
+            raise ValueError(f"the tokenizer has {tokenizer.num_slots} tokens per frame, expected 1 for LeWorldModel")
         if predictor.proprio_dim:
             raise ValueError(f"proprio_dim is {predictor.proprio_dim}, expected 0: LeWorldModel sees pixels alone")
         if predictor.token_dim != tokenizer.slot_dim:
@@ -69,6 +77,8 @@ class LeWorldModel(DynamicsTraining):
                 f"history_blocks is {predictor.history_blocks}, expected 1 for a {type(predictor).__name__}: only an "
                 "AdaLNTransformer predicts every block of its history from those before it"
             )
+        if predictor.layer_normed:
+            raise ValueError(f"{type(predictor).__name__} predicts layer-normed tokens, LeWorldModel has others")
         self.tokenizer = tokenizer
         self.dynamics = PredictorDynamics(predictor)
         self.regulariser = regulariser
@@ -84,16 +94,19 @@ class LeWorldModel(DynamicsTraining):
         return Clip(tokens_BTSD, proprio, actions)
 
     def loss_terms(self, batch: VideoBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The error of all blocks but the first, and the regulariser's terms."""
+        """The error of all blocks but the first, the mean over members, and the regulariser's terms."""
         clip = self.dynamics.normalise(self.clip_of(batch))
         tokens = clip.tokens_BTSD
         visible_BTS = torch.zeros_like(tokens[:, : self.dynamics.history_blocks, :, 0], dtype=torch.bool)
-        prediction = self.dynamics(clip, visible_BTS)
-        predicted_BTSD = torch.cat([prediction.history_BTSD[:, 1:], prediction.future_BFSD], dim=1)
+        each = self.dynamics.forward_members(clip, visible_BTS)
         if self.global_step >= self.warmup_steps and self.global_step % _WATCH_EVERY == 0:
             check_spread(spread_of(tokens), self.global_step, self.least)
-        error = (predicted_BTSD.float() - tokens[:, 1:]).square().mean()
+        error = torch.stack([_error(prediction, tokens) for prediction in each]).mean()
         return {"prediction": error} | self.regulariser(tokens.flatten(2).transpose(0, 1), generator)
+
+    def describe_uncertainty(self) -> list[str]:
+        """See :class:`DynamicsTraining`."""
+        return self.dynamics.predictor.describe_uncertainty()
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         """Also how the tokens spread."""
@@ -106,8 +119,10 @@ class LeWorldModel(DynamicsTraining):
         """Fit the scale of actions, once, and remember the environment.
 
         Raises:
-            UserError: the data have other sizes than the predictor, or clips are not longer than its history.
+            UserError: the data are tokens, or have other sizes than the predictor; clips are not longer than its
+                history, or too short for all blocks of its pass.
         """
+        refuse_tokens(self, self.trainer.datamodule)
         super().on_fit_start()
         data = self.trainer.datamodule
         dataset = data.training_clips()
@@ -130,3 +145,9 @@ class LeWorldModel(DynamicsTraining):
 
     def _know(self, env_id: str | None) -> None:
         self.tokenizer.info = self.tokenizer.info._replace(env_id=env_id)
+
+
+def _error(prediction: Prediction, tokens_BTSD: Tensor) -> Tensor:
+    """Mean squared, of all blocks but the first."""
+    predicted_BTSD = torch.cat([prediction.history_BTSD[:, 1:], prediction.future_BFSD], dim=1)
+    return (predicted_BTSD.float() - tokens_BTSD[:, 1:]).square().mean()

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from cjepa.arguments import above, at_least
+
 
 class Regulariser(nn.Module, ABC):
     """Losses of the distribution of tokens over a batch, the same ones on every device of a training."""
@@ -39,10 +41,17 @@ class SIGReg(Regulariser):
         num_directions: M.
         num_knots: K, evenly from 0 to ``longest``.
         longest: t of the last knot.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     def __init__(self, weight: float = 0.09, num_directions: int = 1024, num_knots: int = 17, longest: float = 3.0):
         super().__init__()
+        at_least(0, weight=weight)
+        at_least(1, num_directions=num_directions)
+        at_least(2, num_knots=num_knots)
+        above(0, longest=longest)
         self.weights = {"sigreg": weight}
         self.num_directions = num_directions
         knot_K = torch.linspace(0, longest, num_knots)
@@ -76,10 +85,14 @@ class VICReg(Regulariser):
     Args:
         variance_weight: relative to the prediction's 1.
         covariance_weight: likewise.
+
+    Raises:
+        ValueError: a weight is out of its range.
     """
 
     def __init__(self, variance_weight: float = 1.0, covariance_weight: float = 0.04):
         super().__init__()
+        at_least(0, variance_weight=variance_weight, covariance_weight=covariance_weight)
         self.weights = {"variance": variance_weight, "covariance": covariance_weight}
 
     def forward(self, tokens_TBD: Tensor, generator: torch.Generator) -> dict[str, Tensor]:

@@ -19,14 +19,15 @@ class TeacherForcedModel(TokenTraining):
     """Teacher forcing at all blocks (DINO-WM), and a rollout of a few blocks beside it (JEPA-WM, V-JEPA 2-AC).
 
     ``teacher`` is the mean error of what is predicted after each block of a history, from true blocks; ``rollout`` that
-    of blocks which are fed back; ``proprio`` that of proprioception in both of them.
+    of R blocks, the first of which is predicted from true blocks and the R - 1 others from predictions too; ``proprio``
+    that of proprioception in both of them.
 
     Args:
         predictor: of the block after each block.
         lr: peak learning rate of AdamW.
         weight_decay: of AdamW, on matrices.
         warmup_steps: of the learning rate.
-        rollout_blocks: blocks that are fed back; 0 for none.
+        rollout_blocks: R, of which all but the last are fed back; 0 for no rollout.
         rollout_start: the rollout starts after the ``first`` block, or after a ``random`` number of blocks.
         rollout_weight: weight of the rollout.
         proprio_weight: weight of proprioception.

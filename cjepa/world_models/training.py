@@ -19,7 +19,7 @@ from cjepa.world_models.masks import Mask
 from cjepa.world_models.matching import Matching
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Predictor
-from cjepa.world_models.token_source import TokenSource, check_sizes
+from cjepa.world_models.token_source import TokenSource, check_layer_norm, check_sizes, check_source
 
 _DYNAMICS = "dynamics."
 _OWN = ("predictor.", "token_scale.", "proprio_scale.", "action_scale.")
@@ -172,13 +172,16 @@ class TokenTraining(DynamicsTraining):
         """Fit the scales on training episodes, once.
 
         Raises:
-            UserError: the data have other sizes than the predictor, clips are shorter than a history, or the tokens
-                are not those that this checkpoint was trained on; more objects are to be hidden than there are.
+            UserError: the data are not tokens, or not those that this checkpoint was trained on; they have other sizes
+                than the predictor, or clips are shorter than a history; the loss leaves out blocks of the predictor's
+                pass; its layer-normed tokens cannot reach the targets; more objects are to be hidden than there are.
         """
+        check_source(self, self.trainer.datamodule)
         super().on_fit_start()
         source: TokenSource = self.trainer.datamodule
         sample = source.normalisation_sample()
         check_sizes(self.dynamics, sample, source, self.predict_blocks)
+        check_layer_norm(self.dynamics.predictor, sample, self.scale_tokens)
         if self.mask is not None:
             self.mask.check_budget(sample.tokens_BTSD.shape[2])
         if self.tokenizer_fingerprint and self.tokenizer_fingerprint != source.tokenizer_fingerprint:

@@ -1,8 +1,10 @@
 """Training of a tokenizer by its own losses, and the tokenizer back from its checkpoint."""
 
+import lightning as L
 import pytest
 import torch
 
+from cjepa.data.token_clips import TokenClips
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
 from cjepa.evaluation.metrics import ForegroundARI
@@ -121,3 +123,11 @@ def test_metrics_of_validation_and_test_are_apart():
 def test_other_files_are_refused(world_model_run):
     with pytest.raises(UserError, match="not a tokenizer"):
         load_tokenizer(world_model_run / "checkpoints" / "last.ckpt")
+
+
+def test_tokens_are_refused(tokens_path):
+    module = TokenizerTraining(a_tokenizer(), [], {"reconstruction": 1.0})
+    trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
+    line = "TokenizerTraining is trained on frames, but TokenClips .* data.class_path to cjepa.data.video_clips.Video"
+    with pytest.raises(UserError, match=line):
+        trainer.fit(module, datamodule=TokenClips(str(tokens_path), batch_size=4))

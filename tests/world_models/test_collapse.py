@@ -37,3 +37,11 @@ def test_collapsed_tokens_stop_the_training(tokens, message):
 def test_spread_tokens_do_not():
     torch.manual_seed(0)
     check_spread(spread_of(torch.randn(4, 4, 1, 3)), 7, LEAST)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_tokens_that_are_not_finite_are_named(value):
+    tokens = torch.randn(4, 4, 1, 3)
+    tokens[1, 2, 0, 1] = value
+    with pytest.raises(TrainingFailed, match="step 7: the tokens are not finite; give training a lower learning rate"):
+        check_spread(spread_of(tokens), 7, LEAST)

@@ -3,14 +3,17 @@
 import json
 import re
 
+import lightning as L
 import pytest
 import torch
 from torch import nn
 
 from cjepa.cli import main
-from cjepa.errors import TrainingFailed
+from cjepa.data.video_clips import VideoClips
+from cjepa.errors import TrainingFailed, UserError
 from cjepa.tokenizers.base import Tokenizer, TokenizerInfo
 from cjepa.tokenizers.baselines.global_token import whole_frame
+from cjepa.tokenizers.baselines.vit import ViTTokenizer
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.training import load_tokenizer
 from cjepa.types import Tokens, VideoBatch
@@ -18,12 +21,16 @@ from cjepa.world_models import end_to_end
 from cjepa.world_models.end_to_end import LeWorldModel
 from cjepa.world_models.loading import load_world_model
 from cjepa.world_models.predictors.adaln_transformer import AdaLNTransformer
+from cjepa.world_models.predictors.base import Prediction, Predictor
+from cjepa.world_models.predictors.ensemble import Ensemble
 from cjepa.world_models.predictors.prefix_transformer import PrefixTransformer
+from cjepa.world_models.predictors.vjepa2_ac import VJepa2AC
 from cjepa.world_models.regularisers import Regulariser, SIGReg
 from tests.conftest import FEW_FRAMES, configs, fit
 from tests.contracts import stirred
 from tests.sharing import once
 from tests.test_experiments import ONE_PAIR, TINY_SEARCH
+from tests.world_models.test_training import fit as fit_on_tokens
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 DIM = 4
@@ -99,6 +106,37 @@ def test_fast_lewm_predicts_all_blocks_from_the_first():
     torch.testing.assert_close(terms["prediction"], (futures - clip.tokens_BTSD[:, 1:]).square().mean())
 
 
+class Drift(Predictor):
+    """Every block, a token grows by a fixed amount."""
+
+    token_dim, proprio_dim, action_dim, history_blocks = DIM, 0, 2, 1
+
+    def __init__(self, by: float):
+        super().__init__()
+        self.by = by
+
+    def forward(self, tokens_BTSD, proprio_BTP, actions_BTA, mask_BTS) -> Prediction:
+        return Prediction(tokens_BTSD, tokens_BTSD[:, -1:] + self.by, proprio_BTP[:, -1:])
+
+
+def test_every_member_of_an_ensemble_has_its_own_error():
+    """Three futures of tokens that stay 0; the mean of members that drift by 1 and by -1 would be right."""
+    left = [1.0, -1.0]
+    ensemble = Ensemble(lambda: Drift(left.pop(0)), members=2)
+    model = LeWorldModel(Table(torch.zeros(6, 4, 1, DIM)), ensemble, Nothing())
+    assert model.loss_terms(batch(), torch.Generator())["prediction"].item() == pytest.approx((1 + 4 + 9) / 3)
+    assert model.describe_uncertainty() == ["disagreement of 2 members"]
+
+
+def test_what_the_regulariser_draws_depends_on_the_seed():
+    def loss(step_seed: int) -> float:
+        model = made(tokens(), SIGReg(num_directions=4), step_seed=step_seed)
+        model.log_dict = model.log = lambda *_, **__: None
+        return model.training_step(batch(), 0).item()
+
+    assert loss(0) == loss(0) and loss(0) != loss(1)
+
+
 def test_the_weights_of_the_terms():
     assert made(tokens(), SIGReg(num_directions=8)).loss_weights == {"prediction": 1.0, "sigreg": 0.09}
     described = made(tokens(), SIGReg()).describe_objective()
@@ -125,6 +163,28 @@ def test_parts_that_do_not_fit():
         LeWorldModel(Table(tokens()), AdaLNTransformer(5, 0), Nothing())
     with pytest.raises(ValueError, match="history_blocks is 3, expected 1 for a PrefixTransformer"):
         LeWorldModel(Table(tokens()), PrefixTransformer(DIM, 0, history_blocks=3), Nothing())
+    with pytest.raises(ValueError, match="VJepa2AC predicts layer-normed tokens, LeWorldModel has others"):
+        LeWorldModel(Table(tokens()), VJepa2AC(DIM, 0, 2, 1, dim=12, depth=1, num_heads=2), Nothing())
+    several = Table(tokens())
+    several.info = several.info._replace(num_slots=2)
+    with pytest.raises(ValueError, match="the tokenizer has 2 tokens per frame, expected 1 for LeWorldModel"):
+        LeWorldModel(several, AdaLNTransformer(DIM, 0), Nothing())
+
+
+def test_tokens_are_refused(tokens_path):
+    line = "LeWorldModel is trained on frames, but TokenClips .* data.class_path to cjepa.data.video_clips.VideoClips"
+    with pytest.raises(UserError, match=line):
+        fit_on_tokens(tokens_path, made(tokens()))
+
+
+def test_a_pass_is_no_longer_than_training_clips(episodes_path):
+    predictor = PrefixTransformer(8, 0, 10, 1, dim=8, depth=1, num_heads=2, mlp_dim=16, prefix_blocks=4)
+    model = LeWorldModel(ViTTokenizer(8, 1, 2, 32, 8), predictor, Nothing())
+    model.on_train_start = lambda: pytest.fail("training began")
+    data = VideoClips(str(episodes_path), train_blocks=4, val_blocks=4, batch_size=4)
+    trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
+    with pytest.raises(UserError, match="prefix_blocks is 4, .* set it to 3, or data.init_args.train_blocks to 5"):
+        trainer.fit(model, datamodule=data)
 
 
 SMALL = ["tokenizer.init_args.dim=16", "tokenizer.init_args.depth=1", "tokenizer.init_args.projection_dim=16"]

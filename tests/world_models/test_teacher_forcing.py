@@ -1,13 +1,20 @@
 """The loss of teacher forcing and of a short rollout, by hand."""
 
+import numpy as np
 import pytest
 import torch
+from torch.nn.functional import layer_norm
 
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.errors import UserError
 from cjepa.types import Clip
+from cjepa.world_models.masks import ObjectMask
 from cjepa.world_models.predictors.dino_wm import DinoWM
 from cjepa.world_models.predictors.jepa_wm import JepaWM
 from cjepa.world_models.predictors.vjepa2_ac import VJepa2AC
 from cjepa.world_models.teacher_forcing import TeacherForcedModel
+from cjepa.world_models.training import WorldModel
+from tests.conftest import TOKEN_DIM, token_attributes
 from tests.contracts import build, stirred
 from tests.world_models.test_training import SMALL, a_clip, fit
 
@@ -41,8 +48,8 @@ def test_every_block_is_predicted_from_true_ones(cls, norm):
 
 
 @pytest.mark.parametrize("cls", [JepaWM, VJepa2AC], ids=lambda cls: cls.__name__)
-def test_two_blocks_are_fed_back(cls):
-    """From the first block; the second one is predicted from the first prediction."""
+def test_a_rollout_of_two_blocks(cls):
+    """The first one is predicted from the clip's first block, the second one from the first prediction too."""
     plain, one = model(cls, norm="l1"), model(cls, norm="l1", rollout_blocks=2, rollout_weight=0.5)
     clip = a_clip(4)
     terms, teacher = one.loss_terms(clip, torch.Generator()), plain.loss_terms(clip, torch.Generator())
@@ -93,9 +100,37 @@ def test_blocks_behind_the_history_are_targets_only():
 
 @pytest.mark.parametrize("scale", [True, False])
 def test_a_short_training(tokens_path, scale):
-    one = TeacherForcedModel(build(VJepa2AC, token_dim=6, **SMALL), rollout_blocks=2, norm="l1", scale_tokens=scale)
+    one = TeacherForcedModel(build(JepaWM, token_dim=6, **SMALL), rollout_blocks=2, norm="l1", scale_tokens=scale)
     metrics = fit(tokens_path, one).callback_metrics
     assert {"train/teacher", "train/rollout", "train/proprio", "val/loss", "val/rollout_error@5"} <= set(metrics)
     assert bool((one.dynamics.token_scale.std == 1).all()) != scale
     described = one.describe_objective()
     assert described["norm"] == "l1" and described["rollout_blocks"] == 2 and described["scale_tokens"] == scale
+
+
+@pytest.fixture
+def normed_tokens_path(tmp_path, tokens_path):
+    """The same tokens, layer-normed."""
+    path = tmp_path / "normed.h5"
+    with EpisodeWriter(path, "cjepa-tokens", token_attributes()) as writer:
+        for episode in EpisodeFile(tokens_path).episodes(("action", "proprio", "tokens")):
+            tokens = layer_norm(torch.from_numpy(episode["tokens"]).float(), [TOKEN_DIM])
+            writer.append({**episode, "tokens": tokens.numpy().astype(np.float16)})
+    return path
+
+
+def test_layer_normed_predictions_are_trained_on_layer_normed_tokens(tokens_path, normed_tokens_path):
+    def made(**changes) -> TeacherForcedModel:
+        return TeacherForcedModel(build(VJepa2AC, token_dim=6, **SMALL), **changes)
+
+    one = made(scale_tokens=False)
+    fit(normed_tokens_path, one)
+    assert bool((one.dynamics.token_scale.std == 1).all())
+    for path, wrong, message in (
+        (normed_tokens_path, made(), "VJepa2AC predicts layer-normed tokens, but this training scales"),
+        (normed_tokens_path, WorldModel(build(VJepa2AC, token_dim=6, **SMALL), ObjectMask(1)), "scales its tokens"),
+        (tokens_path, made(scale_tokens=False), "mean of 0 and a deviation of 1, but those of the data have"),
+    ):
+        wrong.on_train_start = lambda: pytest.fail("training began")
+        with pytest.raises(UserError, match=message):
+            fit(path, wrong)

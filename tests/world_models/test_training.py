@@ -4,6 +4,7 @@ import torch
 
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.data.token_clips import TokenClips
+from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
 from cjepa.types import Clip
 from cjepa.world_models.masks import Mask, ObjectMask
@@ -11,6 +12,7 @@ from cjepa.world_models.predictors.base import Prediction, Predictor
 from cjepa.world_models.predictors.ensemble import Ensemble
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from cjepa.world_models.predictors.flat_mlp import FlatMLP
+from cjepa.world_models.predictors.prefix_transformer import PrefixTransformer
 from cjepa.world_models.training import WorldModel
 from tests.conftest import token_attributes
 from tests.contracts import stirred
@@ -202,6 +204,14 @@ def test_other_sizes_and_other_tokens_are_refused(tokens_path):
         fit(tokens_path, model)
 
 
+def test_frames_are_refused(episodes_path):
+    data = VideoClips(str(episodes_path), train_blocks=4, val_blocks=4, batch_size=4)
+    trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
+    line = "WorldModel is trained on tokens, but VideoClips .* data.class_path to cjepa.data.token_clips.TokenClips"
+    with pytest.raises(UserError, match=line):
+        trainer.fit(small_model(), datamodule=data)
+
+
 @pytest.mark.parametrize(
     ("predictor", "num_masked", "named"),
     [
@@ -209,10 +219,11 @@ def test_other_sizes_and_other_tokens_are_refused(tokens_path):
         (FlatMLP(token_dim=6, num_tokens=4, dim=4), 1, "for 4 tokens a block, but the data have 3"),
         (Ensemble(lambda: FlatMLP(token_dim=6, num_tokens=4, dim=4), 2), 1, "for 4 tokens a block"),
         (EntityTransformer(token_dim=6, **SMALL), 4, "num_masked is 4, expected 0 to 3"),
+        (PrefixTransformer(token_dim=6, **SMALL), 1, "prefix_blocks is 5, but the loss is over 1 of the predicted"),
     ],
-    ids=["positions", "flat", "ensemble", "mask"],
+    ids=["positions", "flat", "ensemble", "mask", "pass"],
 )
-def test_another_number_of_tokens_is_refused_before_the_first_step(tokens_path, predictor, num_masked, named):
+def test_what_does_not_fit_is_refused_before_the_first_step(tokens_path, predictor, num_masked, named):
     model = WorldModel(predictor, ObjectMask(num_masked))
     model.on_train_start = lambda: pytest.fail("training began")
     with pytest.raises(UserError, match=named):

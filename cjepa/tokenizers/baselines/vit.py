@@ -7,6 +7,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from cjepa.arguments import at_least
 from cjepa.tokenizers.base import Tokenizer, TokenizerInfo
 from cjepa.tokenizers.baselines.global_token import whole_frame
 from cjepa.types import Tokens
@@ -27,7 +28,7 @@ class ViTTokenizer(Tokenizer):
         image_size: side of the square frames in pixels.
 
     Raises:
-        ValueError: a size does not divide another.
+        ValueError: a size is too small, or does not divide another.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class ViTTokenizer(Tokenizer):
         image_size: int = 64,
     ):
         super().__init__(TokenizerInfo(1, dim, image_size))
+        at_least(1, dim=dim, depth=depth, num_heads=num_heads, patch_size=patch_size)
+        at_least(1, projection_dim=projection_dim, image_size=image_size)
         if dim % num_heads:
             raise ValueError(f"num_heads is {num_heads}, expected a divisor of dim = {dim}")
         if image_size % patch_size:

@@ -41,7 +41,8 @@ class Predictor(nn.Module, ABC):
 
     A predictor of one block writes :meth:`forward` alone: its predictions are fed back into it. One that carries a
     state of its own from block to block overrides :meth:`begin`, or :meth:`unroll` as a whole, and :meth:`observe`,
-    :meth:`step` and :meth:`predicted`. One that predicts several blocks in one pass also overrides :meth:`rollout`.
+    :meth:`step` and :meth:`predicted`. One that predicts several blocks in one pass sets ``pass_blocks`` and, where it
+    can roll out in one pass too, overrides :meth:`rollout`.
 
     Subclasses set ``token_dim`` (D), ``proprio_dim`` (P), ``action_dim`` (A) and ``history_blocks``, the longest T.
     A width of 0 means that there is no such entity: no agent, or no proprioception. ``stop_gradient`` cuts the gradient
@@ -55,6 +56,12 @@ class Predictor(nn.Module, ABC):
     stop_gradient: bool = False
     num_tokens: int | None = None
     """The only number of tokens of a block that it can predict; None: any."""
+    pass_blocks: int = 1
+    """How many blocks one pass predicts: a training over fewer would leave a part of the predictor untrained."""
+    pass_key = "predict_blocks"
+    """The argument that ``pass_blocks`` comes from, where it is more than 1."""
+    layer_normed = False
+    """Whether the values of every predicted token have a mean of 0 and a deviation of 1, so that targets need them."""
     sizes_key = "init_args"
     """Where a config has the sizes, below the predictor."""
 

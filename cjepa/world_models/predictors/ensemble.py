@@ -44,6 +44,7 @@ class Ensemble(Predictor):
         first = self.members[0]
         self.token_dim, self.proprio_dim, self.action_dim = first.token_dim, first.proprio_dim, first.action_dim
         self.history_blocks, self.num_tokens = first.history_blocks, first.num_tokens
+        self.pass_blocks, self.pass_key, self.layer_normed = first.pass_blocks, first.pass_key, first.layer_normed
 
     def fit_scales(self, token_scale: Normaliser) -> None:
         """See :class:`Predictor`."""

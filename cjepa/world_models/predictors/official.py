@@ -85,7 +85,7 @@ class OfficialTransformer(Predictor):
         self.proprio_dim = proprio_dim
         self.action_dim = action_dim
         self.history_blocks = history_blocks
-        self.predict_blocks = predict_blocks
+        self.predict_blocks = self.pass_blocks = predict_blocks
         self.matching = matching
         self.embed_proprio = ProprioCode(proprio_dim, token_dim) if proprio_dim else None
         self.embed_action = nn.Linear(action_dim, token_dim) if action_dim else None

@@ -55,13 +55,15 @@ class PrefixTransformer(Predictor):
         mlp_dim: hidden width of MLPs.
         dropout: in every block.
         head_width: of their attention's heads; None for ``dim / num_heads``.
-        prefix_blocks: the longest prefix; train with ``predict_blocks`` of as many.
+        prefix_blocks: the longest prefix; training needs a loss over as many blocks.
         prefix_depth: blocks of the causal transformer over actions, and of the one over a history.
         prefix_heads: attention heads of these two.
 
     Raises:
         ValueError: a size is too small, or ``dim`` is not a multiple of the number of heads.
     """
+
+    pass_key = "prefix_blocks"
 
     def __init__(
         self,
@@ -92,7 +94,7 @@ class PrefixTransformer(Predictor):
         self.proprio_dim = proprio_dim
         self.action_dim = action_dim
         self.history_blocks = history_blocks
-        self.prefix_blocks = prefix_blocks
+        self.prefix_blocks = self.pass_blocks = prefix_blocks
         sizes = (dim, prefix_depth, prefix_heads, dropout)
         self.embed_token = nn.Linear(token_dim, dim)
         self.embed_proprio = nn.Linear(proprio_dim, dim) if proprio_dim else None

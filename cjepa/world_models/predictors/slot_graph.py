@@ -34,6 +34,7 @@ class SlotGraph(Predictor):
     Every object receives messages from its ``num_neighbours`` nearest others by the cosine of their tokens. The choice
     of neighbours has no gradient. Proprioception is a node with edges to and from all objects. All nodes see actions.
     A hidden object's token is replaced by the prediction: its memory and its neighbours are all that tells of it.
+    With S <= K + 1 objects, 4 at the default K, all others are neighbours: the graph is complete, as on Push-T's two.
 
     Of WAG it has what is known: nearest neighbours by cosine with K = 3, memory by a GRU, object masks that are random
     or by centrality (:class:`~cjepa.world_models.masks.CentralityMask`). Its widths and its message function are ours.

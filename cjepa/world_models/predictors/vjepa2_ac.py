@@ -16,7 +16,7 @@ class VJepa2AC(BlockCausal):
     """A causal transformer over ``[action, state, patches]`` of every block, with rotary places.
 
     A token sees its own block and earlier ones. Patches are layer-normed without weights, as the published code does to
-    its encoder's features: give tokens that are (see ``PatchTokenizer``'s ``layer_norm``).
+    its encoder's features: it is trained on tokens that are, see ``PatchTokenizer``'s ``layer_norm``.
 
     Args:
         token_dim: D.
@@ -32,6 +32,8 @@ class VJepa2AC(BlockCausal):
     Raises:
         ValueError: a size is too small, ``num_heads`` does not divide ``dim``, or heads are narrower than 6.
     """
+
+    layer_normed = True
 
     def __init__(
         self,
