@@ -33,12 +33,19 @@ def test_the_page_of_push_t_says_how_the_best_model_plans():
     assert module.block_of(module.PUSH_T, "best") == module.run_block(read_json(DOCS / "results" / "best.json"))
 
 
-@pytest.mark.parametrize("name", ["loader", "tokenize"])
+@pytest.mark.parametrize("name", ["loader", "tokenize", "planner"])
 def test_the_benchmarks_say_what_the_results_files_say(name):
     module = update_results()
     result = read_json(DOCS / "results" / f"{name}.json")
     assert module.block_of(module.BENCHMARKS, name) == module.bench_block(result)
     assert all(row["low"] <= row["ratio"] <= row["high"] and row["n"] >= 5 for row in result["rows"])
+
+
+def test_the_readme_says_how_much_faster_plans_are():
+    rows = {row["name"]: row for row in read_json(DOCS / "results" / "planner.json")["rows"]}
+    fast, published = rows["object-filter"], rows["published-fp32"]
+    text = " ".join((DOCS.parent / "README.md").read_text().split())
+    assert f"{fast['seconds']:.2g} s a plan, the published search {published['seconds']:.0f} s" in text
 
 
 def test_the_page_of_tokenizers_says_what_the_results_file_says(monkeypatch):
@@ -177,7 +184,7 @@ def test_the_table_of_planners_has_its_own_columns():
     rows = [row | rest for row in rows_against("published", seconds, 1, "plans")]
     lines = module.bench_block({"command": module.PLANNER, "machine": "m", "rows": rows}).splitlines()
     assert lines[0].startswith("| name | s/plan [95 %] | x published [95 %] | predictions | TFLOP |")
-    assert lines[3].startswith("| ours | 2 [1, 3] | 7.50 [") and lines[3].endswith("| 600 of 9,000 | 1.0e-05 |")
+    assert lines[3].startswith("| ours | 2 [1, 3] | 7.5 [") and lines[3].endswith("| 600 of 9,000 | 1.0e-05 |")
 
 
 def test_every_rate_has_its_interval():

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cjepa.bench.published import PublishedSearch, multihead_copy
-from cjepa.bench.timing import Row, interval_text, rows_against, take_turns, working_memory_mb
+from cjepa.bench.timing import Row, interval_text, number_text, rows_against, take_turns, working_memory_mb
 from cjepa.bench.train import ACTION_DIM, FILTER, PAPER, PROPRIO_DIM, SLOTS, TOKEN_DIM
 from cjepa.command_result import CommandResult
 from cjepa.errors import UserError
@@ -183,14 +183,14 @@ def planner_table(rows: list[Row]) -> list[list[str]]:
         table.append(
             [
                 row["name"],
-                interval_text(row["seconds"], row["seconds_low"], row["seconds_high"], ".3g"),
-                interval_text(row["ratio"], row["low"], row["high"], ".2f"),
+                interval_text(row["seconds"], row["seconds_low"], row["seconds_high"], number_text),
+                interval_text(row["ratio"], row["low"], row["high"], number_text),
                 f"{row['calls']:,}",
                 f"{row['gigaflops'] / 1000:.3g}",
                 "" if row["working_memory_mb"] is None else f"{row['working_memory_mb']:,.0f}",
                 f"{row['tokens']} x {row['token_dim']}",
                 f"{row['timed']:,} of {row['whole']:,}",
-                "" if row["difference"] is None else f"{row['difference']:.1e}",
+                "" if row["difference"] is None else f"{row['difference']:.2g}",
             ]
         )
     return table

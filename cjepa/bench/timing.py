@@ -90,8 +90,8 @@ def bench_table(rows: list[Row]) -> list[list[str]]:
     body = [
         [
             row["name"],
-            _rate(row["samples_per_s"]),
-            interval_text(row["ratio"], row["low"], row["high"], ".2f"),
+            number_text(row["samples_per_s"]),
+            interval_text(row["ratio"], row["low"], row["high"], "{:.2f}".format),
             str(row["n"]),
         ]
         for row in rows
@@ -102,13 +102,14 @@ def bench_table(rows: list[Row]) -> list[list[str]]:
     return table
 
 
-def interval_text(value: float, low: float | None, high: float | None, form: str) -> str:
+def interval_text(value: float, low: float | None, high: float | None, form: Callable[[float], str]) -> str:
     """A value with its interval, if there is one."""
-    return f"{value:{form}}" if low is None else f"{value:{form}} [{low:{form}}, {high:{form}}]"
+    return form(value) if low is None else f"{form(value)} [{form(low)}, {form(high)}]"
 
 
-def _rate(per_second: float) -> str:
-    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
+def number_text(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _memory(row: Row) -> str:
