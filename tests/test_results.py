@@ -184,7 +184,7 @@ def test_the_table_of_planners_has_its_own_columns():
     rows = [row | rest for row in rows_against("published", seconds, 1, "plans")]
     lines = module.bench_block({"command": module.PLANNER, "machine": "m", "rows": rows}).splitlines()
     assert lines[0].startswith("| name | s/plan [95 %] | x published [95 %] | predictions | TFLOP |")
-    assert lines[3].startswith("| ours | 2 [1, 3] | 7.5 [") and lines[3].endswith("| 600 of 9,000 | 1.0e-05 |")
+    assert lines[3].startswith("| ours | 2 [1, 3] | 7.5 [") and lines[3].endswith("| 600 of 9,000 | 1e-05 |")
 
 
 def test_every_rate_has_its_interval():
