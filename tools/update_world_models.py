@@ -34,6 +34,8 @@ def measured(study: Path) -> list[dict]:
     for card in sorted(study.glob(f"*-card-*/{TEST_RESULTS}")):
         environment, _, rest = card.parent.name.partition("-card-")
         model, _, seed = rest.rpartition("-")
+        if not seed.isdigit():  # set aside by a later run of the study
+            continue
         record = read_json(study / f"{environment}-{rest}" / "run.json")
         scores = read_json(card)
         rows.append(
