@@ -10,6 +10,8 @@ from cjepa.data.store.episode_file import split_episodes
 from cjepa.data.store.episodes import Episodes
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
+from cjepa.planning.compatibility import check_proprio_units, check_proprio_width
+from cjepa.world_models.dynamics import Dynamics
 
 Split = Literal["val", "test"]
 _SAMPLED_STATES = 64
@@ -161,6 +163,22 @@ def sampled_proprio(file: Episodes, env: ObjectEnv) -> np.ndarray:
         env.set_state(_state(file, int(row)))
         values.append(env.proprio())
     return np.stack(values)
+
+
+def check_proprio(dynamics: Dynamics, file: Episodes, env: ObjectEnv, where: str) -> None:
+    """Check that a world model takes an environment's proprioception, in the units of its training.
+
+    Args:
+        dynamics: the world model.
+        file: with a ``state`` column of the environment.
+        env: which is left in one of these states.
+        where: the world model is from.
+
+    Raises:
+        UserError: it takes another number of values, or values in other units.
+    """
+    check_proprio_width(dynamics, env, where)
+    check_proprio_units(dynamics, sampled_proprio(file, env), where)
 
 
 def _episodes_of(file: Episodes, split_seed: int, excluded: Collection[int], split: Split) -> np.ndarray:

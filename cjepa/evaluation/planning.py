@@ -20,16 +20,16 @@ from cjepa.evaluation.pairs import (
     HeldOut,
     Pair,
     Pairs,
+    check_proprio,
     draw_pairs,
     held_out_by_seed,
     held_out_from,
-    sampled_proprio,
 )
 from cjepa.evaluation.protocol import PlanningProtocol, goal_state_of, with_environment
 from cjepa.pictures import read_picture
 from cjepa.planning.agents import RandomAgent, SimulatorAgent, WorldModelAgent
 from cjepa.planning.blocks import ActionBlocks
-from cjepa.planning.compatibility import check_fits, check_proprio_units
+from cjepa.planning.compatibility import check_fits
 from cjepa.planning.constraints import Constraint
 from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.objectives import Objective
@@ -128,7 +128,7 @@ def evaluate_model(
         goal_pixels_YXC = _goal_pixels(goal_image, tokenizer, env)
         goal_state = np.full_like(env.get_state(), np.nan) if goal_state is None else goal_state
     contest = _contest(protocol, file, held_out, goal_state)
-    check_proprio_units(dynamics, sampled_proprio(file, env), str(checkpoint))
+    check_proprio(dynamics, file, env, str(checkpoint))
     is_known = goal_state is None or np.isfinite(goal_state).all()
     options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints)
     agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options)

@@ -24,10 +24,10 @@ from cjepa.envs.interventions import InterventionEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.contact_graphs import contact_hops
 from cjepa.evaluation.metrics import contingency, overlaps
-from cjepa.evaluation.pairs import held_out_from, sampled_proprio
+from cjepa.evaluation.pairs import check_proprio, held_out_from
 from cjepa.evaluation.tokens import spread
 from cjepa.planning.blocks import ActionBlocks
-from cjepa.planning.compatibility import check_fits, check_proprio_units
+from cjepa.planning.compatibility import check_fits
 from cjepa.progress import Progress
 from cjepa.tokenizers.base import Tokenizer, check_environment
 from cjepa.tokenizers.encode import clips_of, device_of, read_columns, tokenizer_inputs
@@ -130,7 +130,7 @@ def open_laboratory(
     stride = protocol.frame_stride or data.get("frame_stride") or 5
     if loaded.dynamics.action_dim:  # nobody acts in most scenes, and then a model need not know of actions
         check_fits(loaded.dynamics, env, ActionBlocks.of(env, stride), str(where))
-    check_proprio_units(loaded.dynamics, sampled_proprio(file, env), str(where))
+    check_proprio(loaded.dynamics, file, env, str(where))
     test = held_out_from(file, loaded.lineage, data, "test")
     val = held_out_from(file, loaded.lineage, data, "val").episodes
     test_episodes = test.episodes

@@ -10,10 +10,10 @@ from cjepa.data.store.origins import episodes_of
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.futures import MakeEnv
-from cjepa.evaluation.pairs import Pair, draw_pairs, sampled_proprio
+from cjepa.evaluation.pairs import Pair, check_proprio, draw_pairs
 from cjepa.evaluation.protocol import PlanningProtocol, with_environment
 from cjepa.planning.blocks import ActionBlocks
-from cjepa.planning.compatibility import check_fits, check_proprio_units
+from cjepa.planning.compatibility import check_fits
 from cjepa.run_config import run_folder
 from cjepa.tokenizers.base import Tokenizer, check_environment
 from cjepa.world_models.loading import tokenizer_of
@@ -56,7 +56,7 @@ def open_testbed(module: DynamicsTraining, data: EpisodeClips, pairs: int, horiz
     check_environment(tokenizer, protocol.env_id, str(data.path))
     sizes = (pairs, protocol.goal_env_steps, protocol.seed)
     drawn = draw_pairs(data.file, data.splits["test"], env, *sizes).trials
-    check_proprio_units(module.dynamics, sampled_proprio(data.file, env), "the model")
+    check_proprio(module.dynamics, data.file, env, "the model")
     return Testbed(protocol.make_env, env, tokenizer, blocks, horizon_blocks, drawn)
 
 

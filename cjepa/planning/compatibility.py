@@ -32,13 +32,22 @@ def check_fits(dynamics: Dynamics, env: ObjectEnv, blocks: ActionBlocks, where: 
             f"frame_stride {blocks.frame_stride} gives {blocks.action_values} action values per block, {where} was "
             f"trained with {dynamics.action_dim}"
         )
+    check_proprio_width(dynamics, env, where)
+    check_units(dynamics, blocks, where)
+
+
+def check_proprio_width(dynamics: Dynamics, env: ObjectEnv, where: str) -> None:
+    """Check that a world model takes as many values of proprioception as the environment has, or none.
+
+    Raises:
+        UserError: it takes another number.
+    """
     found = len(env.proprio())
     if dynamics.proprio_dim not in (0, found):
         raise UserError(
             f"{type(env).__name__} has {found} proprio values, {where} was trained with {dynamics.proprio_dim}; train "
             "it on episodes of this environment, or with proprio_dim 0"
         )
-    check_units(dynamics, blocks, where)
 
 
 def check_units(dynamics: Dynamics, blocks: ActionBlocks, where: str) -> None:

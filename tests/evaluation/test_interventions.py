@@ -191,6 +191,16 @@ def test_proprioception_in_other_units_is_refused(collide_episodes_path):
         open_laboratory(loaded, {}, protocol, Path("a.ckpt"), NoProgress())
 
 
+def test_another_number_of_proprio_values_is_refused(collide_episodes_path):
+    """Also of a model that knows of no actions."""
+    model = Feels(STRIDE)
+    model.proprio_dim, model.action_dim = 3, 0
+    loaded = LoadedWorldModel(model, model.tokenizer, "", {})
+    protocol = SceneProtocol(str(collide_episodes_path), scenes=2, val_scenes=2, horizon_blocks=3)
+    with pytest.raises(UserError, match="Collide has 4 proprio values, a.ckpt was trained with 3"):
+        open_laboratory(loaded, {}, protocol, Path("a.ckpt"), NoProgress())
+
+
 def test_what_if_from_python(collide_model_run, collide_table_path, collide_table):
     scenes = SceneLab(collide_model_run, collide_table_path, scenes=3, horizon_blocks=4)
     assert len(scenes) == 3 and scenes.picture(0).shape == (64, 64, 3)
