@@ -55,16 +55,25 @@ class VideoDataset(Dataset):
 
     def __getitems__(self, indices: list[int]) -> VideoBatch:
         """A whole batch at once."""
-        row_BT = self.starts[np.asarray(indices)][:, None] + np.arange(self.blocks) * self.frame_stride
-        step_BTF = row_BT[:, :, None] + np.arange(self.frame_stride)
+        row_BT = self._rows(np.asarray(indices))
         return VideoBatch(
             *(
                 None if reader is None else _frames(reader, row_BT)
                 for reader in (self.pixels, self.labels, self.objects)
             ),
             None if self.proprio is None else self.proprio[row_BT],
-            None if self.action is None else self.action[step_BTF].flatten(2),
+            self.actions(np.asarray(indices)),
         )
+
+    def actions(self, index_B: np.ndarray) -> Tensor | None:
+        """The actions of some clips ``(B, T, A)``, without reading their frames; None if nobody acts."""
+        if self.action is None:
+            return None
+        return self.action[self._rows(index_B)[:, :, None] + np.arange(self.frame_stride)].flatten(2)
+
+    def _rows(self, index_B: np.ndarray) -> np.ndarray:
+        """Of the frames of some clips, ``(B, T)``."""
+        return self.starts[index_B][:, None] + np.arange(self.blocks) * self.frame_stride
 
 
 class VideoClips(EpisodeClips):

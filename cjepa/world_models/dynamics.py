@@ -64,6 +64,10 @@ class Dynamics(nn.Module, ABC):
     def predicted(self, state: NamedTuple) -> Predicted:
         """What is predicted for a state's present block, in the model's units."""
 
+    def describe_uncertainty(self) -> list[str]:
+        """What its predictions say of their own errors, for ``run.json``."""
+        return []
+
     def rollout(self, state: NamedTuple, actions_BHA: Tensor) -> Rollout:
         """Predict the H blocks that follow a state, in the model's units; actions in the environment's.
 

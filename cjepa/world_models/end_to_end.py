@@ -15,7 +15,7 @@ from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.adaln_transformer import AdaLNTransformer
 from cjepa.world_models.predictors.base import Prediction, Predictor
 from cjepa.world_models.regularisers import Regulariser
-from cjepa.world_models.token_source import check_sizes
+from cjepa.world_models.token_source import check_data
 from cjepa.world_models.training import DynamicsTraining
 
 _SCALE_CLIPS = 512
@@ -104,14 +104,11 @@ class LeWorldModel(DynamicsTraining):
         error = torch.stack([_error(prediction, tokens) for prediction in each]).mean()
         return {"prediction": error} | self.regulariser(tokens.flatten(2).transpose(0, 1), generator)
 
-    def describe_uncertainty(self) -> list[str]:
-        """See :class:`DynamicsTraining`."""
-        return self.dynamics.predictor.describe_uncertainty()
-
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         """Also how the tokens spread."""
-        super().validation_step(batch, batch_idx)
-        spread = spread_of(self.clip_of(batch).tokens_BTSD)
+        clip = self.clip_of(batch)
+        self.log_rollout_errors(clip)
+        spread = spread_of(clip.tokens_BTSD)
         values = {"val/effective_rank": spread.rank, "val/deviation": spread.deviation}
         self.log_dict(values, batch_size=len(batch.pixels_BTYXC), on_epoch=True, sync_dist=True)
 
@@ -126,11 +123,10 @@ class LeWorldModel(DynamicsTraining):
         super().on_fit_start()
         data = self.trainer.datamodule
         dataset = data.training_clips()
-        picks = np.unique(np.linspace(0, len(dataset) - 1, _SCALE_CLIPS).round().astype(int))
-        sample = dataset.__getitems__(picks.tolist())
-        actions = sample.pixels_BTYXC.new_zeros(0, 0) if sample.actions_BTA is None else sample.actions_BTA
+        actions = dataset.actions(np.unique(np.linspace(0, len(dataset) - 1, _SCALE_CLIPS).round().astype(int)))
+        actions = torch.zeros(0, 0) if actions is None else actions
         no_tokens = torch.zeros(0, 1, self.tokenizer.num_slots, self.tokenizer.slot_dim)
-        check_sizes(self.dynamics, Clip(no_tokens, torch.zeros(0, 0), actions), data)
+        check_data(self.dynamics, Clip(no_tokens, torch.zeros(0, 0), actions), data)
         if self.dynamics.action_dim and not bool(self.dynamics.action_scale.fitted):
             self.dynamics.action_scale.fit(actions)
         self._know(data.file.attributes.get("env_id"))

@@ -83,6 +83,10 @@ class PredictorDynamics(Dynamics):
         """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
         return self.predictor.predicted(state)
 
+    def describe_uncertainty(self) -> list[str]:
+        """See :class:`~cjepa.world_models.dynamics.Dynamics`; the predictor's."""
+        return self.predictor.describe_uncertainty()
+
     def _normalised(self, actions: Tensor) -> Tensor:
         return self.action_scale(actions[..., : self.action_dim])
 

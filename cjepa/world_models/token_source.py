@@ -40,7 +40,7 @@ def check_source(model: object, data: object) -> None:
         )
 
 
-def check_sizes(
+def check_data(
     dynamics: PredictorDynamics, sample: Clip, source: TokenSource, predict_blocks: int | None = None
 ) -> None:
     """Whether a model can be trained on clips of this kind.

@@ -19,7 +19,7 @@ from cjepa.world_models.masks import Mask
 from cjepa.world_models.matching import Matching
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Predictor
-from cjepa.world_models.token_source import TokenSource, check_layer_norm, check_sizes, check_source
+from cjepa.world_models.token_source import TokenSource, check_data, check_layer_norm, check_source
 
 _DYNAMICS = "dynamics."
 _OWN = ("predictor.", "token_scale.", "proprio_scale.", "action_scale.")
@@ -84,7 +84,7 @@ class DynamicsTraining(L.LightningModule):
 
     def describe_uncertainty(self) -> list[str]:
         """What its rollouts say of their own errors, for ``run.json``."""
-        return []
+        return self.dynamics.describe_uncertainty()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The weighted sum of the loss terms."""
@@ -95,8 +95,11 @@ class DynamicsTraining(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """See :meth:`log_rollout_errors`."""
+        self.log_rollout_errors(self.clip_of(batch))
+
+    def log_rollout_errors(self, clip: Clip) -> None:
         """Rollout errors, beside those of copying the last frame, on clips of ``history_blocks + horizon`` blocks."""
-        clip = self.clip_of(batch)
         rollout, target = rollout_clip(self.dynamics, clip)
         last_B1SD = copied_clip(self.dynamics, clip).tokens_BHSD
         error_H = (rollout.tokens_BHSD - target.tokens_BHSD).square().mean(dim=(0, 2, 3))
@@ -164,10 +167,6 @@ class TokenTraining(DynamicsTraining):
     scale_tokens = True
     """Whether tokens are normalised, as proprioception and actions always are."""
 
-    def describe_uncertainty(self) -> list[str]:
-        """See :class:`DynamicsTraining`."""
-        return self.dynamics.predictor.describe_uncertainty()
-
     def on_fit_start(self) -> None:
         """Fit the scales on training episodes, once.
 
@@ -180,7 +179,7 @@ class TokenTraining(DynamicsTraining):
         super().on_fit_start()
         source: TokenSource = self.trainer.datamodule
         sample = source.normalisation_sample()
-        check_sizes(self.dynamics, sample, source, self.predict_blocks)
+        check_data(self.dynamics, sample, source, self.predict_blocks)
         check_layer_norm(self.dynamics.predictor, sample, self.scale_tokens)
         if self.mask is not None:
             self.mask.check_budget(sample.tokens_BTSD.shape[2])

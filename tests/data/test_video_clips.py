@@ -65,11 +65,19 @@ def test_a_clip_by_hand(numbered):
     assert clip.actions_BTA[1].tolist() == [[7, -7, 8, -8], [9, -9, 10, -10], [11, -11, 12, -12]]
 
 
+def test_actions_are_those_of_the_clips_and_read_no_frame(numbered, monkeypatch):
+    dataset = clips_of(numbered([7, 12]), [1], blocks=3, frame_stride=2)
+    expected = dataset.__getitems__([6, 0]).actions_BTA
+    monkeypatch.setattr(dataset, "pixels", None)
+    assert torch.equal(dataset.actions(np.array([6, 0])), expected)
+
+
 def test_what_the_file_lacks_is_none(numbered):
     path = numbered([20], without=("masks", "proprio", "action"))
     batch = clips_of(path, [0], blocks=4, frame_stride=5).__getitems__([0])
     assert rows_of(batch) == [[0, 5, 10, 15]]
     assert batch[1:] == (None, None, None, None)
+    assert clips_of(path, [0], blocks=4, frame_stride=5).actions(np.array([0])) is None
 
 
 def test_labels_are_left_out_of_training_on_request(numbered):

@@ -171,6 +171,15 @@ def test_parts_that_do_not_fit():
         LeWorldModel(several, AdaLNTransformer(DIM, 0), Nothing())
 
 
+def test_a_validation_clip_is_encoded_once(monkeypatch):
+    model, logged, seen = made(tokens()), {}, []
+    monkeypatch.setattr(model, "log_dict", lambda values, **_: logged.update(values))
+    encode = model.tokenizer.encode
+    monkeypatch.setattr(model.tokenizer, "encode", lambda frames: seen.append(len(frames)) or encode(frames))
+    model.validation_step(batch(), 0)
+    assert seen == [6] and {"val/loss", "val/effective_rank", "val/deviation"} <= set(logged)
+
+
 def test_tokens_are_refused(tokens_path):
     line = "LeWorldModel is trained on frames, but TokenClips .* data.class_path to cjepa.data.video_clips.VideoClips"
     with pytest.raises(UserError, match=line):

@@ -15,7 +15,7 @@ from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from cjepa.world_models.predictors.official import OfficialTransformer
 from cjepa.world_models.predictors.prefix_transformer import PrefixTransformer
 from cjepa.world_models.predictors.vjepa2_ac import VJepa2AC
-from cjepa.world_models.token_source import check_layer_norm, check_sizes
+from cjepa.world_models.token_source import check_data, check_layer_norm
 from tests.contracts import build
 from tests.world_models.test_training import SMALL, a_clip
 
@@ -28,7 +28,7 @@ def make(cls: type[Predictor], **changes) -> Predictor:
 
 def check(predictor: Predictor, predict_blocks: int | None, train_blocks: int) -> None:
     source = SimpleNamespace(train_blocks=train_blocks, val_blocks=20)
-    check_sizes(PredictorDynamics(predictor), a_clip(4), source, predict_blocks)
+    check_data(PredictorDynamics(predictor), a_clip(4), source, predict_blocks)
 
 
 def prefixes() -> Predictor:

@@ -12,7 +12,7 @@ from cjepa.world_models.predictors.base import Prediction, Predictor, Window
 from cjepa.world_models.predictors.ensemble import Ensemble
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from cjepa.world_models.predictors.object_filter import ObjectFilter
-from cjepa.world_models.token_source import check_sizes
+from cjepa.world_models.token_source import check_data
 from cjepa.world_models.training import WorldModel
 from tests.contracts import assert_order_does_not_matter, stirred
 from tests.world_models.test_training import a_clip
@@ -172,7 +172,7 @@ def test_a_wrong_size_is_named_by_the_key_of_the_members():
     model = WorldModel(make(), ObjectMask(0))
     key = "model.init_args.predictor.init_args.predictor.init_args.token_dim is 6, but the data have 7; set it to 7"
     with pytest.raises(UserError, match=key):
-        check_sizes(model.dynamics, a_clip(4, dims=(7, 4, 10)), None)
+        check_data(model.dynamics, a_clip(4, dims=(7, 4, 10)), None)
 
 
 def test_no_members():
