@@ -32,7 +32,7 @@ from cjepa.parser_messages import one_line
 from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
 from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.tables import scores_table
-from cjepa.trainer_options import check_trainer_options
+from cjepa.trainer_options import check_trainer_options, check_trains
 
 _TESTING_VERBS = ("validate", "test", "predict")
 _WRITTEN = ("config.yaml", "run.json", "metrics.csv", "results.json", TEST_RESULTS, "predictions.pt", "media")
@@ -161,7 +161,7 @@ class CJEPACLI(LightningCLI):
         try:
             _look_at(self.datamodule)
             if subcommand == "fit":
-                _check_trains(self.trainer)
+                check_trains(self.trainer)
             with self._alone_in_folder(subcommand):
                 super()._run_subcommand(subcommand)
         except SystemExit:
@@ -314,13 +314,6 @@ def _look_at(data: LightningDataModule) -> None:
         open_episodes(path)
     except UserError as error:
         raise UserError(f"{error}; give other data with --data.init_args.path") from None
-
-
-def _check_trains(trainer: Trainer) -> None:
-    """Refuse a training that ends before its first step: nothing could be done with what it leaves."""
-    for name in ("max_steps", "max_epochs", "limit_train_batches"):
-        if getattr(trainer, name) == 0:
-            raise UserError(f"trainer.{name} is 0, so nothing would be trained; set it to 1 or more")
 
 
 def _new_run_dir(experiment: str, seed: int) -> Path:

@@ -1,9 +1,13 @@
 """Numbers of Lightning's trainer that it takes unseen, and then divides by or ignores."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cjepa.arguments import above, at_least
+from cjepa.errors import UserError
+
+if TYPE_CHECKING:
+    import lightning as L
 
 _AT_LEAST = {
     "accumulate_grad_batches": 1,
@@ -30,3 +34,14 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
             at_least(least, **{f"trainer.{name}": numbers[name]})
     if "val_check_interval" in numbers:
         above(0, **{"trainer.val_check_interval": numbers["val_check_interval"]})
+
+
+def check_trains(trainer: "L.Trainer") -> None:
+    """Refuse a training that ends before its first step: nothing could be done with what it leaves.
+
+    Raises:
+        UserError: it does.
+    """
+    for name in ("max_steps", "max_epochs", "limit_train_batches"):
+        if getattr(trainer, name) == 0:
+            raise UserError(f"trainer.{name} is 0, so nothing would be trained; set it to 1 or more")

@@ -24,8 +24,12 @@ class Interval(NamedTuple):
     @property
     def bounds(self) -> tuple[float | None, float | None]:
         """Low and high as files have them: None where there is no interval."""
-        low, high = (None if math.isnan(bound) else bound for bound in (self.low, self.high))
-        return low, high
+        return known(self.low), known(self.high)
+
+
+def known(bound: float | None) -> float | None:
+    """A bound as files have it: None where it is NaN."""
+    return None if bound is None or math.isnan(bound) else bound
 
 
 def wilson(successes: int, n: int) -> Interval:

@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import math
 import os
 import platform
 import resource
@@ -21,7 +20,7 @@ import torch
 import cjepa
 from cjepa.data.workers import all_cores
 from cjepa.errors import UserError
-from cjepa.evaluation.intervals import Interval
+from cjepa.evaluation.intervals import Interval, known
 from cjepa.files import read_text, write_json
 
 TEST_RESULTS = "results_test.json"
@@ -87,8 +86,8 @@ def result_row(
         "metric": metric,
         "value": value,
         "n": n,
-        "low": _known(low),
-        "high": _known(high),
+        "low": known(low),
+        "high": known(high),
         "unit": unit,
         "model": model,
         "tokens": tokens,
@@ -99,10 +98,6 @@ def result_row(
         "git": f"{state['commit']}-dirty" if state["dirty"] else state["commit"],
     }
     return row if episodes is None else row | {"episodes": episodes}
-
-
-def _known(bound: float | None) -> float | None:
-    return None if bound is None or math.isnan(bound) else bound
 
 
 def interval_row(metric: str, interval: Interval, **rest: Any) -> dict[str, Any]:

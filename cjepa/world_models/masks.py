@@ -235,6 +235,15 @@ def centrality(tokens_BSD: Tensor, num_neighbours: int) -> Tensor:
     return torch.where(edges_BSS, cosine_BSS, 0.0).sum(dim=1)
 
 
+def anchored(tokens_BTSD: Tensor, proprio_BTP: Tensor, mask_BTE: Tensor) -> tuple[Tensor, Tensor]:
+    """A history whose hidden cells have the values of block 0, which is never hidden."""
+    hidden_BTS, hidden_BT1 = split_mask(mask_BTE, tokens_BTSD.shape[2])
+    return (
+        torch.where(hidden_BTS[..., None], tokens_BTSD[:, :1], tokens_BTSD),
+        torch.where(hidden_BT1, proprio_BTP[:, :1], proprio_BTP),
+    )
+
+
 def split_mask(mask_BTE: Tensor, slots: int) -> tuple[Tensor, Tensor]:
     """A mask as :meth:`Mask.sample` draws it, in two parts.
 

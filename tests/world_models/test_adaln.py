@@ -37,7 +37,7 @@ def test_one_token_attends_to_itself_alone():
     """Attention over one token is its value, which is what a block without attention computes."""
     block, (tokens, condition) = stirred(make()), inputs(1)
     shift, scale, gate = block.modulation(condition).chunk(6, dim=-1)[:3]
-    values = block.to_qkv(block.norm(tokens) * (1 + scale) + shift).chunk(3, dim=-1)[2]
+    values = block.to_qkv(block.norm_1(tokens) * (1 + scale) + shift).chunk(3, dim=-1)[2]
     attended = tokens + gate * block.to_out(values)
     with torch.no_grad():
         block.modulation[-1].weight[5 * 8 :], block.modulation[-1].bias[5 * 8 :] = 0, 0  # no MLP

@@ -9,6 +9,7 @@ from cjepa.world_models.masks import (
     ObjectMask,
     TokenMask,
     TubeMask,
+    anchored,
     centrality,
     split_mask,
 )
@@ -136,6 +137,14 @@ def test_contract_one_draw_for_the_batch_hides_proprioception_in_all_or_none(cls
     mask, generator = cls(1, shared_in_batch=True, hide_proprio=0.5), seeded()
     draws = [mask.sample(tokens(8, 3, 4), generator)[:, 1, 4] for _ in range(20)]
     assert {draw.sum().item() for draw in draws} == {0, 8}
+
+
+def test_what_is_hidden_gets_the_values_of_the_first_block():
+    objects, proprio = torch.arange(6.0).reshape(1, 3, 2, 1), torch.arange(10.0, 13).reshape(1, 3, 1)
+    mask = torch.tensor([[[0, 0, 0], [1, 0, 0], [0, 1, 1]]], dtype=torch.bool)  # columns: two objects, proprioception
+    known_BTSD, known_BTP = anchored(objects, proprio, mask)
+    assert known_BTSD.flatten().tolist() == [0, 1, 0, 3, 4, 1] and known_BTP.flatten().tolist() == [10, 11, 10]
+    assert anchored(objects, proprio, mask[..., :2])[1].tolist() == proprio.tolist()
 
 
 def test_a_mask_without_proprioception_hides_none_of_it():

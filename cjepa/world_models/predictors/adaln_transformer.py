@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cjepa.tokenizers.baselines.vit import projection
 from cjepa.world_models.adaln import AdaLNBlock
-from cjepa.world_models.masks import split_mask
+from cjepa.world_models.masks import anchored, split_mask
 from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes
 from cjepa.world_models.transformer import causal
 
@@ -105,11 +105,9 @@ class AdaLNTransformer(Predictor):
 
     def _entities(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, mask_BTE: Tensor) -> Tensor:
         mask_BTS, hidden_BT1 = split_mask(mask_BTE, tokens_BTSD.shape[2])
-        hidden_BTS1 = mask_BTS[..., None]
-        known = self.embed_token(torch.where(hidden_BTS1, tokens_BTSD[:, :1], tokens_BTSD))
-        entities_BTEW = known + hidden_BTS1 * self.hidden
+        known_BTSD, known_BTP = anchored(tokens_BTSD, proprio_BTP, mask_BTE)
+        entities_BTEW = self.embed_token(known_BTSD) + mask_BTS[..., None] * self.hidden
         if self.embed_proprio is not None:
-            known_BTP = torch.where(hidden_BT1, proprio_BTP[:, :1], proprio_BTP)
             proprio = self.embed_proprio(known_BTP) + hidden_BT1 * self.hidden
             entities_BTEW = torch.cat([entities_BTEW, proprio[:, :, None]], dim=2)
         return entities_BTEW + self.time_embedding[: tokens_BTSD.shape[1], None]

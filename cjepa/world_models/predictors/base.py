@@ -146,6 +146,13 @@ class Predictor(nn.Module, ABC):
         return Window(tokens[:, -keep:], proprio[:, -keep:], actions[:, max(0, tokens.shape[1] - keep) :])
 
 
+def start_at_zero(*layers: nn.Linear | None) -> None:
+    """Let heads begin with zeros, so that an untrained predictor says: nothing changes. None is a head it lacks."""
+    for layer in filter(None, layers):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+
+
 def check_sizes(positive: Mapping[str, int], others: Mapping[str, int]) -> None:
     """Check the sizes that a predictor is made with.
 

@@ -8,7 +8,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from cjepa.world_models.masks import split_mask
+from cjepa.world_models.masks import anchored
 from cjepa.world_models.predictors.base import Prediction, Predictor
 from cjepa.world_models.transformer import rotary_angles
 
@@ -31,10 +31,7 @@ class BlockCausal(Predictor):
 
     def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
         """See :class:`Predictor`."""
-        mask_BTS, hidden_BT1 = split_mask(mask_BTE, tokens_BTSD.shape[2])
-        known_BTSD = torch.where(mask_BTS[..., None], tokens_BTSD[:, :1], tokens_BTSD)
-        known_BTP = torch.where(hidden_BT1, proprio_BTP[:, :1], proprio_BTP)
-        next_BTSD, next_BTP = self.next_blocks(known_BTSD, known_BTP, actions_BTA)
+        next_BTSD, next_BTP = self.next_blocks(*anchored(tokens_BTSD, proprio_BTP, mask_BTE), actions_BTA)
         history_BTSD = torch.cat([tokens_BTSD[:, :1].to(next_BTSD.dtype), next_BTSD[:, :-1]], dim=1)
         return Prediction(history_BTSD, next_BTSD[:, -1:], next_BTP[:, -1:])
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cjepa.errors import UserError
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.matching import Matching, reordered
-from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes
+from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes, start_at_zero
 from cjepa.world_models.transformer import Block, rotary_angles
 
 Conditioning = Literal["entities", "concatenated"]
@@ -113,9 +113,7 @@ class EntityTransformer(Predictor):
         self.norm = nn.LayerNorm(dim)
         self.token_head = nn.Linear(dim, token_dim)
         self.proprio_head = nn.Linear(dim, proprio_dim) if proprio_dim else None
-        for head in filter(None, (self.token_head, self.proprio_head)):  # untrained, the model says: nothing changes
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+        start_at_zero(self.token_head, self.proprio_head)
 
     def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
         """See :class:`Predictor`."""

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes, split_mask
+from cjepa.world_models.masks import anchored, split_mask
+from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes, start_at_zero
 
 
 class FlatMLP(Predictor):
@@ -51,8 +52,7 @@ class FlatMLP(Predictor):
         widths = [history_blocks * block_dim] + depth * [dim]
         hidden = (layer for width in widths[:-1] for layer in (nn.Linear(width, dim), nn.GELU(), nn.LayerNorm(dim)))
         head = nn.Linear(widths[-1], history_blocks * num_tokens * token_dim + proprio_dim)
-        nn.init.zeros_(head.weight)  # untrained, the model says: nothing changes
-        nn.init.zeros_(head.bias)
+        start_at_zero(head)
         self.layers = nn.Sequential(*hidden, head)
 
     def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
@@ -65,8 +65,7 @@ class FlatMLP(Predictor):
         if slots != self.num_tokens:
             raise ValueError(f"{slots} tokens a frame, expected num_tokens = {self.num_tokens}")
         mask_BTS, hidden_BT1 = split_mask(mask_BTE, slots)
-        known_BTSD = torch.where(mask_BTS[..., None], tokens_BTSD[:, :1], tokens_BTSD)  # the anchor where hidden
-        known_BTP = torch.where(hidden_BT1, proprio_BTP[:, :1], proprio_BTP)
+        known_BTSD, known_BTP = anchored(tokens_BTSD, proprio_BTP, mask_BTE)
         seen_BTSD = known_BTSD.masked_fill(mask_BTS[..., None], 0)
         values_BTV = torch.cat(
             [

@@ -8,8 +8,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from cjepa.world_models.masks import split_mask
-from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes
+from cjepa.world_models.masks import anchored, split_mask
+from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes, start_at_zero
 
 
 class InteractionNetwork(Predictor):
@@ -58,16 +58,13 @@ class InteractionNetwork(Predictor):
         self.object = nn.Sequential(nn.Linear(2 * dim + history_blocks * action_dim, dim), nn.ReLU())
         self.token_head = nn.Linear(dim, history_blocks * token_dim)
         self.proprio_head = nn.Linear(dim, proprio_dim) if proprio_dim else None
-        for head in filter(None, (self.token_head, self.proprio_head)):  # untrained, the model says: nothing changes
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+        start_at_zero(self.token_head, self.proprio_head)
 
     def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
         """See :class:`Predictor`."""
         blocks, slots = tokens_BTSD.shape[1:3]
         mask_BTS, hidden_BT1 = split_mask(mask_BTE, slots)
-        known_BTSD = torch.where(mask_BTS[..., None], tokens_BTSD[:, :1], tokens_BTSD)  # the anchor where hidden
-        known_BTP = torch.where(hidden_BT1, proprio_BTP[:, :1], proprio_BTP)
+        known_BTSD, known_BTP = anchored(tokens_BTSD, proprio_BTP, mask_BTE)
         entities_BEW = self.embed_object(self._history(known_BTSD, mask_BTS[..., None]))
         if self.embed_proprio is not None:
             proprio_B1V = self._history(known_BTP[:, :, None], hidden_BT1[..., None])

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from cjepa.world_models.adaln import ConditionedBlock
 from cjepa.world_models.predictors.base import check_sizes
 from cjepa.world_models.predictors.block_causal import BlockCausal, ProprioCode, axis_width, grid_angles
-from cjepa.world_models.transformer import Block, causal
+from cjepa.world_models.transformer import causal
 
 _MODULATION_STD = 0.2  # of its initial weights, as published: ten times that of other layers
 
@@ -97,11 +98,8 @@ class JepaWM(BlockCausal):
         return next_BTSD, self.embed_proprio.decode(proprio_BLE.unflatten(1, (blocks, tokens)).mean(dim=2))
 
 
-class ModulatedBlock(Block):
-    """``x = x + gate(c) * attention(modulated(x, c)); x = x + gate(c) * mlp(modulated(x, c))`` (AdaLN).
-
-    ``modulated(x, c) = norm(x) * (1 + scale(c)) + shift(c)``. Arguments are those of :class:`Block`.
-    """
+class ModulatedBlock(ConditionedBlock):
+    """With norms of their own scales and a modulation that is not zero at first; arguments are those of Block."""
 
     def __init__(self, dim: int, num_heads: int, mlp_dim: int, dropout: float):
         super().__init__(dim, num_heads, mlp_dim, dropout)
@@ -110,10 +108,5 @@ class ModulatedBlock(Block):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, tokens_BLW: Tensor, condition_BLW: Tensor, visible_LL: Tensor, angles_LR: Tensor) -> Tensor:
-        """One block; ``condition_BLW`` is c of every token, the others are those of :meth:`Block.forward`."""
-        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(silu(condition_BLW)).chunk(6, dim=-1)
-        normed = self.norm_1(tokens_BLW) * (1 + scale_1) + shift_1
-        attended = self.attend(normed, None, visible_LL, angles_LR)[0]
-        tokens_BLW = tokens_BLW + self.dropout(gate_1 * attended)
-        changed = self.mlp(self.norm_2(tokens_BLW) * (1 + scale_2) + shift_2)
-        return tokens_BLW + self.dropout(gate_2 * changed)
+        """See :class:`ConditionedBlock`."""
+        return super().forward(tokens_BLW, silu(condition_BLW), visible_LL, angles_LR)

@@ -15,7 +15,7 @@ from cjepa.arguments import share_below_one
 from cjepa.types import Predicted
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
-from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes
+from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes, start_at_zero
 
 _RAD = 0.2  # the short waves turn eight times as far, which would make the first steps too long
 
@@ -94,10 +94,7 @@ class ObjectFilter(Predictor):
         self.token_head = nn.Linear(dim, token_dim)
         self.proprio_head = nn.Linear(dim, proprio_dim) if proprio_dim else None
         self.move_head = nn.Linear(dim, 2) if self.geometry is not None else None
-        heads = (self.token_head, self.proprio_head, self.move_head)
-        for head in filter(None, heads):  # untrained, the model says: nothing changes
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+        start_at_zero(self.token_head, self.proprio_head, self.move_head)
 
     def fit_scales(self, token_scale: Normaliser) -> None:
         """See :class:`Predictor`."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cjepa.types import Predicted, Rollout
 from cjepa.world_models.adaln import AdaLNBlock
 from cjepa.world_models.masks import split_mask
-from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes
+from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes, start_at_zero
 from cjepa.world_models.transformer import Block, causal
 
 
@@ -109,9 +109,7 @@ class PrefixTransformer(Predictor):
         self.norm = nn.LayerNorm(dim)
         self.token_head = nn.Linear(dim, token_dim)
         self.proprio_head = nn.Linear(dim, proprio_dim) if proprio_dim else None
-        for head in filter(None, (self.join[-1], self.token_head, self.proprio_head)):  # untrained: nothing changes
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+        start_at_zero(self.join[-1], self.token_head, self.proprio_head)
 
     def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
         """See :class:`Predictor`."""

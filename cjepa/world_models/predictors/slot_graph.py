@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from cjepa.types import Predicted
 from cjepa.world_models.graph import nearest_neighbours
 from cjepa.world_models.masks import split_mask
-from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes
+from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes, start_at_zero
 
 
 class GraphState(NamedTuple):
@@ -79,9 +79,7 @@ class SlotGraph(Predictor):
         self.norm = nn.LayerNorm(dim)
         self.token_head = nn.Linear(dim, token_dim)
         self.proprio_head = nn.Linear(dim, proprio_dim) if proprio_dim else None
-        for head in filter(None, (self.token_head, self.proprio_head)):  # untrained, the model says: nothing changes
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+        start_at_zero(self.token_head, self.proprio_head)
 
     def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
         """See :class:`Predictor`."""
