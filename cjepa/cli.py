@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import NamedTuple
 
+from cjepa import interrupts
 from cjepa.command_result import OUTCOME_FILE, CommandResult
 from cjepa.errors import UserError, memory_ran_out
 from cjepa.quiet import silence_lightning
@@ -74,8 +75,12 @@ def main(argv: list[str] | None = None) -> int:
         _say(_overview(group))
         return 0
     outcome_file = os.environ.pop(OUTCOME_FILE, None)
-    if outcome_file is not None:
-        return _run_stage(argv, outcome_file)
+    with interrupts.passed_on():
+        return _run(argv) if outcome_file is None else _run_stage(argv, outcome_file)
+
+
+def _run(argv: list[str]) -> int:
+    """Run a command that a user has typed."""
     try:
         done = execute(argv)
         _show(done)
