@@ -33,7 +33,7 @@ def test_the_page_of_push_t_says_how_the_best_model_plans():
     assert module.block_of(module.PUSH_T, "best") == module.run_block(read_json(DOCS / "results" / "best.json"))
 
 
-@pytest.mark.parametrize("name", ["loader", "tokenize", "planner"])
+@pytest.mark.parametrize("name", ["loader", "tokenize", "planner", "train"])
 def test_the_benchmarks_say_what_the_results_files_say(name):
     module = update_results()
     result = read_json(DOCS / "results" / f"{name}.json")

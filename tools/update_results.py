@@ -5,6 +5,7 @@ python tools/update_results.py runs/best                   a world model and its
 python tools/update_results.py loader.json                 printed by `cjepa bench loader --json`: docs/benchmarks.md
 python tools/update_results.py tokenize.json               printed by `cjepa bench tokenize --json`: docs/benchmarks.md
 python tools/update_results.py planner.json                printed by `cjepa bench planner --json`: docs/benchmarks.md
+python tools/update_results.py train.json                  printed by `cjepa bench train --json`: docs/benchmarks.md
 """
 
 import argparse
