@@ -16,7 +16,7 @@ from cjepa.reporting.pivot import as_text
 def intervene_command(
     run: str,
     protocol: SceneProtocol,
-    estimates: Sequence[Estimate] = ("mask", "remove", "empty", "gradient", "attention"),
+    estimates: Sequence[Estimate] = ("mask", "remove", "empty", "gradient", "attention", "path"),
     model_name: str | None = None,
     out: str | None = None,
     device: str = "auto",
@@ -26,8 +26,8 @@ def intervene_command(
     Args:
         run: folder of a world-model run, or a checkpoint.
         protocol: scenes.
-        estimates: of influence, by masking, removing, an empty slot, gradient or attention; those that the model does
-            not allow are left out.
+        estimates: of influence, by masking, removing, an empty slot, gradient, attention, or paths along edges that the
+            model itself chooses; those that the model does not allow are left out.
         model_name: name in the results; default: the run's folder.
         out: folder for results and pictures; default: RUN/intervene.
         device: PyTorch device of world model and tokenizer, such as cpu or cuda; auto uses cuda if there is a GPU.

@@ -19,17 +19,29 @@ from cjepa.evaluation.intervals import Interval, bootstrap_of_clusters
 from cjepa.evaluation.measurements import Measurement
 from cjepa.evaluation.scenes import Laboratory, Scenes, places
 from cjepa.interventions.edits import LatentIntervention, Remove, Replace
-from cjepa.interventions.influence import ByAttention, ByEmptying, ByGradient, ByMasking, ByRemoving, Influence
+from cjepa.interventions.influence import (
+    ByAttention,
+    ByEmptying,
+    ByGradient,
+    ByMasking,
+    ByPath,
+    ByRemoving,
+    Influence,
+)
 from cjepa.interventions.quantities import Quantity, empty_token
 from cjepa.progress import Progress
 from cjepa.tokenizers.encode import device_of
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import rollout_clip, split_clip, take_rows
 
-Estimate = Literal["mask", "remove", "empty", "gradient", "attention"]
+Estimate = Literal["mask", "remove", "empty", "gradient", "attention", "path"]
 RIVALS = ("distance", "extrapolated tracks", "predicted tracks", "random")
 """Scores that no intervention makes; the tracks of the third are predicted by the model."""
 
+READ_OFF = ("path",)
+"""Graphs of the model itself: every pair above 0 is an edge, and no threshold is chosen."""
+
+_ANY = float(np.nextafter(0, 1))
 _SCENES_A_BATCH = 16
 _MOST_HOPS = 3  # chains of more are counted with those of three
 
@@ -104,7 +116,14 @@ def influence_of(name: Estimate, lab: Laboratory) -> Influence:
         UserError: it needs to know an empty slot, and this tokenizer's is unknown.
     """
     if name != "empty":
-        return {"mask": ByMasking, "remove": ByRemoving, "gradient": ByGradient, "attention": ByAttention}[name]()
+        plain = {
+            "mask": ByMasking,
+            "remove": ByRemoving,
+            "gradient": ByGradient,
+            "attention": ByAttention,
+            "path": ByPath,
+        }
+        return plain[name]()
     if (empty_D := empty_token(lab.tokenizer)) is None:
         raise UserError(
             f"influence by empty slots: what an empty slot of {type(lab.tokenizer).__name__} is, is unknown"
@@ -129,7 +148,7 @@ def score_graphs(val: Pairs, test: Pairs) -> list[GraphScores]:
     """AUROC, average precision and structural Hamming distance of every estimate, then of the empty graph."""
     graphs = []
     for name, score_N in test.scores.items():
-        threshold = best_threshold(val.scores[name], val.hops_N > 0)
+        threshold = _ANY if name in READ_OFF else best_threshold(val.scores[name], val.hops_N > 0)
         areas = binary_scores(score_N, test.hops_N > 0, test.episode_N)
         measured = [
             Measurement.of("influence_auroc", areas.auroc),

@@ -167,6 +167,30 @@ class ByAttention(Influence):
         return {"attention": _without_diagonal(torch.stack(blocks, dim=1))}
 
 
+class ByPath(Influence):
+    """Whether j can act on the prediction of i at all, along the edges that the predictor itself chooses.
+
+    Edges are the paths of a :class:`SparseTransformer` in a block, or the nearest neighbours of a :class:`SlotGraph`.
+    Those of a block follow those of the blocks before it: ``path`` is 1 from the first block on whose prediction of i
+    can be traced back to the history of j, and 0 before.
+    """
+
+    @torch.no_grad()
+    def __call__(self, dynamics: Dynamics, clip: Clip) -> dict[str, Tensor]:
+        """See :class:`Influence`."""
+        slots, reached = clip.tokens_BTSD.shape[2], []
+        history, actions_BHA, _ = split_clip(dynamics, clip)
+        state = dynamics.observe(history)
+        for actions_BA in actions_BHA.unbind(1):
+            sources_BEE = dynamics.sources(state, actions_BA)
+            if sources_BEE is None:
+                raise UserError("influence by path: the model chooses no edges; choose another estimate")
+            sources_BEE = sources_BEE.float()
+            reached.append((sources_BEE @ reached[-1] > 0).float() if reached else sources_BEE)
+            state = dynamics.step(state, actions_BA)
+        return {"path": _without_diagonal(torch.stack(reached, dim=1)[:, :, :slots, :slots])}
+
+
 class _Attention:
     """While open, keeps what the blocks of a transformer attend to."""
 

@@ -64,6 +64,10 @@ class Dynamics(nn.Module, ABC):
     def predicted(self, state: NamedTuple) -> Predicted:
         """What is predicted for a state's present block, in the model's units."""
 
+    def sources(self, state: NamedTuple, actions_BA: Tensor) -> Tensor | None:
+        """Which entities the block after a state is computed from, see :meth:`Predictor.sources`; None: unknown."""
+        return None
+
     def describe_uncertainty(self) -> list[str]:
         """What its predictions say of their own errors, for ``run.json``."""
         return []

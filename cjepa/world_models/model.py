@@ -83,6 +83,10 @@ class PredictorDynamics(Dynamics):
         """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
         return self.predictor.predicted(state)
 
+    def sources(self, state: NamedTuple, actions_BA: Tensor) -> Tensor | None:
+        """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
+        return self.predictor.sources(state, self._normalised(actions_BA))
+
     def describe_uncertainty(self) -> list[str]:
         """See :class:`~cjepa.world_models.dynamics.Dynamics`; the predictor's."""
         return self.predictor.describe_uncertainty()

@@ -18,7 +18,9 @@ from cjepa.world_models.losses import Norm, loss_terms
 from cjepa.world_models.masks import Mask
 from cjepa.world_models.matching import Matching
 from cjepa.world_models.model import PredictorDynamics
+from cjepa.world_models.path_constraint import PathConstraint
 from cjepa.world_models.predictors.base import Predictor
+from cjepa.world_models.predictors.sparse_attention import SparseTransformer
 from cjepa.world_models.token_source import TokenSource, check_data, check_layer_norm, check_source
 
 _DYNAMICS = "dynamics."
@@ -89,10 +91,14 @@ class DynamicsTraining(L.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The weighted sum of the loss terms."""
         terms = self.loss_terms(batch, self._step_generator())
-        loss = sum(self.loss_weights[name] * term for name, term in terms.items())
+        loss = self.total(terms)
         self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=len(batch[0]))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch[0]))
         return loss
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """The loss of a training step."""
+        return sum(self.loss_weights[name] * term for name, term in terms.items())
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """See :meth:`log_rollout_errors`."""
@@ -234,9 +240,10 @@ class WorldModel(TokenTraining):
         norm: ``l2`` for mean squared errors, ``l1`` for mean absolute ones, in all terms.
         matching: ``index`` compares a predicted object with the one of the same index, ``hungarian`` with those of the
             least total error.
+        path_constraint: makes the graph of a :class:`SparseTransformer` sparse; None for as many paths as it likes.
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: a number is out of its range, or paths are constrained of a predictor that has none.
     """
 
     def __init__(
@@ -253,6 +260,7 @@ class WorldModel(TokenTraining):
         future_decay: float = 1.0,
         norm: Norm = "l2",
         matching: Matching = "index",
+        path_constraint: PathConstraint | None = None,
     ):
         at_least(0, mask_seed=mask_seed)
         super().__init__(lr, weight_decay, warmup_steps, step_seed=mask_seed)
@@ -266,6 +274,11 @@ class WorldModel(TokenTraining):
         self.norm = norm
         self.matching = matching
         self.loss_weights = {"future": 1.0, "masked": masked_weight, "proprio": proprio_weight}
+        if path_constraint is not None:
+            if not isinstance(predictor, SparseTransformer):
+                raise ValueError(f"path_constraint needs a SparseTransformer, not {type(predictor).__name__}")
+            self.loss_weights["paths"] = 0.0  # the constraint weighs them
+        self.path_constraint = path_constraint
 
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
         """Of a history of random length and the blocks after it, see :mod:`.losses`; the mean over members."""
@@ -273,9 +286,21 @@ class WorldModel(TokenTraining):
         clip = Clip(*(values[:, : blocks + self.predict_blocks] for values in self.dynamics.normalise(batch)))
         mask_BTE = self.mask.sample(clip.tokens_BTSD[:, :blocks], generator)
         options = self.future_decay, self.norm, self.matching
-        each = self.dynamics.forward_members(clip, mask_BTE)
+        with self.dynamics.predictor.watched(generator) as paths:
+            each = self.dynamics.forward_members(clip, mask_BTE)
         of_each = [loss_terms(one, clip, mask_BTE, *options) for one in each]
-        return {name: torch.stack([terms[name] for terms in of_each]).mean() for name in of_each[0]}
+        found = {name: torch.stack([terms[name] for terms in of_each]).mean() for name in of_each[0]}
+        if self.path_constraint is not None:
+            found["paths"] = torch.stack([path_BEE.sum(dim=2).mean() for path_BEE in paths]).mean()
+        return found
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """See :class:`DynamicsTraining`; with the constraint's part."""
+        total = super().total(terms)
+        if self.path_constraint is None:
+            return total
+        self.log("train/path_weight", self.path_constraint.weight)
+        return total + self.path_constraint(terms["paths"], terms["future"])
 
     def describe_objective(self) -> dict[str, Any]:
         """See :class:`DynamicsTraining`; with the mask."""

@@ -165,6 +165,13 @@ def test_thresholds_are_those_of_validation_scenes():
     assert empty.name == "empty graph" and by_metric(empty.measured)["influence_shd"] == 1 / 4
 
 
+def test_a_graph_that_is_read_off_has_no_threshold_of_validation_scenes():
+    index = np.arange(4)
+    val = Pairs(index, index, index, index, np.array([1, 0, 0, 0]), {"path": np.array([1, 0.5, 0.5, 0])})
+    test = Pairs(index, index, index, index, np.array([1, 1, 0, 0]), {"path": np.array([1, 0.1, 0.1, 0])})
+    assert by_metric(score_graphs(val, test)[0].measured)["influence_shd"] == 1 / 4
+
+
 def test_episodes_without_interventions_are_refused(episodes_path):
     model = SimulatedDynamics(STRIDE)
     loaded = LoadedWorldModel(model, model.tokenizer, "", {})

@@ -10,6 +10,7 @@ from cjepa.interventions.influence import (
     ByEmptying,
     ByGradient,
     ByMasking,
+    ByPath,
     ByRemoving,
     attention_map,
 )
@@ -17,6 +18,7 @@ from cjepa.types import Clip
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Prediction, Predictor
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
+from cjepa.world_models.predictors.slot_graph import SlotGraph
 from tests.contracts import stirred
 from tests.world_models.test_training import SMALL, a_clip
 
@@ -117,6 +119,44 @@ def test_attention_needs_a_transformer():
     turned = PredictorDynamics(EntityTransformer(token_dim=6, **SMALL, time="rotary")).eval()
     with pytest.raises(UserError, match="time: learned"):
         ByAttention()(turned, a_clip(5))
+
+
+class Handed(Pull):
+    """Three objects whose edges are 0 -> 1 in the first predicted block and 1 -> 2 in the second."""
+
+    def sources(self, state, actions_BA):
+        edges_SS = torch.eye(3, dtype=torch.bool)
+        edge = (1, 0) if (state.tokens_BTSD[:, -1, 0, 1] < 0.5).all() else (2, 1)
+        edges_SS[edge] = True
+        return edges_SS[None].expand(len(actions_BA), 3, 3)
+
+    def forward(self, tokens_BTSD, proprio_BTP, actions_BTA, mask_BTS):
+        return Prediction(tokens_BTSD, tokens_BTSD[:, -1:] + 1, proprio_BTP[:, -1:])
+
+
+def test_paths_go_on_from_block_to_block():
+    clip = a_clip(4, batch=2, slots=3, dims=(2, 0, 0))
+    clip = clip._replace(tokens_BTSD=torch.zeros_like(clip.tokens_BTSD))
+    found = ByPath()(PredictorDynamics(Handed()), clip)["path"]
+    nan = float("nan")
+    first = torch.tensor([[nan, 0, 0], [1, nan, 0], [0, 0, nan]])
+    then = torch.tensor([[nan, 0, 0], [1, nan, 0], [1, 1, nan]])
+    torch.testing.assert_close(found, torch.stack([first, then]).expand(2, 2, 3, 3), equal_nan=True)
+
+
+def test_nearest_neighbours_are_paths():
+    """Objects in two directions, one neighbour each; proprioception would tell everybody of everybody."""
+    predictor = SlotGraph(token_dim=2, proprio_dim=0, action_dim=0, history_blocks=2, dim=8, num_neighbours=1)
+    clip = a_clip(4, batch=1, slots=4, dims=(2, 0, 0))
+    clip.tokens_BTSD[:] = torch.tensor([[1.0, 0.1], [1, 0], [0, 1], [0.1, 1]])
+    found = ByPath()(PredictorDynamics(predictor.eval()), clip)["path"].nan_to_num(1.0)
+    expected = torch.block_diag(torch.ones(2, 2), torch.ones(2, 2))
+    torch.testing.assert_close(found, expected.expand(1, 2, 4, 4))
+
+
+def test_paths_need_edges():
+    with pytest.raises(UserError, match="the model chooses no edges"):
+        ByPath()(*scene())
 
 
 def test_order_of_objects_does_not_matter_to_the_estimates():

@@ -5,6 +5,7 @@ File letters: F predicted blocks after the history, 1 or more; U = T + F - 1 blo
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -132,6 +133,26 @@ class Predictor(nn.Module, ABC):
     def predicted(self, state: NamedTuple) -> Predicted:
         """What is predicted for a state's present block."""
         return Predicted(state.tokens_BTSD[:, -1], state.proprio_BTP[:, -1])
+
+    def watched(self, generator: torch.Generator | None = None) -> AbstractContextManager[list[Tensor]]:
+        """While open, passes draw what they choose at random from the generator, and the list gets what they chose.
+
+        That is, of each pass, how many paths lead from the entity of a column to that of a row: float ``(B, E, E)``.
+        Most predictors choose nothing, and the list stays empty.
+
+        Args:
+            generator: on the CPU; None for the most probable choice.
+        """
+        return nullcontext([])
+
+    def sources(self, state: NamedTuple, actions_BA: Tensor) -> Tensor | None:
+        """From which entities the next block of each one is computed, by edges that the predictor itself chooses.
+
+        Returns:
+            bool ``(B, E, E)``, True where that of the row depends on the column and on the diagonal; None for a
+            predictor in which all entities act on all.
+        """
+        return None
 
     def describe_uncertainty(self) -> list[str]:
         """What its predictions say of their own errors, for ``run.json``."""

@@ -126,6 +126,11 @@ class SlotGraph(Predictor):
         """See :class:`Predictor`."""
         return Predicted(state.tokens_BSD, state.proprio_BP)
 
+    def sources(self, state: GraphState, actions_BA: Tensor) -> Tensor:
+        """See :class:`Predictor`; what the memory has from neighbours of earlier blocks does not count."""
+        edges_BEE = self.edges(state.tokens_BSD)
+        return edges_BEE | torch.eye(edges_BEE.shape[-1], dtype=torch.bool, device=edges_BEE.device)
+
     def edges(self, tokens_BSD: Tensor) -> Tensor:
         """Which nodes send messages to which: bool ``(B, E, E)``, True where the row receives from the column."""
         edges_BSS, _ = nearest_neighbours(tokens_BSD.float(), self.num_neighbours)
