@@ -73,5 +73,5 @@ def plan_command(
             seconds=time.time() - started,
         )
     files = [f"{folder}/{name}" for name in ("results.json", "trials.csv", "steps.csv")]
-    lines = [f"pairs from {result.contest.held_out.account}", *differences_text(rows), *files]
+    lines = [f"pairs from {result.contest.source.account}", *differences_text(rows), *files]
     return CommandResult(lines, results_table(rows), f"cjepa report {folder}")

@@ -39,5 +39,5 @@ def plan_baselines_command(
             results = evaluate_baselines(protocol, planner, split_seed, workers or default_workers(), bar)
         rows = write_baseline_results(results, folder, planner=planner, seconds=time.time() - started)
     files = [f"{out}/{name}" for name in ("results.json", "trials.csv", "steps.csv")]
-    lines = [f"pairs from {results.contest.held_out.account}", *differences_text(rows), *files]
+    lines = [f"pairs from {results.contest.source.account}", *differences_text(rows), *files]
     return CommandResult(lines, results_table(rows), f"cjepa report {out}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from cjepa.errors import UserError
 from cjepa.evaluation.pairs import Pairs
+from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.files import read_json, read_text
 
 
@@ -22,20 +23,22 @@ class Rival(NamedTuple):
     """bool, in the order of the pairs."""
 
 
-def read_rivals(folder: Path, pairs: Pairs, goal_state: list[float] | None = None) -> list[Rival]:
+def read_rivals(folder: Path, pairs: Pairs, protocol: PlanningProtocol) -> list[Rival]:
     """The agents of an evaluation's ``trials.csv``.
 
     Args:
         folder: of the evaluation.
         pairs: that the trials have to be of.
-        goal_state: of all pairs, which tables do not name but ``run.json`` does; None for states of the episodes.
+        protocol: of this evaluation. Tables do not name goal and source of the pairs, but ``run.json`` does.
 
     Raises:
-        UserError: the folder has no such table, the trials are of other pairs or goals, or their success is unknown.
+        UserError: the folder has no such table, the trials are of other pairs or goals or of another
+            protocol, or their success is unknown.
     """
     path = folder / "trials.csv"
     if not path.is_file():
         raise UserError(f"--against: {path} does not exist; give the --out folder of `cjepa plan` or `plan-baselines`")
+    _check_record(folder / "run.json", protocol)
     expected = [(str(pair.episode), str(pair.start_row)) for pair in pairs.trials]
     found: dict[str, list[tuple[str | None, ...]]] = {}
     try:
@@ -55,22 +58,22 @@ def read_rivals(folder: Path, pairs: Pairs, goal_state: list[float] | None = Non
             )
         if any(success not in ("0", "1") for _, _, success in trials):
             raise UserError(f"--against: {path}: success of {model} is unknown, expected 0 or 1 in every trial")
-    _check_goal(folder / "run.json", goal_state)
     return [
         Rival(model, folder.resolve().name, np.array([success == "1" for _, _, success in trials]))
         for model, trials in found.items()
     ]
 
 
-def _check_goal(record: Path, goal_state: list[float] | None) -> None:
+def _check_record(record: Path, protocol: PlanningProtocol) -> None:
     """The same starts may have had other goals; a folder without a record is taken at its word."""
     if not record.is_file():
         return
     content = read_json(record)
     evaluation = content.get("evaluation") if isinstance(content, dict) else None
-    earlier = evaluation.get("goal_state") if isinstance(evaluation, dict) else None
-    if earlier != goal_state:
-        raise UserError(
-            f"--against: {record}: goal_state is {earlier}, but that of this evaluation is {goal_state}; "
-            "use the same --goal_state"
-        )
+    for name, default in (("published_protocol", False), ("goal_state", None)):
+        earlier = evaluation.get(name, default) if isinstance(evaluation, dict) else default
+        now = getattr(protocol, name)
+        if earlier != now:
+            raise UserError(
+                f"--against: {record}: {name} is {earlier}, but that of this evaluation is {now}; use the same --{name}"
+            )

@@ -31,7 +31,7 @@ class Pairs(NamedTuple):
 
     trials: list[Pair]
     num_trivial: int
-    """Drawn pairs that already satisfied the success test at the start and were left out."""
+    """Drawn pairs that already satisfied the success test at the start; they are left out unless drawn as published."""
 
     @property
     def episodes(self) -> np.ndarray:
@@ -39,18 +39,18 @@ class Pairs(NamedTuple):
         return np.array([pair.episode for pair in self.trials])
 
 
-class HeldOut(NamedTuple):
+class PairSource(NamedTuple):
     """Episodes to draw pairs from."""
 
     episodes: np.ndarray
     """Sorted indices."""
     account: str
-    """Why these are held out, for people."""
+    """Which these are and why, for people."""
 
 
 def held_out_from(
     file: Episodes, lineage: Mapping[str, Any], data: Mapping[str, Any], split: Split = "test"
-) -> HeldOut:
+) -> PairSource:
     """The episodes of a file that a model did not learn from.
 
     Args:
@@ -68,19 +68,19 @@ def held_out_from(
     model = Lineage(**lineage)
     episodes = _some(file, held_out(file, model, split))
     if file.fingerprint != model.episodes_fingerprint:
-        return HeldOut(episodes, f"all {len(file)} episodes: the model was trained on none of them")
-    return HeldOut(
+        return PairSource(episodes, f"all {len(file)} episodes: the model was trained on none of them")
+    return PairSource(
         episodes, f"{len(episodes)} {split} episodes of the training's split (split_seed {model.split_seed})"
     )
 
 
-def held_out_by_seed(file: Episodes, split_seed: int, split: Split = "test") -> HeldOut:
+def held_out_by_seed(file: Episodes, split_seed: int, split: Split = "test") -> PairSource:
     """Episodes of a split, for agents that learn from nothing but share the pairs of models."""
     episodes = _some(file, _episodes_of(file, split_seed, (), split))
-    return HeldOut(episodes, f"{len(episodes)} {split} episodes by split_seed {split_seed}")
+    return PairSource(episodes, f"{len(episodes)} {split} episodes by split_seed {split_seed}")
 
 
-def _held_out_by_options(file: Episodes, data: Mapping[str, Any], split: Split) -> HeldOut:
+def _held_out_by_options(file: Episodes, data: Mapping[str, Any], split: Split) -> PairSource:
     split_seed = data.get("split_seed", SPLIT_SEED)
     episodes = _some(file, _episodes_of(file, split_seed, data.get("exclude_episodes") or (), split))
     source = "as in the training" if "split_seed" in data else "the default, since the checkpoint does not say"
@@ -88,7 +88,7 @@ def _held_out_by_options(file: Episodes, data: Mapping[str, Any], split: Split) 
         f"{len(episodes)} {split} episodes, split_seed {split_seed} ({source}); the checkpoint is older than 0.3.0 and "
         "does not say which episodes it was trained on"
     )
-    return HeldOut(episodes, account)
+    return PairSource(episodes, account)
 
 
 def draw_pairs(
@@ -117,7 +117,7 @@ def draw_pairs(
     Raises:
         UserError: the file has no states, no episode is long enough, or nearly all pairs are trivial.
     """
-    _check_states(file, env)
+    check_states(file, env)
     rng = np.random.default_rng(seed)
     usable = [e for e in episodes if file.lengths[e] > goal_env_steps]
     if not usable:
@@ -134,8 +134,8 @@ def draw_pairs(
         order = order or sorted(rng.permutation(usable).tolist(), key=given.__getitem__, reverse=True)
         episode = order.pop()
         start_row = int(file.offsets[episode] + rng.integers(0, file.lengths[episode] - goal_env_steps))
-        start = _state(file, start_row)
-        goal = _state(file, start_row + goal_env_steps) if goal_state is None else goal_state
+        start = state_at(file, start_row)
+        goal = state_at(file, start_row + goal_env_steps) if goal_state is None else goal_state
         if env.is_success(start, goal):
             trivial += 1
         else:
@@ -160,7 +160,7 @@ def sampled_proprio(file: Episodes, env: ObjectEnv) -> np.ndarray:
     rows = np.unique(np.linspace(0, file.env_steps - 1, _SAMPLED_STATES).astype(int))
     values = []
     for row in rows:
-        env.set_state(_state(file, int(row)))
+        env.set_state(state_at(file, int(row)))
         values.append(env.proprio())
     return np.stack(values)
 
@@ -191,7 +191,12 @@ def _some(file: Episodes, episodes: np.ndarray) -> np.ndarray:
     return episodes
 
 
-def _check_states(file: Episodes, env: ObjectEnv) -> None:
+def check_states(file: Episodes, env: ObjectEnv) -> None:
+    """Check that a file has states of an environment.
+
+    Raises:
+        UserError: it has none, or of another shape.
+    """
     if "state" not in file.columns:
         raise UserError(f"{file.path}: no column 'state', from which starts and goals are restored; collect episodes")
     found, expected = file.columns["state"][0][1:], env.get_state().shape
@@ -202,5 +207,6 @@ def _check_states(file: Episodes, env: ObjectEnv) -> None:
         )
 
 
-def _state(file: Episodes, row: int) -> np.ndarray:
+def state_at(file: Episodes, row: int) -> np.ndarray:
+    """The state of one row, float64 ``(F,)``."""
     return file.read("state", row, row + 1)[0].astype(np.float64)

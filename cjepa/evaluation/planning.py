@@ -17,15 +17,16 @@ from cjepa.errors import UserError
 from cjepa.evaluation.against import Rival, read_rivals
 from cjepa.evaluation.control import ControlResult, plan_seconds, run_trials
 from cjepa.evaluation.pairs import (
-    HeldOut,
     Pair,
     Pairs,
+    PairSource,
     check_proprio,
     draw_pairs,
     held_out_by_seed,
     held_out_from,
 )
-from cjepa.evaluation.protocol import PlanningProtocol, goal_state_of, with_environment
+from cjepa.evaluation.protocol import GOALS_AS_PUBLISHED, PlanningProtocol, goal_state_of, with_environment
+from cjepa.evaluation.published import draw_as_published, trained_on
 from cjepa.pictures import read_picture
 from cjepa.planning.agents import RandomAgent, SimulatorAgent, WorldModelAgent
 from cjepa.planning.blocks import ActionBlocks
@@ -48,7 +49,8 @@ class Contest(NamedTuple):
     """With the environment of the episodes."""
     fingerprint: str
     """Of the episodes."""
-    held_out: HeldOut
+    source: PairSource
+    """Of the pairs."""
     pairs: Pairs
     rivals: tuple[Rival, ...] = ()
     """Agents of an earlier evaluation of these trials, to compare with."""
@@ -108,6 +110,8 @@ def evaluate_model(
         UserError: goal or world model do not fit the environment, the episodes are another version of those that the
             model was trained on, or the protocol contradicts itself.
     """
+    if goal_image is not None and protocol.published_protocol:
+        raise UserError(f"--goal_image: {GOALS_AS_PUBLISHED}")
     control_loop = replace(protocol.control_loop(), fallback=fallback)
     file = open_episodes(protocol.episodes)
     protocol = with_environment(protocol, file)
@@ -122,12 +126,13 @@ def evaluate_model(
             f"history_blocks is {history_blocks}, expected 1..{dynamics.history_blocks}: {checkpoint} was trained with "
             f"{dynamics.history_blocks}"
         )
-    held_out = held_out_from(file, loaded.lineage, data_options(checkpoint), protocol.split)
+    options = (file, loaded.lineage, data_options(checkpoint))
+    source = trained_on(*options) if protocol.published_protocol else held_out_from(*options, protocol.split)
     goal_state, goal_pixels_YXC = goal_state_of(protocol, file), None
     if goal_image is not None:
         goal_pixels_YXC = _goal_pixels(goal_image, tokenizer, env)
         goal_state = np.full_like(env.get_state(), np.nan) if goal_state is None else goal_state
-    contest = _contest(protocol, file, held_out, goal_state)
+    contest = _contest(protocol, file, source, goal_state)
     check_proprio(dynamics, file, env, str(checkpoint))
     is_known = goal_state is None or np.isfinite(goal_state).all()
     options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints)
@@ -155,8 +160,11 @@ def evaluate_baselines(
     control_loop = protocol.control_loop()
     file = open_episodes(protocol.episodes)
     protocol = with_environment(protocol, file)
-    held_out = held_out_by_seed(file, split_seed, protocol.split)
-    contest = _contest(protocol, file, held_out, goal_state_of(protocol, file))
+    if protocol.published_protocol:
+        source = trained_on(file, {}, {"split_seed": split_seed})
+    else:
+        source = held_out_by_seed(file, split_seed, protocol.split)
+    contest = _contest(protocol, file, source, goal_state_of(protocol, file))
     agent = RandomAgent(ActionBlocks.of(protocol.make_env(), protocol.frame_stride), protocol.horizon_blocks)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
     by_chance = run_trials(agent, control_loop, *trials, 0, NoProgress())
@@ -179,11 +187,11 @@ def data_options(checkpoint: Path) -> dict[str, Any]:
     return (read_config(config).get("data") or {}).get("init_args") or {}
 
 
-def _contest(protocol: PlanningProtocol, file: Episodes, held_out: HeldOut, goal_state: np.ndarray | None) -> Contest:
-    sizes = (protocol.pairs, protocol.goal_env_steps, protocol.seed)
-    pairs = draw_pairs(file, held_out.episodes, protocol.make_env(), *sizes, goal_state)
-    rivals = () if protocol.against is None else tuple(read_rivals(Path(protocol.against), pairs, protocol.goal_state))
-    return Contest(protocol, file.fingerprint, held_out, pairs, rivals)
+def _contest(protocol: PlanningProtocol, file: Episodes, source: PairSource, goal_state: np.ndarray | None) -> Contest:
+    among = (file, source.episodes, protocol.make_env(), protocol.pairs, protocol.goal_env_steps, protocol.seed)
+    pairs = draw_as_published(*among) if protocol.published_protocol else draw_pairs(*among, goal_state)
+    rivals = () if protocol.against is None else tuple(read_rivals(Path(protocol.against), pairs, protocol))
+    return Contest(protocol, file.fingerprint, source, pairs, rivals)
 
 
 def _goal_pixels(path: Path, tokenizer: Tokenizer, env: ObjectEnv) -> np.ndarray:

@@ -16,6 +16,8 @@ from cjepa.errors import UserError
 from cjepa.evaluation.pairs import Split
 from cjepa.planning.mpc import MPC
 
+GOALS_AS_PUBLISHED = "--published_protocol takes states of training episodes as goals; leave one of the two out"
+
 
 @dataclass(frozen=True)
 class PlanningProtocol:
@@ -26,6 +28,8 @@ class PlanningProtocol:
         env_id: Gymnasium id of the environment; needed only where the episodes do not name it.
         env_kwargs: of the environment; needed only where the episodes do not name them.
         split: test, or val to choose settings by; of the training's split by episode.
+        published_protocol: draw pairs as published instead: from training episodes, pairs solved at the start included.
+            The results are marked and never compared with those of held-out pairs.
         pairs: number of start/goal pairs.
         goal_env_steps: env steps from start to goal in their episode.
         goal_state: the goal of all trials, a whole state of the environment, instead of states of the episodes.
@@ -42,6 +46,7 @@ class PlanningProtocol:
     env_id: str | None = None
     env_kwargs: dict[str, Any] | None = None
     split: Split = "test"
+    published_protocol: bool = False
     pairs: PositiveInt = 50
     goal_env_steps: PositiveInt = 25
     goal_state: list[float] | None = None
@@ -52,6 +57,12 @@ class PlanningProtocol:
     warm_start: bool = False
     frame_stride: PositiveInt = 5
     seed: NonNegativeInt = 0
+
+    def __post_init__(self):
+        if self.published_protocol and self.goal_state is not None:
+            raise UserError(f"--goal_state: {GOALS_AS_PUBLISHED}")
+        if self.published_protocol and self.split != "test":
+            raise UserError(f"--split {self.split}: --published_protocol draws pairs from training episodes; give one")
 
     def make_env(self) -> ObjectEnv:
         """A fresh simulator; of a protocol that :func:`with_environment` has completed."""

@@ -16,6 +16,7 @@ from cjepa.evaluation.intervals import (
     wilson_of_clusters,
 )
 from cjepa.evaluation.planning import BaselineResults, Contest, ModelResult
+from cjepa.evaluation.published import PUBLISHED_SPLIT
 from cjepa.files import write_json
 from cjepa.planning.constraints import Constraint
 from cjepa.planning.fallbacks import Fallback
@@ -59,6 +60,7 @@ def write_model_result(
     """
     contest, control, tokenizer = result.contest, result.control, result.loaded.tokenizer
     size = {"tokens": tokenizer.num_slots, "token_dim": tokenizer.slot_dim}
+    name = _marked(name, contest)
     common = {"model": name, **_origin(contest, folder), **size}
     if result.goal_distance_N2 is None:
         rows = _success_rows(control, contest, common)
@@ -94,6 +96,7 @@ def write_baseline_results(results: BaselineResults, folder: Path, *, planner: P
     """
     contest = results.contest
     agents = {"random": [results.random], f"simulator-{type(planner).__name__.lower()}": results.simulator}
+    agents = {_marked(name, contest): parts for name, parts in agents.items()}
     rows = []
     for name, parts in agents.items():
         common = {"model": name, **_origin(contest, folder)}
@@ -109,7 +112,14 @@ def write_baseline_results(results: BaselineResults, folder: Path, *, planner: P
 
 
 def _origin(contest: Contest, folder: Path) -> dict[str, Any]:
-    return {"seed": contest.protocol.seed, "split": contest.protocol.split, "run": folder.name}
+    protocol = contest.protocol
+    split = PUBLISHED_SPLIT if protocol.published_protocol else protocol.split
+    return {"seed": protocol.seed, "split": split, "run": folder.name}
+
+
+def _marked(name: str, contest: Contest) -> str:
+    """The name of an agent in rows: what is not comparable must not share a row, a colour or a mean."""
+    return f"{name} (as published)" if contest.protocol.published_protocol else name
 
 
 def _joined(parts: list[ControlResult]) -> ControlResult:
@@ -134,7 +144,8 @@ def _success_rows(control: ControlResult, contest: Contest, common: dict[str, An
         interval_row(metric, interval, unit=unit, episodes=len(np.unique(of_N)), **common)
         for metric, interval, unit, of_N in measured
     ]
-    rows.append(result_row("skipped_trivial_pairs", contest.pairs.num_trivial, unit="pairs", **common))
+    trivial = "solved_at_start" if contest.protocol.published_protocol else "skipped_trivial_pairs"
+    rows.append(result_row(trivial, contest.pairs.num_trivial, unit="pairs", **common))
     for rival in contest.rivals:
         difference = paired_difference(success_N, rival.success_N, episode_N)
         unit, episodes = f"rate, minus that of {rival.model} ({rival.run})", len(np.unique(episode_N))
@@ -182,7 +193,10 @@ def _write_record(
     goal_image: str | None = None,
 ) -> None:
     data = {"path": contest.protocol.episodes, "fingerprint": contest.fingerprint}
-    evaluation = asdict(contest.protocol) | {"held_out": contest.held_out.account, "trivial_pairs": "excluded"}
+    pairs = {"held_out": contest.source.account, "trivial_pairs": "excluded"}
+    if contest.protocol.published_protocol:
+        pairs = {"held_out": f"nothing: {contest.source.account}", "trivial_pairs": "included"}
+    evaluation = asdict(contest.protocol) | pairs
     evaluation |= {} if goal_image is None else {"goal_image": goal_image}
     write_run_record(
         folder,

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from cjepa.evaluation.published import PUBLISHED_SPLIT
 from cjepa.reporting.tables import (
     ERROR_PREFIX,
     Row,
@@ -24,7 +25,8 @@ def summary(rows: Iterable[Row]) -> list[str]:
     Models with tokens are compared with each other; those without (random actions, the simulator) are references.
     """
     rows = list(rows)
-    sentences = [_success(by_model(rows, "success"))]
+    held_out, as_published = ([row for row in rows if _is_published(row) is wanted] for wanted in (False, True))
+    sentences = [_success(by_model(held_out, "success")), _as_published(by_model(as_published, "success"))]
     if blocks := error_blocks(rows):
         sentences.append(_errors(by_model(rows, f"{ERROR_PREFIX}{blocks[-1]}"), blocks[-1]))
     sentences += [_seconds(by_model(rows, "seconds_per_plan")), _grouping(rows)]
@@ -66,6 +68,19 @@ def _success(found: dict[str, Row]) -> str:
         text += f"; its interval overlaps with that of {_and(close)}" if close else ""
     references = _and(f"{name} {_rate(row)}" for name, row in others.items())
     return f"{text}. For reference: {references}." if references else f"{text}."
+
+
+def _is_published(row: Row) -> bool:
+    return row.get("split") == PUBLISHED_SPLIT
+
+
+def _as_published(found: dict[str, Row]) -> str:
+    if not found:
+        return ""
+    return (
+        "Not comparable with held-out pairs (drawn from training episodes, pairs solved at the start included): "
+        f"{_and(f'{name} {_rate(row)}' for name, row in found.items())}."
+    )
 
 
 def _errors(found: dict[str, Row], blocks: int) -> str:

@@ -4,9 +4,11 @@ import pytest
 from cjepa.errors import UserError
 from cjepa.evaluation.against import read_rivals
 from cjepa.evaluation.pairs import Pair, Pairs
+from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.files import write_json
 
 PAIRS = Pairs([Pair(3, 40, np.zeros(7), np.ones(7)), Pair(5, 60, np.zeros(7), np.ones(7))], 0)
+PROTOCOL = PlanningProtocol("a.h5")
 HEADER = "model,pair,episode,start_row,success\n"
 
 
@@ -21,7 +23,7 @@ def folder(tmp_path):
 
 def test_every_agent_of_the_table_is_a_rival(folder):
     rows = "random,0,3,40,0\nrandom,1,5,60,1\nsimulator-cem,0,3,40,1\nsimulator-cem,1,5,60,1\n"
-    rivals = read_rivals(folder(HEADER + rows), PAIRS)
+    rivals = read_rivals(folder(HEADER + rows), PAIRS, PROTOCOL)
     assert [(rival.model, rival.success_N.tolist()) for rival in rivals] == [
         ("random", [False, True]),
         ("simulator-cem", [True, True]),
@@ -41,18 +43,36 @@ def test_every_agent_of_the_table_is_a_rival(folder):
 )
 def test_what_cannot_be_compared_is_refused(text, fault, folder):
     with pytest.raises(UserError, match=fault):
-        read_rivals(folder(text), PAIRS)
+        read_rivals(folder(text), PAIRS, PROTOCOL)
 
 
 def test_a_folder_without_trials_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"--against: .*trials.csv does not exist; give the --out folder"):
-        read_rivals(tmp_path, PAIRS)
+        read_rivals(tmp_path, PAIRS, PROTOCOL)
 
 
-@pytest.mark.parametrize(("earlier", "now"), [([1.0, 2.0], None), (None, [1.0, 2.0]), ([1.0, 2.0], [1.0, 3.0])])
-def test_the_same_starts_with_another_goal_are_refused(earlier, now, folder):
+@pytest.mark.parametrize(
+    ("name", "earlier", "now"),
+    [
+        ("goal_state", [1.0, 2.0], None),
+        ("goal_state", None, [1.0, 2.0]),
+        ("goal_state", [1.0, 2.0], [1.0, 3.0]),
+        ("published_protocol", True, False),
+        ("published_protocol", False, True),
+    ],
+)
+def test_the_same_starts_of_another_protocol_are_refused(name, earlier, now, folder):
     path = folder(HEADER + "a,0,3,40,0\na,1,5,60,1\n")
-    write_json(path / "run.json", {"evaluation": {"goal_state": earlier}})
-    assert [rival.success_N.tolist() for rival in read_rivals(path, PAIRS, earlier)] == [[False, True]]
-    with pytest.raises(UserError, match="run.json: goal_state is .* use the same --goal_state"):
-        read_rivals(path, PAIRS, now)
+    write_json(path / "run.json", {"evaluation": {name: earlier}})
+    same, other = (PlanningProtocol("a.h5", **{name: value}) for value in (earlier, now))
+    assert [rival.success_N.tolist() for rival in read_rivals(path, PAIRS, same)] == [[False, True]]
+    with pytest.raises(UserError, match=f"run.json: {name} is .* use the same --{name}"):
+        read_rivals(path, PAIRS, other)
+
+
+def test_a_record_from_before_is_of_held_out_pairs(folder):
+    path = folder(HEADER + "a,0,3,40,0\na,1,5,60,1\n")
+    write_json(path / "run.json", {"evaluation": {"goal_state": None}})
+    assert len(read_rivals(path, PAIRS, PROTOCOL)) == 1
+    with pytest.raises(UserError, match="published_protocol is False"):
+        read_rivals(path, PAIRS, PlanningProtocol("a.h5", published_protocol=True))

@@ -7,29 +7,9 @@ from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.evaluation.pairs import draw_pairs, held_out_by_seed, held_out_from
 from tests.conftest import EPISODE_ENV_STEPS, NUM_EPISODES
+from tests.evaluation.conftest import written_states
 
 GOAL_ENV_STEPS = 25
-
-
-@pytest.fixture
-def static_file(tmp_path) -> EpisodeFile:
-    """Episode 0 never moves, episode 1 does: 30 px to the right every env step."""
-    state = np.tile(np.array([50, 256, 350, 350, 0, 0, 0], np.float32), (12, 1))
-    moving = state.copy()
-    moving[:, 0] += 30 * np.arange(12)
-    with EpisodeWriter(tmp_path / "static.h5", "cjepa-episodes", {}) as writer:
-        writer.append({"state": state})
-        writer.append({"state": moving})
-    return EpisodeFile(tmp_path / "static.h5")
-
-
-def written(path, states) -> EpisodeFile:
-    """A file of episodes of 3 env steps, one for each number."""
-    with EpisodeWriter(path, "cjepa-episodes", {}) as writer:
-        for value in states:
-            rows = {"state": np.full((3, 7), value, np.float32), "action": np.full((3, 2), value, np.float32)}
-            writer.append(rows)
-    return EpisodeFile(path)
 
 
 def test_pairs_are_states_of_one_given_episode(episodes):
@@ -108,7 +88,7 @@ def test_states_have_to_be_the_environments(tmp_path):
 
 
 def test_settings_are_chosen_on_validation_episodes(tmp_path):
-    file = written(tmp_path / "a.h5", range(40))
+    file = written_states(tmp_path / "a.h5", range(40))
     splits = split_episodes(40, SPLIT_SHARES, 1)
     for lineage in (lineage_of(file, 1, [])._asdict(), {}):
         held_out = held_out_from(file, lineage, {"split_seed": 1}, "val")
@@ -120,7 +100,7 @@ def test_settings_are_chosen_on_validation_episodes(tmp_path):
 @pytest.mark.parametrize("split_seed", [0, 1, 2, 3])
 def test_a_model_is_tested_on_episodes_of_its_own_split(tmp_path, split_seed):
     """Another seed has other training episodes: those of the default split would be among them."""
-    file = written(tmp_path / "a.h5", range(40))
+    file = written_states(tmp_path / "a.h5", range(40))
     trained = split_episodes(40, SPLIT_SHARES, split_seed)["train"]
     lineage = lineage_of(file, split_seed, [])._asdict()
     held_out = held_out_from(file, lineage, {"split_seed": 9})
@@ -129,7 +109,7 @@ def test_a_model_is_tested_on_episodes_of_its_own_split(tmp_path, split_seed):
 
 
 def test_excluded_episodes_are_not_tested(tmp_path):
-    file = written(tmp_path / "a.h5", range(40))
+    file = written_states(tmp_path / "a.h5", range(40))
     first, second = split_episodes(40, SPLIT_SHARES, 0)["test"]
     lineage = lineage_of(file, 0, [int(first)])._asdict()
     assert held_out_from(file, lineage, {}).episodes.tolist() == [second]
@@ -138,16 +118,16 @@ def test_excluded_episodes_are_not_tested(tmp_path):
 
 
 def test_other_episodes_are_wholly_held_out(tmp_path):
-    lineage = lineage_of(written(tmp_path / "a.h5", range(40)), 0, [])._asdict()
-    held_out = held_out_from(written(tmp_path / "b.h5", range(100, 130)), lineage, {})
+    lineage = lineage_of(written_states(tmp_path / "a.h5", range(40)), 0, [])._asdict()
+    held_out = held_out_from(written_states(tmp_path / "b.h5", range(100, 130)), lineage, {})
     assert held_out.episodes.tolist() == list(range(30))
     assert held_out.account == "all 30 episodes: the model was trained on none of them"
 
 
 def test_another_version_of_the_training_episodes_is_refused(tmp_path):
-    lineage = lineage_of(written(tmp_path / "a.h5", range(40)), 0, [])._asdict()
+    lineage = lineage_of(written_states(tmp_path / "a.h5", range(40)), 0, [])._asdict()
     with pytest.raises(UserError, match="b.h5: another version of the episodes"):
-        held_out_from(written(tmp_path / "b.h5", range(20, 60)), lineage, {})
+        held_out_from(written_states(tmp_path / "b.h5", range(20, 60)), lineage, {})
 
 
 @pytest.mark.parametrize(
@@ -158,7 +138,7 @@ def test_another_version_of_the_training_episodes_is_refused(tmp_path):
     ],
 )
 def test_an_old_checkpoint_has_the_split_of_its_options(tmp_path, data, split_seed, said):
-    file = written(tmp_path / "a.h5", range(40))
+    file = written_states(tmp_path / "a.h5", range(40))
     expected = split_episodes(40, SPLIT_SHARES, split_seed)["test"]
     held_out = held_out_from(file, {}, data)
     assert held_out.episodes.tolist() == expected.tolist() == held_out_by_seed(file, split_seed).episodes.tolist()

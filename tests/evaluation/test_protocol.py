@@ -69,6 +69,15 @@ def test_the_control_loop_is_checked(options, fault):
         PlanningProtocol("a.h5", **options).control_loop()
 
 
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [({"goal_state": [1.0] * 7}, "--goal_state: --published_protocol takes"), ({"split": "val"}, "--split val: ")],
+)
+def test_what_contradicts_the_published_protocol_is_refused(options, fault):
+    with pytest.raises(UserError, match=fault):
+        PlanningProtocol("a.h5", published_protocol=True, **options)
+
+
 @pytest.mark.parametrize("goal", [[1.0] * 6, [], [float("nan")] * 7])
 def test_a_goal_that_is_no_state_is_refused(goal):
     protocol = PlanningProtocol("some.h5", "cjepa/PushT-v0", {}, goal_state=goal)

@@ -8,53 +8,23 @@ from dataclasses import replace
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-import torch
 
-from cjepa.checkpoints import find_checkpoint
 from cjepa.cli import main
-from cjepa.data.splits import SPLIT_SHARES
-from cjepa.data.store.episode_file import split_episodes
 from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.evaluation.control import Film
-from cjepa.evaluation.planning import evaluate_baselines, evaluate_model
-from cjepa.evaluation.protocol import PlanningProtocol
-from cjepa.planning.objectives import LastStepMSE
-from cjepa.planning.planners.cem import CEM
+from cjepa.evaluation.planning import evaluate_baselines
 from cjepa.planning.planners.mppi import MPPI
-from cjepa.reporting.plan import write_baseline_results, write_model_result
+from cjepa.reporting.plan import write_baseline_results
 from cjepa.reporting.plan_videos import footers
-from tests.conftest import NUM_EPISODES, RecordedProgress, configs, fit, ignore_progress
-
-PAIRS = 3
-CEM_4 = CEM(num_samples=4, iterations=2, num_elites=2)
-
-
-@pytest.fixture(scope="module")
-def protocol(episodes_path) -> PlanningProtocol:
-    return PlanningProtocol(str(episodes_path), pairs=PAIRS)
-
-
-def planned(protocol, run, folder, num_videos=0, progress=ignore_progress, history_blocks=1) -> list[dict]:
-    checkpoint = find_checkpoint(str(run))
-    parts = (CEM_4, LastStepMSE(), history_blocks)
-    result = evaluate_model(protocol, checkpoint, *parts, num_videos, "cpu", progress)
-    said = {"planner": CEM_4, "objective": LastStepMSE(), "history_blocks": history_blocks}
-    return write_model_result(result, folder, name="toy", checkpoint=checkpoint, **said, seconds=1.0)
+from tests.conftest import RecordedProgress, configs, fit, ignore_progress
+from tests.reporting.plans import CEM_4, PAIRS, by_metric, planned, table_of
 
 
 @pytest.fixture(scope="module")
 def evaluated(protocol, world_model_run, tmp_path_factory):
     folder, progress = tmp_path_factory.mktemp("plan") / "model", RecordedProgress()
     return folder, planned(protocol, world_model_run, folder, 2, progress), progress
-
-
-def by_metric(rows: list[dict]) -> dict[str, dict]:
-    return {row["metric"]: row for row in rows}
-
-
-def table_of(folder) -> list[dict]:
-    return list(csv.DictReader((folder / "trials.csv").open()))
 
 
 def test_rows_of_a_model(evaluated):
@@ -154,34 +124,9 @@ def test_receding_plans_from_a_history(protocol, world_model_run, tmp_path):
     assert (actions["execute_blocks"], actions["warm_start"], actions["history_blocks"]) == (1, True, 2)
 
 
-def test_rows_of_validation_pairs_say_so(protocol, world_model_run, tmp_path):
-    rows = planned(replace(protocol, split="val", pairs=1, budget_env_steps=5), world_model_run, tmp_path)
-    assert {row["split"] for row in rows} == {"val"}
-    (expected,) = split_episodes(NUM_EPISODES, SPLIT_SHARES, 0)["val"]
-    assert {int(trial["episode"]) for trial in table_of(tmp_path)} == {expected}
-
-
 def test_a_longer_history_than_the_models_is_refused(protocol, world_model_run, tmp_path):
     with pytest.raises(UserError, match="history_blocks is 9, expected 1..3: .*last.ckpt"):
         planned(protocol, world_model_run, tmp_path, history_blocks=9)
-
-
-@pytest.mark.parametrize("split_seed", [1, 2])
-def test_a_model_is_not_planned_on_its_training_episodes(split_seed, protocol, slot_tokens, tmp_path):
-    words = [*configs("pusht/cjepa.yaml", "smoke/world_model.yaml"), "--data.init_args.split_seed", str(split_seed)]
-    run = fit(tmp_path / "run", slot_tokens, *words)
-    planned(replace(protocol, pairs=2, budget_env_steps=5), run, tmp_path / "plan")
-    (expected,) = split_episodes(NUM_EPISODES, SPLIT_SHARES, split_seed)["test"]
-    assert {int(trial["episode"]) for trial in table_of(tmp_path / "plan")} == {expected}
-    # a checkpoint from before there was a lineage: the run's config says how it was split
-    path = find_checkpoint(str(run))
-    content = torch.load(path, weights_only=True)
-    del content["lineage"]
-    torch.save(content, path)
-    planned(replace(protocol, pairs=2, budget_env_steps=5), run, tmp_path / "old")
-    assert {int(trial["episode"]) for trial in table_of(tmp_path / "old")} == {expected}
-    said = json.loads((tmp_path / "old" / "run.json").read_text())["evaluation"]["held_out"]
-    assert f"split_seed {split_seed} (as in the training)" in said and "does not say which episodes" in said
 
 
 @pytest.mark.slow

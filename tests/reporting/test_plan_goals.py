@@ -97,6 +97,7 @@ def test_goals_that_are_refused(words, refused, tmp_path, goal_png):
     for goal, fault in [
         (["--goal_state", "[1, 2, 3]"], r"--goal_state: \[1.0, 2.0, 3.0\], expected 7 finite numbers"),
         (["--goal_image", tmp_path / "nowhere.png"], "nowhere.png: no such file"),
+        (["--goal_image", goal_png, "--published_protocol"], "--goal_image: --published_protocol takes states of"),
         (["--goal_image", tmp_path / "wide.png"], "wide.png: 96 x 64 px, but frames have 64 x 64 px"),
     ]:
         line = refused(*words, *goal)

@@ -34,6 +34,18 @@ def test_planning_and_prediction():
     ]
 
 
+def test_pairs_as_published_are_not_compared_with_held_out_ones():
+    rows = [
+        row("success", 0.4, "a", **TOKENS),
+        row("success", 0.97, "a (as published)", **TOKENS) | {"split": "published"},
+    ]
+    assert summary(rows) == [
+        "a reaches the goal in 40 % of its trials.",
+        "Not comparable with held-out pairs (drawn from training episodes, pairs solved at the start included): "
+        "a (as published) 97 %.",
+    ]
+
+
 def test_one_model_and_references_alone():
     assert summary([row("success", 0.5, "a", **TOKENS)]) == ["a reaches the goal in 50 % of its trials."]
     rows = [row("success", 0.03, "random"), row("success", 0.9, "simulator-cem")]

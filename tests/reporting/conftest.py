@@ -1,0 +1,9 @@
+import pytest
+
+from cjepa.evaluation.protocol import PlanningProtocol
+from tests.reporting.plans import PAIRS
+
+
+@pytest.fixture(scope="session")
+def protocol(episodes_path) -> PlanningProtocol:
+    return PlanningProtocol(str(episodes_path), pairs=PAIRS)
