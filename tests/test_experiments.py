@@ -28,6 +28,7 @@ QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
 TWO_STEPS = [*QUIET, "--trainer.max_steps=2", "--trainer.val_check_interval=2", "--data.init_args.batch_size=4"]
 SMALL_FRAMES = [f"--model.init_args.tokenizer.init_args.{size}" for size in ("image_size=64", "patch_size=16")]
 PREDICTOR = ("model", "init_args", "predictor", "init_args")
+POLICY = ("model", "init_args", "policy", "init_args")
 PRETRAINED_WIDTHS = (384, 1408)
 """Of patches of DINOv2 ViT-S and V-JEPA 2 ViT-g."""
 FEATURES = ("model", "init_args", "tokenizer", "init_args", "features")
@@ -197,6 +198,8 @@ def data_of(configs: list[str], get) -> Path:
     """The fixture that a chain of configs trains on: episodes, or the tokens that are as wide as it says."""
     if value_of(configs, "data", "class_path").endswith("VideoClips"):
         return episodes_of(configs, get)
+    if value_of(configs, *POLICY):
+        return get("slot_tokens")
     if class_of(value_of(configs, *PREDICTOR[:-1], "class_path")).layer_normed:
         return get("normed_patch_tokens")
     width = value_of(configs, *PREDICTOR, "token_dim")

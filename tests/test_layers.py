@@ -29,6 +29,7 @@ ORDER = [
     {"data"},
     {"tokenizers"},
     {"world_models"},
+    {"policies"},
     {"planning"},
     {"api"},
     {"interventions"},

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+from cjepa.checkpoints import find_checkpoint
 from cjepa.command_result import CommandResult
 from cjepa.commands.options import chosen_device, evaluated_run, new_results_folder
 from cjepa.evaluation.planning import evaluate_model
@@ -26,6 +27,7 @@ def plan_command(
     constraints: list[Constraint] | None = None,
     fallback: Fallback | None = None,
     goal_image: str | None = None,
+    prior: str | None = None,
     history_blocks: PositiveInt = 1,
     num_videos: NonNegativeInt = 5,
     model_name: str | None = None,
@@ -43,6 +45,8 @@ def plan_command(
         fallback: acts instead of plans that should not be executed, by class_path; none by default.
         goal_image: picture of the goal of all trials, for models that look at pictures. With goal_state it is what the
             model is shown of that state; without, success is unknown and the remaining distance of tokens is reported.
+        prior: run or checkpoint of a policy (`cjepa fit -c experiments/pusht/policy.yaml`), at whose plan every search
+            starts. Pairs are then from episodes that were held out from its training too.
         history_blocks: frames that a plan starts from, one per block; with 1 every plan tokenizes its frame on its own,
             with more the tokenizer follows the objects through the whole trial.
         num_videos: number of trials with a video, from the first.
@@ -51,13 +55,14 @@ def plan_command(
         device: PyTorch device of world model and tokenizer, such as cpu or cuda; auto uses cuda if there is a GPU.
     """
     used = chosen_device(device)
+    first_guess = None if prior is None else find_checkpoint(prior)
     checkpoint, name, results = evaluated_run(run, model_name, out, "plan")
     started = time.time()
     with new_results_folder(results, "plan") as folder:
         with ProgressBar("plan", protocol.budget_env_steps, "env steps") as bar:
             parts = (planner, objective, history_blocks)
             goal = None if goal_image is None else Path(goal_image)
-            extra = (constraints or (), fallback, goal)
+            extra = (constraints or (), fallback, goal, first_guess)
             result = evaluate_model(protocol, checkpoint, *parts, num_videos, used, bar, *extra)
         rows = write_model_result(
             result,
@@ -69,6 +74,7 @@ def plan_command(
             constraints=constraints or (),
             fallback=fallback,
             goal_image=goal_image,
+            prior=first_guess,
             history_blocks=history_blocks,
             seconds=time.time() - started,
         )

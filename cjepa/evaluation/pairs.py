@@ -74,6 +74,17 @@ def held_out_from(
     )
 
 
+def common_to(file: Episodes, one: PairSource, other: PairSource) -> PairSource:
+    """The episodes that two models have in common, such as those that neither of them learned from.
+
+    Raises:
+        UserError: there are none.
+    """
+    episodes = _some(file, np.intersect1d(one.episodes, other.episodes))
+    accounts = "; policy: ".join([one.account, other.account])
+    return PairSource(episodes, f"{len(episodes)} episodes in common: world model: {accounts}")
+
+
 def held_out_by_seed(file: Episodes, split_seed: int, split: Split = "test") -> PairSource:
     """Episodes of a split, for agents that learn from nothing but share the pairs of models."""
     episodes = _some(file, _episodes_of(file, split_seed, (), split))

@@ -1,6 +1,6 @@
 """Agents on the same start/goal pairs: a world model's, chance, and the planner on the simulator itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from cjepa.evaluation.pairs import (
     Pairs,
     PairSource,
     check_proprio,
+    common_to,
     draw_pairs,
     held_out_by_seed,
     held_out_from,
@@ -30,11 +31,14 @@ from cjepa.evaluation.published import draw_as_published, trained_on
 from cjepa.pictures import read_picture
 from cjepa.planning.agents import RandomAgent, SimulatorAgent, WorldModelAgent
 from cjepa.planning.blocks import ActionBlocks
-from cjepa.planning.compatibility import check_fits
+from cjepa.planning.compatibility import check_fits, check_policy
 from cjepa.planning.constraints import Constraint
 from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
+from cjepa.planning.priors import PolicyPrior
+from cjepa.policies.base import GoalPolicy
+from cjepa.policies.loading import load_policy
 from cjepa.progress import NoProgress, Progress
 from cjepa.run_config import read_config
 from cjepa.tokenizers.base import Tokenizer, check_environment
@@ -90,6 +94,7 @@ def evaluate_model(
     constraints: Sequence[Constraint] = (),
     fallback: Fallback | None = None,
     goal_image: Path | None = None,
+    prior: Path | None = None,
 ) -> ModelResult:
     """Closed-loop planning with a world model, on episodes that it was not trained on.
 
@@ -105,10 +110,12 @@ def evaluate_model(
         constraints: of plans, besides the environment's bounds.
         fallback: acts instead of plans that should not be executed.
         goal_image: a picture of the goal of all trials. If the protocol names no state of it, success is unknown.
+        prior: checkpoint of a policy, at whose plan every search starts. Pairs are then from episodes that were held
+            out from its training too.
 
     Raises:
-        UserError: goal or world model do not fit the environment, the episodes are another version of those that the
-            model was trained on, or the protocol contradicts itself.
+        UserError: goal, policy or world model do not fit each other or the environment, the episodes are another
+            version of those that one of them was trained on, or the protocol contradicts itself.
     """
     if goal_image is not None and protocol.published_protocol:
         raise UserError(f"--goal_image: {GOALS_AS_PUBLISHED}")
@@ -126,8 +133,11 @@ def evaluate_model(
             f"history_blocks is {history_blocks}, expected 1..{dynamics.history_blocks}: {checkpoint} was trained with "
             f"{dynamics.history_blocks}"
         )
-    options = (file, loaded.lineage, data_options(checkpoint))
-    source = trained_on(*options) if protocol.published_protocol else held_out_from(*options, protocol.split)
+    source, first_guess = _source(protocol, file, loaded.lineage, checkpoint), None
+    if prior is not None:
+        policy, lineage = _policy_for(loaded, prior)
+        first_guess = PolicyPrior(policy.to(device))
+        source = common_to(file, source, _source(protocol, file, lineage, prior))
     goal_state, goal_pixels_YXC = goal_state_of(protocol, file), None
     if goal_image is not None:
         goal_pixels_YXC = _goal_pixels(goal_image, tokenizer, env)
@@ -135,7 +145,7 @@ def evaluate_model(
     contest = _contest(protocol, file, source, goal_state)
     check_proprio(dynamics, file, env, str(checkpoint))
     is_known = goal_state is None or np.isfinite(goal_state).all()
-    options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints)
+    options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints, first_guess)
     agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
     control = run_trials(agent, control_loop, *trials, num_recorded, progress, goal_pixels_YXC)
@@ -185,6 +195,24 @@ def data_options(checkpoint: Path) -> dict[str, Any]:
     if stored or not config.is_file():
         return stored or {}
     return (read_config(config).get("data") or {}).get("init_args") or {}
+
+
+def _source(protocol: PlanningProtocol, file: Episodes, lineage: Mapping[str, Any], checkpoint: Path) -> PairSource:
+    """Where the pairs of a model come from."""
+    options = (file, lineage, data_options(checkpoint))
+    return trained_on(*options) if protocol.published_protocol else held_out_from(*options, protocol.split)
+
+
+def _policy_for(model: LoadedWorldModel, checkpoint: Path) -> tuple[GoalPolicy, Mapping[str, Any]]:
+    """The policy of a checkpoint if it fits a world model, and its lineage."""
+    loaded = load_policy(checkpoint)
+    check_policy(loaded.policy, model.dynamics, str(checkpoint))
+    if loaded.tokenizer_fingerprint != model.tokenizer_fingerprint:
+        raise UserError(
+            f"--prior {checkpoint}: it was trained on tokens of tokenizer {loaded.tokenizer_fingerprint}, but those of "
+            f"the world model are of {model.tokenizer_fingerprint}; train the policy on the tokens of the world model"
+        )
+    return loaded.policy, loaded.lineage
 
 
 def _contest(protocol: PlanningProtocol, file: Episodes, source: PairSource, goal_state: np.ndarray | None) -> Contest:

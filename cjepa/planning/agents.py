@@ -16,6 +16,7 @@ from cjepa.planning.distances import matched_errors
 from cjepa.planning.objectives import Goal, Objective
 from cjepa.planning.perception import Observation, Perception
 from cjepa.planning.planners.base import Planner
+from cjepa.planning.priors import PolicyPrior, Situation
 from cjepa.planning.problem import PlanningProblem
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.encode import device_of
@@ -114,6 +115,7 @@ class WorldModelAgent(Agent):
         goal_proprio: indices of the proprio values that a goal fixes; None for all.
         history_blocks: frames that a plan starts from, 1 to ``dynamics.history_blocks``; fewer at the begin of a trial.
         constraints: of plans, besides the bounds.
+        prior: whose plan the search starts from; None for what is left of the last plan.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class WorldModelAgent(Agent):
         goal_proprio: Sequence[int] | None = None,
         history_blocks: int = 1,
         constraints: Sequence[Constraint] = (),
+        prior: PolicyPrior | None = None,
     ):
         super().__init__(blocks, horizon_blocks)
         self.dynamics = dynamics
@@ -136,6 +139,7 @@ class WorldModelAgent(Agent):
         self.goal_proprio = goal_proprio
         self.history_blocks = history_blocks
         self.constraints = tuple(constraints)
+        self.prior = prior
         self._perception = Perception(tokenizer, history_blocks)
 
     def reset(self, goal: Observation) -> None:
@@ -162,9 +166,7 @@ class WorldModelAgent(Agent):
             UserError: the world model predicts nothing but NaN.
         """
         problem = self._problem = self.problem(generator, horizon_blocks or self.horizon_blocks)
-        if warm_start_BKHA is not None:
-            warm_start_BKHA = warm_start_BKHA.to(problem.device)
-        plan = self.planner.plan(problem, warm_start_BKHA).cpu()
+        plan = self.planner.plan(problem, self._starts(problem, warm_start_BKHA)).cpu()
         if not torch.isfinite(plan.cost_B).all():
             raise UserError(
                 "the world model predicts NaN or infinite values for every candidate of a plan; its training has "
@@ -172,13 +174,23 @@ class WorldModelAgent(Agent):
             )
         return plan
 
+    def _starts(self, problem: PlanningProblem, warm_start_BKHA: Tensor | None) -> Tensor | None:
+        """Where the search starts: at the prior's plan first, then at what is left of the last plan."""
+        starts = [] if warm_start_BKHA is None else [warm_start_BKHA.to(problem.device)]
+        if self.prior is not None:
+            proprio_BP = torch.from_numpy(self._proprio[-1])
+            seen = (self._seen_BSD, proprio_BP, self._goal_BSD)
+            situation = Situation(*(values.to(problem.device) for values in seen))
+            starts.insert(0, self.prior(self.dynamics, self._state, situation, problem)[:, None])
+        return torch.cat(starts, dim=1) if starts else None
+
     def problem(self, generator: torch.Generator, horizon_blocks: int) -> PlanningProblem:
         """What the planner has to solve now."""
         device = device_of(self.dynamics)
         tokens_BTSD, goal_tokens_BSD = self._perception.tokens(self.goal)
         context = self._clip(tokens_BTSD, self._proprio, device)
         goal = self._normalised(goal_tokens_BSD)
-        self._seen_BSD = tokens_BTSD[:, -1]
+        self._seen_BSD, self._goal_BSD = tokens_BTSD[:, -1], goal_tokens_BSD
         with torch.autocast(device.type, torch.bfloat16):
             self._state = self.dynamics.observe(context)
         skipped_B = torch.from_numpy(self.finished_B).to(device) if self.finished_B.any() else None

@@ -7,6 +7,7 @@ from torch import Tensor
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.planning.blocks import ActionBlocks
+from cjepa.policies.base import GoalPolicy
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import Dynamics
 
@@ -34,6 +35,21 @@ def check_fits(dynamics: Dynamics, env: ObjectEnv, blocks: ActionBlocks, where: 
         )
     check_proprio_width(dynamics, env, where)
     check_units(dynamics, blocks, where)
+
+
+def check_policy(policy: GoalPolicy, dynamics: Dynamics, where: str) -> None:
+    """Check that a policy can act in a world model's imagination.
+
+    Raises:
+        UserError: it takes other tokens, other actions, or proprioception that the world model does not predict.
+    """
+    for name in ("token_dim", "action_dim", "proprio_dim"):
+        found, expected = getattr(policy, name), getattr(dynamics, name)
+        if found != expected and not (name == "proprio_dim" and found == 0):
+            raise UserError(
+                f"--prior {where}: its {name} is {found}, but that of the world model is {expected}; train the policy "
+                "on the tokens of the world model"
+            )
 
 
 def check_proprio_width(dynamics: Dynamics, env: ObjectEnv, where: str) -> None:

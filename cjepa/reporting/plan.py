@@ -42,6 +42,7 @@ def write_model_result(
     constraints: Sequence[Constraint] = (),
     fallback: Fallback | None = None,
     goal_image: str | None = None,
+    prior: Path | None = None,
 ) -> list[dict]:
     """Write ``results.json``, ``run.json``, ``trials.csv``, ``steps.csv`` and ``media/*.mp4``; returns the rows.
 
@@ -57,6 +58,7 @@ def write_model_result(
         constraints: of plans, besides the bounds.
         fallback: that was used.
         goal_image: path of the picture that was shown as the goal.
+        prior: checkpoint of the policy that searches started from.
     """
     contest, control, tokenizer = result.contest, result.control, result.loaded.tokenizer
     size = {"tokens": tokenizer.num_slots, "token_dim": tokenizer.slot_dim}
@@ -81,6 +83,7 @@ def write_model_result(
     actions = _actions(contest, planner, [result.blocks.low.tolist(), result.blocks.high.tolist()])
     actions |= {"constraints": [describe(one) for one in constraints], "history_blocks": history_blocks}
     actions |= {"fallback": "none" if fallback is None else describe(fallback)}
+    actions |= {"prior": "none" if prior is None else str(prior)}
     _write_record(folder, contest, identity, describe(objective), actions, seconds, goal_image)
     return rows
 

@@ -1,19 +1,17 @@
 """Training of world models: what all share, and C-JEPA on cached tokens."""
 
-from abc import abstractmethod
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 
 from cjepa.arguments import at_least
 from cjepa.errors import UserError
-from cjepa.optim import adamw_with_warmup_cosine, check_schedule
 from cjepa.run_config import run_folder
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import Dynamics, copied_clip, rollout_clip
+from cjepa.world_models.episode_training import EpisodeTraining
 from cjepa.world_models.losses import Norm, loss_terms
 from cjepa.world_models.masks import Mask
 from cjepa.world_models.matching import Matching
@@ -27,20 +25,12 @@ _DYNAMICS = "dynamics."
 _OWN = ("predictor.", "token_scale.", "proprio_scale.", "action_scale.")
 
 
-class DynamicsTraining(L.LightningModule):
+class DynamicsTraining(EpisodeTraining):
     """Trains a world model, on cached tokens or from pixels end to end, and watches its rollouts.
 
-    Subclasses set ``dynamics`` in ``__init__`` and say how to train it: :meth:`loss_terms` and ``loss_weights``. One
-    that is trained from pixels also turns its batches into clips: :meth:`clip_of`.
-
-    Args:
-        lr: peak learning rate of AdamW.
-        weight_decay: of AdamW, on matrices.
-        warmup_steps: of the learning rate.
-        step_seed: of what training steps draw, together with rank and step.
-
-    Raises:
-        ValueError: a number is out of its range.
+    Arguments are those of :class:`~cjepa.world_models.episode_training.EpisodeTraining`. Subclasses set ``dynamics`` in
+    ``__init__`` and say how to train it: :meth:`loss_terms` and ``loss_weights``. One that is trained from pixels also
+    turns its batches into clips: :meth:`clip_of`.
     """
 
     evaluation = "cjepa.evaluation.card:evaluate"
@@ -52,29 +42,15 @@ class DynamicsTraining(L.LightningModule):
     tokenizer_fingerprint: str
     run_folder: str
     """Where the run was when it was trained, absolute; empty before training and in checkpoints that do not say."""
-    loss_weights: dict[str, float]
-    """Of the terms of :meth:`loss_terms`, by name; a term without a weight is an error."""
     against_collapse: str
     """What keeps the tokens from becoming all the same, for ``run.json``."""
 
     def __init__(self, lr: float, weight_decay: float, warmup_steps: int, step_seed: int = 0):
-        super().__init__()
-        check_schedule(lr, weight_decay, warmup_steps)
-        at_least(0, step_seed=step_seed)
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.warmup_steps = warmup_steps
-        self.step_seed = step_seed
+        super().__init__(lr, weight_decay, warmup_steps, step_seed)
         self.tokenizer = None
         self.tokenizer_spec: dict = {}
         self.tokenizer_fingerprint = ""
         self.run_folder = ""
-        self.lineage: dict[str, Any] = {}
-        """What was held out from training, as plain values, see :mod:`cjepa.data.splits`."""
-
-    @abstractmethod
-    def loss_terms(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
-        """Unweighted scalar losses of a batch by name; ``generator`` depends on seed, rank and step alone."""
 
     def clip_of(self, batch: Any) -> Clip:
         """The clip of tokens that a batch shows; batches of cached tokens are clips already."""
@@ -87,18 +63,6 @@ class DynamicsTraining(L.LightningModule):
     def describe_uncertainty(self) -> list[str]:
         """What its rollouts say of their own errors, for ``run.json``."""
         return self.dynamics.describe_uncertainty()
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """The weighted sum of the loss terms."""
-        terms = self.loss_terms(batch, self._step_generator())
-        loss = self.total(terms)
-        self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=len(batch[0]))
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch[0]))
-        return loss
-
-    def total(self, terms: dict[str, Tensor]) -> Tensor:
-        """The loss of a training step."""
-        return sum(self.loss_weights[name] * term for name, term in terms.items())
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """See :meth:`log_rollout_errors`."""
@@ -135,27 +99,6 @@ class DynamicsTraining(L.LightningModule):
     def predict_step(self, batch: Any, batch_idx: int) -> Rollout:
         """The blocks after the history, in the tokenizer's and the environment's units."""
         return self.dynamics.denormalise(rollout_clip(self.dynamics, self.clip_of(batch))[0])
-
-    def configure_optimizers(self) -> dict:
-        """AdamW with warm-up and cosine."""
-        total = int(self.trainer.estimated_stepping_batches)
-        return adamw_with_warmup_cosine(self.parameters(), self.lr, self.weight_decay, self.warmup_steps, total)
-
-    def on_fit_start(self) -> None:
-        """Remember what is held out; a checkpoint carries it, so that nothing is evaluated on training episodes."""
-        lineage = getattr(self.trainer.datamodule, "lineage", None)  # a DataModule of the user's own may not know
-        self.lineage = {} if lineage is None else lineage._asdict()
-
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["lineage"] = self.lineage
-
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self.lineage = checkpoint.get("lineage", {})
-
-    def _step_generator(self) -> torch.Generator:
-        # From (seed, rank, step): ranks differ, and a resumed run draws what an uninterrupted one would.
-        seed = (self.step_seed * 1_000_003 + self.global_rank) * 1_000_003 + self.global_step
-        return torch.Generator().manual_seed(seed % 2**63)
 
 
 class TokenTraining(DynamicsTraining):

@@ -5,7 +5,7 @@ from cjepa.data.splits import SPLIT_SHARES, lineage_of
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter, split_episodes
 from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
-from cjepa.evaluation.pairs import draw_pairs, held_out_by_seed, held_out_from
+from cjepa.evaluation.pairs import PairSource, common_to, draw_pairs, held_out_by_seed, held_out_from
 from tests.conftest import EPISODE_ENV_STEPS, NUM_EPISODES
 from tests.evaluation.conftest import written_states
 
@@ -145,3 +145,12 @@ def test_an_old_checkpoint_has_the_split_of_its_options(tmp_path, data, split_se
     assert said in held_out.account and "does not say which episodes" in held_out.account
     left_out = held_out_from(file, {}, data | {"exclude_episodes": [int(expected[0])]})
     assert left_out.episodes.tolist() == expected[1:].tolist()
+
+
+def test_two_models_have_only_some_episodes_in_common(episodes):
+    one, other = PairSource(np.array([1, 4, 7]), "three"), PairSource(np.array([4, 7, 9]), "three others")
+    both = common_to(episodes, one, other)
+    assert both.episodes.tolist() == [4, 7]
+    assert both.account == "2 episodes in common: world model: three; policy: three others"
+    with pytest.raises(UserError, match="no episode is held out from training"):
+        common_to(episodes, one, PairSource(np.array([2]), "another"))

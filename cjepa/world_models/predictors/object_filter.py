@@ -244,8 +244,12 @@ class Geometry(nn.Module):
             tokens_BSD: normalised.
             moved_BS2: how far objects have moved since, in rad of the longest wave.
         """
-        sine, cosine = self._moved(tokens_BSD, moved_BS2)
-        return torch.cat(_turned(sine[:, None], cosine[:, None], -sine[:, :, None], cosine[:, :, None]), dim=-1)
+        waves = self._moved(tokens_BSD, moved_BS2)
+        return _seen_from(waves, waves)
+
+    def between(self, tokens_BSD: Tensor, others_BSD: Tensor) -> Tensor:
+        """Sines and cosines of the places of other tokens seen from every object's, ``(B, S, S, 2 K)``; normalised."""
+        return _seen_from(self._waves(tokens_BSD), self._waves(others_BSD))
 
     def change(self, tokens_BSD: Tensor, moved_BS2: Tensor) -> Tensor:
         """What such a motion changes in tokens, normalised."""
@@ -258,6 +262,13 @@ class Geometry(nn.Module):
 
     def _waves(self, tokens_BSD: Tensor) -> tuple[Tensor, Tensor]:
         return (tokens_BSD[..., self.values].float() * self.std + self.mean).chunk(2, dim=-1)
+
+
+def _seen_from(here: tuple[Tensor, Tensor], there: tuple[Tensor, Tensor]) -> Tensor:
+    """Sines and cosines ``(B, S, S, 2 K)`` of the angles from each of one kind to each of another."""
+    (sine, cosine), (by_sine, by_cosine) = there, here
+    turned = _turned(sine[:, None], cosine[:, None], -by_sine[:, :, None], by_cosine[:, :, None])
+    return torch.cat(turned, dim=-1)
 
 
 def _turned(sine: Tensor, cosine: Tensor, by_sine: Tensor, by_cosine: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import torch
 
 from cjepa.planning.constraints import Constraint
 from cjepa.planning.planners.base import Planner
+from cjepa.planning.planners.no_search import NoSearch
 from cjepa.planning.problem import PlanningProblem
 from tests.contracts import build, concrete_subclasses
 from tests.planning.planners.problems import HIGH, LOW, TARGET_BHA, A, B, H, problem, quadratic, seeded
@@ -20,6 +21,8 @@ def of_class(planners: list[type[Planner]]):
 
 
 every = of_class(PLANNERS)
+drawing = of_class([cls for cls in PLANNERS if cls is not NoSearch])
+"""Those that look at more than where they start."""
 searching = of_class([cls for cls in PLANNERS if "iterations" in inspect.signature(cls).parameters])
 """Those that search further where they have found something; random shooting does not."""
 
@@ -37,7 +40,7 @@ def test_contract_finds_the_minimum_of_a_quadratic(planner):
     torch.testing.assert_close(plan.cost_B, quadratic(plan.actions_BHA[:, None])[:, 0])
 
 
-@every
+@drawing
 def test_contract_finds_the_best_of_one_action_value(planner):
     """0.3 of -1..1, by 128 candidates and more: even chance comes near."""
 
@@ -111,7 +114,7 @@ def test_contract_a_warm_start_is_brought_within_the_bounds(planner):
     assert (plan.actions_BHA >= LOW).all() and (plan.actions_BHA <= HIGH).all()
 
 
-@every
+@drawing
 def test_contract_the_generator_decides(planner):
     first, again, other = (planner.plan(problem(seed=seed)) for seed in (0, 0, 1))
     assert torch.equal(first.actions_BHA, again.actions_BHA) and torch.equal(first.cost_B, again.cost_B)

@@ -1,0 +1,1 @@
+"""Reactive policies on object tokens: the next actions at a glance, without a search."""

@@ -1,0 +1,32 @@
+"""A trained policy back from its checkpoint."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cjepa.checkpoints import load_module, read_checkpoint
+from cjepa.errors import UserError
+from cjepa.policies.base import GoalPolicy
+from cjepa.policies.training import PolicyTraining
+
+
+class LoadedPolicy(NamedTuple):
+    """What acting takes; the policy is frozen and in eval mode."""
+
+    policy: GoalPolicy
+    tokenizer_fingerprint: str
+    """Of the tokens that the policy was trained on."""
+    lineage: dict[str, Any]
+    """What was held out from training."""
+
+
+def load_policy(checkpoint: Path) -> LoadedPolicy:
+    """A policy, on the CPU.
+
+    Raises:
+        UserError: not a policy's checkpoint.
+    """
+    content = read_checkpoint(checkpoint)
+    if "policy" not in content["hyper_parameters"]:
+        raise UserError(f"{checkpoint}: not a policy; give a run of `cjepa fit -c experiments/pusht/policy.yaml`")
+    module = load_module(PolicyTraining, content, checkpoint).requires_grad_(False).eval()
+    return LoadedPolicy(module.policy, module.tokenizer_fingerprint, module.lineage)

@@ -1,0 +1,132 @@
+"""Training of policies by imitation: what was done in an episode led to where it got, so every later frame is a goal.
+
+File letters: G goals of a clip, 1 to ``goal_blocks`` blocks ahead.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cjepa.arguments import at_least
+from cjepa.errors import UserError
+from cjepa.policies.base import GoalPolicy
+from cjepa.types import Clip
+from cjepa.world_models.episode_training import EpisodeTraining
+from cjepa.world_models.token_source import TokenSource, check_source
+
+
+class PolicyTraining(EpisodeTraining):
+    """Behaviour cloning with hindsight goals, on cached tokens.
+
+    The policy sees the first frame of a clip and one that is 1 to ``goal_blocks`` blocks later, and should do what was
+    done in the first block. With ``goal_blocks`` 1 it is the inverse dynamics: the actions between two frames.
+
+    Args:
+        policy: to train.
+        goal_blocks: the farthest goal; the distance is drawn evenly, per sample and step.
+        lr: peak learning rate of AdamW.
+        weight_decay: of AdamW, on matrices.
+        warmup_steps: of the learning rate.
+        step_seed: of the distances, together with rank and step.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    evaluation = "cjepa.evaluation.policies:evaluate"
+
+    def __init__(
+        self,
+        policy: GoalPolicy,
+        goal_blocks: int = 5,
+        lr: float = 1e-3,
+        weight_decay: float = 1e-2,
+        warmup_steps: int = 200,
+        step_seed: int = 0,
+    ):
+        super().__init__(lr, weight_decay, warmup_steps, step_seed)
+        at_least(1, goal_blocks=goal_blocks)
+        self.save_hyperparameters()
+        self.policy = policy
+        self.goal_blocks = goal_blocks
+        self.loss_weights = {"action": 1.0}
+        self.tokenizer_fingerprint = ""
+
+    def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
+        """``action``: mean squared error of normalised actions, towards one goal per clip."""
+        ahead_B = torch.randint(1, self.goal_blocks + 1, (len(batch.tokens_BTSD),), generator=generator)
+        return {"action": self.action_error(batch, ahead_B.to(batch.tokens_BTSD.device)).mean()}
+
+    def action_error(self, clip: Clip, ahead_B: Tensor) -> Tensor:
+        """Mean squared error of the first block's actions, in units of their variance, ``(B,)``.
+
+        Args:
+            clip: in the units of tokenizer and environment.
+            ahead_B: blocks to each clip's goal.
+        """
+        policy, rows_B = self.policy, torch.arange(len(ahead_B), device=ahead_B.device)
+        goal_BSD = clip.tokens_BTSD[rows_B, ahead_B]
+        proprio_BP = policy.proprio_scale(clip.proprio_BTP[:, 0, : policy.proprio_dim])
+        found_BA = policy(policy.token_scale(clip.tokens_BTSD[:, 0]), proprio_BP, policy.token_scale(goal_BSD))
+        return (found_BA.float() - policy.action_scale(clip.actions_BTA[:, 0])).square().mean(dim=1)
+
+    def validation_step(self, batch: Clip, batch_idx: int) -> None:
+        """``action_error@k`` for goals k blocks ahead, and their mean as ``val/loss``."""
+        one_B = torch.ones(len(batch.tokens_BTSD), dtype=torch.long, device=self.device)
+        errors = [self.action_error(batch, ahead * one_B).mean() for ahead in range(1, self.goal_blocks + 1)]
+        values = {f"val/action_error@{ahead}": error for ahead, error in enumerate(errors, start=1)}
+        values["val/loss"] = torch.stack(errors).mean()
+        self.log_dict(values, batch_size=len(batch.tokens_BTSD), on_epoch=True, sync_dist=True, prog_bar=True)
+
+    def test_step(self, batch: Clip, batch_idx: int) -> None:
+        """As validation, under the same names."""
+        self.validation_step(batch, batch_idx)
+
+    def describe_objective(self) -> dict[str, Any]:
+        """What is optimised, as plain values for ``run.json``."""
+        return {"terms": dict(self.loss_weights), "goal_blocks": self.goal_blocks}
+
+    def on_fit_start(self) -> None:
+        """Fit the scales on training episodes, once.
+
+        Raises:
+            UserError: the data are not tokens, or not those that this checkpoint was trained on; they have other sizes
+                than the policy, or clips are shorter than the way to the farthest goal.
+        """
+        check_source(self, self.trainer.datamodule)
+        super().on_fit_start()
+        source: TokenSource = self.trainer.datamodule
+        sample = source.normalisation_sample()
+        self._check_data(sample, source)
+        self.policy.fit_scales(sample)
+        self.tokenizer_fingerprint = source.tokenizer_fingerprint
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["tokenizer_fingerprint"] = self.tokenizer_fingerprint
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.tokenizer_fingerprint = checkpoint["tokenizer_fingerprint"]
+
+    def _check_data(self, sample: Clip, source: TokenSource) -> None:
+        policy = self.policy
+        expected = {"token_dim": policy.token_dim, "proprio_dim": policy.proprio_dim, "action_dim": policy.action_dim}
+        for (name, want), values in zip(expected.items(), sample, strict=True):
+            if want not in (values.shape[-1], 0):
+                raise UserError(
+                    f"model.init_args.policy.init_args.{name} is {want}, but the data have {values.shape[-1]}; set it "
+                    f"to {values.shape[-1]}"
+                )
+        for name in ("train_blocks", "val_blocks"):
+            if (blocks := getattr(source, name)) <= self.goal_blocks:
+                raise UserError(
+                    f"data.init_args.{name} is {blocks}, but goals are up to {self.goal_blocks} blocks after the first "
+                    f"frame (model.init_args.goal_blocks); set it to {self.goal_blocks + 1}"
+                )
+        if self.tokenizer_fingerprint not in ("", source.tokenizer_fingerprint):
+            raise UserError(
+                f"this checkpoint was trained on tokens of tokenizer {self.tokenizer_fingerprint}, the data are of "
+                f"{source.tokenizer_fingerprint}; give --data.init_args.path the file it was trained on"
+            )

@@ -1,0 +1,78 @@
+"""What everything that learns from held-out splits of episodes shares: optimiser, random draws, memory of the split."""
+
+from abc import abstractmethod
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from cjepa.arguments import at_least
+from cjepa.optim import adamw_with_warmup_cosine, check_schedule
+
+
+class EpisodeTraining(L.LightningModule):
+    """Trains by a weighted sum of loss terms with AdamW, and remembers which episodes were held out.
+
+    Subclasses say what to train: :meth:`loss_terms` and ``loss_weights``.
+
+    Args:
+        lr: peak learning rate of AdamW.
+        weight_decay: of AdamW, on matrices.
+        warmup_steps: of the learning rate.
+        step_seed: of what training steps draw, together with rank and step.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    loss_weights: dict[str, float]
+    """Of the terms of :meth:`loss_terms`, by name; a term without a weight is an error."""
+
+    def __init__(self, lr: float, weight_decay: float, warmup_steps: int, step_seed: int = 0):
+        super().__init__()
+        check_schedule(lr, weight_decay, warmup_steps)
+        at_least(0, step_seed=step_seed)
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.warmup_steps = warmup_steps
+        self.step_seed = step_seed
+        self.lineage: dict[str, Any] = {}
+        """What was held out from training, as plain values, see :mod:`cjepa.data.splits`."""
+
+    @abstractmethod
+    def loss_terms(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+        """Unweighted scalar losses of a batch by name; ``generator`` depends on seed, rank and step alone."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The weighted sum of the loss terms."""
+        terms = self.loss_terms(batch, self._step_generator())
+        loss = self.total(terms)
+        self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=len(batch[0]))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch[0]))
+        return loss
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """The loss of a training step."""
+        return sum(self.loss_weights[name] * term for name, term in terms.items())
+
+    def configure_optimizers(self) -> dict:
+        """AdamW with warm-up and cosine."""
+        total = int(self.trainer.estimated_stepping_batches)
+        return adamw_with_warmup_cosine(self.parameters(), self.lr, self.weight_decay, self.warmup_steps, total)
+
+    def on_fit_start(self) -> None:
+        """Remember what is held out; a checkpoint carries it, so that nothing is evaluated on training episodes."""
+        lineage = getattr(self.trainer.datamodule, "lineage", None)  # a DataModule of the user's own may not know
+        self.lineage = {} if lineage is None else lineage._asdict()
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["lineage"] = self.lineage
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.lineage = checkpoint.get("lineage", {})
+
+    def _step_generator(self) -> torch.Generator:
+        # From (seed, rank, step): ranks differ, and a resumed run draws what an uninterrupted one would.
+        seed = (self.step_seed * 1_000_003 + self.global_rank) * 1_000_003 + self.global_step
+        return torch.Generator().manual_seed(seed % 2**63)

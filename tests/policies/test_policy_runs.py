@@ -1,0 +1,40 @@
+"""A policy from training to planning: `cjepa fit`, `cjepa plan --prior`, and what is refused."""
+
+import json
+
+import pytest
+
+from cjepa.cli import main
+from tests.conftest import configs, fit
+from tests.sharing import once
+
+PLAN = configs("pusht/plan.yaml", "pusht/plan_policy.yaml")
+SHORT = ["--pairs=1", "--budget_env_steps=10", "--num_videos=0"]
+
+
+@pytest.fixture(scope="session")
+def policy_run(tmp_path_factory, slot_tokens):
+    """A run folder of a small policy, two steps old."""
+    words = [*configs("pusht/policy.yaml"), "--model.init_args.policy.init_args.dim=16", "--data.init_args.val_clips=8"]
+    return once(tmp_path_factory, "policy", lambda folder: fit(folder, slot_tokens, *words))
+
+
+def test_a_policy_acts_in_the_table_of_the_planners(policy_run, world_model_run, episodes_path, tmp_path):
+    rows = {row["metric"]: row for row in json.loads((policy_run / "results.json").read_text())}
+    assert [f"action_error@{ahead}" for ahead in range(1, 6)] == list(rows)
+    assert all(0 < row["value"] < 9 and row["n"] >= 8 for row in rows.values()), rows
+    words = ["plan", str(world_model_run), "--prior", str(policy_run), *PLAN, *SHORT, "--episodes", str(episodes_path)]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["actions"]["planner"] == {"class": "NoSearch"}
+    assert record["actions"]["prior"] == str(policy_run / "checkpoints" / "last.ckpt")
+    assert "1 episodes in common" in record["evaluation"]["held_out"]
+    found = {row["metric"] for row in json.loads((tmp_path / "out" / "results.json").read_text())}
+    assert {"success", "seconds_per_plan"} <= found
+
+
+def test_a_policy_and_a_world_model_are_not_taken_for_each_other(policy_run, world_model_run, episodes_path, refused):
+    plan = [*PLAN, *SHORT, "--episodes", episodes_path, "--out", "out"]
+    line = refused("plan", world_model_run, "--prior", world_model_run, *plan)
+    assert "not a policy; give a run of `cjepa fit -c experiments/pusht/policy.yaml`" in line
+    assert "a policy, not a world model; give it with --prior" in refused("plan", policy_run, *plan)
