@@ -28,6 +28,8 @@ class ObjectEnv(gym.Env, ABC):
     """Indices of the proprio values that a goal fixes (the agent's place, not its speed); None: all of them."""
     table: tuple[float, float] | None = None
     """Least and greatest x and y on the table, in the units of :meth:`objects`; None: unknown."""
+    unpushed_names: tuple[str, ...] = ()
+    """Bodies that no other body can move, such as an agent that its controller puts where it wants it."""
     error_names: tuple[str, ...] = ()
     """Names of the terms of :meth:`state_error`, one word each; without names the terms are numbered."""
     error_tolerances: tuple[str, ...] = ()

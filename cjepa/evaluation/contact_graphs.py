@@ -13,7 +13,8 @@ def contact_hops(contacts_WTOO: np.ndarray) -> np.ndarray:
     """Fewest hops from the body of a column to the body of a row, int ``(W, O, O)``; 0 where there is no path.
 
     Args:
-        contacts_WTOO: symmetric, bodies that touched during each env step of W windows.
+        contacts_WTOO: whether the body of a row was touched by that of a column, and can be moved by it, during each
+            env step of W windows.
     """
     windows, env_steps, bodies, _ = contacts_WTOO.shape
     never = bodies  # a shortest path has fewer hops than there are bodies

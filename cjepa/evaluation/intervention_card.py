@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import torch
 
-from cjepa.envs.interventions import KINDS
+from cjepa.envs.interventions import KINDS, InterventionEnv
+from cjepa.evaluation.agent_influence import InfluenceByTime, influence_by_time, score_agent
 from cjepa.evaluation.counterfactuals import Effects, measure_effects
 from cjepa.evaluation.influence_graphs import (
     Estimate,
@@ -42,7 +43,9 @@ class InterventionResult(NamedTuple):
     best: str | None
     """The estimate that is best on validation scenes."""
     effects: list[Effects]
-    """Of every way of intervening that the tokens allow."""
+    """Of every way of intervening that the tokens allow; empty in environments without interventions."""
+    by_time: InfluenceByTime | None
+    """Of the best estimate; None where every body can be moved by others."""
 
 
 def evaluate_interventions(
@@ -62,7 +65,7 @@ def evaluate_interventions(
         progress: begins one part of the work.
 
     Raises:
-        UserError: the episodes and the model do not fit each other, or the environment has no interventions.
+        UserError: the episodes and the model do not fit each other.
     """
     loaded = load_world_model(checkpoint)
     loaded.dynamics.to(device)
@@ -73,14 +76,21 @@ def evaluate_interventions(
     place, estimates = place_of(lab), possible(lab, estimates)
     with progress("influence", len(lab.val.episode_B) + len(lab.test.episode_B), "scenes") as bar:
         val, test = (score_pairs(lab, scenes, estimates, place, protocol.seed, bar) for scenes in (lab.val, lab.test))
-    graphs = score_graphs(val, test)
+    of_agent, best = score_agent(lab, test), best_estimate(val)
+    graphs = [one._replace(measured=one.measured + of_agent.get(one.name, [])) for one in score_graphs(val, test)]
+    by_time = None
+    if of_agent and best is not None:
+        with progress("by time", len(lab.test.episode_B), "scenes") as bar:
+            by_time = influence_by_time(lab, lab.test, best, best.split("_")[0], bar)
     with progress("removal test", len(graphs) + 1, "graphs") as bar:
         removal = removal_test(lab, lab.test, test, graphs, bar)
     with progress("stability", max(1, len(estimates)), "estimates") as bar:
         stability = influence_stability(lab, lab.test, estimates, protocol.seed, bar)
-    with progress("counterfactuals", len(KINDS) * len(lab.test.episode_B), "scenes") as bar:
-        effects = measure_effects(lab, lab.test, place, protocol.seed, bar)
-    return InterventionResult(lab, place, test, graphs, removal, stability, best_estimate(val), effects)
+    effects = []
+    if isinstance(lab.env, InterventionEnv):
+        with progress("counterfactuals", len(KINDS) * len(lab.test.episode_B), "scenes") as bar:
+            effects = measure_effects(lab, lab.test, place, protocol.seed, bar)
+    return InterventionResult(lab, place, test, graphs, removal, stability, best, effects, by_time)
 
 
 def place_of(lab: Laboratory) -> Quantity:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cjepa.checkpoints import find_checkpoint
-from cjepa.envs.interventions import Intervention, Kind
+from cjepa.envs.interventions import Intervention, InterventionEnv, Kind
 from cjepa.errors import UserError
 from cjepa.evaluation.counterfactuals import latent_intervention, simulated_track
 from cjepa.evaluation.influence_graphs import Estimate, influence_of
@@ -100,8 +100,10 @@ class SceneLab:
             value: the new velocity or place, for the kinds that take one.
 
         Raises:
-            UserError: no such body, or the kind makes no sense for it.
+            UserError: no such body, the kind makes no sense for it, or the simulator has no interventions.
         """
+        if not isinstance(self.lab.env, InterventionEnv):
+            raise UserError(f"{type(self.lab.env).__name__} has no interventions; give episodes of cjepa/Collide-v0")
         if body not in self.bodies(scene):
             raise UserError(f"body {body} of scene {scene}: expected one of {self.bodies(scene)}")
         lab, scenes = self.lab, self.lab.test

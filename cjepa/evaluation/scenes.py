@@ -20,7 +20,7 @@ from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episodes import Episode, Episodes
 from cjepa.data.store.shards import open_episodes
 from cjepa.envs import make_env
-from cjepa.envs.interventions import InterventionEnv
+from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.contact_graphs import contact_hops
 from cjepa.evaluation.metrics import contingency, overlaps
@@ -77,6 +77,8 @@ class Scenes(NamedTuple):
     episode_B: np.ndarray
     start_B: np.ndarray
     """First env step of the scene in its episode."""
+    touched_BHOO: np.ndarray
+    """bool, which bodies touched during each of the H predicted blocks, symmetric."""
 
 
 class Laboratory(NamedTuple):
@@ -84,7 +86,8 @@ class Laboratory(NamedTuple):
 
     dynamics: Dynamics
     tokenizer: Tokenizer
-    env: InterventionEnv
+    env: ObjectEnv
+    """One with interventions where counterfactuals are asked for."""
     frame_stride: int
     val: Scenes
     test: Scenes
@@ -117,7 +120,7 @@ def open_laboratory(
         progress: advanced by scenes, of ``scenes + val_scenes``.
 
     Raises:
-        UserError: the episodes lack a column, are of an environment without interventions or do not fit the model.
+        UserError: the episodes lack a column, are of an environment without bodies on a table or do not fit the model.
     """
     file = open_episodes(protocol.episodes)
     env = _environment(file)
@@ -145,7 +148,7 @@ def open_laboratory(
     return Laboratory(loaded.dynamics, tokenizer, env, stride, *parts, test.account, file.fingerprint)
 
 
-def on_table(objects_BOF: np.ndarray, env: InterventionEnv) -> np.ndarray:
+def on_table(objects_BOF: np.ndarray, env: ObjectEnv) -> np.ndarray:
     """Bodies whose centre is on the table, bool ``(B, O)``."""
     column = env.attribute_names.index
     place_BO2 = objects_BOF[..., [column("x"), column("y")]]
@@ -154,7 +157,12 @@ def on_table(objects_BOF: np.ndarray, env: InterventionEnv) -> np.ndarray:
     return inside_BO & (objects_BOF[..., column("present")] > 0) if "present" in env.attribute_names else inside_BO
 
 
-def places(objects: np.ndarray, env: InterventionEnv) -> np.ndarray:
+def unpushed(env: ObjectEnv) -> np.ndarray:
+    """Which bodies no other can move, bool ``(O,)``."""
+    return np.isin(env.body_names, env.unpushed_names)
+
+
+def places(objects: np.ndarray, env: ObjectEnv) -> np.ndarray:
     """x and y of the bodies, ``(..., O, 2)``."""
     return objects[..., [env.attribute_names.index(name) for name in ("x", "y")]].astype(np.float64)
 
@@ -184,23 +192,23 @@ class _Window(NamedTuple):
     """How scenes are cut out of episodes."""
 
     tokenizer: Tokenizer
-    env: InterventionEnv
+    env: ObjectEnv
     history: int
     blocks: int
     stride: int
 
 
-def _environment(file: Episodes) -> InterventionEnv:
+def _environment(file: Episodes) -> ObjectEnv:
     if "env_id" not in file.attributes:
         raise UserError(f"{file.path} does not name its environment; collect episodes with `cjepa collect`")
     kwargs = from_json(file.path, file.attributes, "env_kwargs") if "env_kwargs" in file.attributes else {}
     if ":" in file.attributes["env_id"]:  # Gymnasium would import what stands before the colon
         raise UserError(f"{file.path}: its environment is in a module of its own, which a file alone cannot import")
     env = make_env(file.attributes["env_id"], kwargs)
-    if not isinstance(env, InterventionEnv) or not {"x", "y"} <= set(env.attribute_names) or env.table is None:
+    if not {"x", "y"} <= set(env.attribute_names) or env.table is None:
         raise UserError(
-            f"{file.path}: {type(env).__name__} has no interventions or no bodies on a table; give episodes of "
-            "cjepa/Collide-v0"
+            f"{file.path}: {type(env).__name__} has no bodies on a table; give episodes of cjepa/Collide-v0 or "
+            "cjepa/PushT-v0"
         )
     return env
 
@@ -234,19 +242,22 @@ def _scenes_of(rows: Episode, window: _Window, start_B: np.ndarray, episode: int
     step_BTF = frame_BT[:, :, None] + np.arange(stride)
     actions, proprio = (torch.from_numpy(rows[name]) for name in ("action", "proprio"))
     after_BT = last_B[:, None] + np.arange((blocks - history) * stride)
+    contacts_BTOO = rows["contacts"][after_BT + 1].astype(bool)
+    touched_BHOO = contacts_BTOO.reshape(len(after_BT), blocks - history, stride, *contacts_BTOO.shape[2:]).any(axis=2)
     return Scenes(
         Clip(tokens.slots_BTSD[0].float().cpu()[frame_BT], proprio[frame_BT], actions[step_BTF].flatten(2)),
         rows["objects"][frame_BT],
-        contact_hops(rows["contacts"][after_BT + 1]),
+        contact_hops(contacts_BTOO & ~unpushed(env)[:, None]),
         slot_BO,
         rows["state"][last_B].astype(np.float64),
         rows["action"][after_BT],
         np.full(len(start_B), episode),
         start_B,
+        touched_BHOO,
     )
 
 
-def _labels(rows: Episode, env: InterventionEnv, frame_B: np.ndarray) -> Tensor:
+def _labels(rows: Episode, env: ObjectEnv, frame_B: np.ndarray) -> Tensor:
     """Label images, drawn anew where the episodes have none."""
     if "masks" in rows:
         return torch.from_numpy(rows["masks"][frame_B])

@@ -15,7 +15,7 @@ from cjepa.evaluation.intervention_card import InterventionResult
 from cjepa.evaluation.measurements import Measurement
 from cjepa.evaluation.scenes import SceneProtocol
 from cjepa.files import write_json, write_text
-from cjepa.reporting.intervene_figures import effect_sizes, influence_areas, scene_graphs
+from cjepa.reporting.intervene_figures import effect_sizes, influence_areas, influence_by_contact, scene_graphs
 from cjepa.reporting.pivot import Table, pivot
 from cjepa.reporting.records import result_row, write_run_record
 from cjepa.reporting.tables import Row
@@ -55,14 +55,16 @@ def write_intervention_result(
     rows = [result_row(model=model, **common, **_values(found)) for model, found in _measured(result, name)]
     media = folder / "media"
     media.mkdir(exist_ok=True)
-    for title, figure in (
-        ("influence-auroc", influence_areas(rows)),
-        ("influence-graphs", scene_graphs(result)),
-        ("effects", effect_sizes(result.effects)),
-    ):
+    figures = {"influence-auroc": influence_areas(rows), "influence-graphs": scene_graphs(result)}
+    if result.effects:
+        figures["effects"] = effect_sizes(result.effects)
+    if result.by_time is not None:
+        figures["influence-by-time"] = influence_by_contact(result.by_time)
+    for title, figure in figures.items():
         figure.savefig(media / f"{title}.png", dpi=120)
     write_text(folder / "pairs.csv", _pairs_csv(result))
-    write_text(folder / "effects.csv", _effects_csv(result))
+    if result.effects:
+        write_text(folder / "effects.csv", _effects_csv(result))
     write_json(folder / "results.json", rows)
     _write_record(result, folder, name, checkpoint, protocol, seconds)
     return rows
@@ -101,6 +103,13 @@ def _measured(result: InterventionResult, name: str) -> Iterable[tuple[str, Meas
     yield from ((called(estimate), found) for estimate, found in result.stability.items())
     for graph, measured in result.removal.items():
         yield from ((called(graph), found) for found in measured)
+    yield from _of_effects(result, name)
+
+
+def _of_effects(result: InterventionResult, name: str) -> Iterable[tuple[str, Measurement]]:
+    """Likewise, of counterfactuals."""
+    if not result.effects:
+        return
     side_units = result.lab.env.table[1]
     every = joined([effects for effects in result.effects if effects.way != EMPTY], "all")
     for effects in (every, *result.effects):

@@ -7,7 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from cjepa.evaluation.agent_influence import InfluenceByTime
 from cjepa.evaluation.counterfactuals import Effects
+from cjepa.evaluation.intervals import bootstrap_of_clusters
 from cjepa.evaluation.intervention_card import InterventionResult
 from cjepa.evaluation.scenes import places
 from cjepa.reporting.style import DASHES, FAINT, PALETTE, legend_below, new_figure, style
@@ -64,6 +66,37 @@ def scene_graphs(result: InterventionResult) -> Figure:
         grid[0, 0].set_ylabel("contact graph")
         grid[1, 0].set_ylabel(result.best or "no estimate")
         legend_below(figure, [Line2D([], [], color=colour, label=name) for name, colour in _EDGES.items()])
+    return figure
+
+
+def influence_by_contact(found: InfluenceByTime) -> Figure:
+    """Mean influence between agent and other body by time since their first contact, with its 95 % interval.
+
+    Scenes without contact are averaged over all blocks and drawn as dashed lines.
+    """
+    touched_M = found.touched_MH.any(axis=1)
+    since_MH = np.arange(found.touched_MH.shape[1]) - found.touched_MH.argmax(axis=1)[:, None]
+    with style():
+        figure = new_figure(5.4, 3.2)
+        axes = figure.subplots()
+        axes.axvline(0, color=FAINT, linewidth=1.2)
+        directions = {"agent on the other body": found.acts_MH, "other body on the agent": found.reacts_MH}
+        for colour, (label, influence_MH) in zip(PALETTE, directions.items(), strict=False):
+            blocks = np.unique(since_MH[touched_M])
+            means = []
+            for block in blocks:
+                of_MH = (since_MH == block) & touched_M[:, None]
+                means.append(bootstrap_of_clusters(influence_MH[of_MH], found.episode_M[of_MH.nonzero()[0]]))
+            if len(blocks):
+                axes.plot(blocks, [mean.value for mean in means], color=colour, label=label, marker="o")
+                axes.fill_between(
+                    blocks, [mean.low for mean in means], [mean.high for mean in means], color=colour, alpha=0.2, lw=0
+                )
+            if not touched_M.all():
+                axes.axhline(influence_MH[~touched_M].mean(), color=colour, linestyle=DASHES, linewidth=1.2)
+        axes.set_xlabel("blocks since the first contact; dashed: scenes without contact")
+        axes.set_ylabel(f"influence, {found.name}")
+        axes.legend()
     return figure
 
 

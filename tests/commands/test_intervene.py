@@ -62,6 +62,16 @@ def test_results_stay(out, refused, collide_model_run, collide_table_path):
     assert "already contains results or a run" in line
 
 
-def test_other_environments_are_refused_in_one_line(refused, world_model_run, episodes_path, tmp_path):
-    line = refused("intervene", world_model_run, *WORDS, "--episodes", episodes_path, "--out", tmp_path / "new")
-    assert "PushT has no interventions" in line and not (tmp_path / "new").exists()
+def test_push_t_has_an_agent_that_nothing_moves(world_model_run, episodes_path, tmp_path):
+    words = [*configs("pusht/intervene.yaml"), "--scenes=6", "--val_scenes=6", "--episodes", episodes_path]
+    folder = tmp_path / "out"
+    assert main([*map(str, ["intervene", world_model_run, *words, "--out", folder, "--model_name", "tiny"])]) == 0
+    metrics = {row["metric"] for row in json.loads((folder / "results.json").read_text()) if row["model"] == "tiny"}
+    assert {"influence_agent_auroc", "influence_shd"} <= metrics and "effect_correlation" not in metrics
+    pairs = list(csv.DictReader((folder / "pairs.csv").open()))
+    assert {row["hops"] for row in pairs if row["target"] == "0"} == {"0"} and {row["target"] for row in pairs} == {
+        "0",
+        "1",
+    }
+    assert not (folder / "effects.csv").exists() and not (folder / "media" / "effects.png").exists()
+    assert (folder / "media" / "influence-by-time.png").stat().st_size > 5000

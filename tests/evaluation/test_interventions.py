@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.evaluation.contact_graphs import contact_hops
 from cjepa.evaluation.counterfactuals import EMPTY, Effects, joined, measure_effects, score_effects, score_errors
@@ -172,7 +173,8 @@ def test_a_graph_that_is_read_off_has_no_threshold_of_validation_scenes():
     assert by_metric(score_graphs(val, test)[0].measured)["influence_shd"] == 1 / 4
 
 
-def test_episodes_without_interventions_are_refused(episodes_path):
+def test_episodes_without_a_table_are_refused(episodes_path, monkeypatch):
+    monkeypatch.setattr(PushT, "table", None)
     model = SimulatedDynamics(STRIDE)
     loaded = LoadedWorldModel(model, model.tokenizer, "", {})
     with pytest.raises(UserError, match="give episodes of cjepa/Collide-v0"):

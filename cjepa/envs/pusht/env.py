@@ -54,6 +54,7 @@ class PushT(ObjectEnv):
     env_steps_per_second = 10
     goal_proprio = (0, 1)
     table = (0.0, TABLE_PX)
+    unpushed_names = ("agent",)
     error_names = ("position", "angle")
     error_tolerances = (f"{POSITION_TOLERANCE_PX:g} px", f"{np.degrees(ANGLE_TOLERANCE):g} degrees")
 
