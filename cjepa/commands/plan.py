@@ -14,6 +14,7 @@ from cjepa.planning.constraints import Constraint
 from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
+from cjepa.planning.sub_goals import SubGoals
 from cjepa.progress import ProgressBar
 from cjepa.reporting.plan import differences_text, write_model_result
 from cjepa.reporting.tables import results_table
@@ -28,6 +29,7 @@ def plan_command(
     fallback: Fallback | None = None,
     goal_image: str | None = None,
     prior: str | None = None,
+    sub_goals: SubGoals | None = None,
     history_blocks: PositiveInt = 1,
     num_videos: NonNegativeInt = 5,
     model_name: str | None = None,
@@ -47,6 +49,7 @@ def plan_command(
             model is shown of that state; without, success is unknown and the remaining distance of tokens is reported.
         prior: run or checkpoint of a policy (`cjepa fit -c experiments/pusht/policy.yaml`), at whose plan every search
             starts. Pairs are then from episodes that were held out from its training too.
+        sub_goals: states or images to aim at before the goal, one after the other; success is that of the goal.
         history_blocks: frames that a plan starts from, one per block; with 1 every plan tokenizes its frame on its own,
             with more the tokenizer follows the objects through the whole trial.
         num_videos: number of trials with a video, from the first.
@@ -62,7 +65,7 @@ def plan_command(
         with ProgressBar("plan", protocol.budget_env_steps, "env steps") as bar:
             parts = (planner, objective, history_blocks)
             goal = None if goal_image is None else Path(goal_image)
-            extra = (constraints or (), fallback, goal, first_guess)
+            extra = (constraints or (), fallback, goal, first_guess, sub_goals)
             result = evaluate_model(protocol, checkpoint, *parts, num_videos, used, bar, *extra)
         rows = write_model_result(
             result,
@@ -75,6 +78,7 @@ def plan_command(
             fallback=fallback,
             goal_image=goal_image,
             prior=first_guess,
+            sub_goals=sub_goals,
             history_blocks=history_blocks,
             seconds=time.time() - started,
         )

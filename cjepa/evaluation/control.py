@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 
 from cjepa.envs.base import ObjectEnv
 from cjepa.evaluation.pairs import Pair
+from cjepa.pictures import read_picture
 from cjepa.planning.agents import Agent
 from cjepa.planning.mpc import MPC, PlanRecord
 from cjepa.planning.perception import Observation
+from cjepa.planning.sub_goals import Route, SubGoals
 from cjepa.progress import Progress
 
 LATENCY_CALLS = 10
@@ -87,8 +90,7 @@ class Trials:
         self.starts = _situate(envs, [pair.start_state for pair in pairs])
         self.goals = goals or _without_state(self.starts)
         if goal_pixels_YXC is not None:
-            shape = (len(envs), *goal_pixels_YXC.shape)
-            self.goals = self.goals._replace(pixels_BYXC=np.broadcast_to(goal_pixels_YXC, shape).copy())
+            self.goals = _shown(self.goals, goal_pixels_YXC)
         self.success = np.zeros(len(envs), bool)
         self.env_steps = np.zeros(len(envs), int)
         """That each trial has taken."""
@@ -102,6 +104,16 @@ class Trials:
     def finished(self) -> np.ndarray:
         """Which trials have succeeded, bool (n,)."""
         return self.success.copy()
+
+    def route(self, sub_goals: SubGoals) -> Route:
+        """The way of all trials to their goals; leaves them at their starts."""
+        if sub_goals.images:
+            pictures = [read_picture(Path(image)) for image in sub_goals.images]
+            seen = [_shown(_without_state(self.starts), pixels_YXC) for pixels_YXC in pictures]
+        else:
+            seen = [_situate(self.envs, [np.array(state)] * len(self.envs)) for state in sub_goals.states]
+            _situate(self.envs, list(self.starts.state_BF))
+        return Route([*seen, self.goals], sub_goals.reached_distance, sub_goals.most_env_steps)
 
     def observe(self) -> Observation:
         """See :class:`cjepa.planning.mpc.Plant`."""
@@ -149,6 +161,7 @@ def run_trials(
     num_recorded: int,
     progress: Progress,
     goal_pixels_YXC: np.ndarray | None = None,
+    sub_goals: SubGoals | None = None,
 ) -> ControlResult:
     """Control one environment per pair until its first success, or until the budget is spent.
 
@@ -162,11 +175,12 @@ def run_trials(
         num_recorded: the first so many trials are filmed.
         progress: advanced by env steps done, of ``budget_env_steps``.
         goal_pixels_YXC: what the agent is shown of all goals; None for what the environment shows of their states.
+        sub_goals: to aim at before the goals, checked; None for the straight way.
     """
     generator = torch.Generator().manual_seed(seed)
     trials = Trials([make_env() for _ in pairs], pairs, num_recorded, goal_pixels_YXC)
     arguments = (trials.goals, budget_env_steps, generator, progress, trials.num_recorded)
-    plans = control_loop.run(agent, trials, *arguments)
+    plans = control_loop.run(agent, trials, *arguments, None if sub_goals is None else trials.route(sub_goals))
     error_NT = trials.errors()
     ended = np.where(trials.success, trials.env_steps, budget_env_steps)
     made_PN = np.array([record.env_step < ended for record in plans])
@@ -224,6 +238,12 @@ def _situate(envs: Sequence[ObjectEnv], states: Sequence[np.ndarray]) -> Observa
     for env, state in zip(envs, states, strict=True):
         env.set_state(state)
     return observe(envs)
+
+
+def _shown(goals: Observation, pixels_YXC: np.ndarray) -> Observation:
+    """Goals of which the agent is shown one picture."""
+    shape = (len(goals.proprio_BP), *pixels_YXC.shape)
+    return goals._replace(pixels_BYXC=np.broadcast_to(pixels_YXC, shape).copy())
 
 
 def _without_state(like: Observation) -> Observation:

@@ -26,7 +26,13 @@ from cjepa.evaluation.pairs import (
     held_out_by_seed,
     held_out_from,
 )
-from cjepa.evaluation.protocol import GOALS_AS_PUBLISHED, PlanningProtocol, goal_state_of, with_environment
+from cjepa.evaluation.protocol import (
+    GOALS_AS_PUBLISHED,
+    PlanningProtocol,
+    checked_state,
+    goal_state_of,
+    with_environment,
+)
 from cjepa.evaluation.published import draw_as_published, trained_on
 from cjepa.pictures import read_picture
 from cjepa.planning.agents import RandomAgent, SimulatorAgent, WorldModelAgent
@@ -37,6 +43,7 @@ from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.priors import PolicyPrior
+from cjepa.planning.sub_goals import SubGoals
 from cjepa.policies.base import GoalPolicy
 from cjepa.policies.loading import load_policy
 from cjepa.progress import NoProgress, Progress
@@ -95,6 +102,7 @@ def evaluate_model(
     fallback: Fallback | None = None,
     goal_image: Path | None = None,
     prior: Path | None = None,
+    sub_goals: SubGoals | None = None,
 ) -> ModelResult:
     """Closed-loop planning with a world model, on episodes that it was not trained on.
 
@@ -112,6 +120,7 @@ def evaluate_model(
         goal_image: a picture of the goal of all trials. If the protocol names no state of it, success is unknown.
         prior: checkpoint of a policy, at whose plan every search starts. Pairs are then from episodes that were held
             out from its training too.
+        sub_goals: to aim at before the goals; success is that of the goals.
 
     Raises:
         UserError: goal, policy or world model do not fit each other or the environment, the episodes are another
@@ -140,15 +149,17 @@ def evaluate_model(
         source = common_to(file, source, _source(protocol, file, lineage, prior))
     goal_state, goal_pixels_YXC = goal_state_of(protocol, file), None
     if goal_image is not None:
-        goal_pixels_YXC = _goal_pixels(goal_image, tokenizer, env)
+        goal_pixels_YXC = _goal_pixels(goal_image, tokenizer, env, "--goal_image")
         goal_state = np.full_like(env.get_state(), np.nan) if goal_state is None else goal_state
+    _check_sub_goals(sub_goals, protocol, file, tokenizer, env)
     contest = _contest(protocol, file, source, goal_state)
     check_proprio(dynamics, file, env, str(checkpoint))
     is_known = goal_state is None or np.isfinite(goal_state).all()
     options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints, first_guess)
     agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
-    control = run_trials(agent, control_loop, *trials, num_recorded, progress, goal_pixels_YXC)
+    control = run_trials(agent, control_loop, *trials, num_recorded, progress, goal_pixels_YXC, sub_goals)
+    agent.aim(control.goals)
     distances = [] if control.measured else [agent.goal_distance(seen) for seen in (control.starts, control.ends)]
     distance_N2 = torch.stack(distances, dim=1).numpy() if distances else None
     seconds = plan_seconds(agent, control.starts, control.goals)
@@ -222,12 +233,21 @@ def _contest(protocol: PlanningProtocol, file: Episodes, source: PairSource, goa
     return Contest(protocol, file.fingerprint, source, pairs, rivals)
 
 
-def _goal_pixels(path: Path, tokenizer: Tokenizer, env: ObjectEnv) -> np.ndarray:
+def _check_sub_goals(
+    sub_goals: SubGoals | None, protocol: PlanningProtocol, file: Episodes, tokenizer: Tokenizer, env: ObjectEnv
+) -> None:
+    for state in (sub_goals and sub_goals.states) or ():
+        checked_state(state, protocol, file, "--sub_goals.states")
+    for image in (sub_goals and sub_goals.images) or ():
+        _goal_pixels(Path(image), tokenizer, env, "--sub_goals.images")
+
+
+def _goal_pixels(path: Path, tokenizer: Tokenizer, env: ObjectEnv, option: str) -> np.ndarray:
     """The picture of a goal, of the size of the environment's frames."""
     if "pixels" not in read_columns(tokenizer):
         raise UserError(
-            f"--goal_image: this world model was trained on tokens of {type(tokenizer).__name__}, which looks at no "
-            "pictures; give --goal_state"
+            f"{option}: this world model was trained on tokens of {type(tokenizer).__name__}, which looks at no "
+            f"pictures; give {option.replace('image', 'state')}"
         )
     pixels_YXC, expected = read_picture(path), env.render_pixels().shape
     if pixels_YXC.shape != expected:

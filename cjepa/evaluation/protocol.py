@@ -95,19 +95,32 @@ def goal_state_of(protocol: PlanningProtocol, file: Episodes) -> np.ndarray | No
     Raises:
         UserError: its values are not those of a state of the environment, or are far outside of the episodes' states.
     """
-    if protocol.goal_state is None:
-        return None
-    goal, like = np.array(protocol.goal_state, np.float64), protocol.make_env().get_state()
+    return None if protocol.goal_state is None else checked_state(protocol.goal_state, protocol, file, "--goal_state")
+
+
+def checked_state(values: list[float], protocol: PlanningProtocol, file: Episodes, option: str) -> np.ndarray:
+    """A state that an option gives, float64 ``(F,)``.
+
+    Args:
+        values: of the state.
+        protocol: that names its environment.
+        file: its episodes.
+        option: for messages.
+
+    Raises:
+        UserError: its values are not those of a state of the environment, or are far outside of the episodes' states.
+    """
+    goal, like = np.array(values, np.float64), protocol.make_env().get_state()
     if goal.shape != like.shape or not np.isfinite(goal).all():
         raise UserError(
-            f"--goal_state: {protocol.goal_state}, expected {len(like)} finite numbers: a state of {protocol.env_id}, "
+            f"{option}: {values}, expected {len(like)} finite numbers: a state of {protocol.env_id}, "
             "as in the column `state` of its episodes (`cjepa inspect` prints the ranges)"
         )
-    _check_within_reach(goal, file)
+    _check_within_reach(goal, file, option)
     return goal
 
 
-def _check_within_reach(goal_F: np.ndarray, file: Episodes) -> None:
+def _check_within_reach(goal_F: np.ndarray, file: Episodes, option: str) -> None:
     """Refuse a goal in other units, or outside of the world: beyond the episodes' states by more than they differ."""
     if "state" not in file.columns or file.columns["state"][0][1:] != goal_F.shape:
         return  # refused where starts are drawn
@@ -118,7 +131,7 @@ def _check_within_reach(goal_F: np.ndarray, file: Episodes) -> None:
     if far.any():
         index = int(np.argmax(far))
         raise UserError(
-            f"--goal_state: value {index} is {goal_F[index]:g}, but in the states of {file.path} it is "
+            f"{option}: value {index} is {goal_F[index]:g}, but in the states of {file.path} it is "
             f"{low_F[index]:g} to {high_F[index]:g}; give a state that the environment can reach"
         )
 

@@ -44,6 +44,10 @@ class Agent(ABC):
         self.goal = goal
         self.finished_B = np.zeros(len(goal.proprio_BP), bool)
 
+    def aim(self, goal: Observation) -> None:
+        """Aim at another goal in the same trial."""
+        self.goal = goal
+
     def skip(self, finished_B: np.ndarray) -> None:
         """Learn which environments have finished, bool; their plans do not matter, and those of the others stay."""
         self.finished_B = finished_B
@@ -86,6 +90,10 @@ class Agent(ABC):
         Args:
             expected_BSD: of a block that :meth:`imagine` gave.
         """
+        return None
+
+    def goal_distance(self, seen: Observation) -> Tensor | None:
+        """How far the environments are from the goal, ``(B,)``; None if the agent cannot tell."""
         return None
 
 

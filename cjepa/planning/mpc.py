@@ -11,6 +11,7 @@ from torch import Tensor
 from cjepa.planning.agents import Agent
 from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.perception import Observation
+from cjepa.planning.sub_goals import Route
 from cjepa.progress import Progress
 from cjepa.types import Plan
 
@@ -44,6 +45,8 @@ class PlanRecord(NamedTuple):
     """What the agent expects of the first R environments."""
     surprise_B: Tensor | None
     """How wrong the last plan's expectation of this moment was, see ``Agent.surprise``; None for the first plan."""
+    goal_B: np.ndarray | None = None
+    """Number of the goal that the plan was made for; None where there is only one."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class MPC:
         generator: torch.Generator,
         progress: Progress,
         num_imagined: int = 0,
+        route: Route | None = None,
     ) -> list[PlanRecord]:
         """Control a plant until it is finished or the budget is spent; no plan reaches beyond its end.
 
@@ -80,15 +84,18 @@ class MPC:
             generator: of the agent's randomness, on the CPU.
             progress: advanced by the env steps of every block.
             num_imagined: R, the first so many environments whose expected futures are recorded.
+            route: by way of other goals, the last of which is ``goal``; None for the straight way.
         """
         records: list[PlanRecord] = []
-        agent.reset(goal)
+        agent.reset(goal if route is None else route.goal)
         spent, block_BA, rest_BKHA, expected_BSD = 0, None, None, None
         while spent < budget_env_steps and not plant.finished.all():
             now = plant.observe()
             started = time.perf_counter()
             agent.observe(now, block_BA)
             agent.skip(plant.finished)
+            if route is not None:
+                route.update(agent, now, spent)
             blocks_left = -(-(budget_env_steps - spent) // agent.blocks.frame_stride)
             horizon_blocks = min(agent.horizon_blocks, blocks_left)
             start_BKHA = None if rest_BKHA is None else rest_BKHA[:, :, :horizon_blocks]
@@ -98,7 +105,8 @@ class MPC:
             surprise_B = None if expected_BSD is None else agent.surprise(expected_BSD)
             imagined_BHSD = agent.imagine(actions_BHA)
             filmed = None if imagined_BHSD is None or not num_imagined else imagined_BHSD[:num_imagined]
-            records.append(PlanRecord(spent, seconds, plan, fallback_B, filmed, surprise_B))
+            goal_B = None if route is None else route.index_B
+            records.append(PlanRecord(spent, seconds, plan, fallback_B, filmed, surprise_B, goal_B))
             taken, block_BA = self._execute(actions_BHA, agent, plant, budget_env_steps - spent, progress)
             spent += taken
             # of use only if another plan follows, and then all of these blocks have been executed

@@ -22,6 +22,7 @@ from cjepa.planning.constraints import Constraint
 from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
+from cjepa.planning.sub_goals import SubGoals
 from cjepa.reporting.plan_tables import write_tables
 from cjepa.reporting.plan_videos import write_videos
 from cjepa.reporting.records import describe, interval_row, result_row, write_run_record
@@ -43,6 +44,7 @@ def write_model_result(
     fallback: Fallback | None = None,
     goal_image: str | None = None,
     prior: Path | None = None,
+    sub_goals: SubGoals | None = None,
 ) -> list[dict]:
     """Write ``results.json``, ``run.json``, ``trials.csv``, ``steps.csv`` and ``media/*.mp4``; returns the rows.
 
@@ -59,6 +61,7 @@ def write_model_result(
         fallback: that was used.
         goal_image: path of the picture that was shown as the goal.
         prior: checkpoint of the policy that searches started from.
+        sub_goals: that were aimed at before the goals.
     """
     contest, control, tokenizer = result.contest, result.control, result.loaded.tokenizer
     size = {"tokens": tokenizer.num_slots, "token_dim": tokenizer.slot_dim}
@@ -84,6 +87,7 @@ def write_model_result(
     actions |= {"constraints": [describe(one) for one in constraints], "history_blocks": history_blocks}
     actions |= {"fallback": "none" if fallback is None else describe(fallback)}
     actions |= {"prior": "none" if prior is None else str(prior)}
+    actions |= {"sub_goals": "none" if sub_goals is None else asdict(sub_goals)}
     _write_record(folder, contest, identity, describe(objective), actions, seconds, goal_image)
     return rows
 

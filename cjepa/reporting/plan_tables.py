@@ -54,12 +54,13 @@ def _steps_table(agents: dict[str, list[ControlResult]]) -> list[list]:
     """One row per env step of a trial: the action that was executed, and the plan that it is from.
 
     ``fallback`` is 1 where the fallback acted instead of the plan. The first env step of a plan has the plan's expected
-    ``cost``, and its ``surprise``: the error of what the plan before it expected of this moment.
+    ``cost``, and its ``surprise``: the error of what the plan before it expected of this moment. ``goal`` counts the
+    goals from 0, sub-goals first; it is 0 where there is only one.
     """
     parts = next(iter(agents.values()))
     values = parts[0].actions[0].shape[1]
     names = [f"action_{value}" for value in range(values)]
-    rows: list[list] = [["model", "pair", "env_step", *names, "plan", "fallback", "cost", "surprise"]]
+    rows: list[list] = [["model", "pair", "env_step", *names, "plan", "fallback", "cost", "surprise", "goal"]]
     for model, parts in agents.items():
         trials = ((part, trial) for part in parts for trial in range(len(part.actions)))
         for pair, (part, trial) in enumerate(trials):
@@ -74,8 +75,11 @@ def _steps(control: ControlResult, trial: int) -> list[list]:
         is_first = env_step in starts
         index += is_first
         record = control.plans[index]
+        goal = 0 if record.goal_B is None else record.goal_B[trial]
         said = _said(record, trial) if is_first else ["", ""]
-        rows.append([env_step, *(f"{value:.6g}" for value in action), index, int(record.fallback_B[trial]), *said])
+        rows.append(
+            [env_step, *(f"{value:.6g}" for value in action), index, int(record.fallback_B[trial]), *said, goal]
+        )
     return rows
 
 

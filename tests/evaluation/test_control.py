@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cjepa.envs.pusht.env import PushT
 from cjepa.evaluation import control
@@ -9,6 +10,7 @@ from cjepa.evaluation.pairs import Pair, draw_pairs
 from cjepa.planning.agents import Agent, RandomAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.mpc import MPC
+from cjepa.planning.sub_goals import SubGoals
 from cjepa.types import Plan
 from tests.conftest import NUM_EPISODES, RecordedProgress, ignore_progress
 from tests.planning.worlds import PointWorld, blocks, point_agent
@@ -109,6 +111,20 @@ def test_the_agent_sees_where_it_is_and_its_goal(pairs):
             np.testing.assert_array_equal(found.pixels_BYXC[index], env.render_pixels())
             np.testing.assert_array_equal(found.proprio_BP[index], env.proprio())
             np.testing.assert_allclose(found.state_BF[index], expected, atol=1e-9)
+
+
+def test_sub_goals_are_seen_as_the_environment_shows_them_or_as_pictures(pairs, tmp_path):
+    """Building the way leaves the trials at their starts."""
+    trials = control.Trials([PushT() for _ in range(3)], pairs.trials[:3], 0)
+    on_the_way = state(200.0)
+    route = trials.route(SubGoals(states=[on_the_way.tolist()]))
+    np.testing.assert_allclose(route.goal.state_BF, np.tile(on_the_way, (3, 1)), atol=1e-9)
+    np.testing.assert_array_equal(route.goals[-1].pixels_BYXC, trials.goals.pixels_BYXC)
+    np.testing.assert_array_equal(trials.observe().pixels_BYXC, trials.starts.pixels_BYXC)
+    Image.fromarray(route.goal.pixels_BYXC[0]).save(tmp_path / "way.png")
+    pictured = trials.route(SubGoals(images=[str(tmp_path / "way.png")])).goal
+    np.testing.assert_array_equal(pictured.pixels_BYXC, route.goal.pixels_BYXC)
+    assert np.isnan(pictured.state_BF).all()
 
 
 def test_the_seed_decides(pairs):

@@ -1,5 +1,6 @@
 """A policy from training to planning: `cjepa fit`, `cjepa plan --prior`, and what is refused."""
 
+import csv
 import json
 
 import pytest
@@ -19,22 +20,28 @@ def policy_run(tmp_path_factory, slot_tokens):
     return once(tmp_path_factory, "policy", lambda folder: fit(folder, slot_tokens, *words))
 
 
-def test_a_policy_acts_in_the_table_of_the_planners(policy_run, world_model_run, episodes_path, tmp_path):
+def test_a_policy_acts_by_way_of_a_sub_goal(policy_run, world_model_run, episodes_path, tmp_path):
     rows = {row["metric"]: row for row in json.loads((policy_run / "results.json").read_text())}
     assert [f"action_error@{ahead}" for ahead in range(1, 6)] == list(rows)
     assert all(0 < row["value"] < 9 and row["n"] >= 8 for row in rows.values()), rows
     words = ["plan", str(world_model_run), "--prior", str(policy_run), *PLAN, *SHORT, "--episodes", str(episodes_path)]
-    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    way = ["--sub_goals.states=[[200, 100, 250, 250, 0, 0, 0]]", "--sub_goals.most_env_steps=5"]
+    assert main([*words, *way, "--out", str(tmp_path / "out")]) == 0
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["actions"]["planner"] == {"class": "NoSearch"}
     assert record["actions"]["prior"] == str(policy_run / "checkpoints" / "last.ckpt")
+    assert record["actions"]["sub_goals"]["states"] == [[200, 100, 250, 250, 0, 0, 0]]
+    steps = csv.DictReader((tmp_path / "out" / "steps.csv").open())
+    assert [row["goal"] for row in steps] == ["0"] * 5 + ["1"] * 5
     assert "1 episodes in common" in record["evaluation"]["held_out"]
     found = {row["metric"] for row in json.loads((tmp_path / "out" / "results.json").read_text())}
     assert {"success", "seconds_per_plan"} <= found
 
 
-def test_a_policy_and_a_world_model_are_not_taken_for_each_other(policy_run, world_model_run, episodes_path, refused):
+def test_models_and_goals_that_are_none_are_refused(policy_run, world_model_run, episodes_path, refused):
     plan = [*PLAN, *SHORT, "--episodes", episodes_path, "--out", "out"]
     line = refused("plan", world_model_run, "--prior", world_model_run, *plan)
     assert "not a policy; give a run of `cjepa fit -c experiments/pusht/policy.yaml`" in line
     assert "a policy, not a world model; give it with --prior" in refused("plan", policy_run, *plan)
+    line = refused("plan", world_model_run, *plan, "--sub_goals.states=[[9000, 100, 250, 250, 0, 0, 0]]")
+    assert "--sub_goals.states: value 0 is 9000, but in the states of" in line
