@@ -43,6 +43,14 @@ class InterventionEnv(ObjectEnv):
     def sensible_value(self, kind: Kind, body: int, rng: np.random.Generator) -> tuple[float, float] | None:
         """A random value for an intervention now."""
 
+    def recolour(self, body: int, rng: np.random.Generator) -> None:
+        """Give a body another colour now, and change nothing else.
+
+        Raises:
+            UserError: this simulator cannot.
+        """
+        raise UserError(f"{type(self).__name__} cannot give a body another colour")
+
 
 def check_intervention(intervention: Intervention, env_steps: int) -> None:
     """What can be told without a simulator.

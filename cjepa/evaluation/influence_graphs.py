@@ -17,7 +17,8 @@ from cjepa.evaluation.binary_scores import best_threshold, binary_scores
 from cjepa.evaluation.contact_graphs import closest_approach
 from cjepa.evaluation.intervals import Interval, bootstrap_of_clusters
 from cjepa.evaluation.measurements import Measurement
-from cjepa.evaluation.scenes import Laboratory, Scenes, places
+from cjepa.evaluation.scenes import Laboratory, Scenes
+from cjepa.evaluation.tracks import extrapolated_tracks
 from cjepa.interventions.edits import LatentIntervention, Remove, Replace
 from cjepa.interventions.influence import (
     ByAttention,
@@ -232,28 +233,21 @@ def _rivals(
     lab: Laboratory, scenes: Scenes, track_BHS2: np.ndarray, pair: tuple[np.ndarray, ...], seed: int
 ) -> dict[str, np.ndarray]:
     """Minus distances, from the simulator's places but for the model's own tracks; see ``RIVALS``."""
-    place_BTO2 = places(scenes.objects_BTOF[:, : lab.history], lab.env)
-    last_BO2 = place_BTO2[:, -1]
-    step_BO2 = last_BO2 - place_BTO2[:, -2] if lab.history > 1 else _velocity(lab, scenes) * lab.block_seconds
-    ahead_H = np.arange(track_BHS2.shape[1] + 1)[None, :, None, None]
+    extrapolated_BHO2 = extrapolated_tracks(lab, scenes, track_BHS2.shape[1])
+    last_BO2 = extrapolated_BHO2[:, 0]
     slot_BO = np.where(scenes.slot_BO >= 0, scenes.slot_BO, 0)
     predicted_BHO2 = np.take_along_axis(track_BHS2, slot_BO[:, None, :, None], axis=2)
     predicted_BHO2 = np.concatenate([last_BO2[:, None], predicted_BHO2], axis=1)
     shown_BO = (scenes.slot_BO >= 0)[:, None, :, None]
     tracks = {
         "distance": last_BO2[:, None],
-        "extrapolated tracks": last_BO2[:, None] + ahead_H * step_BO2[:, None],
+        "extrapolated tracks": extrapolated_BHO2,
         "predicted tracks": predicted_BHO2,
     }
     scores = {name: -closest_approach(np.where(shown_BO, track, np.nan))[pair] for name, track in tracks.items()}
     gap_BOO = np.linalg.norm(last_BO2[:, :, None] - last_BO2[:, None], axis=-1)
     random_N = np.random.default_rng(seed).uniform(size=len(pair[0]))
     return scores | {"distance": -gap_BOO[pair], "random": random_N}
-
-
-def _velocity(lab: Laboratory, scenes: Scenes) -> np.ndarray:
-    column = lab.env.attribute_names.index
-    return scenes.objects_BTOF[:, lab.history - 1][..., [column("vx"), column("vy")]]
 
 
 def _hamming_distance(pairs: Pairs, edge_N: np.ndarray) -> Interval:

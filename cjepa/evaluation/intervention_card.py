@@ -1,5 +1,6 @@
 """All that interventions say of a world model, on held-out episodes; docs/interventions.md defines every number."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from cjepa.envs.interventions import KINDS, InterventionEnv
+from cjepa.errors import UserError
 from cjepa.evaluation.agent_influence import InfluenceByTime, influence_by_time, score_agent
 from cjepa.evaluation.counterfactuals import Effects, measure_effects
 from cjepa.evaluation.influence_graphs import (
@@ -21,11 +23,16 @@ from cjepa.evaluation.influence_graphs import (
 )
 from cjepa.evaluation.influence_stability import influence_stability
 from cjepa.evaluation.measurements import Measurement, OpenProgress
+from cjepa.evaluation.permanence import HIDDEN_FRAMES, HiddenErrors, measure_hidden
 from cjepa.evaluation.planning import data_options
 from cjepa.evaluation.probes import Task, fit_linear
 from cjepa.evaluation.scenes import Laboratory, SceneProtocol, open_laboratory, places
+from cjepa.evaluation.violations import Violations, measure_violations
 from cjepa.interventions.quantities import LinearQuantity, Quantity, exact_place
+from cjepa.progress import Progress
 from cjepa.world_models.loading import load_world_model
+
+_log = logging.getLogger(__name__)
 
 
 class InterventionResult(NamedTuple):
@@ -46,6 +53,10 @@ class InterventionResult(NamedTuple):
     """Of every way of intervening that the tokens allow; empty in environments without interventions."""
     by_time: InfluenceByTime | None
     """Of the best estimate; None where every body can be moved by others."""
+    hidden: HiddenErrors
+    """Where bodies are believed to be that the model does not see."""
+    violations: Violations | None
+    """None without interventions, or where no scene allows them."""
 
 
 def evaluate_interventions(
@@ -86,11 +97,24 @@ def evaluate_interventions(
         removal = removal_test(lab, lab.test, test, graphs, bar)
     with progress("stability", max(1, len(estimates)), "estimates") as bar:
         stability = influence_stability(lab, lab.test, estimates, protocol.seed, bar)
-    effects = []
+    with progress("hidden bodies", len(lab.test.episode_B), "scenes") as bar:
+        hidden = measure_hidden(lab, lab.test, place, HIDDEN_FRAMES, bar)
+    effects, violations = [], None
     if isinstance(lab.env, InterventionEnv):
         with progress("counterfactuals", len(KINDS) * len(lab.test.episode_B), "scenes") as bar:
             effects = measure_effects(lab, lab.test, place, protocol.seed, bar)
-    return InterventionResult(lab, place, test, graphs, removal, stability, best, effects, by_time)
+        with progress("violations", len(lab.test.episode_B), "scenes") as bar:
+            violations = _violations(lab, protocol, bar)
+    return InterventionResult(lab, place, test, graphs, removal, stability, best, effects, by_time, hidden, violations)
+
+
+def _violations(lab: Laboratory, protocol: SceneProtocol, progress: Progress) -> Violations | None:
+    """None, which is logged, of a simulator that cannot change colours."""
+    try:
+        return measure_violations(lab, lab.test, protocol.episodes, protocol.seed, progress)
+    except UserError as reason:
+        _log.warning("violation of expectation left out: %s", reason)
+        return None
 
 
 def place_of(lab: Laboratory) -> Quantity:

@@ -13,9 +13,17 @@ from cjepa.evaluation.counterfactuals import EMPTY, joined, score_effects, score
 from cjepa.evaluation.influence_graphs import RIVALS
 from cjepa.evaluation.intervention_card import InterventionResult
 from cjepa.evaluation.measurements import Measurement
+from cjepa.evaluation.permanence import score_hidden
 from cjepa.evaluation.scenes import SceneProtocol
+from cjepa.evaluation.violations import score_violations
 from cjepa.files import write_json, write_text
-from cjepa.reporting.intervene_figures import effect_sizes, influence_areas, influence_by_contact, scene_graphs
+from cjepa.reporting.intervene_figures import (
+    effect_sizes,
+    influence_areas,
+    influence_by_contact,
+    scene_graphs,
+    surprise_by_time,
+)
 from cjepa.reporting.pivot import Table, pivot
 from cjepa.reporting.records import result_row, write_run_record
 from cjepa.reporting.tables import Row
@@ -26,6 +34,8 @@ _TABLES = {
     "Removal test: error growth without the bodies that a graph calls irrelevant": ("removal_", "removed_"),
     "Counterfactuals: effects on the other bodies": ("effect_", "affected_"),
     "Counterfactuals: error of the other bodies": ("counterfactual_",),
+    "Object permanence: error of the place of a body that the model does not see": ("hidden_",),
+    "Violation of expectation: surprise when a body jumps, and when it changes colour": ("violation_", "surprise_"),
 }
 PREFIXES = tuple(prefix for prefixes in _TABLES.values() for prefix in prefixes)
 """Of the metrics of interventions."""
@@ -58,6 +68,8 @@ def write_intervention_result(
     figures = {"influence-auroc": influence_areas(rows), "influence-graphs": scene_graphs(result)}
     if result.effects:
         figures["effects"] = effect_sizes(result.effects)
+    if result.violations is not None:
+        figures["surprise"] = surprise_by_time(result.violations)
     if result.by_time is not None:
         figures["influence-by-time"] = influence_by_contact(result.by_time)
     for title, figure in figures.items():
@@ -104,6 +116,10 @@ def _measured(result: InterventionResult, name: str) -> Iterable[tuple[str, Meas
     for graph, measured in result.removal.items():
         yield from ((called(graph), found) for found in measured)
     yield from _of_effects(result, name)
+    for answer, measured in score_hidden(result.hidden).items():
+        yield from ((name if answer == "model" else answer, found) for found in measured)
+    if result.violations is not None:
+        yield from ((name, found) for found in score_violations(result.violations))
 
 
 def _of_effects(result: InterventionResult, name: str) -> Iterable[tuple[str, Measurement]]:

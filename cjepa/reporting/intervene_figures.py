@@ -12,6 +12,7 @@ from cjepa.evaluation.counterfactuals import Effects
 from cjepa.evaluation.intervals import bootstrap_of_clusters
 from cjepa.evaluation.intervention_card import InterventionResult
 from cjepa.evaluation.scenes import places
+from cjepa.evaluation.violations import Violations
 from cjepa.reporting.style import DASHES, FAINT, PALETTE, legend_below, new_figure, style
 from cjepa.reporting.tables import Row
 
@@ -69,6 +70,22 @@ def scene_graphs(result: InterventionResult) -> Figure:
     return figure
 
 
+def surprise_by_time(found: Violations) -> Figure:
+    """Mean surprise by blocks since the event, with its 95 % interval, on a logarithmic scale."""
+    with style():
+        figure = new_figure(5.4, 3.2)
+        axes = figure.subplots()
+        axes.axvline(0, color=FAINT, linewidth=1.2)
+        for colour, (event, surprise_NT) in zip(PALETTE, found.surprise_NT.items(), strict=False):
+            since_T = np.arange(surprise_NT.shape[1]) - found.event
+            _mean_line(axes, since_T, surprise_NT, found.episode_N, colour, event)
+        axes.set_yscale("log")
+        axes.set_xlabel("blocks since the event")
+        axes.set_ylabel("surprise, mean squared error")
+        axes.legend()
+    return figure
+
+
 def influence_by_contact(found: InfluenceByTime) -> Figure:
     """Mean influence between agent and other body by time since their first contact, with its 95 % interval.
 
@@ -83,15 +100,11 @@ def influence_by_contact(found: InfluenceByTime) -> Figure:
         directions = {"agent on the other body": found.acts_MH, "other body on the agent": found.reacts_MH}
         for colour, (label, influence_MH) in zip(PALETTE, directions.items(), strict=False):
             blocks = np.unique(since_MH[touched_M])
-            means = []
-            for block in blocks:
-                of_MH = (since_MH == block) & touched_M[:, None]
-                means.append(bootstrap_of_clusters(influence_MH[of_MH], found.episode_M[of_MH.nonzero()[0]]))
+            aligned = [np.where(since_MH == block, influence_MH, 0).sum(axis=1) for block in blocks]
+            seen = [(since_MH == block).any(axis=1) & touched_M for block in blocks]
             if len(blocks):
-                axes.plot(blocks, [mean.value for mean in means], color=colour, label=label, marker="o")
-                axes.fill_between(
-                    blocks, [mean.low for mean in means], [mean.high for mean in means], color=colour, alpha=0.2, lw=0
-                )
+                by_block = np.where(np.stack(seen, axis=1), np.stack(aligned, axis=1), np.nan)
+                _mean_line(axes, blocks, by_block, found.episode_M, colour, label)
             if not touched_M.all():
                 axes.axhline(influence_MH[~touched_M].mean(), color=colour, linestyle=DASHES, linewidth=1.2)
         axes.set_xlabel("blocks since the first contact; dashed: scenes without contact")
@@ -115,6 +128,18 @@ def effect_sizes(effects: Sequence[Effects]) -> Figure:
             axes.set_xlabel("true effect, units")
             axes.set_ylabel("predicted effect, units")
     return figure
+
+
+def _mean_line(
+    axes: Axes, x_T: np.ndarray, values_NT: np.ndarray, episode_N: np.ndarray, colour: str, label: str
+) -> None:
+    """Means over rows, NaN left out, with their intervals over episodes."""
+    means = [
+        bootstrap_of_clusters(column_N[known_N], episode_N[known_N])
+        for column_N, known_N in zip(values_NT.T, ~np.isnan(values_NT.T), strict=True)
+    ]
+    axes.plot(x_T, [mean.value for mean in means], color=colour, label=label, marker="o")
+    axes.fill_between(x_T, [mean.low for mean in means], [mean.high for mean in means], color=colour, alpha=0.2, lw=0)
 
 
 def _draw(axes: Axes, lab, edges: np.ndarray, colours: Sequence[str]) -> None:

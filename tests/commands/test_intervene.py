@@ -30,6 +30,8 @@ def test_every_row_has_its_model_and_its_number_of_trials(out):
         by_model
     )
     assert {"influence_auroc", "effect_correlation", "counterfactual_error_unaffected"} <= set(by_model["tiny"])
+    assert {"hidden_error@10", "violation_auroc", "surprise_auroc_colour"} <= set(by_model["tiny"])
+    assert "hidden_error@10" in by_model["copying"] and "hidden_error@6" in by_model["constant velocity"]
     assert by_model["tiny"]["influence_auroc"]["unit"].startswith("by ")
     assert "influence_auroc" not in by_model["empty graph"] and "influence_shd" in by_model["empty graph"]
     assert {"removal_growth", "removed_share"} <= set(by_model["contact graph"])
@@ -52,9 +54,9 @@ def test_the_record_says_what_was_held_out(out):
 def test_the_report_has_a_section_with_the_pictures(out):
     page = (out / "report.html").read_text()
     assert "<h2>Interventions</h2>" in page and "Influence graphs" in page and "influence_auroc_hops3+" in page
-    for name in ("influence-auroc", "influence-graphs", "effects"):
+    for name in ("influence-auroc", "influence-graphs", "effects", "surprise"):
         assert (out / "media" / f"{name}.png").stat().st_size > 5000
-    assert page.count("data:image/png") == 3
+    assert page.count("data:image/png") == 4
 
 
 def test_results_stay(out, refused, collide_model_run, collide_table_path):

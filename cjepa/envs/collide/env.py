@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from cjepa.envs.base import checked_image_size, checked_rgb
-from cjepa.envs.collide.drawing import BACKGROUND, DEFAULT_COLOURS, Painter
+from cjepa.envs.collide.drawing import BACKGROUND, COLOUR_NAMES, DEFAULT_COLOURS, Painter
 from cjepa.envs.collide.starts import (
     AGENT_SIZE,
     DEFAULT_SHAPES,
@@ -218,6 +218,16 @@ class Collide(InterventionEnv):
             if is_free(bodies, body, place, others):
                 break
         return float(place[0]), float(place[1])
+
+    def recolour(self, body: int, rng: np.random.Generator) -> None:
+        """See :class:`InterventionEnv`: another one of ``colours``; two bodies may then have the same."""
+        bodies = self._world.bodies.copy()
+        now = COLOUR_NAMES[int(bodies[body, Attribute.COLOUR])]
+        others = [name for name in self.starts.colours if name != now]
+        if not others:
+            raise UserError(f"bodies of this Collide have the colour {now} alone; give more colours")
+        bodies[body, Attribute.COLOUR] = COLOUR_NAMES.index(rng.choice(others))
+        self._world.change(bodies)
 
     def objects(self) -> np.ndarray:
         """float32 (6, 13), see :class:`Attribute`; rows of zeros where no body is."""
