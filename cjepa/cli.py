@@ -45,6 +45,7 @@ VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `
     "plan": Verb("plan held-out pairs in closed loop with a world model", ("run",)),
     "plan-baselines": Verb("baselines on the same pairs: random actions, CEM on the simulator"),
     "intervene": Verb("compare influence graphs and counterfactuals of a world model with the simulator", ("run",)),
+    "explore": Verb("serve a local web page: change an object, see model beside simulator", ("run",)),
     "study": Verb("run the stages of a study YAML; table of results, report", ("study",)),
     "report": Verb("write or update the HTML report of a run or a study", ("folder",)),
     "export": Verb("write weights (safetensors), config and model card to share", ("run",)),

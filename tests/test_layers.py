@@ -36,6 +36,7 @@ ORDER = [
     {"evaluation"},
     {"reporting"},
     {"artifacts"},
+    {"explorer"},
     {"bench"},
     {"studies"},
     {"commands"},

@@ -57,10 +57,15 @@ def evaluated_run(run: str, model_name: str | None, out: str | None, verb: str) 
     from cjepa.checkpoints import find_checkpoint
 
     checkpoint = find_checkpoint(run)
-    name = model_name or (checkpoint.parent.parent.name if checkpoint.suffix == ".ckpt" else checkpoint.parent.name)
+    name = model_name or model_name_of(checkpoint)
     if out is None and not Path(run).is_dir():
         raise UserError(f"{run} is not a run folder; give --out")
     return checkpoint, name, Path(out or f"{run}/{verb}")
+
+
+def model_name_of(checkpoint: Path) -> str:
+    """The name of the folder that a run or an exported model is in."""
+    return checkpoint.parent.parent.name if checkpoint.suffix == ".ckpt" else checkpoint.parent.name
 
 
 @contextmanager

@@ -8,6 +8,7 @@ File letters: V trials (a scene, a body, a value); N a trial and one of its othe
 """
 
 import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from cjepa.evaluation.correlation import correlation
 from cjepa.evaluation.intervals import bootstrap_of_clusters
 from cjepa.evaluation.measurements import Measurement
 from cjepa.evaluation.scenes import Laboratory, Scenes, places
-from cjepa.interventions.edits import Freeze, LatentIntervention, Remove, Replace, SetVelocity, Shift, imagine
+from cjepa.interventions.edits import Freeze, LatentIntervention, Mask, Remove, Replace, SetVelocity, Shift, imagine
 from cjepa.interventions.quantities import Quantity, empty_token, exact_velocity
 from cjepa.progress import Progress
 from cjepa.tokenizers.encode import device_of
@@ -33,6 +34,8 @@ AFFECTED_SHARE = 1 / 64
 """Of the table's side: a body is affected if the intervention moves it by more at the last block (8 units, a pixel)."""
 EMPTY = "remove, empty slot"
 """The second way to remove an object from tokens: with an empty slot in its place."""
+MASK = "mask"
+"""Hides an object's history from the model but for its first block; nothing happens in the simulator."""
 
 _TRIALS_A_BATCH = 64
 
@@ -166,18 +169,20 @@ def latent_intervention(
 
     Args:
         lab: the model.
-        way: a kind of intervention, or ``EMPTY``.
+        way: a kind of intervention, ``EMPTY`` or ``MASK``.
         slot_V: that shows the body.
         value_V2: the new place or velocity, for kinds that have one.
         history: of the same V trials.
         place: where tokens hold it.
 
     Raises:
-        UserError: the tokens hold no velocity, and a history of one block tells none.
+        UserError: the model has no masks, or its tokens hold no velocity and a history of one block tells none.
     """
     held = exact_velocity(lab.tokenizer)
     if way == "remove":
         return Remove(slot_V)
+    if way == MASK:
+        return Mask(slot_V)
     if way == EMPTY:
         return Replace(slot_V, empty_token(lab.tokenizer))
     if way == "freeze":
@@ -196,25 +201,40 @@ def joined(effects: list[Effects], way: str) -> Effects:
     return Effects(way, *(np.concatenate(values) for values in parts))
 
 
-def simulated_track(
-    env: InterventionEnv, stride: int, state_F: np.ndarray, action_TA: np.ndarray, intervention: Intervention
+def simulated(
+    env: InterventionEnv,
+    stride: int,
+    state_F: np.ndarray,
+    action_TA: np.ndarray,
+    intervention: Intervention | None,
+    look: Callable[[], np.ndarray],
 ) -> np.ndarray:
-    """Places of all bodies after each of H blocks ``(H, O, 2)``, with an intervention at their start.
+    """What can be seen of the simulator right after an intervention, and after each of H blocks: ``(H + 1, ...)``.
 
     Args:
         env: any state will do.
         stride: env steps per block.
         state_F: where it starts.
         action_TA: of H x stride env steps.
-        intervention: its env step is not read.
+        intervention: its env step is not read; None to change nothing.
+        look: what is seen of ``env``, such as its frame.
     """
     env.set_state(state_F)
-    env.intervene(intervention)
-    track = []
-    for action in action_TA:
+    if intervention is not None:
+        env.intervene(intervention)
+    seen = [look()]
+    for step, action in enumerate(action_TA, start=1):
         env.advance(action)
-        track.append(places(env.objects(), env))
-    return np.stack(track)[stride - 1 :: stride]
+        if step % stride == 0:
+            seen.append(look())
+    return np.stack(seen)
+
+
+def simulated_track(
+    env: InterventionEnv, stride: int, state_F: np.ndarray, action_TA: np.ndarray, intervention: Intervention | None
+) -> np.ndarray:
+    """Places of all bodies after each of H blocks ``(H, O, 2)``, see :func:`simulated`."""
+    return simulated(env, stride, state_F, action_TA, intervention, lambda: places(env.objects(), env))[1:]
 
 
 def _simulated(env: InterventionEnv, stride: int, scenes: Scenes, kind: Kind, rng: np.random.Generator) -> _Trials:

@@ -4,7 +4,7 @@ A scene is a history that the model sees and the blocks after it that it predict
 bodies, the true influence graph of the predicted blocks, and which slot shows which body.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,6 +81,25 @@ class Scenes(NamedTuple):
     """bool, which bodies touched during each of the H predicted blocks, symmetric."""
 
 
+class EncodedEpisode(NamedTuple):
+    """An episode as tokens, with the simulator's account; T env steps, on the CPU."""
+
+    index: int
+    """In its file."""
+    rows: Episode
+    """Columns of the simulator's account, by name."""
+    tokens_TSD: Tensor
+    slot_TO: np.ndarray
+    """Which slot shows a body at every env step; -1 for bodies off the table, or that no slot shows."""
+    unpushed_O: np.ndarray
+    """Which bodies no other can move, bool."""
+
+    @property
+    def env_steps(self) -> int:
+        """T."""
+        return len(self.slot_TO)
+
+
 class Laboratory(NamedTuple):
     """A world model, a simulator to compare with, and scenes of its held-out episodes."""
 
@@ -95,6 +114,8 @@ class Laboratory(NamedTuple):
     """Why the test episodes are held out, for people."""
     fingerprint: str
     """Of the episodes."""
+    episodes: dict[int, EncodedEpisode]
+    """Those that the test scenes are cut out of, by index."""
 
     @property
     def history(self) -> int:
@@ -139,13 +160,76 @@ def open_laboratory(
     test_episodes = test.episodes
     if np.intersect1d(val, test_episodes).size:  # other episodes than those of the training: all are held out
         val, test_episodes = test_episodes[::2], test_episodes[1::2]
-    parts = []
+    history, blocks = loaded.dynamics.history_blocks, loaded.dynamics.history_blocks + protocol.horizon_blocks
+    parts: list[Scenes] = []
     for episodes, count in ((val, protocol.val_scenes), (test_episodes, protocol.scenes)):
-        blocks = loaded.dynamics.history_blocks + protocol.horizon_blocks
         starts = spread(clip_starts(file, episodes, blocks, stride), count)
-        window = _Window(tokenizer, env, loaded.dynamics.history_blocks, blocks, stride)
-        parts.append(_joined(_scenes(file, window, starts, progress)))
-    return Laboratory(loaded.dynamics, tokenizer, env, stride, *parts, test.account, file.fingerprint)
+        episode_B = np.searchsorted(file.offsets, starts, side="right") - 1
+        encoded, scenes = {}, []
+        for episode in np.unique(episode_B).tolist():
+            start_B = starts[episode_B == episode] - file.offsets[episode]
+            encoded[episode] = encode_episode(file, episode, tokenizer, env)
+            scenes.append(cut_scenes(encoded[episode], start_B, history, protocol.horizon_blocks, stride))
+            progress.advance(len(start_B))
+        parts.append(_joined(scenes))
+    return Laboratory(loaded.dynamics, tokenizer, env, stride, *parts, test.account, file.fingerprint, encoded)
+
+
+@torch.inference_mode()
+def encode_episode(file: Episodes, index: int, tokenizer: Tokenizer, env: ObjectEnv) -> EncodedEpisode:
+    """Tokens of all frames of an episode, and which slot shows which body.
+
+    Args:
+        file: of episodes.
+        index: of the episode.
+        tokenizer: on the device to use.
+        env: of the episodes.
+    """
+    read = {*_COLUMNS, *read_columns(tokenizer)} & set(file.columns)
+    rows = file.episode(index, read)
+    batch = clips_of({name: torch.from_numpy(rows[name])[None] for name in read_columns(tokenizer)})
+    device = device_of(tokenizer)
+    batch = VideoBatch(*(None if values is None else values.to(device) for values in batch))
+    with torch.autocast(device.type, torch.bfloat16):
+        tokens = tokenizer.encode(*tokenizer_inputs(tokenizer, batch))
+    visible_TO = on_table(rows["objects"], env)
+    if tokenizer.info.column == "objects":
+        slot_TO = np.where(visible_TO, np.arange(visible_TO.shape[1]), -1)
+    else:
+        slot_TO = match_slots(tokens.masks_BTSYX[0].float().cpu(), _labels(rows, env), visible_TO)
+    kept = {name: values for name, values in rows.items() if name not in ("pixels", "masks")}
+    return EncodedEpisode(index, kept, tokens.slots_BTSD[0].float().cpu(), slot_TO, unpushed(env))
+
+
+def cut_scenes(episode: EncodedEpisode, start_B: np.ndarray, history: int, horizon: int, stride: int) -> Scenes:
+    """Scenes of one episode.
+
+    Args:
+        episode: that is long enough.
+        start_B: first env step of each scene.
+        history: blocks that the model sees.
+        horizon: blocks that it predicts.
+        stride: env steps per block.
+    """
+    rows = episode.rows
+    frame_BT = start_B[:, None] + np.arange(history + horizon) * stride
+    last_B = frame_BT[:, history - 1]
+    step_BTF = frame_BT[:, :, None] + np.arange(stride)
+    actions, proprio = (torch.from_numpy(rows[name]) for name in ("action", "proprio"))
+    after_BT = last_B[:, None] + np.arange(horizon * stride)
+    contacts_BTOO = rows["contacts"][after_BT + 1].astype(bool)
+    touched_BHOO = contacts_BTOO.reshape(len(after_BT), horizon, stride, *contacts_BTOO.shape[2:]).any(axis=2)
+    return Scenes(
+        Clip(episode.tokens_TSD[frame_BT], proprio[frame_BT], actions[step_BTF].flatten(2)),
+        rows["objects"][frame_BT],
+        contact_hops(contacts_BTOO & ~episode.unpushed_O[:, None]),
+        episode.slot_TO[last_B],
+        rows["state"][last_B].astype(np.float64),
+        rows["action"][after_BT],
+        np.full(len(start_B), episode.index),
+        start_B,
+        touched_BHOO,
+    )
 
 
 def on_table(objects_BOF: np.ndarray, env: ObjectEnv) -> np.ndarray:
@@ -188,16 +272,6 @@ def match_slots(masks_BSYX: Tensor, labels_BYX: Tensor, visible_BO: np.ndarray) 
     return slot_BO
 
 
-class _Window(NamedTuple):
-    """How scenes are cut out of episodes."""
-
-    tokenizer: Tokenizer
-    env: ObjectEnv
-    history: int
-    blocks: int
-    stride: int
-
-
 def _environment(file: Episodes) -> ObjectEnv:
     if "env_id" not in file.attributes:
         raise UserError(f"{file.path} does not name its environment; collect episodes with `cjepa collect`")
@@ -213,62 +287,17 @@ def _environment(file: Episodes) -> ObjectEnv:
     return env
 
 
-def _scenes(file: Episodes, window: _Window, starts: np.ndarray, progress: Progress) -> Iterator[Scenes]:
-    """The scenes of one episode after the other."""
-    episode_B = np.searchsorted(file.offsets, starts, side="right") - 1
-    for episode in np.unique(episode_B):
-        rows = file.episode(int(episode), {*_COLUMNS, *read_columns(window.tokenizer)} & set(file.columns))
-        start_B = starts[episode_B == episode] - file.offsets[episode]
-        yield _scenes_of(rows, window, start_B, int(episode))
-        progress.advance(len(start_B))
-
-
-@torch.inference_mode()
-def _scenes_of(rows: Episode, window: _Window, start_B: np.ndarray, episode: int) -> Scenes:
-    tokenizer, env, history, blocks, stride = window
-    frame_BT = start_B[:, None] + np.arange(blocks) * stride
-    last_B = frame_BT[:, history - 1]
-    batch = clips_of({name: torch.from_numpy(rows[name])[None] for name in read_columns(tokenizer)})
-    device = device_of(tokenizer)
-    batch = VideoBatch(*(None if values is None else values.to(device) for values in batch))
-    with torch.autocast(device.type, torch.bfloat16):
-        tokens = tokenizer.encode(*tokenizer_inputs(tokenizer, batch))
-    visible_BO = on_table(rows["objects"][last_B], env)
-    if tokenizer.info.column == "objects":
-        slot_BO = np.where(visible_BO, np.arange(visible_BO.shape[1]), -1)
-    else:
-        masks_BSYX = tokens.masks_BTSYX[0, last_B].float().cpu()
-        slot_BO = match_slots(masks_BSYX, _labels(rows, env, last_B), visible_BO)
-    step_BTF = frame_BT[:, :, None] + np.arange(stride)
-    actions, proprio = (torch.from_numpy(rows[name]) for name in ("action", "proprio"))
-    after_BT = last_B[:, None] + np.arange((blocks - history) * stride)
-    contacts_BTOO = rows["contacts"][after_BT + 1].astype(bool)
-    touched_BHOO = contacts_BTOO.reshape(len(after_BT), blocks - history, stride, *contacts_BTOO.shape[2:]).any(axis=2)
-    return Scenes(
-        Clip(tokens.slots_BTSD[0].float().cpu()[frame_BT], proprio[frame_BT], actions[step_BTF].flatten(2)),
-        rows["objects"][frame_BT],
-        contact_hops(contacts_BTOO & ~unpushed(env)[:, None]),
-        slot_BO,
-        rows["state"][last_B].astype(np.float64),
-        rows["action"][after_BT],
-        np.full(len(start_B), episode),
-        start_B,
-        touched_BHOO,
-    )
-
-
-def _labels(rows: Episode, env: ObjectEnv, frame_B: np.ndarray) -> Tensor:
+def _labels(rows: Episode, env: ObjectEnv) -> Tensor:
     """Label images, drawn anew where the episodes have none."""
     if "masks" in rows:
-        return torch.from_numpy(rows["masks"][frame_B])
+        return torch.from_numpy(rows["masks"])
     drawn = []
-    for state in rows["state"][frame_B]:
+    for state in rows["state"]:
         env.set_state(state)
         drawn.append(env.render_labels())
     return torch.from_numpy(np.stack(drawn))
 
 
-def _joined(parts: Iterator[Scenes]) -> Scenes:
-    parts = list(parts)
+def _joined(parts: Sequence[Scenes]) -> Scenes:
     clip = Clip(*(torch.cat(values) for values in zip(*(part.clip for part in parts), strict=True)))
     return Scenes(clip, *(np.concatenate(values) for values in list(zip(*parts, strict=True))[1:]))

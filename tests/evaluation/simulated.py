@@ -1,5 +1,6 @@
 """A world model that is the simulator of Collide itself: right about everything but a constant error."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -8,10 +9,14 @@ from torch import Tensor
 
 from cjepa.envs.collide.env import Collide
 from cjepa.envs.collide.world import MAX_BODIES, Attribute
+from cjepa.evaluation.scenes import Laboratory, SceneProtocol, open_laboratory
+from cjepa.progress import NoProgress
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.types import Clip, Predicted, Rollout
 from cjepa.world_models.dynamics import Dynamics
+from cjepa.world_models.loading import LoadedWorldModel
 
+STRIDE = 2
 NAMES = tuple(attribute.name.lower() for attribute in Attribute)
 _OTHERS = [index for index, name in enumerate(NAMES) if name != "angle"]
 
@@ -63,3 +68,11 @@ class SimulatedDynamics(Dynamics):
             self.env.advance(np.zeros(2))
         objects = torch.from_numpy(self.env.objects())[None, None, : len(values_SD)]
         return self.tokenizer.encode(objects).slots_BTSD[0, 0]
+
+
+def laboratory(path: Path, error_units: float = 0.0) -> Laboratory:
+    """Nine scenes of this model; it errs by so much."""
+    model = SimulatedDynamics(STRIDE, error_units)
+    loaded = LoadedWorldModel(model, model.tokenizer, "", {})
+    protocol = SceneProtocol(str(path), scenes=9, val_scenes=9, horizon_blocks=8)
+    return open_laboratory(loaded, {"frame_stride": STRIDE}, protocol, path, NoProgress())

@@ -17,16 +17,7 @@ from cjepa.evaluation.notebook import SceneLab
 from cjepa.evaluation.scenes import Laboratory, SceneProtocol, match_slots, on_table, open_laboratory
 from cjepa.progress import NoProgress
 from cjepa.world_models.loading import LoadedWorldModel
-from tests.evaluation.simulated import SimulatedDynamics
-
-STRIDE = 2
-
-
-def laboratory(path, error_units: float = 0.0) -> Laboratory:
-    model = SimulatedDynamics(STRIDE, error_units)
-    loaded = LoadedWorldModel(model, model.tokenizer, "", {})
-    protocol = SceneProtocol(str(path), scenes=9, val_scenes=9, horizon_blocks=8)
-    return open_laboratory(loaded, {"frame_stride": STRIDE}, protocol, path, NoProgress())
+from tests.evaluation.simulated import STRIDE, SimulatedDynamics, laboratory
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,98 @@
+"""The page in headless Chromium: a click on a body, and what is drawn and written then."""
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from cjepa.explorer.server import App, open_server
+from tests.explorer import chromium
+from tests.explorer.chromium import Page
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(chromium.PROGRAM is None, reason="no Chromium on this machine"),
+]
+READY = "document.body && document.body.dataset.state === 'ready'"
+
+
+@pytest.fixture(scope="module")
+def address(explorer) -> Iterator[str]:
+    with open_server(App(explorer), "127.0.0.1", 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Iterator[Page]:
+    with Page(tmp_path_factory.mktemp("browser") / "profile") as browser:
+        yield browser
+
+
+def place_of(page: Page, canvas: str, x: float, y: float) -> tuple[int, int]:
+    """Where a place of the table is in the window, in px."""
+    box = page.run(f"document.getElementById('{canvas}').getBoundingClientRect().toJSON()")
+    return round(box["x"] + x / 512 * box["width"]), round(box["y"] + y / 512 * box["height"])
+
+
+def picture_of(page: Page, canvas: str) -> np.ndarray:
+    (left, top), (right, bottom) = place_of(page, canvas, 0, 0), place_of(page, canvas, 512, 512)
+    return page.picture()[top:bottom, left:right].astype(int)
+
+
+def test_a_click_on_a_body_removes_it(page, address, explorer):
+    page.show(f"{address}?scene=4&block=0&arrows=off", 1200, 2000)
+    page.wait(READY)
+    first = explorer.answer({"scene": "4"})
+    other = next(body for body in first["bodies"] if body != first["settings"]["body"])
+    before = {name: picture_of(page, name) for name in ("simulator-factual", "simulator-changed")}
+    page.click(*place_of(page, "simulator-factual", *first["tracks"]["true_factual"][0][other]))
+    page.wait(f"location.search.includes('body={other}') && {READY}")
+    assert page.run("document.querySelector('figcaption.changed').textContent") == f"body {other} removed"
+    after = {name: picture_of(page, name) for name in before}
+    colour = np.array(bytearray.fromhex(first["sprites"][other]["colour"][1:]))
+
+    def pixels(picture: np.ndarray) -> int:
+        return int((np.abs(picture - colour).max(axis=-1) < 40).sum())
+
+    assert pixels(before["simulator-changed"]) > 100 > 10 > pixels(after["simulator-changed"])
+    assert pixels(after["simulator-factual"]) > 100
+    expected = explorer.answer({"scene": "4", "body": str(other)})["effects"]
+    rows = page.run(
+        "[...document.querySelectorAll('#effects tbody tr')].map(row => [...row.cells].map(c => c.innerText))"
+    )
+    assert [row[0] for row in rows] == [f"body {effect['body']}" for effect in expected]
+    for row, effect in zip(rows, expected, strict=True):
+        assert row[1] == ("–" if effect["true_effect"] is None else f"{effect['true_effect']:g}")
+
+
+def test_the_model_is_drawn_where_it_predicts(page, address, explorer):
+    """Ten units to the right of the simulator, which it copies but for that."""
+    page.show(f"{address}?scene=4&block=6&arrows=off", 1200, 2000)
+    page.wait(READY)
+    answer = explorer.answer({"scene": "4"})
+    body = answer["settings"]["body"]
+    x, y = answer["tracks"]["factual"][6][body]
+    assert x == pytest.approx(answer["tracks"]["true_factual"][6][body][0] + 10, abs=0.5)
+    column, row = place_of(page, "model-factual", x - 6, y)  # beside the line to the true place
+    colour = np.array(bytearray.fromhex(answer["sprites"][body]["colour"][1:]))
+    near = page.picture()[row - 8 : row + 9, column - 8 : column + 9].reshape(-1, 3).astype(int)
+    assert (np.abs(near - colour).max(axis=-1) < 40).any()
+
+
+def test_a_bad_address_shows_one_line(page, address):
+    page.show(f"{address}?scene=99", 420, 900)
+    page.wait("document.body && document.body.dataset.state === 'refused'")
+    assert page.run("document.getElementById('error').innerText") == "scene 99: expected 0..8"
+
+
+@pytest.mark.parametrize("width", [420, 1200])
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_width_and_both_schemes(page, address, width, dark):
+    page.show(f"{address}?scene=4&block=2", width, 900, dark)
+    page.wait(READY)
+    assert page.run("document.documentElement.scrollWidth") == width
+    assert (page.picture()[2, 2].mean() < 60) == dark
+    assert page.run("performance.getEntriesByType('resource').every(one => one.name.startsWith(location.origin))")
