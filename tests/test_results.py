@@ -63,6 +63,8 @@ def test_the_page_of_world_models_says_what_the_results_file_says(monkeypatch):
     monkeypatch.syspath_prepend(TOOLS)
     module = importlib.import_module("update_world_models")
     assert update_results().block_of(module.PAGE, "world-models") == module.page_block(read_json(module.RESULTS))
+    rivals = read_json(module.RIVALS_RESULTS)
+    assert update_results().block_of(module.RIVALS_PAGE, "rivals") == module.rivals_block(rivals)
 
 
 def test_world_models_are_averaged_over_seeds(monkeypatch):

@@ -1,22 +1,23 @@
-"""Copy the study of world models into docs/results/world_models.json and write the tables of world_models.md.
+"""Copy the study of world models into docs/results/ and write the tables of world_models.md and rivals.md.
 
 python tools/update_world_models.py runs/studies/world-models
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean
 
 from update_results import markdown, write_block
 
+from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
 from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.tables import seconds_text
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE = DOCS / "results" / "world_models.md"
-RESULTS = DOCS / "results" / "world_models.json"
+PAGE, RIVALS_PAGE = DOCS / "results" / "world_models.md", DOCS / "results" / "rivals.md"
+RESULTS, RIVALS_RESULTS = PAGE.with_suffix(".json"), RIVALS_PAGE.with_suffix(".json")
 TITLES = {"pusht": "Push-T", "collide": "Collide"}
 SCORES = {  # heading -> metric
     "error@1": "rollout_error@1",
@@ -26,16 +27,37 @@ SCORES = {  # heading -> metric
     "true / predicted cost": "plan_cost_ratio",
     "success": "plan_success",
 }
+ERRORS = dict(list(SCORES.items())[:3])
+PLANS = {  # heading -> metric of a plan's stage
+    "success, whole plans": "success, plan",
+    "s/plan": "seconds_per_plan, plan",
+    "success, replanned": "success, replan",
+}
+PLAN_STAGES = {"plan": "plan", "plan-few": "plan", "replan": "replan"}
+RIVALS = {  # model of the study -> success that was published on Push-T, in %
+    "dino-wm": "90",
+    "jepa-wm": "70.2",
+    "lewm": "96",
+    "fast-lewm": "96",
+    "wag": "90.7",
+    "interaction-network": "",
+}
+BESIDE = {  # what rivals are compared with
+    "object-filter": "",
+    "object-1": "88.67 (C-JEPA)",
+    "object-3": "",
+    "none": "76 (OC-JEPA)",
+    "flat-mlp": "",
+    "linear": "",
+}
 
 
 def measured(study: Path) -> list[dict]:
-    """One row for every model and seed that is finished: what it took to train, and its card."""
+    """One row for every model and seed that is finished: what it took to train, its card, its plans."""
     rows = []
     for card in sorted(study.glob(f"*-card-*/{TEST_RESULTS}")):
         environment, _, rest = card.parent.name.partition("-card-")
         model, _, seed = rest.rpartition("-")
-        if not seed.isdigit():  # set aside by a later run of the study
-            continue
         record = read_json(study / f"{environment}-{rest}" / "run.json")
         scores = read_json(card)
         rows.append(
@@ -43,45 +65,92 @@ def measured(study: Path) -> list[dict]:
                 "environment": environment,
                 "model": model,
                 "seed": int(seed),
+                "tokens": scores[0]["tokens"],
+                "token_dim": scores[0]["token_dim"],
                 "parameters": record["model"]["parameters"],
                 "steps": record["model"]["optimizer_steps"],
                 "seconds": record["seconds"],
                 "commit": record["git"]["commit"] + ("-dirty" if record["git"]["dirty"] else ""),
-                "scores": {row["metric"]: {key: row[key] for key in ("value", "low", "high", "n")} for row in scores},
+                "scores": {row["metric"]: _score(row) for row in scores} | _plans(study, environment, rest),
             }
         )
     return rows
 
 
+def _plans(study: Path, environment: str, cell: str) -> dict[str, dict]:
+    """Scores of the finished plans of a model and seed, named after the metric and the kind of plan."""
+    found = {}
+    for stage, kind in PLAN_STAGES.items():
+        try:
+            rows = read_json(study / f"{environment}-{stage}-{cell}" / "results.json")
+        except UserError:  # not planned with yet
+            continue
+        found |= {f"{row['metric']}, {kind}": _score(row) for row in rows}
+    return found
+
+
+def _score(row: dict) -> dict:
+    return {key: row[key] for key in ("value", "low", "high", "n")}
+
+
 def page_block(result: dict) -> str:
-    """What stands between the markers of the page."""
+    """What stands between the markers of world_models.md."""
+    own = [row for row in result["rows"] if row["model"] not in RIVALS]
+    return _block(result, lambda rows: _table(rows, SCORES), own)
+
+
+def rivals_block(result: dict) -> str:
+    """What stands between the markers of rivals.md."""
+    return _block(result, _rivals_table, [row for row in result["rows"] if row["model"] in BESIDE | RIVALS])
+
+
+def _block(result: dict, table_of: Callable[[list[dict]], list[list[str]]], shown: list[dict]) -> str:
     parts = []
     for environment, title in TITLES.items():
-        rows = [row for row in result["rows"] if row["environment"] == environment]
-        shown = {name: key for name, key in SCORES.items() if any(key in row["scores"] for row in rows)}
-        table = [["model", "seeds", *shown, "parameters", "trained in"]]
-        for model in dict.fromkeys(row["model"] for row in rows):
-            table.append(_cells([row for row in rows if row["model"] == model], shown.values()))
-        parts += [f"{title}:", markdown(table)] if rows else []
+        if rows := [row for row in shown if row["environment"] == environment]:
+            parts += [f"{title}:", markdown(table_of(rows))]
     return "\n\n".join([*parts, f"`{result['command']}`, on {result['machine']}."])
+
+
+def _table(rows: list[dict], scores: dict[str, str]) -> list[list[str]]:
+    """A line for every model, with the scores that any of them has."""
+    shown = {name: key for name, key in scores.items() if any(key in row["scores"] for row in rows)}
+    table = [["model", "seeds", *shown, "parameters", "trained in"]]
+    for model in dict.fromkeys(row["model"] for row in rows):
+        table.append(_cells([row for row in rows if row["model"] == model], shown.values()))
+    return table
+
+
+def _rivals_table(rows: list[dict]) -> list[list[str]]:
+    order = [*BESIDE, *RIVALS]
+    rows = sorted(rows, key=lambda row: (order.index(row["model"]), row["seed"]))
+    head, *table = _table(rows, ERRORS | PLANS)
+    tokens = {row["model"]: f"{row['tokens']} x {row['token_dim']}" for row in rows}
+    published = BESIDE | RIVALS
+    planned = "success, whole plans" in head
+    last = [["published success"], *([published[line[0]]] for line in table)] if planned else [[]] * (len(table) + 1)
+    head, *table = [[*line, *more] for line, more in zip([head, *table], last, strict=True)]
+    return [[head[0], "tokens x dim", *head[1:]], *([line[0], tokens[line[0]], *line[1:]] for line in table)]
 
 
 def _cells(seeds: list[dict], metrics: Iterable[str]) -> list[str]:
     return [
         seeds[0]["model"],
         str(len(seeds)),
-        *(_mean([row["scores"].get(metric) for row in seeds]) for metric in metrics),
+        *(mean_text([row["scores"].get(metric) for row in seeds]) for metric in metrics),
         f"{seeds[0]['parameters']:,}",
         seconds_text(mean(row["seconds"] for row in seeds)),
     ]
 
 
-def _mean(scores: list[dict | None]) -> str:
+def mean_text(scores: list[dict | None]) -> str:
     """The mean over seeds, and that of the ends of their intervals: seeds share the episodes, so n does not grow."""
-    if any(score is None or score["value"] is None for score in scores):
+    there = [score for score in scores if score is not None]
+    if not there or any(score["value"] is None for score in there):
         return "–"
-    value, low, high = (mean(score[key] for score in scores) for key in ("value", "low", "high"))
-    return f"{value:.3g} [{low:.3g}, {high:.3g}]"
+    value, low, high = (mean(score[key] for score in there) for key in ("value", "low", "high"))
+    seeds = "" if len(there) == len(scores) else f" (seeds: {len(there)})"
+    return f"{value:.3g} [{low:.3g}, {high:.3g}]{seeds}"
 
 
 def main() -> None:
@@ -91,8 +160,11 @@ def main() -> None:
     args = parser.parse_args()
     command = "cjepa study experiments/studies/world_models.yaml"
     result = {"command": command, "machine": args.machine, "rows": measured(args.study)}
-    write_json(RESULTS, result)
+    rivals = result | {"rows": [row for row in result["rows"] if row["model"] in BESIDE | RIVALS]}
+    write_json(RESULTS, result | {"rows": [row for row in result["rows"] if row["model"] not in RIVALS]})
+    write_json(RIVALS_RESULTS, rivals)
     write_block(PAGE, "world-models", page_block(result))
+    write_block(RIVALS_PAGE, "rivals", rivals_block(rivals))
 
 
 if __name__ == "__main__":
