@@ -1,13 +1,16 @@
-"""The optimiser and schedule that tokenizers and world models share."""
+"""The optimisers and the schedule that tokenizers and world models share."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from cjepa.arguments import above, at_least
+
+_NARROWEST = 16
 
 
 def check_schedule(lr: float, weight_decay: float, warmup_steps: int) -> None:
@@ -28,13 +31,87 @@ def adamw_with_warmup_cosine(
     Returns:
         What Lightning's ``configure_optimizers`` wants.
     """
-    trained = [p for p in parameters if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay, "name": "decay"},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0, "name": "no_decay"},
-    ]
-    optimizer = AdamW([group for group in groups if group["params"]], lr=lr)
+    optimizer = AdamW(_adamw_groups([p for p in parameters if p.requires_grad], weight_decay), lr=lr)
+    return _with_warmup_cosine(optimizer, warmup_steps, total_steps)
 
+
+def muon_with_warmup_cosine(
+    parameters: Iterable[nn.Parameter],
+    matrix_lr: float,
+    lr: float,
+    weight_decay: float,
+    warmup_steps: int,
+    total_steps: int,
+) -> dict:
+    """As :func:`adamw_with_warmup_cosine`, but matrices of 16 or more rows and columns learn with Muon.
+
+    Args:
+        parameters: of the model.
+        matrix_lr: peak learning rate of Muon.
+        lr: peak learning rate of AdamW, for all other parameters.
+        weight_decay: on all matrices.
+        warmup_steps: of both learning rates.
+        total_steps: at which the cosine ends.
+    """
+    trained = [p for p in parameters if p.requires_grad]
+    matrices = [p for p in trained if p.ndim == 2 and min(p.shape) >= _NARROWEST]
+    others = [p for p in trained if p.ndim != 2 or min(p.shape) < _NARROWEST]
+    groups = [{"params": matrices, "lr": matrix_lr, "weight_decay": weight_decay, "name": "muon"}] if matrices else []
+    groups += [group | {"lr": lr} for group in _adamw_groups(others, weight_decay)]
+    return _with_warmup_cosine(MuonAndAdamW(groups), warmup_steps, total_steps)
+
+
+class MuonAndAdamW(Optimizer):
+    """PyTorch's Muon for the groups named ``muon``, its AdamW for all others, as one optimiser.
+
+    Muon (Jordan et al., 2024) makes the update of a matrix orthogonal, so that it learns in all directions alike. A step
+    costs about as much as one of AdamW, and a world model needs a fraction of the steps (docs/results/world_models.md).
+    They are one optimiser here because Lightning drives one by itself, not two.
+
+    Args:
+        groups: of parameters, each with ``lr``, ``weight_decay``, ``name``.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]]):
+        super().__init__(groups, {})
+        of_muon = self._groups(is_muon=True)
+        # updates as large as those of AdamW, so that learning rates are of the same size for any shape (Moonlight)
+        self._muon = Muon(of_muon, adjust_lr_fn="match_rms_adamw") if of_muon else None
+        of_adamw = self._groups(is_muon=False)
+        self._adamw = AdamW(of_adamw) if of_adamw else None
+        self._share()
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step of both."""
+        loss = None if closure is None else closure()
+        for optimizer in filter(None, (self._muon, self._adamw)):
+            optimizer.step()
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See :class:`torch.optim.Optimizer`."""
+        super().load_state_dict(state_dict)
+        self._share()
+
+    def _groups(self, is_muon: bool) -> list[dict[str, Any]]:
+        return [group for group in self.param_groups if (group["name"] == "muon") is is_muon]
+
+    def _share(self) -> None:
+        """Both work on the groups and the state of this one, which schedules and checkpoints see."""
+        for optimizer, is_muon in ((self._muon, True), (self._adamw, False)):
+            if optimizer is not None:
+                optimizer.param_groups, optimizer.state = self._groups(is_muon), self.state
+
+
+def _adamw_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay, "name": "decay"},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0, "name": "no_decay"},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _with_warmup_cosine(optimizer: Optimizer, warmup_steps: int, total_steps: int) -> dict:
     def factor(step: int) -> float:
         if step < warmup_steps:
             return (step + 1) / warmup_steps

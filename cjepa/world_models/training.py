@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cjepa.arguments import at_least
+from cjepa.arguments import above, at_least
 from cjepa.errors import UserError
+from cjepa.optim import muon_with_warmup_cosine
 from cjepa.run_config import run_folder
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Clip, Rollout
@@ -184,6 +185,7 @@ class WorldModel(TokenTraining):
         matching: ``index`` compares a predicted object with the one of the same index, ``hungarian`` with those of the
             least total error.
         path_constraint: makes the graph of a :class:`SparseTransformer` sparse; None for as many paths as it likes.
+        matrix_lr: peak learning rate of Muon, with which matrices learn; None for AdamW, as all other parameters.
 
     Raises:
         ValueError: a number is out of its range, or paths are constrained of a predictor that has none.
@@ -204,6 +206,7 @@ class WorldModel(TokenTraining):
         norm: Norm = "l2",
         matching: Matching = "index",
         path_constraint: PathConstraint | None = None,
+        matrix_lr: float | None = None,
     ):
         at_least(0, mask_seed=mask_seed)
         super().__init__(lr, weight_decay, warmup_steps, step_seed=mask_seed)
@@ -222,6 +225,17 @@ class WorldModel(TokenTraining):
                 raise ValueError(f"path_constraint needs a SparseTransformer, not {type(predictor).__name__}")
             self.loss_weights["paths"] = 0.0  # the constraint weighs them
         self.path_constraint = path_constraint
+        if matrix_lr is not None:
+            above(0, matrix_lr=matrix_lr)
+        self.matrix_lr = matrix_lr
+
+    def configure_optimizers(self) -> dict:
+        """See :class:`EpisodeTraining`; matrices learn with Muon if they have a learning rate of their own."""
+        if self.matrix_lr is None:
+            return super().configure_optimizers()
+        total = int(self.trainer.estimated_stepping_batches)
+        rates = (self.matrix_lr, self.lr, self.weight_decay, self.warmup_steps)
+        return muon_with_warmup_cosine(self.parameters(), *rates, total)
 
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
         """Of a history of random length and the blocks after it, see :mod:`.losses`; the mean over members."""
