@@ -15,6 +15,7 @@ from cjepa.checkpoints import check_finite, read_checkpoint
 from cjepa.data.clip_module import EpisodeClips
 from cjepa.errors import TrainingFailed, UserError
 from cjepa.files import replacing, write_text
+from cjepa.optim import parts_of
 from cjepa.progress import ProgressBar
 from cjepa.quiet import silence_lightning
 
@@ -110,12 +111,14 @@ class FiniteTraining(Callback):
             UserError: the state of a parameter is not of its shape or of the others' kind, or lacks what others have;
                 a setting of an optimizer or a scheduler's count is not a number.
         """
-        for optimizer in trainer.optimizers:
-            kinds = {(name, type(value)) for state in optimizer.state.values() for name, value in state.items()}
+        for optimizer in (part for whole in trainer.optimizers for part in parts_of(whole)):
+            parameters = [p for group in optimizer.param_groups for p in group["params"] if p in optimizer.state]
+            kinds = {(name, type(value)) for p in parameters for name, value in optimizer.state[p].items()}
             names = {name for name, _ in kinds}
             if not all(_is_like(optimizer.defaults, group) for group in optimizer.param_groups):
                 raise UserError(f"{trainer.ckpt_path}: its optimizer_states are damaged; train it again")
-            for parameter, state in optimizer.state.items():
+            for parameter in parameters:
+                state = optimizer.state[parameter]
                 shapes = {value.shape for value in state.values() if isinstance(value, Tensor) and value.ndim}
                 if len(kinds) > len(names) or set(state) != names or not shapes <= {parameter.shape}:
                     raise UserError(f"{trainer.ckpt_path}: its optimizer_states do not fit the model; train it again")

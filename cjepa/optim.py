@@ -64,9 +64,9 @@ def muon_with_warmup_cosine(
 class MuonAndAdamW(Optimizer):
     """PyTorch's Muon for the groups named ``muon``, its AdamW for all others, as one optimiser.
 
-    Muon (Jordan et al., 2024) makes the update of a matrix orthogonal, so that it learns in all directions alike. A step
-    costs about as much as one of AdamW, and a world model needs a fraction of the steps (docs/results/world_models.md).
-    They are one optimiser here because Lightning drives one by itself, not two.
+    Muon (Jordan et al., 2024) makes the update of a matrix orthogonal, so that it learns in all directions alike. A
+    step costs about as much as one of AdamW, and world models need fewer (docs/results/world_models.md). They are one
+    optimiser here because Lightning drives one by itself, not two.
 
     Args:
         groups: of parameters, each with ``lr``, ``weight_decay``, ``name``.
@@ -74,18 +74,16 @@ class MuonAndAdamW(Optimizer):
 
     def __init__(self, groups: list[dict[str, Any]]):
         super().__init__(groups, {})
-        of_muon = self._groups(is_muon=True)
         # updates as large as those of AdamW, so that learning rates are of the same size for any shape (Moonlight)
-        self._muon = Muon(of_muon, adjust_lr_fn="match_rms_adamw") if of_muon else None
-        of_adamw = self._groups(is_muon=False)
-        self._adamw = AdamW(of_adamw) if of_adamw else None
+        kinds = {"muon": lambda of_muon: Muon(of_muon, adjust_lr_fn="match_rms_adamw"), "adamw": AdamW}
+        self.parts = {kind: make(self._groups(kind)) for kind, make in kinds.items() if self._groups(kind)}
         self._share()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of both."""
         loss = None if closure is None else closure()
-        for optimizer in filter(None, (self._muon, self._adamw)):
-            optimizer.step()
+        for part in self.parts.values():
+            part.step()
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -93,14 +91,18 @@ class MuonAndAdamW(Optimizer):
         super().load_state_dict(state_dict)
         self._share()
 
-    def _groups(self, is_muon: bool) -> list[dict[str, Any]]:
-        return [group for group in self.param_groups if (group["name"] == "muon") is is_muon]
+    def _groups(self, kind: str) -> list[dict[str, Any]]:
+        return [group for group in self.param_groups if (group["name"] == "muon") is (kind == "muon")]
 
     def _share(self) -> None:
         """Both work on the groups and the state of this one, which schedules and checkpoints see."""
-        for optimizer, is_muon in ((self._muon, True), (self._adamw, False)):
-            if optimizer is not None:
-                optimizer.param_groups, optimizer.state = self._groups(is_muon), self.state
+        for kind, part in self.parts.items():
+            part.param_groups, part.state = self._groups(kind), self.state
+
+
+def parts_of(optimizer: Optimizer) -> list[Optimizer]:
+    """The optimisers that one is made of: those of :class:`MuonAndAdamW`, or itself."""
+    return list(optimizer.parts.values()) if isinstance(optimizer, MuonAndAdamW) else [optimizer]
 
 
 def _adamw_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:

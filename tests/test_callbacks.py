@@ -22,7 +22,8 @@ def trained(tokens_path, tmp_path_factory):
 @pytest.mark.slow
 def test_a_diverged_training_names_its_batch_and_keeps_the_checkpoint_before(tokens_path, tmp_path, capfd):
     words = ["fit", *configs("pusht/cjepa.yaml", "smoke/world_model.yaml"), "--data.init_args.path", str(tokens_path)]
-    words += ["--run_dir", str(tmp_path / "run"), "--data.init_args.batch_size", "8", "--model.init_args.lr", "1e6"]
+    words += ["--run_dir", str(tmp_path / "run"), "--data.init_args.batch_size", "8"]
+    words += [f"--model.init_args.{rate}=1e6" for rate in ("lr", "matrix_lr")]
     words += [f"--model.init_args.predictor.init_args.token_dim={TOKEN_DIM}", "--model.init_args.warmup_steps=1"]
     words += ["--trainer.max_steps", "60", "--trainer.val_check_interval", "1", "--trainer.accelerator", "cpu"]
     assert main([*words, "--trainer.enable_progress_bar", "false"]) == 1
@@ -37,20 +38,30 @@ def test_a_diverged_training_names_its_batch_and_keeps_the_checkpoint_before(tok
     assert 1 <= content["global_step"] <= int(found[1])
 
 
+def state_with(content, name: str) -> dict:
+    """The state of the first parameter that has one of this name; matrices learn with Muon, the others with AdamW."""
+    return next(state for state in content["optimizer_states"][0]["state"].values() if name in state)
+
+
 def without_a_moment(content):
-    del content["optimizer_states"][0]["state"][0]["exp_avg"]
+    del state_with(content, "exp_avg")["exp_avg"]
 
 
 def of_another_shape(content):
-    content["optimizer_states"][0]["state"][0]["exp_avg"] = torch.zeros(3, 5, 7)
+    state_with(content, "exp_avg")["exp_avg"] = torch.zeros(3, 5, 7)
+
+
+def of_another_shape_for_muon(content):
+    state_with(content, "momentum_buffer")["momentum_buffer"] = torch.zeros(3, 5, 7)
 
 
 def of_another_kind(content):
-    content["optimizer_states"][0]["state"][0]["exp_avg_sq"] = 0.5
+    state_with(content, "exp_avg")["exp_avg_sq"] = 0.5
 
 
 def with_half_a_setting(content):
-    content["optimizer_states"][0]["param_groups"][0]["betas"] = (0.9,)
+    group = next(group for group in content["optimizer_states"][0]["param_groups"] if "betas" in group)
+    group["betas"] = (0.9,)
 
 
 def with_a_rate_that_is_text(content):
@@ -71,6 +82,7 @@ def with_a_count_that_is_none(content):
         (with_a_rate_that_is_text, "its optimizer_states are damaged"),
         (without_a_moment, "its optimizer_states do not fit the model"),
         (of_another_shape, "its optimizer_states do not fit the model"),
+        (of_another_shape_for_muon, "its optimizer_states do not fit the model"),
         (lambda content: content["optimizer_states"][0].pop("param_groups"), "its state of training is damaged"),
     ],
 )

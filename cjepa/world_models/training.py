@@ -261,6 +261,6 @@ class WorldModel(TokenTraining):
 
     def describe_objective(self) -> dict[str, Any]:
         """See :class:`DynamicsTraining`; with the mask."""
-        names = ("predict_blocks", "future_decay", "norm", "matching")
+        names = ("predict_blocks", "future_decay", "norm", "matching", "matrix_lr")
         described = super().describe_objective() | {"mask": self.mask.describe()}
         return described | {name: getattr(self, name) for name in names}
