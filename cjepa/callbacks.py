@@ -181,6 +181,52 @@ _SHOWN = 8
 _ADVICE = "the last checkpoint is from before that; try a lower learning rate, or look at the data with `cjepa verify`"
 
 
+class SameEpisodes(Callback):
+    """Keeps a continued training on the episodes that it began with: others may be test episodes of its first part.
+
+    Checkpoints of world models have always said which episodes; those of tokenizers do since 0.6.0.
+    """
+
+    def __init__(self):
+        self._trained: dict[str, Any] = {}
+        """Of :class:`~cjepa.data.splits.Lineage`, what decides which episodes are for training."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._trained
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._trained = dict(state_dict)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        lineage = checkpoint.get("lineage") or {}
+        self._trained |= {name: lineage[name] for name in _EPISODES if name in lineage}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See :class:`SameEpisodes`.
+
+        Raises:
+            UserError: the data are of other episodes, or another part of them is for training.
+        """
+        lineage = getattr(trainer.datamodule, "lineage", None)  # a DataModule of the user's own may not know
+        if lineage is None:
+            return
+        found = {name: getattr(lineage, name) for name in _EPISODES}
+        for name, what in _EPISODES.items():
+            if name in self._trained and self._trained[name] != found[name]:
+                raise UserError(
+                    f"{trainer.datamodule.path}: {what} {found[name]}, but {trainer.ckpt_path} was trained with "
+                    f"{self._trained[name]}; give the data of that training, or train a new run without --ckpt_path"
+                )
+        self._trained = found
+
+
+_EPISODES = {
+    "episodes_fingerprint": "the fingerprint of its episodes is",
+    "split_seed": "data.init_args.split_seed is",
+    "excluded": "the episodes that are left out are",
+}
+
+
 class Quiet(Callback):
     """Keeps Lightning's remarks out of the processes that a strategy spawns, too."""
 

@@ -56,6 +56,8 @@ VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `
     "bench train": Verb("time training steps per second, compared with PyTorch's own layers"),
     "info": Verb("show versions and devices, for bug reports"),
 }
+_PYTHONS_ABSTRACT = re.compile(r"Can't instantiate abstract class (\w+) with(?:out an .*?for)? abstract methods? (.*)")
+_ADD_METHODS = "add what its base class asks for"
 RESUMABLE = ("collect", "tokenize", "study")
 LIGHTNING_VERBS = {
     "fit": "train a tokenizer or a world model",
@@ -283,13 +285,13 @@ def _one_line(error: Exception) -> str:
     line = " ".join(str(error).split())
     if unknown := re.search(r"given class_path '([\w.]+)': (No module named '[\w.]+')", line):
         return f"{unknown[1]}: {unknown[2]}; {HOW_TO_FIND}"
-    abstract = re.search(r"but ([\w.]+)\.(\w+) is abstract", line)  # jsonargparse does not say which methods it lacks
     if isinstance(error, argparse.ArgumentError):
         line = one_line(str(error))
-    if not abstract:
-        return line
-    missing = getattr(importlib.import_module(abstract[1]), abstract[2]).__abstractmethods__
-    return f"{line}: it lacks {', '.join(sorted(missing))}; add what its base class asks for"
+    abstract = re.search(r"but ([\w.]+)\.(\w+) is abstract", line)  # jsonargparse does not say which methods it lacks
+    if abstract:
+        missing = getattr(importlib.import_module(abstract[1]), abstract[2]).__abstractmethods__
+        return f"{line}: it lacks {', '.join(sorted(missing))}; {_ADD_METHODS}"
+    return _PYTHONS_ABSTRACT.sub(rf"\1 is abstract: it lacks \2; {_ADD_METHODS}", line)
 
 
 if __name__ == "__main__":

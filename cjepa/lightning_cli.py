@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -20,7 +21,15 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cjepa.callbacks import FiniteTraining, LastCheckpoint, Quiet, RunProgress, SaveRunConfig, WholeCheckpoints
+from cjepa.callbacks import (
+    FiniteTraining,
+    LastCheckpoint,
+    Quiet,
+    RunProgress,
+    SameEpisodes,
+    SaveRunConfig,
+    WholeCheckpoints,
+)
 from cjepa.checkpoints import WEIGHTS, check_finite, config_of, find_checkpoint, read_checkpoint
 from cjepa.command_result import CommandResult
 from cjepa.data.store.shards import open_episodes
@@ -32,6 +41,7 @@ from cjepa.parser_messages import one_line
 from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
 from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.tables import scores_table
+from cjepa.resuming import check_model_kept, check_training_kept
 from cjepa.trainer_options import check_trainer_options, check_trains
 
 _TESTING_VERBS = ("validate", "test", "predict")
@@ -46,6 +56,8 @@ class CJEPACLI(LightningCLI):
     """
 
     _table: list[list[str]] | None = None
+    _checkpoint: tuple[Path, dict] | None = None
+    """The one that the call names, and what it holds."""
 
     def __init__(self, args: list[str], run: bool = True):
         teach_parsers()
@@ -103,16 +115,24 @@ class CJEPACLI(LightningCLI):
         if found != config.model.class_path:
             raise UserError(f"{path} is a checkpoint of {found}, but the config names {config.model.class_path}")
         check_finite(content, checkpoint)  # here, before anything is written into the run's folder
+        self._checkpoint = checkpoint, content
 
     def _parse_ckpt_path(self) -> None:
-        """As Lightning's, for checkpoints of before a class moved too: the model is the checkpoint's."""
-        config = self.config.get(self.config.get("subcommand") or "", {})
-        path = config.get("ckpt_path")
-        if not path or not Path(path).is_file():
+        """As Lightning's, for checkpoints of before a class moved too: the model is the checkpoint's.
+
+        Raises:
+            UserError: the call has another model, or continues a training with other data or another seed.
+        """
+        if self._checkpoint is None:
             return
-        hparams = {k: v for k, v in read_checkpoint(Path(path))["hyper_parameters"].items() if k != "_instantiator"}
+        verb, (path, content) = self.config.subcommand, self._checkpoint
+        hparams = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
+        given = yaml.safe_load(self._parser(verb).dump(self.config[verb], skip_none=False))
+        check_model_kept(given["model"], hparams, path)
+        if verb == "fit":
+            check_training_kept(given, path)
         model = {"class_path": hparams.pop("_class_path"), "dict_kwargs": hparams}
-        self.config = self.parser.parse_object({self.config.subcommand: {"model": model}}, self.config)
+        self.config = self.parser.parse_object({verb: {"model": model}}, self.config)
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; an argument that a constructor refuses is an error of the user."""
@@ -258,6 +278,7 @@ class CJEPACLI(LightningCLI):
     def _standard_callbacks(self, is_hidden: bool) -> list[Callback]:
         return [
             FiniteTraining(),
+            SameEpisodes(),
             LastCheckpoint(self.run_dir / "checkpoints", filename="last", enable_version_counter=False),
             LearningRateMonitor(logging_interval="step"),
             self.record,

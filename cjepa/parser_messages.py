@@ -14,12 +14,16 @@ _UNION = "Does not validate against any of the Union"
 _EXPECTED = re.compile(
     r"(?:Expected an? (?!instantiatable)|Not a valid subclass of )(.+?)(?:\. Got value: (.*)| Subclass types .*|$)"
 )
+_ABSTRACT = "class, but is abstract"
+"""Of a class in a union: jsonargparse leaves out its name, which the given value has."""
+_GIVEN_CLASS = re.compile(r"(?:.*?class_path'?[:,]? ?(?:val)?=? ?')?([\w.]+)")
 _CLASS_PATH = re.compile(r"Expected a dot import path string: (.*)")
 _MISSING = re.compile(r"the following arguments are required: (.*)")
 _OPTION = re.compile(r"Option '(.+)' is not accepted")
 _NUMBER = re.compile(r"Not of type (\w+): (?:invalid literal .*?: )?(.*?) ?(?:does not conform.*|int\(\) argument.*)?")
 _NUMBERS = {"PositiveInt": "an integer above 0", "NonNegativeInt": "an integer, 0 or more"}
 _NONE = "NoneType"
+_GIVEN = "Given value: "
 _LONGEST = 80
 """Characters of a value."""
 
@@ -76,13 +80,15 @@ def _of_union(lines: Sequence[_Line], key: str, owner: str) -> str:
     items = _errors(lines)
     if not items:
         return f"{key}: not valid"
+    given = next((line.text for line in lines if line.text.startswith(_GIVEN)), "").removeprefix(_GIVEN)
     for item in items:
+        if item[0].text.endswith(_ABSTRACT) and (match := _GIVEN_CLASS.match(given)):
+            return f"{key}: {item[0].text.removeprefix('- ').replace(' is abstract', f' {match[1]} is abstract')}"
         if _is_specific(item[0].text.removeprefix("- ")):
             return _explained(item, key, owner)
     names = [_expected(" ".join(line.text for line in item).removeprefix("- ")) for item in items]
     names = list(dict.fromkeys(name for name in names if name != _NONE)) or ["null"]
-    given = next((line.text for line in lines if line.text.startswith("Given value: ")), "")
-    return f"{key}: expected {' or '.join(names)}, got {_short(given.removeprefix('Given value: '))}"
+    return f"{key}: expected {' or '.join(names)}, got {_short(given)}"
 
 
 def _errors(lines: Sequence[_Line]) -> list[list[_Line]]:

@@ -200,8 +200,8 @@ def test_tokens_of_another_tokenizer(refused, tmp_path, episodes_path, world_mod
     found, expected = (h5py.File(path).attrs["tokenizer_fingerprint"] for path in (tokens, slot_tokens))
     run = shutil.copytree(world_model_run, tmp_path / "run")
     before = state_of(run)
-    words = ["--data.init_args.path", tokens, "--run_dir", run, "--trainer.accelerator", "cpu"]
-    line = refused("fit", *WORLD_MODEL, *words, "--ckpt_path", run / "checkpoints" / "last.ckpt")
+    words = ["-c", run / "config.yaml", "--run_dir", run, "--data.init_args.path", tokens, "--trainer.accelerator=cpu"]
+    line = refused("fit", *words, "--ckpt_path", run / "checkpoints" / "last.ckpt")
     assert found in line and expected in line
     after = state_of(run)
     assert {path for path in before if after[path] != before[path]} <= {str(run / "hparams.yaml")}

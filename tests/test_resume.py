@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from cjepa.callbacks import WholeCheckpoints
 from cjepa.cli import main
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.files import read_json
 from cjepa.locks import only_process
 from cjepa.reporting.records import read_metrics
@@ -109,9 +111,62 @@ def test_a_kill_before_the_first_last_checkpoint_leaves_a_way_on(run, slot_token
     line = refused("fit", *WORLD_MODEL, "--data.init_args.path", slot_tokens, "--run_dir", run)
     assert f"continue it with --ckpt_path {best}" in line
     words = ["--data.init_args.path", slot_tokens, "--run_dir", run, "--trainer.accelerator", "cpu", MORE]
-    words += ["--trainer.enable_progress_bar", "false", "--ckpt_path", best]
+    words += ["--trainer.enable_progress_bar", "false", "--ckpt_path", best, "--data.init_args.batch_size=8"]
     assert main([str(word) for word in ["fit", *WORLD_MODEL, *words]]) == 0
     assert checkpoint_of(run)["global_step"] == 4
+
+
+PREDICTOR = "model.init_args.predictor"
+OTHERS = {
+    "model.init_args.lr": ("0.1", "0.001"),
+    "model.init_args.mask.class_path": ("cjepa.world_models.masks.TubeMask", "cjepa.world_models.masks.ObjectMask"),
+    f"{PREDICTOR}.init_args.dim": ("16", "32"),
+    "data.init_args.batch_size": ("4", "8"),
+    "data.init_args.exclude_episodes": ("[1]", "[]"),
+    "seed_everything": ("3", "0"),
+}
+
+
+def test_options_that_would_be_ignored_are_refused(run, slot_tokens, refused):
+    last, config = run / "checkpoints" / "last.ckpt", run / "config.yaml"
+    before = {name: (run / name).read_bytes() for name in RECORDS}
+    words = ["-c", config, "--run_dir", run, "--ckpt_path", last, MORE]
+    for key, (given, kept) in OTHERS.items():
+        line = refused("fit", *words, f"--{key}={given}")
+        assert f"{key} is {given}, but {last} was trained with {kept}; leave {key} out (-c {config} has" in line
+    assert "model.init_args.lr is 0.1, but" in refused("test", run, "--model.init_args.lr=0.1")
+    assert {name: (run / name).read_bytes() for name in RECORDS} == before
+    moved = shutil.copy(slot_tokens, run.parent / "moved.h5")
+    resume(run, moved, MORE, "--trainer.log_every_n_steps=1", "--trainer.max_time=00:01:00:00")
+    assert checkpoint_of(run)["global_step"] == 4 and str(moved) in config.read_text()
+
+
+def test_a_run_of_an_older_version_goes_on(run, slot_tokens):
+    """Its checkpoint, and a class in a list of its config, lack options that the versions since then have."""
+    last, config = run / "checkpoints" / "last.ckpt", run / "config.yaml"
+    content, options = torch.load(last, weights_only=True), yaml.safe_load(config.read_text())
+    for parameters in (content["hyper_parameters"], options["model"]["init_args"]):
+        del parameters["norm"], parameters["mask"]["init_args"]["shared_in_batch"]
+    del options["data"]["init_args"]["exclude_corrupted"], content["lineage"], content["callbacks"]["SameEpisodes"]
+    torch.save(content, last)
+    config.write_text(yaml.safe_dump(options))
+    resume(run, slot_tokens, MORE)
+    assert checkpoint_of(run)["global_step"] == 4
+
+
+def test_other_episodes_are_refused(slots_run, episodes_path, collide_episodes_path, refused, tmp_path):
+    """Also without the run's config.yaml."""
+    run = shutil.copytree(slots_run, tmp_path / "run")
+    last, config = run / "checkpoints" / "last.ckpt", (run / "config.yaml").rename(tmp_path / "config.yaml")
+    other = tmp_path / "other.h5"
+    with EpisodeWriter(other, "cjepa-episodes", {"env_id": "cjepa/PushT-v0"}) as to:
+        for episode in EpisodeFile(episodes_path).episodes():
+            to.append(episode | {"action": -episode["action"]})
+    words = ["fit", "-c", config, "--run_dir", run, "--ckpt_path", last, "--trainer.accelerator", "cpu", MORE]
+    line = refused(*words, "--data.init_args.path", other)
+    assert f"{other}: the fingerprint of its episodes is " in line and f"but {last} was trained with " in line
+    assert "data.init_args.split_seed is 5, but" in refused(*words, "--data.init_args.split_seed=5")
+    assert "left out are [2], but" in refused(*words, "--data.init_args.exclude_episodes=[2]")
 
 
 def test_a_run_has_one_process(run, slot_tokens, refused):

@@ -24,7 +24,8 @@ def make_env(env_id: str, env_kwargs: dict[str, Any]) -> ObjectEnv:
     try:
         env = gym.make(env_id, disable_env_checker=True, **env_kwargs).unwrapped
     except (gym.error.Error, ModuleNotFoundError, TypeError) as error:
-        raise UserError(f"env_id {env_id} with env_kwargs {env_kwargs}: {error}") from error
+        said = str(error).partition(" was raised from the environment creator")[0]  # repeats what stands in front
+        raise UserError(f"env_id {env_id} with env_kwargs {env_kwargs}: {said}") from error
     if not isinstance(env, ObjectEnv):
         raise UserError(
             f"env_id {env_id} is a {type(env).__name__}, which is not a subclass of cjepa.envs.base.ObjectEnv; "

@@ -75,7 +75,8 @@ class SlotOverlays(Callback):
         Raises:
             UserError: OpenCV, which draws the tracks, cannot be imported.
         """
-        cv2.require()
+        if stage != "predict":
+            cv2.require()
 
     def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         self._scores += frame_scores(outputs, batch)

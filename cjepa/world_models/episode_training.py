@@ -1,6 +1,6 @@
 """What everything that learns from held-out splits of episodes shares: optimiser, random draws, memory of the split."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any
 
 import lightning as L
@@ -11,7 +11,7 @@ from cjepa.arguments import at_least
 from cjepa.optim import adamw_with_warmup_cosine, check_schedule
 
 
-class EpisodeTraining(L.LightningModule):
+class EpisodeTraining(L.LightningModule, ABC):
     """Trains by a weighted sum of loss terms with AdamW, and remembers which episodes were held out.
 
     Subclasses say what to train: :meth:`loss_terms` and ``loss_weights``.

@@ -1,15 +1,19 @@
 """Pictures of slots show the clips, frames and places that they say they show."""
 
+import sys
+
 import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
 
 from cjepa.data.video_clips import VideoClips
+from cjepa.errors import UserError
 from cjepa.reporting.sheets import body_colours
 from cjepa.reporting.slots import (
     ClipView,
     Failure,
+    SlotOverlays,
     clip_sheet,
     clip_video,
     draw_tracks,
@@ -138,3 +142,12 @@ def test_a_run_leaves_videos_and_failures(slots_run):
     frames = [np.frombuffer(frame, np.uint8) for frame in reader]
     assert len(frames) == 8 and about["fps"] == 5.0  # blocks of two env steps, ten a second
     assert np.stack(frames).std() > 1
+
+
+def test_predictions_need_no_opencv(monkeypatch):
+    """They draw nothing; validation and test say at once what they lack."""
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    SlotOverlays().setup(None, None, "predict")
+    for stage in ("fit", "validate", "test"):
+        with pytest.raises(UserError, match="OpenCV draws"):
+            SlotOverlays().setup(None, None, stage)

@@ -94,7 +94,7 @@ def converters() -> dict[str, type[Converter]]:
     def walk(cls: type[Converter]) -> list[type[Converter]]:
         return [cls, *(found for child in cls.__subclasses__() for found in walk(child))]
 
-    return {cls.name: cls for cls in walk(Converter) if not inspect.isabstract(cls)}
+    return {cls.name: cls for cls in walk(Converter) if hasattr(cls, "name")}
 
 
 def open_source(name: str, source: Path, options: dict[str, Any]) -> Converter:
@@ -111,6 +111,9 @@ def open_source(name: str, source: Path, options: dict[str, Any]) -> Converter:
     known = converters()
     if name not in known:
         raise UserError(f"--from {name}: no such format; expected one of {', '.join(sorted(known))}")
+    if missing := sorted(known[name].__abstractmethods__):
+        path = f"{known[name].__module__}.{known[name].__name__}"
+        raise UserError(f"--from {name}: {path} is abstract: it lacks {', '.join(missing)}; add these methods")
     taken = [option for option in inspect.signature(known[name]).parameters if option != "source"]
     given = {option: value for option, value in options.items() if value}
     for option in given:

@@ -41,7 +41,7 @@ def files_in(folder: Path) -> dict:
 
 
 def test_every_format_is_found_and_has_a_source():
-    assert set(FORMATS) == set(SOURCES) == set(converters()) - {Listed.name}
+    assert set(FORMATS) == set(SOURCES) == set(converters()) - {Listed.name, Unfinished.name}
 
 
 def test_the_help_names_every_format(capsys):
@@ -182,6 +182,18 @@ def test_an_option_that_a_format_does_not_take_is_refused(tmp_path):
         open_source("cjepa-slots", tmp_path, {"image_size": 64})
     with pytest.raises(UserError, match="--image_size -2: expected 0 or more"):
         open_source("dino-wm", tmp_path, {"image_size": -2})
+
+
+class Unfinished(Converter):
+    """Lacks a method."""
+
+    name = "unfinished"
+    total_frames = 0
+
+
+def test_a_converter_that_is_not_finished_is_named_with_the_method(tmp_path):
+    with pytest.raises(UserError, match=r"--from unfinished: .*\.Unfinished is abstract: it lacks episodes; add these"):
+        open_source("unfinished", tmp_path, {})
 
 
 class Listed(Converter):
