@@ -71,14 +71,15 @@ def test_world_models_are_averaged_over_seeds(monkeypatch):
     """Seeds share their episodes, so that their intervals are averaged, not narrowed."""
     monkeypatch.syspath_prepend(TOOLS)
     module = importlib.import_module("update_world_models")
-    row = {"environment": "pusht", "model": "none", "parameters": 1234, "seconds": 60.0}
+    row = {"environment": "pusht", "model": "none", "optimiser": "Muon"}
+    row |= {"parameters": 1234, "steps": 9, "seconds": 60.0}
     rows = [
         row
         | {"seed": seed, "scores": {"rollout_error@1": {"value": value, "low": value - 1, "high": value + 2, "n": 9}}}
         for seed, value in enumerate((2.0, 4.0))
     ]
     cells = module.page_block({"command": "c", "machine": "m", "rows": rows}).splitlines()[-3].split("|")
-    assert [cell.strip() for cell in cells[1:4]] == ["none", "2", "3 [2, 5]"]
+    assert [cell.strip() for cell in cells[1:5]] == ["none", "Muon", "2", "3 [2, 5]"]
 
 
 def test_the_page_of_tokenizers_says_what_was_measured_of_backgrounds(monkeypatch):

@@ -1,6 +1,8 @@
 """Copy the study of world models into docs/results/ and write the tables of world_models.md and rivals.md.
 
 python tools/update_world_models.py runs/studies/world-models
+
+Several folders may hold parts of the study, done by several versions.
 """
 
 import argparse
@@ -69,6 +71,8 @@ def measured(study: Path) -> list[dict]:
                 "token_dim": scores[0]["token_dim"],
                 "parameters": record["model"]["parameters"],
                 "steps": record["model"]["optimizer_steps"],
+                "optimiser": "AdamW" if record["objective"].get("matrix_lr") is None else "Muon",
+                "version": record["versions"]["cjepa"],
                 "seconds": record["seconds"],
                 "commit": record["git"]["commit"] + ("-dirty" if record["git"]["dirty"] else ""),
                 "scores": {row["metric"]: _score(row) for row in scores} | _plans(study, environment, rest),
@@ -115,15 +119,15 @@ def _block(result: dict, table_of: Callable[[list[dict]], list[list[str]]], show
 def _table(rows: list[dict], scores: dict[str, str]) -> list[list[str]]:
     """A line for every model, with the scores that any of them has."""
     shown = {name: key for name, key in scores.items() if any(key in row["scores"] for row in rows)}
-    table = [["model", "seeds", *shown, "parameters", "trained in"]]
-    for model in dict.fromkeys(row["model"] for row in rows):
-        table.append(_cells([row for row in rows if row["model"] == model], shown.values()))
+    table = [["model", "optimiser", "seeds", *shown, "parameters", "steps", "trained in"]]
+    for kind in dict.fromkeys((row["model"], row["optimiser"]) for row in rows):
+        table.append(_cells([row for row in rows if (row["model"], row["optimiser"]) == kind], shown.values()))
     return table
 
 
 def _rivals_table(rows: list[dict]) -> list[list[str]]:
     order = [*BESIDE, *RIVALS]
-    rows = sorted(rows, key=lambda row: (order.index(row["model"]), row["seed"]))
+    rows = sorted(rows, key=lambda row: (order.index(row["model"]), row["optimiser"], row["seed"]))
     head, *table = _table(rows, ERRORS | PLANS)
     tokens = {row["model"]: f"{row['tokens']} x {row['token_dim']}" for row in rows}
     published = BESIDE | RIVALS
@@ -136,9 +140,11 @@ def _rivals_table(rows: list[dict]) -> list[list[str]]:
 def _cells(seeds: list[dict], metrics: Iterable[str]) -> list[str]:
     return [
         seeds[0]["model"],
+        seeds[0]["optimiser"],
         str(len(seeds)),
         *(mean_text([row["scores"].get(metric) for row in seeds]) for metric in metrics),
         f"{seeds[0]['parameters']:,}",
+        f"{seeds[0]['steps']:,}",
         seconds_text(mean(row["seconds"] for row in seeds)),
     ]
 
@@ -155,11 +161,11 @@ def mean_text(scores: list[dict | None]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path)
+    parser.add_argument("studies", type=Path, nargs="+")
     parser.add_argument("--machine", default="one CPU core for each model, no GPU")
     args = parser.parse_args()
     command = "cjepa study experiments/studies/world_models.yaml"
-    result = {"command": command, "machine": args.machine, "rows": measured(args.study)}
+    result = {"command": command, "machine": args.machine, "rows": sum(map(measured, args.studies), [])}
     rivals = result | {"rows": [row for row in result["rows"] if row["model"] in BESIDE | RIVALS]}
     write_json(RESULTS, result | {"rows": [row for row in result["rows"] if row["model"] not in RIVALS]})
     write_json(RIVALS_RESULTS, rivals)
