@@ -24,6 +24,7 @@ from cjepa.reporting.intervene_figures import (
     scene_graphs,
     surprise_by_time,
 )
+from cjepa.reporting.intervene_videos import write_scene_videos
 from cjepa.reporting.pivot import Table, pivot
 from cjepa.reporting.records import result_row, write_run_record
 from cjepa.reporting.tables import Row
@@ -44,7 +45,7 @@ PREFIXES = tuple(prefix for prefixes in _TABLES.values() for prefix in prefixes)
 def write_intervention_result(
     result: InterventionResult, folder: Path, *, name: str, checkpoint: Path, protocol: SceneProtocol, seconds: float
 ) -> list[Row]:
-    """Write ``results.json``, ``run.json``, ``pairs.csv``, ``effects.csv`` and ``media/*.png``; returns the rows.
+    """Write ``results.json``, ``run.json``, ``pairs.csv``, ``effects.csv`` and ``media``; returns the rows.
 
     Args:
         result: of the evaluation.
@@ -74,6 +75,7 @@ def write_intervention_result(
         figures["influence-by-time"] = influence_by_contact(result.by_time)
     for title, figure in figures.items():
         figure.savefig(media / f"{title}.png", dpi=120)
+    write_scene_videos(media, result)
     write_text(folder / "pairs.csv", _pairs_csv(result))
     if result.effects:
         write_text(folder / "effects.csv", _effects_csv(result))
