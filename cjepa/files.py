@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cjepa.errors import UserError
-from cjepa.plain_values import check_plain
+from cjepa.plain_values import check_plain, unreadable
 
 MAX_TEXT_BYTES = 256 << 20
 
@@ -162,7 +162,7 @@ def parse_json(where: str, text: str) -> Any:
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: not valid JSON (line {error.lineno}: {error.msg})") from None
     except (ValueError, RecursionError) as error:  # integers of thousands of digits, lists in lists in lists
-        raise UserError(f"{where}: not readable as JSON ({' '.join(str(error).split())})") from None
+        raise UserError(f"{where}: not readable as JSON ({unreadable(error)})") from None
     check_plain(where, value)
     return value
 

@@ -55,6 +55,12 @@ def check_mapping(
     return value
 
 
+def unreadable(error: Exception) -> str:
+    """What a parser said of a value that it could not make, in one line, without Python's advice to programmers."""
+    line = " ".join(str(error).split())
+    return "an integer of thousands of digits" if "integer string conversion" in line else line
+
+
 class _Walk:
     """Through all that a value holds; what stands at several places is walked through once."""
 

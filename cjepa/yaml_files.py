@@ -8,12 +8,15 @@ from typing import Any
 import yaml
 
 from cjepa.errors import UserError
+from cjepa.plain_values import unreadable
 
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 50
 """Lists and mappings inside each other, aliases followed."""
 MAX_VALUES = 100_000
 """Values of a file, those that an alias repeats counted each time."""
+MAX_CLASSES = 500
+"""Class paths of a file, counted as values are: the parser of commands looks at each of them several times."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -49,9 +52,8 @@ def parse_yaml(text: str, load: Callable[[str], Any] | None = None) -> Any:
         load: builds the values, with PyYAML; its safe loader by default.
 
     Raises:
-        yaml.YAMLError: not YAML; a key that stands twice in a mapping; an alias inside of what it names; larger,
-            deeper or more repetitive than the limits above; a value that Python cannot hold, or an integer beyond 64
-            bits.
+        yaml.YAMLError: not YAML; a key that stands twice in a mapping; an alias inside of what it names; beyond one of
+            the limits above; a value that Python cannot hold, or an integer beyond 64 bits.
     """
     if len(text) > MAX_CHARACTERS:
         raise yaml.YAMLError(f"longer than {MAX_CHARACTERS:,} characters")
@@ -60,7 +62,7 @@ def parse_yaml(text: str, load: Callable[[str], Any] | None = None) -> Any:
     try:
         value = yaml.load(text, Loader=_LOADER) if load is None else load(text)
     except _UNREADABLE as error:
-        raise yaml.YAMLError(str(error)) from error
+        raise yaml.YAMLError(unreadable(error)) from error
     _check_integers(value)
     return value
 
@@ -70,6 +72,7 @@ class _Collection:
     anchor: str | None = None
     values: int = 1
     depth: int = 1
+    classes: int = 0
 
 
 def _check_bounds(text: str) -> None:
@@ -86,7 +89,7 @@ def _check_bounds(text: str) -> None:
         if isinstance(event, yaml.CollectionEndEvent):
             part = around.pop()
         elif isinstance(event, yaml.ScalarEvent):
-            part = _Collection(event.anchor, depth=0)
+            part = _Collection(event.anchor, depth=0, classes=int(event.value == "class_path"))
         elif isinstance(event, yaml.AliasEvent):
             part = anchored.get(event.anchor)
             if part is None:
@@ -100,10 +103,13 @@ def _check_bounds(text: str) -> None:
 
 def _include(whole: _Collection, part: _Collection) -> None:
     whole.values += part.values
+    whole.classes += part.classes
     whole.depth = max(whole.depth, part.depth + 1)
     if whole.values > MAX_VALUES or whole.depth > MAX_DEPTH + 1:
         limits = f"{MAX_VALUES:,} values, {MAX_DEPTH} lists or mappings inside each other"
         raise yaml.YAMLError(f"its aliases make it too large (the limits are {limits})")
+    if whole.classes > MAX_CLASSES:
+        raise yaml.YAMLError(f"more than {MAX_CLASSES} class paths")
 
 
 def _check_keys(root: yaml.Node | None) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 _PLACE = re.compile(r"\$\{matrix\.([^{}]*)\}")
 _KEY = re.compile(r"[\w-]+")
+MAX_TEXT = 10_000_000
+"""Characters that all texts of an entry may become: a few long values at many places would fill the memory."""
 
 
 def expand(name: str, entry: dict[str, Any], most: int) -> list[tuple[str, dict[str, Any]]]:
@@ -27,7 +29,8 @@ def expand(name: str, entry: dict[str, Any], most: int) -> list[tuple[str, dict[
     """
     content = {key: value for key, value in entry.items() if key != "matrix"}
     cells = _cells(entry["matrix"], most) if "matrix" in entry else [{}]
-    return [(_as_text(name, cell), _filled(content, cell)) for cell in cells]
+    fill = _Fill()
+    return [(fill.text(name, cell), fill.value(content, cell)) for cell in cells]
 
 
 def _cells(matrix: Any, most: int) -> list[dict[str, Any]]:
@@ -43,25 +46,45 @@ def _cells(matrix: Any, most: int) -> list[dict[str, Any]]:
     return [dict(zip(matrix, values, strict=True)) for values in itertools.product(*matrix.values())]
 
 
-def _filled(value: Any, cell: dict[str, Any]) -> Any:
-    if isinstance(value, dict):
-        return {key: _filled(entry, cell) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_filled(entry, cell) for entry in value]
-    if not isinstance(value, str):
-        return value
-    whole = _PLACE.fullmatch(value)
-    return _value(whole[1], cell) if whole else _as_text(value, cell)
+class _Fill:
+    """Puts the values of a combination where they are asked for."""
 
+    def __init__(self):
+        self._characters = 0
 
-def _as_text(template: str, cell: dict[str, Any]) -> str:
-    def text(match: re.Match) -> str:
-        value = _value(match[1], cell)
-        if isinstance(value, list | dict):
-            raise ValueError(f"{match[0]} is a list or a mapping, and stands inside of a text")
-        return value if isinstance(value, str) else json.dumps(value)
+    def value(self, value: Any, cell: dict[str, Any]) -> Any:
+        """The same with all texts in it filled."""
+        if isinstance(value, dict):
+            return {key: self.value(entry, cell) for key, entry in value.items()}
+        if isinstance(value, list):
+            return [self.value(entry, cell) for entry in value]
+        if not isinstance(value, str):
+            return value
+        whole = _PLACE.fullmatch(value)
+        return _value(whole[1], cell) if whole else self.text(value, cell)
 
-    return _PLACE.sub(text, template)
+    def text(self, template: str, cell: dict[str, Any]) -> str:
+        """A text with others in it.
+
+        Raises:
+            ValueError: a value is no text or number, or all texts together are too long.
+        """
+
+        def filled(match: re.Match) -> str:
+            value = _value(match[1], cell)
+            if isinstance(value, list | dict):
+                raise ValueError(f"{match[0]} is a list or a mapping, and stands inside of a text")
+            text = value if isinstance(value, str) else json.dumps(value)
+            self._count(text)
+            return text
+
+        self._count(template)
+        return _PLACE.sub(filled, template)
+
+    def _count(self, text: str) -> None:
+        self._characters += len(text)
+        if self._characters > MAX_TEXT:
+            raise ValueError(f"its texts with the values of the matrix have more than {MAX_TEXT:,} characters")
 
 
 def _value(path: str, cell: dict[str, Any]) -> Any:

@@ -94,6 +94,19 @@ def test_stages_of_the_same_combination(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [(["x" * 100_000], "${matrix.v} " * 1_000), (list(range(1_000)), "x" * 20_000 + "${matrix.v}")],
+    ids=["a long value at many places", "a long text of many combinations"],
+)
+def test_texts_that_would_fill_the_memory_are_refused_before_they_are_made(values, text, tmp_path):
+    path = tmp_path / "study.yaml"
+    stage = {"command": "info", "matrix": {"v": values}, "args": {"x": text}}
+    path.write_text(yaml.safe_dump({"name": "s", "stages": {"a": stage}}))
+    with pytest.raises(UserError, match="stage a: its texts with the values of the matrix have more than 10,000,000"):
+        load_study(path)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_studies_of_tokenizers_run_the_same_commands_as_without_a_matrix(name):
     path = EXPERIMENTS / "studies" / name
