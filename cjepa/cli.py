@@ -58,7 +58,7 @@ VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `
 }
 _PYTHONS_ABSTRACT = re.compile(r"Can't instantiate abstract class (\w+) with(?:out an .*?for)? abstract methods? (.*)")
 _ADD_METHODS = "add what its base class asks for"
-RESUMABLE = ("collect", "tokenize", "study")
+RESUMABLE = ("collect", "tokenize", "plan", "plan-baselines", "study")
 LIGHTNING_VERBS = {
     "fit": "train a tokenizer or a world model",
     "validate": "compute validation metrics of a run: `cjepa validate RUN`",

@@ -1,8 +1,11 @@
 """What several verbs ask of their options."""
 
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from cjepa.errors import UserError
@@ -12,10 +15,15 @@ from cjepa.locks import only_process, refuse_foreign
 if TYPE_CHECKING:  # collect and convert start without torch
     import torch
 
+    from cjepa.evaluation.kept_plans import PlanFiles
+
 
 _EXPERIMENTS = {"cjepa/PushT-v0": "experiments/pusht", "cjepa/Collide-v0": "experiments/collide"}
 _RESULT_FILES = ("results.json", "run.json", "trials.csv", "steps.csv", "pairs.csv", "effects.csv", "media")
 _RESULT_FILES += ("report.html",)
+_DECIDES_NOTHING = ("num_videos", "model_name", "out", "workers", "resume")
+KEPT_PLANS = "plan.parts"
+"""Plans of an unfinished evaluation, beside its results; a study keeps what ends so when a stage starts again."""
 
 
 def next_fit(attributes: Mapping[str, Any], config: str, data: str) -> str | None:
@@ -70,7 +78,7 @@ def model_name_of(checkpoint: Path) -> str:
 
 @contextmanager
 def new_results_folder(folder: Path, verb: str) -> Iterator[Path]:
-    """``folder`` for the results of one evaluation, held by this process; gone again if the evaluation fails.
+    """``folder`` for the results of one evaluation, held by this process; gone again if it fails before its first plan.
 
     Raises:
         UserError: the folder holds results, a training run or files of the user's, or another process works there.
@@ -83,6 +91,33 @@ def new_results_folder(folder: Path, verb: str) -> Iterator[Path]:
         try:
             yield folder
         except Exception:
-            if not (folder / "results.json").exists():
+            if not (folder / "results.json").exists() and not (folder / KEPT_PLANS).exists():
                 remove_made(missing)
             raise
+        shutil.rmtree(folder / KEPT_PLANS, ignore_errors=True)
+
+
+def kept_plans(folder: Path, asked: Mapping[str, Any], files: Iterable[Path | None]) -> "PlanFiles":
+    """Where an evaluation keeps its plans until :func:`new_results_folder` has its results.
+
+    Args:
+        folder: of the results.
+        asked: all arguments of the command, with ``protocol`` and ``resume``. Those that decide plans tell evaluations
+            apart; without ``resume`` the plans of earlier runs are deleted.
+        files: that decide plans too: another size or time of change makes another evaluation.
+    """
+    from cjepa import __version__
+    from cjepa.evaluation.kept_plans import PlanFiles
+    from cjepa.files import json_text
+    from cjepa.reporting.records import describe
+
+    if not asked["resume"]:
+        shutil.rmtree(folder / KEPT_PLANS, ignore_errors=True)
+    protocol = replace(asked["protocol"], against=None)
+    stamps = [
+        (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+        for path in (Path(protocol.episodes), *files)
+        if path is not None and path.exists() and (stat := path.stat())
+    ]
+    decides = {name: value for name, value in asked.items() if name not in _DECIDES_NOTHING} | {"protocol": protocol}
+    return PlanFiles(folder / KEPT_PLANS, json_text([__version__, describe(SimpleNamespace(**decides)), stamps]))

@@ -7,7 +7,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from cjepa.checkpoints import find_checkpoint
 from cjepa.command_result import CommandResult
-from cjepa.commands.options import chosen_device, evaluated_run, new_results_folder
+from cjepa.commands.options import chosen_device, evaluated_run, kept_plans, new_results_folder
 from cjepa.evaluation.planning import evaluate_model
 from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.planning.constraints import Constraint
@@ -35,8 +35,9 @@ def plan_command(
     model_name: str | None = None,
     out: str | None = None,
     device: str = "auto",
+    resume: bool = True,
 ) -> CommandResult:
-    """Closed-loop planning on held-out start/goal pairs.
+    """Closed-loop planning on held-out start/goal pairs; repeat the command to resume an interrupted run.
 
     Args:
         run: folder of a world-model run, or a checkpoint.
@@ -56,16 +57,19 @@ def plan_command(
         model_name: name in the results; default: the run's folder.
         out: folder for results and videos; default: RUN/plan.
         device: PyTorch device of world model and tokenizer, such as cpu or cuda; auto uses cuda if there is a GPU.
+        resume: reuse the plans of an interrupted run of this command; the results are those of a run in one go.
     """
+    asked = dict(locals())
     used = chosen_device(device)
     first_guess = None if prior is None else find_checkpoint(prior)
     checkpoint, name, results = evaluated_run(run, model_name, out, "plan")
     started = time.time()
+    goal = None if goal_image is None else Path(goal_image)
     with new_results_folder(results, "plan") as folder:
+        kept = kept_plans(folder, asked | {"device": used}, [checkpoint, first_guess, goal])
         with ProgressBar("plan", protocol.budget_env_steps, "env steps") as bar:
             parts = (planner, objective, history_blocks)
-            goal = None if goal_image is None else Path(goal_image)
-            extra = (constraints or (), fallback, goal, first_guess, sub_goals)
+            extra = (constraints or (), fallback, goal, first_guess, sub_goals, kept)
             result = evaluate_model(protocol, checkpoint, *parts, num_videos, used, bar, *extra)
         rows = write_model_result(
             result,

@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse.typing import NonNegativeInt
 
 from cjepa.command_result import CommandResult
-from cjepa.commands.options import new_results_folder
+from cjepa.commands.options import kept_plans, new_results_folder
 from cjepa.data.splits import SPLIT_SEED
 from cjepa.data.workers import default_workers
 from cjepa.evaluation.planning import evaluate_baselines
@@ -23,8 +23,9 @@ def plan_baselines_command(
     out: str,
     split_seed: NonNegativeInt = SPLIT_SEED,
     workers: NonNegativeInt = 0,
+    resume: bool = True,
 ) -> CommandResult:
-    """Baselines on the same pairs: random actions, and the planner on the simulator.
+    """Baselines on the same pairs: random actions, and the planner on the simulator; repeat the command to resume.
 
     Args:
         protocol: trials and control loop.
@@ -32,11 +33,14 @@ def plan_baselines_command(
         out: folder for the results.
         split_seed: of the split by episode that the pairs are drawn from; that of the models to compare with.
         workers: number of processes; 0 uses all cores.
+        resume: reuse the plans of an interrupted run of this command; the results are those of a run in one go.
     """
+    asked = dict(locals())
     started = time.time()
     with new_results_folder(Path(out), "plan-baselines") as folder:
+        kept = kept_plans(folder, asked, [])
         with ProgressBar("plan baselines", protocol.pairs, "trials") as bar:
-            results = evaluate_baselines(protocol, planner, split_seed, workers or default_workers(), bar)
+            results = evaluate_baselines(protocol, planner, split_seed, workers or default_workers(), bar, kept)
         rows = write_baseline_results(results, folder, planner=planner, seconds=time.time() - started)
     files = [f"{out}/{name}" for name in ("results.json", "trials.csv", "steps.csv")]
     lines = [f"pairs from {results.contest.source.account}", *differences_text(rows), *files]

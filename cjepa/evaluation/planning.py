@@ -16,6 +16,7 @@ from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.against import Rival, read_rivals
 from cjepa.evaluation.control import ControlResult, plan_seconds, run_trials
+from cjepa.evaluation.kept_plans import PlanFiles, run_kept_trials
 from cjepa.evaluation.pairs import (
     Pair,
     Pairs,
@@ -103,6 +104,7 @@ def evaluate_model(
     goal_image: Path | None = None,
     prior: Path | None = None,
     sub_goals: SubGoals | None = None,
+    kept: PlanFiles | None = None,
 ) -> ModelResult:
     """Closed-loop planning with a world model, on episodes that it was not trained on.
 
@@ -121,6 +123,7 @@ def evaluate_model(
         prior: checkpoint of a policy, at whose plan every search starts. Pairs are then from episodes that were held
             out from its training too.
         sub_goals: to aim at before the goals; success is that of the goals.
+        kept: where plans are kept until the evaluation is finished, and read if an earlier run was killed.
 
     Raises:
         UserError: goal, policy or world model do not fit each other or the environment, the episodes are another
@@ -158,7 +161,7 @@ def evaluate_model(
     options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints, first_guess)
     agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
-    control = run_trials(agent, control_loop, *trials, num_recorded, progress, goal_pixels_YXC, sub_goals)
+    control = run_kept_trials(kept, agent, control_loop, *trials, num_recorded, progress, goal_pixels_YXC, sub_goals)
     agent.aim(control.goals)
     distances = [] if control.measured else [agent.goal_distance(seen) for seen in (control.starts, control.ends)]
     distance_N2 = torch.stack(distances, dim=1).numpy() if distances else None
@@ -167,7 +170,12 @@ def evaluate_model(
 
 
 def evaluate_baselines(
-    protocol: PlanningProtocol, planner: Planner, split_seed: int, workers: int, progress: Progress
+    protocol: PlanningProtocol,
+    planner: Planner,
+    split_seed: int,
+    workers: int,
+    progress: Progress,
+    kept: PlanFiles | None = None,
 ) -> BaselineResults:
     """Random actions, and the planner on the simulator itself.
 
@@ -177,6 +185,7 @@ def evaluate_baselines(
         split_seed: of the split that the pairs are drawn from.
         workers: processes; results do not depend on their number.
         progress: advanced by each trial on the simulator.
+        kept: where plans are kept until the evaluation is finished, and read if an earlier run was killed.
     """
     control_loop = protocol.control_loop()
     file = open_episodes(protocol.episodes)
@@ -190,7 +199,10 @@ def evaluate_baselines(
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
     by_chance = run_trials(agent, control_loop, *trials, 0, NoProgress())
     # one task per trial: results then do not depend on the number of workers
-    tasks = [(protocol, planner, pair, protocol.seed + index) for index, pair in enumerate(contest.pairs.trials)]
+    tasks = [
+        (protocol, planner, pair, protocol.seed + index, kept and replace(kept, part=f"trial{index}"))
+        for index, pair in enumerate(contest.pairs.trials)
+    ]
     simulated = []
     with parallel_map(_simulator_trial, tasks, workers) as finished:
         for result in finished:
@@ -256,14 +268,14 @@ def _goal_pixels(path: Path, tokenizer: Tokenizer, env: ObjectEnv, option: str) 
     return pixels_YXC
 
 
-def _simulator_trial(task: tuple[PlanningProtocol, Planner, Pair, int]) -> ControlResult:
-    protocol, planner, pair, seed = task
+def _simulator_trial(task: tuple[PlanningProtocol, Planner, Pair, int, PlanFiles | None]) -> ControlResult:
+    protocol, planner, pair, seed, kept = task
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # each worker has a core of its own
     env = protocol.make_env()
     agent = SimulatorAgent(env, planner, ActionBlocks.of(env, protocol.frame_stride), protocol.horizon_blocks)
     trial = (protocol.make_env, [pair], protocol.budget_env_steps, seed, 0, NoProgress())
     try:
-        return run_trials(agent, protocol.control_loop(), *trial)
+        return run_kept_trials(kept, agent, protocol.control_loop(), *trial)
     finally:
         torch.set_num_threads(threads)

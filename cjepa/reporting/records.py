@@ -141,6 +141,8 @@ def describe(part: object) -> dict[str, Any]:
 def _described(value: object) -> Any:
     if isinstance(value, list | tuple):
         return [_described(entry) for entry in value]
+    if isinstance(value, int | float | str):  # also those of jsonargparse, which are classes of their own
+        return value
     return describe(value) if hasattr(value, "__dict__") else value
 
 

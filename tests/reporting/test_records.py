@@ -2,8 +2,10 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
+from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 
 import cjepa
 from cjepa.evaluation.intervals import Interval
@@ -55,3 +57,6 @@ def test_parts_are_described_to_their_ends():
     first, second = described["objectives"]
     assert first["distance"] == {"class": "ByIndex", "objects": [1]} and second == {"class": "ActionCost"}
     assert json.loads(json.dumps(described)) == described
+    # numbers that the command line has checked are of classes of their own
+    options = SimpleNamespace(pairs=PositiveInt(3), share=ClosedUnitInterval(0.5))
+    assert records.describe(options) == {"class": "SimpleNamespace", "pairs": 3, "share": 0.5}

@@ -1,0 +1,155 @@
+"""Plans of an unfinished evaluation, kept as files: a kill loses only the search underway.
+
+A repeated evaluation makes the same calls in the same order. Those that were answered before are read instead of
+searched for; the environments and the world model go through their actions again, which takes little time and gives the
+same bits.
+"""
+
+import hashlib
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cjepa.envs.base import ObjectEnv
+from cjepa.evaluation.control import ControlResult, run_trials
+from cjepa.evaluation.pairs import Pair
+from cjepa.files import replacing
+from cjepa.planning.agents import SimulatorAgent, WorldModelAgent
+from cjepa.planning.mpc import MPC, PlanRecord
+from cjepa.planning.planners.base import Planner
+from cjepa.planning.problem import PlanningProblem
+from cjepa.planning.sub_goals import SubGoals
+from cjepa.progress import Progress
+from cjepa.tensor_files import load_tensors
+from cjepa.types import Plan
+
+
+@dataclass(frozen=True)
+class PlanFiles:
+    """Where the plans of one planner in one evaluation are kept.
+
+    Args:
+        folder: of all plans of an evaluation.
+        job: all that decides the plans; those of another job are left alone.
+        part: of the evaluation, letters and digits.
+    """
+
+    folder: Path
+    job: str
+    part: str = "all"
+
+    def path(self, call: int) -> Path:
+        """The file of a planning call, counted from 0."""
+        digest = hashlib.sha256(self.job.encode()).hexdigest()[:16]
+        return self.folder / f"{digest}-{self.part}-{call:05d}.pt"
+
+
+class KeepingPlanner(Planner):
+    """Keeps the plans of another planner, and gives those that an earlier run has kept.
+
+    Args:
+        planner: that searches.
+        files: of its plans.
+    """
+
+    def __init__(self, planner: Planner, files: PlanFiles):
+        self._planner = planner
+        self._files = files
+        self._earlier_seconds: list[float] = []
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the last plan was made by an earlier run."""
+        return bool(self._earlier_seconds) and self._earlier_seconds[-1] > 0
+
+    def plan(self, problem: PlanningProblem, warm_start_BKHA: Tensor | None = None) -> Plan:
+        """See :class:`Planner`; the problem's generator is left as the search leaves it.
+
+        Raises:
+            UserError: the file of a plan is damaged.
+        """
+        path = self._files.path(len(self._earlier_seconds))
+        if path.is_file():
+            kept = load_tensors(path, what="a plan of an unfinished evaluation; delete it, so that it is made again")
+            problem.generator.set_state(kept["generator"])
+            self._earlier_seconds.append(kept["seconds"])
+            return Plan(*(None if values is None else values.to(problem.device) for values in kept["plan"]))
+        started = time.perf_counter()
+        plan = self._planner.plan(problem, warm_start_BKHA)
+        seconds = time.perf_counter() - started
+        self._earlier_seconds.append(0.0)
+        buffer = io.BytesIO()
+        torch.save({"plan": list(plan.cpu()), "generator": problem.generator.get_state(), "seconds": seconds}, buffer)
+        with replacing(path) as partial:
+            partial.write_bytes(buffer.getvalue())
+        return plan
+
+    def timed(self, records: Sequence[PlanRecord]) -> list[PlanRecord]:
+        """Records of all plans with the time that their searches took, whichever run made them."""
+        spent_P = np.reshape(self._earlier_seconds, (len(records), -1)).sum(axis=1)
+        return [
+            record._replace(seconds=record.seconds + float(spent))
+            for record, spent in zip(records, spent_P, strict=True)
+        ]
+
+
+class KeptProgress(Progress):
+    """Tells which env steps follow plans of an earlier run: they say nothing about the time that is left.
+
+    Args:
+        progress: to advance.
+        planner: of the plans.
+    """
+
+    def __init__(self, progress: Progress, planner: KeepingPlanner):
+        self._progress, self._planner = progress, planner
+
+    def advance(self, amount: float, new: bool = True, note: str = "") -> None:
+        """See :meth:`Progress.advance`."""
+        self._progress.advance(amount, new and not self._planner.repeats, note)
+
+
+def run_kept_trials(
+    files: PlanFiles | None,
+    agent: WorldModelAgent | SimulatorAgent,
+    control_loop: MPC,
+    make_env: Callable[[], ObjectEnv],
+    pairs: Sequence[Pair],
+    budget_env_steps: int,
+    seed: int,
+    num_recorded: int,
+    progress: Progress,
+    goal_pixels_YXC: np.ndarray | None = None,
+    sub_goals: SubGoals | None = None,
+) -> ControlResult:
+    """:func:`run_trials`, where an earlier run of the same trials was killed from there on.
+
+    Args:
+        files: of the plans; None keeps none.
+        agent: whose planner's plans are kept.
+        control_loop: see :func:`run_trials`, as all others.
+        make_env: one environment per trial.
+        pairs: the trials.
+        budget_env_steps: per trial.
+        seed: of the agent's randomness.
+        num_recorded: filmed trials.
+        progress: advanced by env steps.
+        goal_pixels_YXC: of all goals.
+        sub_goals: before the goals.
+    """
+    trials = (control_loop, make_env, pairs, budget_env_steps, seed, num_recorded)
+    if files is None:
+        return run_trials(agent, *trials, progress, goal_pixels_YXC, sub_goals)
+    planner = agent.planner
+    agent.planner = keeping = KeepingPlanner(planner, files)
+    try:
+        control = run_trials(agent, *trials, KeptProgress(progress, keeping), goal_pixels_YXC, sub_goals)
+    finally:
+        agent.planner = planner
+    return control._replace(plans=keeping.timed(control.plans))
