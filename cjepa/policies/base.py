@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 
 from cjepa.types import Clip
@@ -54,8 +53,3 @@ class GoalPolicy(nn.Module, ABC):
         proprio_BP = self.proprio_scale(proprio_BP if self.proprio_dim else proprio_BP[:, :0])
         actions_BA = self(self.token_scale(tokens_BSD), proprio_BP, self.token_scale(goal_BSD))
         return self.action_scale.inverse(actions_BA.float())
-
-    @property
-    def device(self) -> torch.device:
-        """Of its weights."""
-        return self.token_scale.mean.device

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from cjepa.planning.planners.base import Planner
+from cjepa.planning.planners.candidates import cheapest
 from cjepa.planning.problem import PlanningProblem
 from cjepa.types import Plan
 
@@ -15,5 +16,6 @@ class NoSearch(Planner):
 
     def plan(self, problem: PlanningProblem, warm_start_BKHA: Tensor | None = None) -> Plan:
         """See :class:`Planner`."""
-        actions_BHA = problem.start(warm_start_BKHA)
-        return Plan(actions_BHA, problem.cost(actions_BHA[:, None])[:, 0].nan_to_num(nan=float("inf")))
+        actions_B1HA = problem.start(warm_start_BKHA)[:, None]
+        best_B1HA, cost_B1 = cheapest(actions_B1HA, problem.cost(actions_B1HA), 1)
+        return Plan(best_B1HA[:, 0], cost_B1[:, 0])
