@@ -188,7 +188,7 @@ def run_trials(
     return ControlResult(
         trials.success,
         error_NT,
-        _error_names(trials.envs[0], error_NT.shape[1]),
+        error_names(trials.envs[0], error_NT.shape[1]),
         [int(steps) if good else None for steps, good in zip(trials.env_steps, trials.success, strict=True)],
         made_PN.sum(axis=0),
         (made_PN & fallback_PN).sum(axis=0),
@@ -230,7 +230,8 @@ def observe(envs: Sequence[ObjectEnv]) -> Observation:
     return Observation(*(np.stack(values) for values in columns))
 
 
-def _error_names(env: ObjectEnv, terms: int) -> tuple[str, ...]:
+def error_names(env: ObjectEnv, terms: int) -> tuple[str, ...]:
+    """Names of the terms of the state error, numbers where the environment has none."""
     return env.error_names if len(env.error_names) == terms else tuple(str(term) for term in range(terms))
 
 

@@ -81,6 +81,17 @@ class ModelResult(NamedTuple):
     """Squared error of tokens to the goal's at start and end of each trial; where there is no other measure."""
 
 
+class PlanningModel(NamedTuple):
+    """A world model, and an environment whose actions and frames it takes."""
+
+    protocol: PlanningProtocol
+    """With the environment of the episodes."""
+    file: Episodes
+    loaded: LoadedWorldModel
+    env: ObjectEnv
+    blocks: ActionBlocks
+
+
 class BaselineResults(NamedTuple):
     """What came of the agents that need no model."""
 
@@ -132,14 +143,8 @@ def evaluate_model(
     if goal_image is not None and protocol.published_protocol:
         raise UserError(f"--goal_image: {GOALS_AS_PUBLISHED}")
     control_loop = replace(protocol.control_loop(), fallback=fallback)
-    file = open_episodes(protocol.episodes)
-    protocol = with_environment(protocol, file)
-    loaded = load_world_model(checkpoint)
-    dynamics, tokenizer = loaded.dynamics.to(device), loaded.tokenizer.to(device)
-    env = protocol.make_env()
-    check_environment(tokenizer, protocol.env_id, protocol.episodes)
-    blocks = ActionBlocks.of(env, protocol.frame_stride)
-    check_fits(dynamics, env, blocks, str(checkpoint))
+    protocol, file, loaded, env, blocks = open_model(protocol, checkpoint, device)
+    dynamics, tokenizer = loaded.dynamics, loaded.tokenizer
     if history_blocks > dynamics.history_blocks:
         raise UserError(
             f"history_blocks is {history_blocks}, expected 1..{dynamics.history_blocks}: {checkpoint} was trained with "
@@ -209,6 +214,23 @@ def evaluate_baselines(
             simulated.append(result)
             progress.advance(1)
     return BaselineResults(contest, by_chance, simulated)
+
+
+def open_model(protocol: PlanningProtocol, checkpoint: Path, device: torch.device | str) -> PlanningModel:
+    """A world model on a device, with the environment of a protocol.
+
+    Raises:
+        UserError: not a world model, or it does not fit the environment.
+    """
+    file = open_episodes(protocol.episodes)
+    protocol = with_environment(protocol, file)
+    loaded = load_world_model(checkpoint)
+    loaded.dynamics.to(device), loaded.tokenizer.to(device)
+    env = protocol.make_env()
+    check_environment(loaded.tokenizer, protocol.env_id, protocol.episodes)
+    blocks = ActionBlocks.of(env, protocol.frame_stride)
+    check_fits(loaded.dynamics, env, blocks, str(checkpoint))
+    return PlanningModel(protocol, file, loaded, env, blocks)
 
 
 def data_options(checkpoint: Path) -> dict[str, Any]:

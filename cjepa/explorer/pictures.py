@@ -1,4 +1,4 @@
-"""Pictures for the page: frames, the empty table, and each body cut out of a frame."""
+"""What the page draws: frames, the empty table, each body cut out of a frame, and numbers, as JSON takes them."""
 
 import base64
 from collections.abc import Sequence
@@ -58,12 +58,29 @@ def cut_out(
     own_YX = labels_YX == body + 1
     if not own_YX.any():
         return None
-    rows, columns = np.flatnonzero(own_YX.any(axis=1)), np.flatnonzero(own_YX.any(axis=0))
+    covered_YX = cv2.GaussianBlur(np.where(own_YX, 255, 0).astype(np.uint8), (3, 3), 0)  # a smooth rim
+    rows, columns = np.flatnonzero(covered_YX.any(axis=1)), np.flatnonzero(covered_YX.any(axis=0))
     part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    image_YX4 = np.dstack([pixels_YXC[part], np.where(own_YX[part], 255, 0).astype(np.uint8)])
+    image_YX4 = np.dstack([pixels_YXC[part], covered_YX[part]])
     colour = np.median(pixels_YXC[own_YX], axis=0).astype(int)
     left, top = columns[0] / px_per_unit - place_2[0], rows[0] / px_per_unit - place_2[1]
-    height, width = (side / px_per_unit for side in own_YX[part].shape)
+    height, width = (side / px_per_unit for side in covered_YX[part].shape)
     hexadecimal = "#{:02x}{:02x}{:02x}".format(*colour)
     sizes = {"left": left, "top": top, "width": width, "height": height}
     return {"image": data_url(image_YX4), "colour": hexadecimal, **sizes}
+
+
+def centres(labels_YX: np.ndarray, bodies: int, px_per_unit: float) -> np.ndarray:
+    """Middle of what can be seen of each body, ``(O, 2)`` in units from the upper left corner; NaN if nothing can."""
+    found = []
+    for body in range(bodies):
+        rows, columns = np.nonzero(labels_YX == body + 1)
+        middle = (columns.mean(), rows.mean()) if len(rows) else (np.nan, np.nan)
+        found.append((np.array(middle) + 0.5) / px_per_unit)
+    return np.stack(found)
+
+
+def plain(values: np.ndarray, digits: int = 2) -> list:
+    """Rounded, as nested lists; None for what is not finite, which JSON does not have."""
+    rounded = np.round(values.astype(np.float64), digits)
+    return np.where(np.isfinite(rounded), rounded.astype(object), None).tolist()

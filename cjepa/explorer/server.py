@@ -17,11 +17,8 @@ from werkzeug.wrappers import Request, Response
 
 from cjepa.errors import UserError
 
-_PAGE = {
-    "/": ("page.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-}
+_FILES = {"page.css": "text/css", "shared.js": "text/javascript"}
+"""Of every page, which has an HTML file and a script of its own beside them."""
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -35,6 +32,9 @@ _log = logging.getLogger(__name__)
 
 class Explorer(Protocol):
     """What is asked by the page."""
+
+    page: str
+    """Name of its HTML file and its script."""
 
     def about(self) -> dict[str, Any]:
         """What is the same in every answer."""
@@ -57,7 +57,9 @@ class App:
         self.hosts = None if host in _EVERYWHERE else {host, "127.0.0.1", "localhost", "::1"}
         self._lock = threading.Lock()
         folder = files("cjepa.explorer")
-        self._page = {path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in _PAGE.items()}
+        names = _FILES | {f"{explorer.page}.js": "text/javascript", f"{explorer.page}.html": "text/html"}
+        self._page = {f"/{name}": (folder.joinpath(name).read_bytes(), kind) for name, kind in names.items()}
+        self._page["/"] = self._page.pop(f"/{explorer.page}.html")
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """See WSGI."""
@@ -117,3 +119,14 @@ def open_server(app: App, host: str, port: int) -> BaseWSGIServer:
         raise UserError(f"--host {host} --port {port}: {reason}; give another --port") from None
     with listening:
         return make_server(host, listening.getsockname()[1], app, True, request_handler=_Quiet, fd=listening.fileno())
+
+
+def address_of(server: BaseWSGIServer) -> str:
+    """What to type into a browser."""
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"http://{host}:{server.port}/"
+
+
+def serve(server: BaseWSGIServer) -> None:
+    """Answer until interrupted."""
+    server.serve_forever()

@@ -38,6 +38,29 @@ class TableSettings(NamedTuple):
         return None if self.x is None else (self.x, self.y)
 
 
+class PlansSettings(NamedTuple):
+    """Of the page for an environment with goals; None is chosen for the user."""
+
+    pair: int = 0
+    horizon: int | None = None
+    """Blocks of the plan."""
+    iteration: int | None = None
+    """Of the search; None for its last."""
+    seed: int = 0
+    """Of the search."""
+    block: int | None = None
+    """Which block the page shows; None if it plays."""
+
+
+def plans_settings(query: Mapping[str, str]) -> PlansSettings:
+    """The settings of a query.
+
+    Raises:
+        UserError: a word that is no setting, or a value that is no integer.
+    """
+    return PlansSettings(**read_query(query, dict.fromkeys(PlansSettings._fields, whole)))
+
+
 def table_settings(query: Mapping[str, str]) -> TableSettings:
     """The settings of a query.
 

@@ -13,7 +13,7 @@ from cjepa.evaluation.counterfactuals import simulated
 from cjepa.evaluation.influence_graphs import Estimate, possible
 from cjepa.evaluation.scenes import places
 from cjepa.evaluation.what_if import HeldOutScenes, Scene, Way, WhatIf
-from cjepa.explorer.pictures import cut_out, data_url, drawing_of, without_bodies
+from cjepa.explorer.pictures import cut_out, data_url, drawing_of, plain, without_bodies
 from cjepa.explorer.settings import WAYS, TableSettings, table_settings
 
 _KEPT_SCENES = 64
@@ -38,6 +38,8 @@ class TableExplorer:
         estimates: of influence to choose from, the first by default; those that the model does not allow are left out.
     """
 
+    page = "table"
+
     def __init__(
         self,
         scenes: HeldOutScenes,
@@ -55,7 +57,6 @@ class TableExplorer:
         """What is the same in every answer."""
         lab = self.lab
         return {
-            "kind": "table",
             "model": self.name,
             "held_out": lab.account,
             "scenes": len(self.scenes),
@@ -96,9 +97,9 @@ class TableExplorer:
             },
             "episode": int(self.lab.test.episode_B[asked.scene]),
             "bodies": scene.bodies,
-            "tracks": {name: _plain(values) for name, values in tracks.items()},
+            "tracks": {name: plain(values) for name, values in tracks.items()},
             "contacts": scene.contact_hops.tolist(),
-            "influence": None if influence_OO is None else _plain(influence_OO, 9),
+            "influence": None if influence_OO is None else plain(influence_OO, 9),
             "agreement": _agreement(scene, influence_OO),
             "effects": effects_of(found, scene.bodies, asked),
             **factual.pictures,
@@ -228,9 +229,3 @@ def _agreement(scene: Scene, influence_OO: np.ndarray | None) -> dict[str, int] 
     true_N, score_N = scene.contact_hops[known_OO] > 0, influence_OO[known_OO]
     edges = int(true_N.sum())
     return {"edges": edges, "hits": int(true_N[np.argsort(-score_N, kind="stable")[:edges]].sum())}
-
-
-def _plain(values: np.ndarray, digits: int = 2) -> list:
-    """Nested lists; JSON has no NaN."""
-    rounded = np.round(values.astype(np.float64), digits)
-    return np.where(np.isnan(rounded), None, rounded.astype(object)).tolist()

@@ -218,13 +218,24 @@ class WorldModelAgent(Agent):
         """See :class:`Agent`; in the tokenizer's units, on the CPU."""
         rows = self._problem.cost.rows_at_once
         return torch.cat(
-            [self._imagined(part_RHA, part * rows) for part, part_RHA in enumerate(actions_BHA.split(rows))]
+            [
+                self._imagined(part_RHA, slice(part * rows, part * rows + len(part_RHA)))
+                for part, part_RHA in enumerate(actions_BHA.split(rows))
+            ]
         )
 
-    def _imagined(self, actions_RHA: Tensor, first: int) -> Tensor:
-        """Of R environments from the first one on."""
+    @torch.no_grad()
+    def imagine_candidates(self, actions_NHA: Tensor) -> Tensor:
+        """Tokens that the agent expects of N candidates for the first environment, ``(N, H, S, D)``.
+
+        In the tokenizer's units, on the CPU. To be called after :meth:`problem`, before the next observation.
+        """
+        return self._imagined(actions_NHA, torch.zeros(len(actions_NHA), dtype=torch.long))
+
+    def _imagined(self, actions_RHA: Tensor, rows: slice | Tensor) -> Tensor:
+        """Of R environments, some of which may be the same."""
         device = device_of(self.dynamics)
-        state = take_rows(self._state, slice(first, first + len(actions_RHA)))
+        state = take_rows(self._state, rows)
         with torch.autocast(device.type, torch.bfloat16):
             rollout = self.dynamics.rollout(state, actions_RHA.to(device))
         return self.dynamics.denormalise(rollout).tokens_BHSD.float().cpu()

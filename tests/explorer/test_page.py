@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
-from cjepa.explorer.server import App, open_server
+from cjepa.explorer.server import App, Explorer, address_of, open_server
 from tests.explorer import chromium
 from tests.explorer.chromium import Page
 
@@ -17,12 +18,19 @@ pytestmark = [
 READY = "document.body && document.body.dataset.state === 'ready'"
 
 
-@pytest.fixture(scope="module")
-def address(explorer) -> Iterator[str]:
+@contextmanager
+def serving(explorer: Explorer) -> Iterator[str]:
+    """The address of its page."""
     with open_server(App(explorer), "127.0.0.1", 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.port}/"
+        yield address_of(server)
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def address(explorer) -> Iterator[str]:
+    with serving(explorer) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +108,15 @@ def test_every_width_and_both_schemes(page, address, width, dark):
     assert page.run("document.documentElement.scrollWidth") == width
     assert (page.picture()[2, 2].mean() < 60) == dark
     assert page.run("performance.getEntriesByType('resource').every(one => one.name.startsWith(location.origin))")
+
+
+def test_candidates_are_drawn(page, plans):
+    """Blue lines of the agent's candidates, whose darkest leave the picture of the start."""
+    with serving(plans) as address:
+        page.show(f"{address}?block=0", 1200, 1200)
+        page.wait(READY)
+        blue = picture_of(page, "model-plan"), picture_of(page, "simulator")
+        wide = [int(((view[..., 2] - view[..., 0]) > 40).sum()) for view in blue]
+        assert wide[0] > wide[1] + 100
+        assert page.run("document.querySelector('#outcome tbody').rows.length") == 2
+        assert page.run("document.documentElement.scrollWidth") == 1200
