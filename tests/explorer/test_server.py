@@ -19,7 +19,7 @@ def client(explorer) -> Client:
 def test_the_page_and_its_parts(client):
     for path, kind, part in (
         ("/", "text/html", "<h1"),
-        ("/page.js", "text/javascript", "fetch("),
+        ("/shared.js", "text/javascript", "fetch("),
         ("/page.css", "text/css", "canvas"),
     ):
         response = client.get(path)
