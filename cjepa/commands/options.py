@@ -1,7 +1,7 @@
 """What several verbs ask of their options."""
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -77,17 +77,25 @@ def model_name_of(checkpoint: Path) -> str:
 
 
 @contextmanager
-def new_results_folder(folder: Path, verb: str) -> Iterator[Path]:
+def new_results_folder(folder: Path, verb: str, resume: bool = True, parts: Sequence[str] = ()) -> Iterator[Path]:
     """``folder`` for the results of one evaluation, held by this process; gone again if it fails before its first plan.
+
+    Args:
+        folder: to make, or of an interrupted evaluation.
+        verb: of the command.
+        resume: leave the plans of an interrupted evaluation.
+        parts: names of the folders for results within ``folder``.
 
     Raises:
         UserError: the folder holds results, a training run or files of the user's, or another process works there.
     """
-    refuse_foreign(folder, _RESULT_FILES, "--out")
+    refuse_foreign(folder, (*_RESULT_FILES, *parts), "--out")
     missing = missing_folders(folder)
     with only_process(folder, f"cjepa {verb}"):
         if (folder / "results.json").exists() or (folder / "checkpoints").exists():
             raise UserError(f"{folder} already contains results or a run; choose another --out or delete it first")
+        if not resume:
+            shutil.rmtree(folder / KEPT_PLANS, ignore_errors=True)
         try:
             yield folder
         except Exception:
@@ -102,8 +110,7 @@ def kept_plans(folder: Path, asked: Mapping[str, Any], files: Iterable[Path | No
 
     Args:
         folder: of the results.
-        asked: all arguments of the command, with ``protocol`` and ``resume``. Those that decide plans tell evaluations
-            apart; without ``resume`` the plans of earlier runs are deleted.
+        asked: all arguments of the command, ``protocol`` among them; those that decide plans tell evaluations apart.
         files: that decide plans too: another size or time of change makes another evaluation.
     """
     from cjepa import __version__
@@ -111,8 +118,6 @@ def kept_plans(folder: Path, asked: Mapping[str, Any], files: Iterable[Path | No
     from cjepa.files import json_text
     from cjepa.reporting.records import describe
 
-    if not asked["resume"]:
-        shutil.rmtree(folder / KEPT_PLANS, ignore_errors=True)
     protocol = replace(asked["protocol"], against=None)
     stamps = [
         (str(path.resolve()), stat.st_size, stat.st_mtime_ns)

@@ -7,7 +7,9 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from cjepa.checkpoints import find_checkpoint
 from cjepa.command_result import CommandResult
+from cjepa.commands.distances import Evaluated, command_result, evaluate_all, title
 from cjepa.commands.options import chosen_device, evaluated_run, kept_plans, new_results_folder
+from cjepa.errors import UserError
 from cjepa.evaluation.planning import evaluate_model
 from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.planning.constraints import Constraint
@@ -16,8 +18,7 @@ from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.sub_goals import SubGoals
 from cjepa.progress import ProgressBar
-from cjepa.reporting.plan import differences_text, write_model_result
-from cjepa.reporting.tables import results_table
+from cjepa.reporting.plan import write_model_result
 
 
 def plan_command(
@@ -63,17 +64,20 @@ def plan_command(
     used = chosen_device(device)
     first_guess = None if prior is None else find_checkpoint(prior)
     checkpoint, name, results = evaluated_run(run, model_name, out, "plan")
-    started = time.time()
     goal = None if goal_image is None else Path(goal_image)
-    with new_results_folder(results, "plan") as folder:
-        kept = kept_plans(folder, asked | {"device": used}, [checkpoint, first_guess, goal])
-        with ProgressBar("plan", protocol.budget_env_steps, "env steps") as bar:
+    if goal is not None and protocol.goal_offsets:
+        raise UserError("--goal_image: a given goal has no distance in episodes; leave out --goal_offsets")
+
+    def evaluate(protocol: PlanningProtocol, part: Path) -> Evaluated:
+        started = time.time()
+        kept = kept_plans(results, asked | {"device": used, "protocol": protocol}, [checkpoint, first_guess, goal])
+        with ProgressBar(title("plan", part, results), protocol.budget_env_steps, "env steps") as bar:
             parts = (planner, objective, history_blocks)
             extra = (constraints or (), fallback, goal, first_guess, sub_goals, kept)
             result = evaluate_model(protocol, checkpoint, *parts, num_videos, used, bar, *extra)
         rows = write_model_result(
             result,
-            folder,
+            part,
             name=name,
             checkpoint=checkpoint,
             planner=planner,
@@ -86,6 +90,8 @@ def plan_command(
             history_blocks=history_blocks,
             seconds=time.time() - started,
         )
-    files = [f"{folder}/{name}" for name in ("results.json", "trials.csv", "steps.csv")]
-    lines = [f"pairs from {result.contest.source.account}", *differences_text(rows), *files]
-    return CommandResult(lines, results_table(rows), f"cjepa report {folder}")
+        return Evaluated(rows, result.contest.source.account)
+
+    with new_results_folder(results, "plan", resume, tuple(protocol.by_distance())):
+        evaluated = evaluate_all(protocol, results, evaluate)
+    return command_result(evaluated, protocol, results)

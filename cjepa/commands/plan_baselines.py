@@ -6,6 +6,7 @@ from pathlib import Path
 from jsonargparse.typing import NonNegativeInt
 
 from cjepa.command_result import CommandResult
+from cjepa.commands.distances import Evaluated, command_result, evaluate_all, title
 from cjepa.commands.options import kept_plans, new_results_folder
 from cjepa.data.splits import SPLIT_SEED
 from cjepa.data.workers import default_workers
@@ -13,8 +14,7 @@ from cjepa.evaluation.planning import evaluate_baselines
 from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.planning.planners.base import Planner
 from cjepa.progress import ProgressBar
-from cjepa.reporting.plan import differences_text, write_baseline_results
-from cjepa.reporting.tables import results_table
+from cjepa.reporting.plan import write_baseline_results
 
 
 def plan_baselines_command(
@@ -36,12 +36,16 @@ def plan_baselines_command(
         resume: reuse the plans of an interrupted run of this command; the results are those of a run in one go.
     """
     asked = dict(locals())
-    started = time.time()
-    with new_results_folder(Path(out), "plan-baselines") as folder:
-        kept = kept_plans(folder, asked, [])
-        with ProgressBar("plan baselines", protocol.pairs, "trials") as bar:
+    folder = Path(out)
+
+    def evaluate(protocol: PlanningProtocol, part: Path) -> Evaluated:
+        started = time.time()
+        kept = kept_plans(folder, asked | {"protocol": protocol}, [])
+        with ProgressBar(title("plan baselines", part, folder), protocol.pairs, "trials") as bar:
             results = evaluate_baselines(protocol, planner, split_seed, workers or default_workers(), bar, kept)
-        rows = write_baseline_results(results, folder, planner=planner, seconds=time.time() - started)
-    files = [f"{out}/{name}" for name in ("results.json", "trials.csv", "steps.csv")]
-    lines = [f"pairs from {results.contest.source.account}", *differences_text(rows), *files]
-    return CommandResult(lines, results_table(rows), f"cjepa report {out}")
+        rows = write_baseline_results(results, part, planner=planner, seconds=time.time() - started)
+        return Evaluated(rows, results.contest.source.account)
+
+    with new_results_folder(folder, "plan-baselines", resume, tuple(protocol.by_distance())):
+        evaluated = evaluate_all(protocol, folder, evaluate)
+    return command_result(evaluated, protocol, folder)

@@ -32,6 +32,8 @@ class PlanningProtocol:
             The results are marked and never compared with those of held-out pairs.
         pairs: number of start/goal pairs.
         goal_env_steps: env steps from start to goal in their episode.
+        goal_offsets: several values of goal_env_steps, such as [25, 50, 75, 100], each evaluated in its own folder;
+            the budget grows with them.
         goal_state: the goal of all trials, a whole state of the environment, instead of states of the episodes.
         against: folder of another evaluation of the same trials; the difference in success is reported, pair by pair.
         budget_env_steps: most env steps per trial.
@@ -49,6 +51,7 @@ class PlanningProtocol:
     published_protocol: bool = False
     pairs: PositiveInt = 50
     goal_env_steps: PositiveInt = 25
+    goal_offsets: list[PositiveInt] | None = None
     goal_state: list[float] | None = None
     against: str | None = None
     budget_env_steps: PositiveInt = 50
@@ -63,6 +66,25 @@ class PlanningProtocol:
             raise UserError(f"--goal_state: {GOALS_AS_PUBLISHED}")
         if self.published_protocol and self.split != "test":
             raise UserError(f"--split {self.split}: --published_protocol draws pairs from training episodes; give one")
+
+        offsets = self.goal_offsets
+        if offsets is not None and (not offsets or len(set(offsets)) < len(offsets)):
+            raise UserError(f"--goal_offsets: {offsets}, expected different numbers, for example [25, 50, 75, 100]")
+        if offsets and self.goal_state is not None:
+            raise UserError("--goal_state: a given goal has no distance in episodes; leave out --goal_offsets")
+
+    def by_distance(self) -> dict[str, "PlanningProtocol"]:
+        """The protocols of all goal_offsets by the names of their folders; empty where there is only one distance."""
+        return {
+            f"goal-{offset}": replace(
+                self,
+                goal_offsets=None,
+                goal_env_steps=offset,
+                budget_env_steps=max(1, round(self.budget_env_steps * offset / self.goal_env_steps)),
+                against=None if self.against is None else f"{self.against}/goal-{offset}",
+            )
+            for offset in self.goal_offsets or ()
+        }
 
     def make_env(self) -> ObjectEnv:
         """A fresh simulator; of a protocol that :func:`with_environment` has completed."""

@@ -20,7 +20,7 @@ _STUDY = {"name": (str,), "description": (str,), "stages": (list,)}
 _STAGE = {"name": (str,), "folder": (str,), "command": (str,), "depends_on": (list,)}
 _STAGE |= {"seconds": NUMBER, "peak_memory_mb": NUMBER, "cached": (bool,)}
 _STAGE |= {"started": NUMBER, "cores": (int,), "jobs": (int,), "beside": (list,)}
-_COUNTS = ("n", "episodes", "tokens", "token_dim")
+_COUNTS = ("n", "episodes", "tokens", "token_dim", "goal_env_steps")
 _ROW = {name: (str,) for name in ("metric", "model", "unit", "split", "run", "git")}
 _ROW |= {name: NUMBER for name in ("value", "low", "high", *_COUNTS)} | {"seed": (int,)}
 

@@ -15,6 +15,7 @@ from cjepa.errors import UserError
 from cjepa.files import read_text, write_text
 from cjepa.reporting import figures
 from cjepa.reporting.curves import training_curves
+from cjepa.reporting.distances import named_by_distance, of_one_distance, success_by_distance
 from cjepa.reporting.intervene import intervention_tables, is_intervention
 from cjepa.reporting.pivot import measure_tables, plain_table
 from cjepa.reporting.reading import read_rows, read_run, read_study
@@ -90,16 +91,17 @@ def build_report(folder: Path) -> Path:
     stages = [_read_stage(folder / (entry.get("folder") or entry["name"]), entry["name"]) for entry in listed]
     if study is None:
         stages = [_read_stage(folder, folder.resolve().name)]
-    rows = _rows(folder) or [row for stage in stages for row in stage.rows]
+    found = _rows(folder) or [row for stage in stages for row in stage.rows]
+    rows = named_by_distance(found)
     records = [stage.record for stage in stages if stage.record]
     seconds = elapsed_seconds(listed) if study else stages[0].record.get("seconds") or 0
     page = _template().render(
         title=study.get("name", folder.name) if study else folder.resolve().name,
         description=study.get("description", "") if study else stages[0].record.get("command", ""),
         facts=facts(records, seconds, _written(stages)),
-        summary=summary(rows),
+        summary=summary(found),
         results=plain_table(results_table(rows)),
-        figures=_figures(rows),
+        figures=_figures(found),
         interventions=intervention_tables(rows),
         measures=measure_tables(row for row in rows if not is_intervention(row)),
         curves=_curves(stages, rows),
@@ -154,7 +156,9 @@ def _media(path: Path) -> Media:
 
 
 def _figures(rows: list[Row]) -> dict[str, Markup]:
-    drawn = {title: _svg(draw(rows)) for title, draw in _RESULT_FIGURES.items()}
+    single = of_one_distance(rows)
+    drawn = {"Success against distance": _svg(success_by_distance(rows))}
+    drawn |= {title: _svg(draw(single)) for title, draw in _RESULT_FIGURES.items()}
     return {title: svg for title, svg in drawn.items() if svg}
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from cjepa.evaluation.published import PUBLISHED_SPLIT
+from cjepa.reporting.distances import distances_sentence, of_one_distance
 from cjepa.reporting.tables import (
     ERROR_PREFIX,
     Row,
@@ -25,8 +26,10 @@ def summary(rows: Iterable[Row]) -> list[str]:
     Models with tokens are compared with each other; those without (random actions, the simulator) are references.
     """
     rows = list(rows)
-    held_out, as_published = ([row for row in rows if _is_published(row) is wanted] for wanted in (False, True))
+    one_distance = of_one_distance(rows)
+    held_out, as_published = ([row for row in one_distance if _is_published(row) is wanted] for wanted in (False, True))
     sentences = [_success(by_model(held_out, "success")), _as_published(by_model(as_published, "success"))]
+    sentences.append(distances_sentence(rows))
     if blocks := error_blocks(rows):
         sentences.append(_errors(by_model(rows, f"{ERROR_PREFIX}{blocks[-1]}"), blocks[-1]))
     sentences += [_seconds(by_model(rows, "seconds_per_plan")), _grouping(rows)]

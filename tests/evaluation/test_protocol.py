@@ -100,3 +100,20 @@ def test_a_goal_state():
     for far in ([301, *wanted[1:]], [-1, *wanted[1:]]):
         with pytest.raises(UserError, match=f"--goal_state: value 0 is {far[0]}, but in .* a.h5 it is 100 to 200"):
             goal_state_of(PlanningProtocol("some.h5", "cjepa/PushT-v0", {}, goal_state=far), states)
+
+
+def test_every_distance_has_a_protocol_with_a_budget_of_its_own():
+    protocol = PlanningProtocol("a.h5", goal_offsets=[25, 100], budget_env_steps=50, against="runs/earlier", seed=3)
+    parts = protocol.by_distance()
+    assert {name: (part.goal_env_steps, part.budget_env_steps, part.against) for name, part in parts.items()} == {
+        "goal-25": (25, 50, "runs/earlier/goal-25"),
+        "goal-100": (100, 200, "runs/earlier/goal-100"),
+    }
+    assert all(part.seed == 3 and part.by_distance() == {} for part in parts.values())
+    assert PlanningProtocol("a.h5").by_distance() == {}
+
+
+@pytest.mark.parametrize("offsets", [[], [25, 25]])
+def test_distances_that_are_none_or_the_same_are_refused(offsets):
+    with pytest.raises(UserError, match="--goal_offsets: .* expected different numbers"):
+        PlanningProtocol("a.h5", goal_offsets=offsets)
