@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cjepa.checkpoints import home_of
+from cjepa.checkpoints import WEIGHTS, home_of
 from cjepa.errors import UserError
 from cjepa.run_config import read_config
 
@@ -47,11 +47,18 @@ def check_training_kept(given: dict[str, Any], checkpoint: Path) -> None:
     Raises:
         UserError: the first option that differs is named, with both values; the ``config.yaml`` cannot be read.
     """
-    path = home_of(checkpoint) / "config.yaml"
-    if not path.is_file() or not path.stat().st_size:  # empty: left by a kill in early versions
+    path = _config_of(checkpoint)
+    if path is None:
         return
     kept = read_config(path)
     _refuse(_first_change(_compared(given), _compared(kept), ""), checkpoint)
+
+
+def _config_of(checkpoint: Path) -> Path | None:
+    """The ``config.yaml`` of the run that a checkpoint is of, if it lies where a run has its checkpoints."""
+    path = home_of(checkpoint) / "config.yaml"
+    is_of_run = checkpoint.name == WEIGHTS or checkpoint.absolute().parent.name == "checkpoints"
+    return path if is_of_run and path.is_file() and path.stat().st_size else None  # empty: a kill in early versions
 
 
 def _compared(config: dict[str, Any]) -> dict[str, Any]:
@@ -83,8 +90,8 @@ def _has_options(mapping: dict[str, Any], key: str) -> bool:
 def _refuse(change: _Change | None, checkpoint: Path) -> None:
     if change is None:
         return
-    config = home_of(checkpoint) / "config.yaml"
-    source = f"-c {config} has every option of the run" if config.is_file() else "give the options of its training"
+    config = _config_of(checkpoint)
+    source = "give the options of its training" if config is None else f"-c {config} has every option of the run"
     raise UserError(
         f"{change.key} is {_short(change.given)}, but {checkpoint} was trained with {_short(change.kept)}; "
         f"leave {change.key} out ({source}), or train a new run without --ckpt_path"

@@ -142,7 +142,7 @@ def test_options_that_would_be_ignored_are_refused(run, slot_tokens, refused):
 
 
 def test_a_run_of_an_older_version_goes_on(run, slot_tokens):
-    """Its checkpoint, and a class in a list of its config, lack options that the versions since then have."""
+    """Its checkpoint and its config lack options that the versions since then have; and from a copy elsewhere."""
     last, config = run / "checkpoints" / "last.ckpt", run / "config.yaml"
     content, options = torch.load(last, weights_only=True), yaml.safe_load(config.read_text())
     for parameters in (content["hyper_parameters"], options["model"]["init_args"]):
@@ -150,8 +150,13 @@ def test_a_run_of_an_older_version_goes_on(run, slot_tokens):
     del options["data"]["init_args"]["exclude_corrupted"], content["lineage"], content["callbacks"]["SameEpisodes"]
     torch.save(content, last)
     config.write_text(yaml.safe_dump(options))
+    (run.parent / "kept").mkdir()
+    copy = shutil.copy(last, run.parent / "kept" / "copy.ckpt")
+    (run.parent / "config.yaml").write_text("of something else")
     resume(run, slot_tokens, MORE)
     assert checkpoint_of(run)["global_step"] == 4
+    words = ["--data.init_args.path", str(slot_tokens), "--run_dir", str(run.parent / "new"), "--trainer.max_steps=3"]
+    assert main(["fit", "-c", str(config), *words, "--trainer.accelerator=cpu", "--ckpt_path", str(copy)]) == 0
 
 
 def test_other_episodes_are_refused(slots_run, episodes_path, collide_episodes_path, refused, tmp_path):
