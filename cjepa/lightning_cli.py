@@ -1,8 +1,5 @@
 """``cjepa fit | validate | test | predict``: LightningCLI with one folder a run."""
 
-import atexit
-import shutil
-import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Iterator
@@ -11,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
@@ -141,8 +137,8 @@ class CJEPACLI(LightningCLI):
         except (ValueError, MisconfigurationException) as error:
             raise UserError(one_line(str(_refusal(error)))) from error
         config = self.config_init.get(self.config_init.get("subcommand") or "", {})
-        if config.get("ckpt_path"):  # what config.yaml says stays what the user said
-            config["ckpt_path"] = str(_as_lightning(find_checkpoint(config["ckpt_path"])))
+        if config.get("ckpt_path"):  # what config.yaml says stays what the user said; WholeCheckpoints reads the file
+            config["ckpt_path"] = str(find_checkpoint(config["ckpt_path"]))
 
     def after_fit(self) -> None:
         """Write results and record of a run that was killed between its last checkpoint and its results."""
@@ -316,16 +312,6 @@ def _with_run(args: list[str]) -> list[str]:
     of_run = ["-c", str(config), "--ckpt_path", run if exported else str(checkpoint)]
     of_run += ["--run_dir", "null" if exported else str(config.parent)]
     return [args[0], *of_run, "--trainer.devices", "1", "--trainer.strategy", "auto", *args[2:]]
-
-
-def _as_lightning(checkpoint: Path) -> Path:
-    """An exported checkpoint in Lightning's format, until this process ends: Lightning reads no other."""
-    if checkpoint.name != WEIGHTS:
-        return checkpoint
-    folder = Path(tempfile.mkdtemp(prefix="cjepa-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    torch.save(read_checkpoint(checkpoint), folder / "last.ckpt")
-    return folder / "last.ckpt"
 
 
 def _look_at(data: LightningDataModule) -> None:
