@@ -67,10 +67,11 @@ def plan_command(
     goal = None if goal_image is None else Path(goal_image)
     if goal is not None and protocol.goal_offsets:
         raise UserError("--goal_image: a given goal has no distance in episodes; leave out --goal_offsets")
+    files = [checkpoint, first_guess, goal, *map(Path, (sub_goals and sub_goals.images) or ())]
 
     def evaluate(protocol: PlanningProtocol, part: Path) -> Evaluated:
         started = time.time()
-        kept = kept_plans(results, asked | {"device": used, "protocol": protocol}, [checkpoint, first_guess, goal])
+        kept = kept_plans(results, asked | {"device": used, "protocol": protocol}, files)
         with ProgressBar(title("plan", part, results), protocol.budget_env_steps, "env steps") as bar:
             parts = (planner, objective, history_blocks)
             extra = (constraints or (), fallback, goal, first_guess, sub_goals, kept)
