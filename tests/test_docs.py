@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from cjepa.cli import main
+from cjepa.commands import explore as explore_verb
 from cjepa.commands import study as study_verb
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.envs.base import ObjectEnv
@@ -52,6 +53,7 @@ SMALL = {
     "collect": ["--episodes=24", "--episode_env_steps=45", "--workers=1"],
     "test": FEW_FRAMES,
     "intervene": FEW_SCENES,
+    "explore": ["--scenes=2", "--port=0"],
     "plan": [*ONE_PAIR, *TINY_CEM, "--num_videos=1"],
     "plan-baselines": [*ONE_PAIR, *TINY_CEM, "--workers=1"],
 }
@@ -152,6 +154,7 @@ def test_commands(page, tmp_path, monkeypatch, request, small_card):
     if page.name == "README.md" or any(words[0].endswith("cjepa") for words in commands(page)):
         monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(probes, "_STEPS", 100)
+    monkeypatch.setattr(explore_verb, "serve", lambda server: None)  # it would go on until Ctrl-C
     monkeypatch.setattr(study_verb, "LocalProcesses", InProcess)  # tests of executors start processes
     scratch = Scratch(tmp_path, request.getfixturevalue)
     for text in blocks(page, "yaml"):

@@ -26,8 +26,8 @@ function showPlans(answer) {
   const costs = [
     ["the plan", plan.cost],
     [`best of iteration ${set.iteration}`, best[set.iteration]],
-    ["cheapest drawn", candidates.cost[0]],
-    ["dearest drawn", candidates.cost.at(-1)],
+    ["lowest drawn", candidates.cost[0]],
+    ["highest drawn", candidates.cost.at(-1)],
     ["candidates drawn", candidates.cost.length],
   ];
   table("search", [cell("th", ""), cell("th", "cost")], costs.map(([name, cost]) => row([rowHead(name), cell("td", text(cost))])));
@@ -68,13 +68,13 @@ function paintModel(pen) {
       line(pen, path(paths[index], nth), { colour: CANDIDATES[body % CANDIDATES.length], width: 0.8 + dark, alpha: 0.12 + 0.6 * dark ** 2 });
     });
   }
-  shown.bodies.forEach((body, nth) => {
+  for (const [nth, body] of [...shown.bodies.entries()].reverse()) { // the first body is drawn over the others
     const at = shown.plan.path[block][nth];
     if (shown.sprites[body]) cutOut(pen, shown.sprites[body], at);
     line(pen, path(shown.plan.path.slice(0, block + 1), nth), { colour: PLAN, width: 1.6 });
     const there = shown.track[block][body];
     if (there[0] !== null) truth(pen, at, there, 7 * unit(), PLAN);
-  });
+  }
 }
 
 $("pair").addEventListener("change", () => ask({ pair: $("pair").value, block: null, iteration: null }));
