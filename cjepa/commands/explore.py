@@ -1,6 +1,7 @@
 """`cjepa explore`: a local web page that compares a world model with its simulator."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
@@ -9,6 +10,7 @@ from cjepa.command_result import CommandResult
 from cjepa.commands.options import model_name_of
 from cjepa.data.store.shards import open_episodes
 from cjepa.envs.interventions import InterventionEnv
+from cjepa.errors import UserError
 from cjepa.evaluation.notebook import SceneLab
 from cjepa.evaluation.protocol import PlanningProtocol, with_environment
 from cjepa.explorer.plans import PlansExplorer
@@ -61,7 +63,8 @@ def explore_command(
     else:
         search = planner or ICEM(**_RECOMMENDED), objective or LeastStepMSE(proprio_weight=1.0)
         explorer = PlansExplorer(protocol, checkpoint, name, *search, horizon_blocks or 5)
-    explorer.answer({})  # the first answer takes longer than those that follow
+    with suppress(UserError):  # which the page will show
+        explorer.answer({})  # the first answer takes longer than those that follow
     with open_server(App(explorer, host), host, port) as server:
         say(f"from {explorer.about()['held_out']}")
         say(f"{address_of(server)} (Ctrl-C ends it)")

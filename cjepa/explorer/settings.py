@@ -15,7 +15,7 @@ ESTIMATES: tuple[Estimate, ...] = get_args(Estimate)
 class TableSettings(NamedTuple):
     """Of the page for an environment with interventions; None is chosen for the user."""
 
-    scene: int = 0
+    scene: int | None = None
     start: int | None = None
     """Env step of the episode at which the history begins."""
     horizon: int | None = None

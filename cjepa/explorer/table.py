@@ -109,6 +109,8 @@ class TableExplorer:
 
     def _completed(self, asked: TableSettings) -> TableSettings:
         """The settings with what was left to us."""
+        if asked.scene is None:
+            asked = asked._replace(scene=int((self.lab.test.slot_BO >= 0).any(axis=1).argmax()))
         start = self.scenes.start(asked.scene) if asked.start is None else asked.start
         horizon = asked.horizon
         if horizon is None:
