@@ -104,7 +104,10 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         assert main(["plan", str(run), *configs, *more]) == 0
         assert (out / "results.json").is_file()
     elif words[0] == "intervene":
-        run, episodes = get("collide_model_run"), get("collide_table_path")
+        names = ("collide_model_run", "collide_table_path")
+        if path.parent.name == "pusht":
+            names = ("world_model_run", "episodes_path")
+        run, episodes = (get(name) for name in names)
         assert main(["intervene", str(run), *configs, f"--episodes={episodes}", f"--out={out}", *FEW_SCENES]) == 0
         assert (out / "results.json").is_file()
     elif words[0] == "plan-baselines":

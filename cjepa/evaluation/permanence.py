@@ -62,12 +62,14 @@ def measure_hidden(
     seen_NH2 = _believed(lab, scenes, place, scene_N, scenes.slot_BO[scene_N, body_N], progress)
     tracks = extrapolated_tracks(lab, scenes, ahead)[scene_N, :, body_N]
     answers = {"model": seen_NH2, "copying": tracks[:, :1], "constant velocity": tracks[:, 1:]}
-    table_KBO = np.stack([on_table(scenes.objects_BTOF[:, lab.history + block - 1], lab.env) for block in blocks_K])
+    table_BHO = np.stack(
+        [on_table(scenes.objects_BTOF[:, lab.history + block], lab.env) for block in range(ahead)], axis=1
+    )
     touched_NH = scenes.touched_BHOO.any(axis=-1)[scene_N, :, body_N]
     return HiddenErrors(
         (blocks_K * lab.frame_stride).tolist(),
         {name: np.linalg.norm(at - true_NH2, axis=-1)[:, blocks_K - 1] for name, at in answers.items()},
-        table_KBO[:, scene_N, body_N].T,
+        table_BHO[scene_N, :, body_N][:, blocks_K - 1],
         np.logical_or.accumulate(touched_NH, axis=1)[:, blocks_K - 1],
         scenes.episode_B[scene_N],
     )

@@ -71,6 +71,11 @@ def test_a_model_that_is_the_simulator_knows_where_hidden_bodies_are(lab):
     assert (found.touched_NK[:, 0] <= found.touched_NK[:, 1]).all() and found.touched_NK.any()
 
 
+def test_scenes_that_are_shorter_than_any_duration_have_no_scores(lab):
+    found = measure_hidden(lab, lab.test, place_of(lab), (99,), NoProgress())
+    assert found.frames_K == [] and score_hidden(found) == {}
+
+
 def test_tracks_at_constant_velocity(lab):
     tracks = extrapolated_tracks(lab, lab.test, 2)
     at = lab.test.objects_BTOF[:, lab.history - 2 : lab.history, :, 1:3].astype(np.float64)
