@@ -67,6 +67,12 @@ def test_the_page_of_world_models_says_what_the_results_file_says(monkeypatch):
     assert update_results().block_of(module.RIVALS_PAGE, "rivals") == module.rivals_block(rivals)
 
 
+def test_the_page_of_interventions_says_what_the_results_file_says(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    module = importlib.import_module("update_interventions")
+    assert update_results().block_of(module.PAGE, "interventions") == module.page_block(read_json(module.RESULTS))
+
+
 def test_world_models_are_averaged_over_seeds(monkeypatch):
     """Seeds share their episodes, so that their intervals are averaged, not narrowed."""
     monkeypatch.syspath_prepend(TOOLS)
