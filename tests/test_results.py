@@ -73,6 +73,12 @@ def test_the_page_of_interventions_says_what_the_results_file_says(monkeypatch):
     assert update_results().block_of(module.PAGE, "interventions") == module.page_block(read_json(module.RESULTS))
 
 
+def test_the_page_of_the_card_says_what_goes_with_success(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    module = importlib.import_module("card_against_success")
+    assert update_results().block_of(module.PAGE, "card-success") == module.page_block(read_json(module.RESULTS))
+
+
 def test_world_models_are_averaged_over_seeds(monkeypatch):
     """Seeds share their episodes, so that their intervals are averaged, not narrowed."""
     monkeypatch.syspath_prepend(TOOLS)

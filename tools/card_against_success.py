@@ -75,8 +75,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     files = (update_world_models.RESULTS, update_world_models.RIVALS_RESULTS)
-    rows = {(row["environment"], row["model"], row["seed"]): row for file in files for row in read_json(file)["rows"]}
-    result = {kind: correlations(rows.values(), kind) for kind in KINDS}
+    rows = [row for file in files for row in read_json(file)["rows"]]
+    of_each = {(row["environment"], row["model"], row["optimiser"], row["seed"]): row for row in rows}.values()
+    planned = [kind for kind in KINDS if any(f"success, {kind}" in row["scores"] for row in of_each)]
+    result = {kind: correlations(of_each, kind) for kind in planned}
     write_json(RESULTS, result)
     write_block(PAGE, "card-success", page_block(result))
 
