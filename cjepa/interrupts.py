@@ -1,6 +1,6 @@
 """Ctrl-C that reaches the program wherever it is."""
 
-import _thread
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def passed_on() -> Iterator[None]:
 
     def hook(unraisable: "sys.UnraisableHookArgs") -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            threading.Timer(_SECONDS, _thread.interrupt_main).start()  # at once, it would be raised in here
+            threading.Timer(_SECONDS, _interrupt_the_program).start()  # at once, it would be raised in here
         else:
             before(unraisable)
 
@@ -29,3 +29,8 @@ def passed_on() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+
+
+def _interrupt_the_program() -> None:
+    """As Ctrl-C does: what the main thread waits for is ended too."""
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)

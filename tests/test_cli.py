@@ -99,8 +99,8 @@ def test_an_interrupt_is_130(monkeypatch, refused):
 
     monkeypatch.setattr(cli, "execute", interrupted)
     assert "repeat the command to continue" in refused("study", "any.yaml", code=130)
-    assert "repeat the command to continue" in refused("tokenize", "any", code=130)
-    assert "repeat the command" not in refused("plan", "any", code=130)
+    assert "repeat the command to continue" in refused("plan", "any", code=130)
+    assert "repeat the command" not in refused("intervene", "any", code=130)
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_a_run_has_one_process(run, slot_tokens, refused):
     last = run / "checkpoints" / "last.ckpt"
     before = {name: (run / name).read_bytes() for name in RECORDS}
     with only_process(run, "cjepa fit"):
-        for more in (["fit", *WORLD_MODEL, *words, "--ckpt_path", last], ["test", run]):
+        for more in (["fit", "-c", run / "config.yaml", *words, "--ckpt_path", last], ["test", run]):
             assert f"{run}: cjepa {more[0]} already runs" in refused(*more)
     assert {name: (run / name).read_bytes() for name in RECORDS} == before
     resume(run, slot_tokens)
