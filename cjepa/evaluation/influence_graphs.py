@@ -191,7 +191,8 @@ def removal_test(
 
     Returns:
         By the name of a graph, the contact graph among them: ``removal_growth`` where the model gets no token of the
-        removed bodies, ``removal_growth_empty`` where it gets empty slots in their place, and ``removed_share``.
+        removed bodies, ``removal_growth_empty`` where it gets empty slots in their place, and ``removed_share``. What
+        the model does not allow is left out, which is logged.
     """
     edges = {"contact graph": pairs.hops_N > 0}
     edges |= {graph.name: pairs.scores[graph.name] >= graph.threshold for graph in graphs if graph.name in pairs.scores}
@@ -203,16 +204,21 @@ def removal_test(
     slot_R = scenes.slot_BO[scene_R, target_R[1]]
     source_slot_N = scenes.slot_BO[pairs.scene_N, pairs.source_N]
     full_R = _errors(lab, scenes, scene_R, slot_R, [[]] * len(slot_R), None)
+    ways = {"removal_growth": None} | ({} if empty_D is None else {"removal_growth_empty": empty_D})
     measured = {}
     for name, edge_N in edges.items():
         removed: list[list[int]] = [[] for _ in slot_R]
         for place, slot, edge in zip(place_N, source_slot_N, edge_N, strict=True):
             if not edge:
                 removed[place].append(int(slot))
-        ways = {"removal_growth": None} | ({} if empty_D is None else {"removal_growth_empty": empty_D})
         found = []
-        for metric, token_D in ways.items():
-            error_R = _errors(lab, scenes, scene_R, slot_R, removed, token_D)
+        for metric, token_D in list(ways.items()):
+            try:
+                error_R = _errors(lab, scenes, scene_R, slot_R, removed, token_D)
+            except UserError as reason:  # of a model with a fixed number of objects
+                _log.warning("%s left out: %s", metric, reason)
+                ways.pop(metric)
+                continue
             ratio = bootstrap_of_clusters(error_R, episode_R, full_R)
             growth = Interval(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.n)
             found.append(Measurement.of(metric, growth, "of the error"))

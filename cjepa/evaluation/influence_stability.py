@@ -36,7 +36,8 @@ def influence_stability(
         progress: advanced by estimates.
 
     Returns:
-        ``influence_stability`` by the name of the estimate; empty without such scenes.
+        ``influence_stability`` by the name of the estimate; empty without such scenes, or if the model takes no fewer
+        objects.
     """
     drawn = _uninvolved(scenes, np.random.default_rng(seed))
     found: dict[str, list[float]] = {}
@@ -47,7 +48,11 @@ def influence_stability(
             clip = Clip(*(values.to(device_of(lab.dynamics)) for values in clip))
             slot_B = torch.from_numpy(scenes.slot_BO[part[:, 0], part[:, 1]])
             rest = clip._replace(tokens_BTSD=Remove(slot_B).edit(clip.tokens_BTSD))
-            before, after = influence(lab.dynamics, clip), influence(lab.dynamics, rest)
+            before = influence(lab.dynamics, clip)
+            try:
+                after = influence(lab.dynamics, rest)
+            except ValueError:  # the model takes no fewer objects
+                break
             for name in before:
                 matrices = (values[name].mean(dim=1).double().cpu().numpy() for values in (before, after))
                 correlations = found.setdefault(name, [])

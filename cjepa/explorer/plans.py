@@ -134,7 +134,7 @@ class PlansExplorer:
             "episode": pair.episode,
             "bodies": bodies,
             "candidates": {"cost": plain(cost_N.numpy(), 5), "paths": plain(paths_NTO2)},
-            "best_cost": [round(float(cost_N.min()), 5) for _, cost_N in search.tried.calls],
+            "best_cost": plain(np.array([float(c.nan_to_num(nan=torch.inf).min()) for _, c in search.tried.calls]), 5),
             "plan": {"cost": round(search.cost, 5), "path": plain(best_TO2)},
             **self._simulated(pair, search.plan_HA),
             "seconds": round(time.perf_counter() - started, 3),
@@ -163,6 +163,8 @@ class PlansExplorer:
         agent.reset(goal)
         agent.observe(start)
         plan, tried = recorded_plan(self.planner, agent.problem(torch.Generator().manual_seed(seed), horizon))
+        if not torch.isfinite(plan.cost_B).all():
+            raise UserError("the world model predicts NaN or infinite values for every candidate; train it again")
         return _Search(agent, start, tried, plan.actions_BHA[0], float(plan.cost_B[0]))
 
     def _states(self, index: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,9 @@ import threading
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, NotFound
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
@@ -54,7 +55,7 @@ class App:
 
     def __init__(self, explorer: Explorer, host: str = "127.0.0.1"):
         self.explorer = explorer
-        self.hosts = None if host in _EVERYWHERE else {host, "127.0.0.1", "localhost", "::1"}
+        self.hosts = None if host in _EVERYWHERE else {host.lower(), "127.0.0.1", "localhost", "::1"}
         self._lock = threading.Lock()
         folder = files("cjepa.explorer")
         names = _FILES | {f"{explorer.page}.js": "text/javascript", f"{explorer.page}.html": "text/html"}
@@ -64,7 +65,6 @@ class App:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """See WSGI."""
         request = Request(environ)
-        request.trusted_hosts = self.hosts and sorted(self.hosts)
         try:
             response = self._response(request)
         except HTTPException as error:
@@ -73,7 +73,8 @@ class App:
         return response(environ, start_response)
 
     def _response(self, request: Request) -> Response:
-        request.host  # noqa: B018, refuses hosts that are not trusted
+        if self.hosts is not None and urlsplit(f"//{request.host}").hostname not in self.hosts:
+            raise BadRequest
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed(["GET", "HEAD"])
         if request.path == "/answer":

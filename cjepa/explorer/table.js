@@ -18,9 +18,11 @@ const TRUE_EDGE = "#2fd19b", WRONG_EDGE = "#ff9f43";
 
 // --- What the page shows -------------------------------------------------------------------------------------------
 
-function about({ held_out, scenes }) {
+function about({ held_out, scenes, ways }) {
   $("held-out").textContent = `Scenes from ${held_out}`;
   $("scene").max = scenes - 1;
+  // also where the first answer is a refusal, so that another change can be chosen
+  chips("ways", ways, settings().get("way") ?? ways[0], (way) => WORDS.ways[way], (way) => ask({ way, x: null, y: null }));
 }
 
 async function loadChanged(answer) {

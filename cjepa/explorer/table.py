@@ -44,7 +44,7 @@ class TableExplorer:
         self,
         scenes: HeldOutScenes,
         name: str,
-        estimates: Sequence[Estimate] = ("remove", "mask", "empty", "gradient", "attention"),
+        estimates: Sequence[Estimate] = ("remove", "mask", "empty", "gradient", "attention", "path"),
     ):
         self.scenes, self.name, self.lab = scenes, name, scenes.lab
         self.estimates = possible(self.lab, estimates)
@@ -139,11 +139,14 @@ class TableExplorer:
             raise UserError(f"x and y: the velocity {value} is too high, expected at most {_MOST_SPEED:g} per second")
 
     def _interesting_body(self, scene: Scene) -> int:
-        """The first body that touches another one, else the first."""
+        """The first body that touches another one, else the first; not the agent, if there is another."""
         if not scene.bodies:
             raise UserError("the model sees no body on the table at the end of the history; choose another start")
-        touching = [body for body in scene.bodies if (scene.contact_hops[scene.bodies, body] == 1).any()]
-        return (touching or scene.bodies)[0]
+        self.lab.env.set_state(scene.state_F)
+        free = self.lab.env.free_bodies()
+        bodies = [body for body in scene.bodies if body in free] or scene.bodies
+        touching = [body for body in bodies if (scene.contact_hops[scene.bodies, body] == 1).any()]
+        return (touching or bodies)[0]
 
     def _sensible_value(self, scene: Scene, way: Way, body: int) -> tuple[float, float] | None:
         if way not in WITH_VALUE:

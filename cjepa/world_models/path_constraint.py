@@ -14,8 +14,8 @@ class PathConstraint(nn.Module):
     """Minimises the number of paths under the constraint that the error stays at a target (SPARTAN, arXiv 2411.06890).
 
     A training adds ``weight * paths`` to its loss. After each step the weight follows the error, as a Lagrange
-    multiplier does: ``log weight += rate * (1 - error / target)``, so it rises while predictions are good enough and
-    falls while they are not.
+    multiplier does: ``log weight += rate * max(-1, 1 - error / target)``, so it rises while predictions are good
+    enough and falls while they are not.
 
     Args:
         target_error: mean squared error of the next blocks in normalised units (``train/future``); SPARTAN takes that

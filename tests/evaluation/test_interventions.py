@@ -240,6 +240,25 @@ def test_a_graph_of_pairs_is_stable(lab):
     assert influence_stability(lab, everybody, ["remove"], 0, NoProgress()) == {}
 
 
+class OfAFixedNumber(SimulatedDynamics):
+    """A model that cannot do without any of its objects."""
+
+    def observe(self, history):
+        if history.tokens_BTSD.shape[2] != 6:
+            raise ValueError("6 objects, no fewer")
+        return super().observe(history)
+
+
+def test_models_of_a_fixed_number_of_objects_are_scored_without_removals(collide_table_path, caplog):
+    lab = laboratory(collide_table_path)._replace(dynamics=OfAFixedNumber(STRIDE))
+    pairs = score_pairs(lab, lab.test, ["empty"], place_of(lab), 0, NoProgress())
+    found = removal_test(lab, lab.test, pairs, score_graphs(pairs, pairs), NoProgress())
+    assert {one.metric for measured in found.values() for one in measured} == {"removal_growth_empty", "removed_share"}
+    assert "removal_growth left out: Remove: 6 objects, no fewer" in caplog.text
+    nobody = lab.val._replace(hops_BOO=np.zeros_like(lab.val.hops_BOO))
+    assert influence_stability(lab, nobody, ["empty"], 0, NoProgress()) == {}
+
+
 def test_rank_correlations_by_hand():
     """Slots 3, 0, 2 show bodies; the body of slot 0 is removed, so slots 3 and 2 become 2 and 1."""
     before, after = np.zeros((4, 4)), np.zeros((3, 3))

@@ -60,6 +60,10 @@ def test_pages_of_other_names_are_refused(client, explorer):
     """A web page could give its own name the address 127.0.0.1, and then read what we answer."""
     assert client.get("/answer", headers={"Host": "evil.example"}).status_code == 400
     assert client.get("/", headers={"Host": "localhost:8642"}).status_code == 200
+    for host, named in (("::1", "[::1]:8642"), ("MyHost", "myhost:8642")):
+        own = Client(App(explorer, host))
+        assert own.get("/", headers={"Host": named}).status_code == 200
+        assert own.get("/", headers={"Host": "evil.example"}).status_code == 400
     everywhere = Client(App(explorer, "0.0.0.0"))
     assert everywhere.get("/", headers={"Host": "my-workstation:8642"}).status_code == 200
 
