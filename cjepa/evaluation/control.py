@@ -109,7 +109,9 @@ class Trials:
         """The way of all trials to their goals; leaves them at their starts."""
         if sub_goals.images:
             pictures = [read_picture(Path(image)) for image in sub_goals.images]
-            seen = [_shown(_without_state(self.starts), pixels_YXC) for pixels_YXC in pictures]
+            unknown = _without_state(self.starts)
+            unknown = unknown._replace(proprio_BP=np.full_like(unknown.proprio_BP, np.nan))
+            seen = [_shown(unknown, pixels_YXC) for pixels_YXC in pictures]
         else:
             seen = [_situate(self.envs, [np.array(state)] * len(self.envs)) for state in sub_goals.states]
             _situate(self.envs, list(self.starts.state_BF))

@@ -1,5 +1,6 @@
 """Agents on the same start/goal pairs: a world model's, chance, and the planner on the simulator itself."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,8 @@ from cjepa.run_config import read_config
 from cjepa.tokenizers.base import Tokenizer, check_environment
 from cjepa.tokenizers.encode import read_columns
 from cjepa.world_models.loading import LoadedWorldModel, load_world_model
+
+_log = logging.getLogger(__name__)
 
 
 class Contest(NamedTuple):
@@ -274,6 +277,17 @@ def _check_sub_goals(
         checked_state(state, protocol, file, "--sub_goals.states")
     for image in (sub_goals and sub_goals.images) or ():
         _goal_pixels(Path(image), tokenizer, env, "--sub_goals.images")
+    if sub_goals is not None:
+        plan_env_steps = (protocol.execute_blocks or protocol.horizon_blocks) * protocol.frame_stride
+        each = -(-sub_goals.most_env_steps // plan_env_steps) * plan_env_steps  # they change when a plan is made
+        most = len(sub_goals.states or sub_goals.images) * each
+        if most >= protocol.budget_env_steps:
+            _log.warning(
+                "--sub_goals may take %d env steps of a budget of %d, which leaves nothing for the goal; give a larger "
+                "--budget_env_steps, or a smaller --sub_goals.most_env_steps or --execute_blocks",
+                most,
+                protocol.budget_env_steps,
+            )
 
 
 def _goal_pixels(path: Path, tokenizer: Tokenizer, env: ObjectEnv, option: str) -> np.ndarray:

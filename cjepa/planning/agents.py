@@ -183,14 +183,21 @@ class WorldModelAgent(Agent):
         return plan
 
     def _starts(self, problem: PlanningProblem, warm_start_BKHA: Tensor | None) -> Tensor | None:
-        """Where the search starts: at the prior's plan first, then at what is left of the last plan."""
+        """Where the search starts: at the prior's plan and at what is left of the last plan, the cheaper one first.
+
+        Most planners start at the first one alone.
+        """
         starts = [] if warm_start_BKHA is None else [warm_start_BKHA.to(problem.device)]
         if self.prior is not None:
             proprio_BP = torch.from_numpy(self._proprio[-1])
             seen = (self._seen_BSD, proprio_BP, self._goal_BSD)
             situation = Situation(*(values.to(problem.device) for values in seen))
             starts.insert(0, self.prior(self.dynamics, self._state, situation, problem)[:, None])
-        return torch.cat(starts, dim=1) if starts else None
+        if len(starts) < 2:
+            return starts[0] if starts else None
+        both_BKHA = torch.cat(starts, dim=1)
+        order_BK = problem.cost(problem.project(both_BKHA)).nan_to_num(nan=torch.inf).argsort(dim=1)
+        return both_BKHA.gather(1, order_BK[..., None, None].expand_as(both_BKHA))
 
     def problem(self, generator: torch.Generator, horizon_blocks: int) -> PlanningProblem:
         """What the planner has to solve now."""
@@ -282,7 +289,8 @@ class WorldModelAgent(Agent):
         fixed_BP = torch.ones_like(proprio_BP)
         if self.goal_proprio is not None and proprio_BP.shape[1]:
             fixed_BP.zero_()[:, list(self.goal_proprio)] = 1.0
-        return Goal(tokens_BSD, proprio_BP, fixed_BP)
+        known_BP = proprio_BP.isfinite()  # not where only a picture is known of a sub-goal
+        return Goal(tokens_BSD, proprio_BP.nan_to_num(), fixed_BP * known_BP)
 
 
 class SimulatorAgent(Agent):

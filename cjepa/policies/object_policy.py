@@ -44,6 +44,8 @@ class ObjectPolicy(GoalPolicy):
     ):
         sizes = {"token_dim": token_dim, "action_dim": action_dim, "dim": dim, "rounds": rounds}
         check_sizes(sizes, {"proprio_dim": proprio_dim})
+        if place is not None and rounds < 2:
+            raise ValueError("rounds is 1, expected 2 or more with a place: the last round is to the intention")
         super().__init__(token_dim, proprio_dim, action_dim)
         self.embed_objects = _embedding(2 * token_dim, dim)
         self.embed_proprio = _embedding(proprio_dim, dim) if proprio_dim else None

@@ -263,4 +263,7 @@ class WorldModel(TokenTraining):
         """See :class:`DynamicsTraining`; with the mask."""
         names = ("predict_blocks", "future_decay", "norm", "matching", "matrix_lr")
         described = super().describe_objective() | {"mask": self.mask.describe()}
+        if self.path_constraint is not None:
+            constraint = self.path_constraint
+            described["path_constraint"] = {"target_error": constraint.target_error, "rate": constraint.rate}
         return described | {name: getattr(self, name) for name in names}

@@ -124,7 +124,7 @@ def test_sub_goals_are_seen_as_the_environment_shows_them_or_as_pictures(pairs, 
     Image.fromarray(route.goal.pixels_BYXC[0]).save(tmp_path / "way.png")
     pictured = trials.route(SubGoals(images=[str(tmp_path / "way.png")])).goal
     np.testing.assert_array_equal(pictured.pixels_BYXC, route.goal.pixels_BYXC)
-    assert np.isnan(pictured.state_BF).all()
+    assert np.isnan(pictured.state_BF).all() and np.isnan(pictured.proprio_BP).all()
 
 
 def test_the_seed_decides(pairs):

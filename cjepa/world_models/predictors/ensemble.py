@@ -3,7 +3,8 @@
 File letter: M members.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import torch
@@ -82,6 +83,16 @@ class Ensemble(Predictor):
         proprio_MBP = torch.stack([predicted.proprio_BP for predicted in each])
         disagreement_BS = tokens_MBSD.var(dim=0, correction=0).mean(dim=-1)
         return Predicted(tokens_MBSD.mean(dim=0), proprio_MBP.mean(dim=0), disagreement_BS)
+
+    @contextmanager
+    def watched(self, generator: torch.Generator | None = None) -> Iterator[list[Tensor]]:
+        """See :class:`Predictor`; the list has the members' choices when the context has ended."""
+        paths: list[Tensor] = []
+        with ExitStack() as members:
+            each = [members.enter_context(member.watched(generator)) for member in self.members]
+            yield paths
+            for chosen in each:
+                paths.extend(chosen)
 
     def describe_uncertainty(self) -> list[str]:
         """See :class:`Predictor`."""
