@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from update_results import markdown, write_block
-from update_world_models import mean_text
+from update_world_models import mean_text, score_of
 
 from cjepa.files import read_json, write_json
 
@@ -44,7 +44,7 @@ def measured(study: Path) -> list[dict]:
 
 
 def _scores(rows: list[dict]) -> dict[str, dict]:
-    return {row["metric"]: {key: row[key] for key in ("value", "low", "high", "n")} for row in rows}
+    return {row["metric"]: score_of(row) for row in rows}
 
 
 def page_block(result: dict) -> str:

@@ -75,7 +75,7 @@ def measured(study: Path) -> list[dict]:
                 "version": record["versions"]["cjepa"],
                 "seconds": record["seconds"],
                 "commit": record["git"]["commit"] + ("-dirty" if record["git"]["dirty"] else ""),
-                "scores": {row["metric"]: _score(row) for row in scores} | _plans(study, environment, rest),
+                "scores": {row["metric"]: score_of(row) for row in scores} | _plans(study, environment, rest),
             }
         )
     return rows
@@ -89,11 +89,12 @@ def _plans(study: Path, environment: str, cell: str) -> dict[str, dict]:
             rows = read_json(study / f"{environment}-{stage}-{cell}" / "results.json")
         except UserError:  # not planned with yet
             continue
-        found |= {f"{row['metric']}, {kind}": _score(row) for row in rows}
+        found |= {f"{row['metric']}, {kind}": score_of(row) for row in rows}
     return found
 
 
-def _score(row: dict) -> dict:
+def score_of(row: dict) -> dict:
+    """What the results files keep of a row of results."""
     return {key: row[key] for key in ("value", "low", "high", "n")}
 
 

@@ -145,6 +145,17 @@ def possible(lab: Laboratory, estimates: Sequence[Estimate]) -> list[Estimate]:
     return left
 
 
+def why_no_removal(lab: Laboratory) -> UserError | None:
+    """Why the model cannot do without one of its objects, as models of a fixed number; None if it can."""
+    clip = Clip(*(values.to(device_of(lab.dynamics)) for values in take_rows(lab.val.clip, slice(0, 1))))
+    history, actions_BHA, _ = split_clip(lab.dynamics, clip)
+    try:
+        Remove(0).rollout(lab.dynamics, history, actions_BHA[:, :1])
+    except UserError as reason:
+        return reason
+    return None
+
+
 def score_graphs(val: Pairs, test: Pairs) -> list[GraphScores]:
     """AUROC, average precision and structural Hamming distance of every estimate, then of the empty graph."""
     graphs = []
@@ -204,7 +215,11 @@ def removal_test(
     slot_R = scenes.slot_BO[scene_R, target_R[1]]
     source_slot_N = scenes.slot_BO[pairs.scene_N, pairs.source_N]
     full_R = _errors(lab, scenes, scene_R, slot_R, [[]] * len(slot_R), None)
-    ways = {"removal_growth": None} | ({} if empty_D is None else {"removal_growth_empty": empty_D})
+    ways = {} if empty_D is None else {"removal_growth_empty": empty_D}
+    if (reason := why_no_removal(lab)) is None:
+        ways = {"removal_growth": None} | ways
+    else:
+        _log.warning("removal_growth left out: %s", reason)
     measured = {}
     for name, edge_N in edges.items():
         removed: list[list[int]] = [[] for _ in slot_R]
@@ -212,13 +227,8 @@ def removal_test(
             if not edge:
                 removed[place].append(int(slot))
         found = []
-        for metric, token_D in list(ways.items()):
-            try:
-                error_R = _errors(lab, scenes, scene_R, slot_R, removed, token_D)
-            except UserError as reason:  # of a model with a fixed number of objects
-                _log.warning("%s left out: %s", metric, reason)
-                ways.pop(metric)
-                continue
+        for metric, token_D in ways.items():
+            error_R = _errors(lab, scenes, scene_R, slot_R, removed, token_D)
             ratio = bootstrap_of_clusters(error_R, episode_R, full_R)
             growth = Interval(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.n)
             found.append(Measurement.of(metric, growth, "of the error"))

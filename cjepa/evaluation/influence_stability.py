@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from cjepa.evaluation.influence_graphs import Estimate, influence_of
+from cjepa.evaluation.influence_graphs import Estimate, influence_of, why_no_removal
 from cjepa.evaluation.intervals import bootstrap_of_clusters
 from cjepa.evaluation.measurements import Measurement
 from cjepa.evaluation.ranking import spearman
@@ -39,6 +39,8 @@ def influence_stability(
         ``influence_stability`` by the name of the estimate; empty without such scenes, or if the model takes no fewer
         objects.
     """
+    if why_no_removal(lab) is not None:
+        return {}
     drawn = _uninvolved(scenes, np.random.default_rng(seed))
     found: dict[str, list[float]] = {}
     for estimate in estimates:
@@ -48,11 +50,7 @@ def influence_stability(
             clip = Clip(*(values.to(device_of(lab.dynamics)) for values in clip))
             slot_B = torch.from_numpy(scenes.slot_BO[part[:, 0], part[:, 1]])
             rest = clip._replace(tokens_BTSD=Remove(slot_B).edit(clip.tokens_BTSD))
-            before = influence(lab.dynamics, clip)
-            try:
-                after = influence(lab.dynamics, rest)
-            except ValueError:  # the model takes no fewer objects
-                break
+            before, after = influence(lab.dynamics, clip), influence(lab.dynamics, rest)
             for name in before:
                 matrices = (values[name].mean(dim=1).double().cpu().numpy() for values in (before, after))
                 correlations = found.setdefault(name, [])

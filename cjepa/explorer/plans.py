@@ -21,7 +21,7 @@ from cjepa.evaluation.scenes import places
 from cjepa.explorer.pictures import centres, cut_out, data_url, drawing_of, plain, without_bodies
 from cjepa.explorer.settings import PlansSettings, plans_settings
 from cjepa.interventions.quantities import WavePlace, exact_place
-from cjepa.planning.agents import WorldModelAgent
+from cjepa.planning.agents import WorldModelAgent, checked_plan
 from cjepa.planning.objectives import Objective
 from cjepa.planning.perception import Observation
 from cjepa.planning.planners.base import Planner
@@ -163,8 +163,7 @@ class PlansExplorer:
         agent.reset(goal)
         agent.observe(start)
         plan, tried = recorded_plan(self.planner, agent.problem(torch.Generator().manual_seed(seed), horizon))
-        if not torch.isfinite(plan.cost_B).all():
-            raise UserError("the world model predicts NaN or infinite values for every candidate; train it again")
+        checked_plan(plan)
         return _Search(agent, start, tried, plan.actions_BHA[0], float(plan.cost_B[0]))
 
     def _states(self, index: int) -> tuple[np.ndarray, np.ndarray]:

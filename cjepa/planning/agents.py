@@ -174,13 +174,7 @@ class WorldModelAgent(Agent):
             UserError: the world model predicts nothing but NaN.
         """
         problem = self._problem = self.problem(generator, horizon_blocks or self.horizon_blocks)
-        plan = self.planner.plan(problem, self._starts(problem, warm_start_BKHA)).cpu()
-        if not torch.isfinite(plan.cost_B).all():
-            raise UserError(
-                "the world model predicts NaN or infinite values for every candidate of a plan; its training has "
-                "diverged or its weights are damaged: see train/loss in its metrics.csv, and train it again"
-            )
-        return plan
+        return checked_plan(self.planner.plan(problem, self._starts(problem, warm_start_BKHA)).cpu())
 
     def _starts(self, problem: PlanningProblem, warm_start_BKHA: Tensor | None) -> Tensor | None:
         """Where the search starts: at the prior's plan and at what is left of the last plan, the cheaper one first.
@@ -326,6 +320,20 @@ class SimulatorAgent(Agent):
     def nothing(self) -> Plan:
         """See :class:`Agent`."""
         return _stacked([problem.nothing() for problem in self._problems])
+
+
+def checked_plan(plan: Plan) -> Plan:
+    """A plan of a world model that can tell candidates apart.
+
+    Raises:
+        UserError: the world model predicts nothing but NaN.
+    """
+    if not torch.isfinite(plan.cost_B).all():
+        raise UserError(
+            "the world model predicts NaN or infinite values for every candidate of a plan; its training has "
+            "diverged or its weights are damaged: see train/loss in its metrics.csv, and train it again"
+        )
+    return plan
 
 
 def _stacked(plans: Sequence[Plan]) -> Plan:

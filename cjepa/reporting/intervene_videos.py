@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cjepa.envs.interventions import Intervention, InterventionEnv
-from cjepa.errors import UserError
 from cjepa.evaluation.counterfactuals import EMPTY, latent_intervention
+from cjepa.evaluation.influence_graphs import why_no_removal
 from cjepa.evaluation.intervention_card import InterventionResult
 from cjepa.evaluation.scenes import Laboratory
 from cjepa.interventions.edits import imagine
@@ -65,11 +65,9 @@ def scene_panels(result: InterventionResult, scene: int) -> dict[str, np.ndarray
         rollout = lab.dynamics.rollout(lab.dynamics.observe(history), actions_BHA)
         panels = {"true": true_TYXC, "predicted": _seen(result, history, rollout, true_TYXC, colours_OC, slot_O)}
     else:
-        asked = (torch.tensor([slot_O[body]]), torch.zeros(1, 2), history, result.place)
-        try:
-            factual, changed = imagine(lab.dynamics, history, actions_BHA, latent_intervention(lab, "remove", *asked))
-        except UserError:  # of a model with a fixed number of objects
-            factual, changed = imagine(lab.dynamics, history, actions_BHA, latent_intervention(lab, EMPTY, *asked))
+        way = "remove" if why_no_removal(lab) is None else EMPTY
+        edit = latent_intervention(lab, way, torch.tensor([slot_O[body]]), torch.zeros(1, 2), history, result.place)
+        factual, changed = imagine(lab.dynamics, history, actions_BHA, edit)
         without_TYXC = _simulated(lab, scene, Intervention("remove", body, 0))
         others_O = np.where(np.arange(len(slot_O)) == body, -1, slot_O)
         panels = {
