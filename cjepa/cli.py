@@ -47,6 +47,7 @@ VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `
     "intervene": Verb("compare influence graphs and counterfactuals of a world model with the simulator", ("run",)),
     "explore": Verb("serve a local web page: change an object, see model beside simulator", ("run",)),
     "study": Verb("run the stages of a study YAML; table of results, report", ("study",)),
+    "compare": Verb("compare runs, or the models of a study: differences with intervals, curves", ("runs",)),
     "report": Verb("write or update the HTML report of a run or a study", ("folder",)),
     "export": Verb("write weights (safetensors), config and model card to share", ("run",)),
     "import-official": Verb("turn released weights of the published C-JEPA code into a model of ours", ("ckpt",)),
@@ -171,9 +172,10 @@ def _call(function: Callable, verb: Verb, prog: str, rest: list[str]) -> Command
     parser = ArgumentParser(prog=prog, description=verb.help, exit_on_error=False)
     parser.add_argument("-c", "--config", action="config", help="YAML with any of these arguments; may be repeated")
     documented = {entry.arg_name: entry.description for entry in parse(function.__doc__).params}
-    for name in verb.positional:
-        parser.add_argument(name, type=str, help=documented[name])
     parameters = inspect.signature(function).parameters
+    for name in verb.positional:
+        several = {"nargs": "+"} if parameters[name].annotation == list[str] else {}
+        parser.add_argument(name, type=str, help=documented[name], **several)
     shows = {"say": _say} if "say" in parameters else {}  # for a command that shows lines before its end
     keywords = [name for name in parameters if name.endswith("_")]
     for name in keywords:  # an option that Python keeps for itself: `from_` is --from

@@ -109,6 +109,18 @@ def paired_difference(success_N: np.ndarray, other_N: np.ndarray, cluster_N: np.
     return drawn._replace(low=float(low), high=float(high))
 
 
+def unpaired_difference(one: Interval, other: Interval) -> Interval:
+    """Value minus another value of independent trials, from the intervals of the two.
+
+    The method of variance estimates recovery (Zou and Donner, 2008); of two rates with Wilson intervals it gives the
+    interval of Newcombe (1998). NaN bounds where one of the two has no interval; n is the smaller one.
+    """
+    difference = one.value - other.value
+    below = math.hypot(one.value - one.low, other.high - other.value)
+    above = math.hypot(one.high - one.value, other.value - other.low)
+    return Interval(difference, difference - below, difference + above, min(one.n, other.n))
+
+
 def bootstrap_median(values_N: np.ndarray, cluster_N: np.ndarray, seed: int = 0) -> Interval:
     """Median with its percentile bootstrap over clusters; NaN without values.
 

@@ -7,6 +7,7 @@ from typing import Any
 from cjepa.errors import UserError
 from cjepa.files import read_json
 from cjepa.plain_values import NUMBER, check_mapping
+from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.tables import ERROR_PREFIX, Row
 
 _LARGEST = 1e15
@@ -83,6 +84,26 @@ def read_rows(path: Path) -> list[Row]:
     for number, row in enumerate(rows):
         _check_row(f"{path}: row {number}", row)
     return rows
+
+
+def read_results(folder: Path) -> list[Row]:
+    """The rows of a run folder: of its own split, then of the test split; empty if it has neither file.
+
+    Raises:
+        UserError: as :func:`read_rows`.
+    """
+    paths = [folder / name for name in ("results.json", TEST_RESULTS)]
+    return [row for path in paths if path.is_file() for row in read_rows(path)]
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """``run.json`` of a folder; empty if there is none.
+
+    Raises:
+        UserError: as :func:`read_run`.
+    """
+    path = folder / "run.json"
+    return read_run(path) if path.is_file() else {}
 
 
 def _check_row(where: str, row: Any) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from cjepa.evaluation.intervals import wilson
+from cjepa.evaluation.intervals import Interval, wilson
 
 Row = dict[str, Any]
 """One row of results.json."""
@@ -111,6 +111,16 @@ def value_with_interval(row: Row | None) -> str:
     if row.get("low") is not None:
         return f"{_number(value)} [{_number(row['low'])}, {_number(row.get('high'))}]"
     return f"{value:.0f}" if float(value).is_integer() else _number(value)
+
+
+def difference_text(difference: Interval) -> str:
+    """``+0.20 [+0.05, +0.34]``; without the bracket where there is no interval."""
+    value, low, high = (_signed(bound) for bound in difference[:3])
+    return f"{value} [{low}, {high}]" if None not in difference.bounds else value
+
+
+def _signed(value: float) -> str:
+    return f"+{_number(value)}" if value > 0 else _number(value)
 
 
 def _test_split(rows: list[Row]) -> list[Row]:

@@ -1,15 +1,19 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import rankdata, spearmanr
 
 from cjepa.evaluation.intervals import (
+    Interval,
     bootstrap,
     bootstrap_correlation,
     bootstrap_median,
     bootstrap_metric,
     bootstrap_of_clusters,
     paired_difference,
+    unpaired_difference,
     wilson,
     wilson_of_clusters,
 )
@@ -226,3 +230,14 @@ def test_correlation_by_hand():
     found = bootstrap_correlation(np.array([1.0, 2, 1, 2]), np.array([5.0, 6, 6, 5]), np.array([0, 0, 1, 1]))
     assert (found.value, found.low, found.high) == pytest.approx((0, -1, 1))
     assert np.isnan(bootstrap_correlation(np.ones(3), np.arange(3.0), np.arange(3)).value)
+
+
+def test_an_unpaired_difference_of_two_rates_is_newcombes():
+    # Newcombe (1998), method 10: 56 of 70 against 48 of 80
+    found = unpaired_difference(wilson(56, 70), wilson(48, 80))
+    assert found == pytest.approx((0.2, 0.0524, 0.3339, 70), abs=5e-5)
+
+
+def test_an_unpaired_difference_to_a_value_without_interval_has_none():
+    found = unpaired_difference(Interval(3.0, 2.0, 4.0, 9), Interval(1.0, math.nan, math.nan, 5))
+    assert found.value == 2.0 and found.bounds == (None, None) and found.n == 5

@@ -1,0 +1,53 @@
+"""`cjepa compare`: runs side by side, with the differences to one of them."""
+
+from pathlib import Path
+
+from cjepa.command_result import CommandResult
+from cjepa.errors import UserError
+from cjepa.files import write_text
+from cjepa.locks import only_process, refuse_foreign
+from cjepa.reporting.comparison import compare, table, to_csv, to_markdown
+from cjepa.reporting.comparison_page import comparison_page
+from cjepa.reporting.contestants import is_study, labels_of, read_sources
+
+_FILES = ("comparison.html", "comparison.md", "comparison.csv")
+
+
+def compare_command(runs: list[str], against: str | None = None, out: str | None = None) -> CommandResult:
+    """Compare runs, or the models of studies: one table with the differences to one of them, and one HTML page.
+
+    Planning results are compared pair by pair where both have planned the same pairs of start and goal; all else from
+    the intervals of the two values, which is wider, and is marked as unpaired.
+
+    Args:
+        runs: two or more folders of runs, or studies; a run includes the results in its plan/ and intervene/.
+        against: model or run that the differences are to; default: the first.
+        out: folder for page, Markdown and CSV; default: STUDY/comparison, or runs/comparisons/A-vs-B.
+    """
+    paths = [Path(run) for run in runs]
+    if len(paths) == 1 and paths[0].is_dir() and not is_study(paths[0]):
+        raise UserError(f"{paths[0]}: one run alone; give two or more runs, or a study")
+    sources = read_sources(paths)
+    comparison = compare(sources, against)
+    folder = Path(out) if out else _default_folder(paths)
+    refuse_foreign(folder, _FILES, "--out")
+    everything = table(comparison.entries, comparison.reference)
+    contents = (comparison_page(comparison, sources), to_markdown(everything), to_csv(comparison))
+    with only_process(folder, "cjepa compare"):
+        files = [write_text(folder / name, text) for name, text in zip(_FILES, contents, strict=True)]
+    shown = table(comparison.main, comparison.reference)
+    more = len(everything) - len(shown)
+    lines = [f"{more} more rows are in the files" if more else "", *map(str, files)]
+    return CommandResult([line for line in lines if line], _grouped(shown))
+
+
+def _default_folder(paths: list[Path]) -> Path:
+    if len(paths) == 1:
+        return paths[0] / "comparison"
+    return Path("runs", "comparisons", "-vs-".join(label.replace("/", "-") for label in labels_of(paths))[:100])
+
+
+def _grouped(cells: list[list[str]]) -> list[list[str]]:
+    """The name of a metric only in its first row."""
+    before = [""] + [row[0] for row in cells]
+    return [["" if row[0] == above else row[0], *row[1:]] for row, above in zip(cells, before, strict=False)]

@@ -1,0 +1,73 @@
+"""A comparison as one HTML file: the table of differences, figures, and training curves over each other."""
+
+from collections.abc import Sequence
+
+from cjepa.reporting.comparison import Comparison, Entry, table
+from cjepa.reporting.comparison_figures import difference_figure
+from cjepa.reporting.contestants import Source, is_study
+from cjepa.reporting.figures import model_colours
+from cjepa.reporting.page import curves_by_kind, render, result_figures, svg
+from cjepa.reporting.pivot import Table, plain_table
+from cjepa.reporting.records import versions
+from cjepa.reporting.tables import is_main, results_table
+
+
+def comparison_page(comparison: Comparison, sources: Sequence[Source]) -> str:
+    """The page, as text.
+
+    Args:
+        comparison: of the sources.
+        sources: whose rows and curves are shown.
+    """
+    shared = {entry.row["model"] for entry in comparison.entries}
+    rows = [row for source in sources for row in source.rows if row["model"] in shared]
+    trainings = [run for source in sources for run in source.curves if run.name in shared or not is_study(source.path)]
+    return render(
+        "comparison.html.j2",
+        title=f"{len(shared)} models compared",
+        description=", ".join(str(source.path) for source in sources),
+        facts=[("Differences to", comparison.reference)],
+        summary=_sentences(comparison.main, comparison.reference),
+        results=plain_table(results_table(rows)),
+        differences=_tables(comparison),
+        difference_figure=svg(difference_figure(comparison.main, comparison.reference, model_colours(rows))),
+        figures=result_figures(rows),
+        curves=curves_by_kind(trainings, rows),
+        versions=versions(),
+    )
+
+
+def _tables(comparison: Comparison) -> list[Table]:
+    """One table per metric, the main metrics first."""
+    groups: dict[tuple[bool, str, str], list[Entry]] = {}
+    for entry in comparison.entries:
+        groups.setdefault((not is_main(entry.row), entry.metric, entry.split), []).append(entry)
+    tables = []
+    for key in sorted(groups, key=lambda key: key[0]):
+        _, metric, split = key
+        header, *body = table(groups[key], comparison.reference)
+        unit = str(groups[key][0].row.get("unit") or "")
+        caption = ", ".join(filter(None, [metric, unit, split and f"{split} split"]))
+        tables.append(plain_table([header[1:], *(row[1:] for row in body)], caption))
+    return tables
+
+
+def _sentences(entries: Sequence[Entry], reference: str) -> list[str]:
+    """What differs for certain, and what may be chance, by metric."""
+    sentences = []
+    for metric, split in dict.fromkeys((entry.metric, entry.split) for entry in entries):
+        found = [e for e in entries if (e.metric, e.split) == (metric, split) and e.difference is not None]
+        higher, lower, open_ = ([e.row["model"] for e in found if e.difference.sign == sign] for sign in (1, -1, 0))
+        parts = [
+            f"{_and(names)} {'is' if len(names) == 1 else 'are'} {what} {reference}"
+            for names, what in ((higher, "above"), (lower, "below"), (open_, "not told apart from"))
+            if names
+        ]
+        if parts:
+            sentences.append(f"{metric}{f' ({split})' if split else ''}: {'; '.join(parts)}.")
+    return sentences
+
+
+def _and(words: Sequence[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

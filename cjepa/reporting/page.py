@@ -1,0 +1,80 @@
+"""What the HTML pages of this package share: their template, figures of result rows, and training curves."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from cjepa.reporting import figures
+from cjepa.reporting.curves import training_curves
+from cjepa.reporting.distances import of_one_distance, success_by_distance
+from cjepa.reporting.style import series_colours, to_svg
+from cjepa.reporting.tables import Row
+
+_RESULT_FIGURES = {
+    "Success against features": figures.success_by_tokens,
+    "Prediction error": figures.rollout_errors,
+    "Planning time": figures.time_per_plan,
+    "Error against disagreement": figures.calibration,
+}
+
+
+class TrainingRun(NamedTuple):
+    """A run with training curves."""
+
+    name: str
+    kind: str
+    """Runs of one kind share their panels."""
+    metrics_csv: Path
+
+
+class Curves(NamedTuple):
+    """Training curves of runs that train the same kind of model."""
+
+    runs: str
+    svg: Markup
+
+
+def render(template: str, **content: Any) -> str:
+    """A page from one of the templates of this folder."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    # The templates end in .j2, so escaping is asked for instead of guessed from the name.
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
+    return environment.get_template(template).render(**content)
+
+
+def result_figures(rows: list[Row]) -> dict[str, Markup]:
+    """Title -> figure, of what the rows have values for."""
+    single = of_one_distance(rows)
+    drawn = {"Success against distance": svg(success_by_distance(rows))}
+    drawn |= {title: svg(draw(single)) for title, draw in _RESULT_FIGURES.items()}
+    return {title: drawing for title, drawing in drawn.items() if drawing}
+
+
+def curves_by_kind(runs: Sequence[TrainingRun], rows: list[Row]) -> list[Curves]:
+    """Runs of one kind of model in common panels, in the colours that the figures give to models of their names."""
+    groups: dict[str, list[TrainingRun]] = {}
+    for run in runs:
+        groups.setdefault(run.kind, []).append(run)
+    colours = figures.model_colours(rows)
+    drawn = []
+    for group in groups.values():
+        names = [run.name for run in group]
+        known = all(name in colours for name in names)
+        figure = training_curves(
+            {run.name: run.metrics_csv for run in group},
+            colours if known else dict(zip(names, series_colours(len(names)), strict=True)),
+        )
+        drawn.append(Curves(", ".join(names), svg(figure)))
+    return [curves for curves in drawn if curves.svg]
+
+
+def svg(figure: Figure | None) -> Markup:
+    """The figure as part of a page; empty without one."""
+    # Matplotlib escapes the names that it writes into the SVG.
+    return Markup("") if figure is None else Markup(to_svg(figure))

@@ -1,0 +1,44 @@
+"""`cjepa compare` shows one table, writes three files, and refuses in one line."""
+
+import pytest
+
+from cjepa.cli import main
+from cjepa.files import write_json
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("a", 0.5), ("b", 0.25)):
+        row = {"metric": "rollout_error@1", "value": value, "low": value - 0.1, "high": value + 0.1, "n": 9}
+        write_json(tmp_path / "runs" / name / "results.json", [row | {"model": name, "split": "val", "unit": ""}])
+    return tmp_path
+
+
+def test_one_table_and_three_files(runs, capsys):
+    assert main(["compare", "runs/a", "runs/b"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[2].split() == "b 0.25 [0.15, 0.35] 9 -0.25 [-0.39, -0.11] unpaired".split()
+    folder = runs / "runs" / "comparisons" / "a-vs-b"
+    assert shown[-3:] == [f"{folder.relative_to(runs)}/comparison.{end}" for end in ("html", "md", "csv")]
+    assert "| b | 0.25 [0.15, 0.35] |" in (folder / "comparison.md").read_text()
+    assert main(["compare", "runs/a", "runs/b", "--against", "b"]) == 0  # over its own files
+    assert ",b,0.25,unpaired" not in (folder / "comparison.csv").read_text()
+    assert "a,0.5,0.4,0.6,9,b,0.25," in (folder / "comparison.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["runs/a"], "runs/a: one run alone; give two or more runs, or a study"),
+        (["runs/a", "runs/c"], "runs/c: no such run or study folder"),
+        (["runs/a", "runs/b", "--out", "mine"], "mine/comparison.csv exists and was not made by this command"),
+    ],
+)
+def test_refusals_are_one_line_and_write_nothing(runs, capsys, words, said):
+    (runs / "mine").mkdir()
+    (runs / "mine" / "comparison.csv").write_text("mine\n")
+    before = sorted(runs.rglob("*"))
+    assert main(["compare", *words]) == 2
+    assert capsys.readouterr().err.strip().startswith(f"cjepa compare: error: {said}")
+    assert sorted(runs.rglob("*")) == before and (runs / "mine" / "comparison.csv").read_text() == "mine\n"
