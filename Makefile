@@ -2,6 +2,7 @@
 # make test         sets up .venv with the test extras and runs every test, on all cores (eight at most)
 # make test-fast    the tests that need no trained model and no process of their own, three minutes on two cores
 # make test-swm     sets up .venv-swm (8 GB: PyTorch with CUDA, stable-worldmodel), exchanges files and compares loaders
+# make site         sets up .venv with the test extras and builds the documentation as web pages into site/
 PYTHON ?= python3
 STUDY ?= experiments/studies/quickstart.yaml
 # stages at the same time: two where there are two cores
@@ -11,7 +12,7 @@ SWM := .venv-swm/bin
 # a worker keeps the tests of a file together until others have nothing left to do; each has one thread
 ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: quickstart test test-fast test-swm lint clean
+.PHONY: quickstart test test-fast test-swm site lint clean
 
 quickstart: .venv/.installed
 	$(BIN)/cjepa study $(STUDY) --jobs $(JOBS)
@@ -27,6 +28,9 @@ test-fast: .venv/.installed-test
 test-swm: .venv-swm/.installed
 	$(SWM)/python -m pytest tests/swm
 	$(SWM)/cjepa bench loader --against stable-worldmodel
+
+site: .venv/.installed-test
+	$(BIN)/mkdocs build --strict
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check --fix .
@@ -49,4 +53,4 @@ lint: .venv/.installed-test
 	touch $@
 
 clean:
-	rm -rf .venv .venv-swm runs
+	rm -rf .venv .venv-swm runs site

@@ -55,6 +55,7 @@ VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `
     "bench tokenize": Verb("time frames per second and memory of every tokenizer"),
     "bench planner": Verb("time one plan, compared with the published search"),
     "bench train": Verb("time training steps per second, compared with PyTorch's own layers"),
+    "init": Verb("copy the experiments' YAML files into a folder, where only a wheel is installed", ("folder",)),
     "info": Verb("show versions and devices, for bug reports"),
 }
 _PYTHONS_ABSTRACT = re.compile(r"Can't instantiate abstract class (\w+) with(?:out an .*?for)? abstract methods? (.*)")

@@ -307,3 +307,10 @@ def test_bytes_that_flipped(capfd, monkeypatch, tmp_path, slots_run, episodes_pa
     err = capfd.readouterr().err
     assert "tokenize: error: " in err and "Traceback" not in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.h5"]
+
+
+def test_the_text_of_an_issue_has_the_versions(capsys):
+    assert main(["info", "--bug"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("### What I typed")
+    assert f"torch {torch.__version__}" in printed.split("### Versions")[1]

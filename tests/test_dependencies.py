@@ -90,13 +90,14 @@ def test_modules_that_are_asked_for_by_name_are_in_the_extra_that_the_error_name
 
 @pytest.mark.slow
 def test_the_extra_for_tests_has_what_tests_and_tools_import():
-    declared = names([*REQUIRED, *EXTRAS["test"], *EXTRAS["dino"], *EXTRAS["swm"]])  # tests/swm has an own environment
+    # tests/swm has an environment of its own
+    declared = names([*REQUIRED, *EXTRAS["test"], *EXTRAS["dino"], *EXTRAS["docs"], *EXTRAS["swm"]])
     assert imported("tests") | imported("tools") <= declared
 
 
 def test_every_package_that_an_install_brings_is_pinned():
     pinned, missing, wrong = pins(), set(), set()
-    for requirement in brought([*REQUIRED, *EXTRAS["test"], *EXTRAS["dino"]]):
+    for requirement in brought([*REQUIRED, *EXTRAS["test"], *EXTRAS["dino"], *EXTRAS["docs"]]):
         name = canonicalize_name(requirement.name)
         if name == "cjepa":
             continue

@@ -69,7 +69,8 @@ def load_study(path: Path) -> Study:
         UserError: missing file, not YAML, anything that is not as docs/studies.md says; one line with file, stage, key.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such study; the repository's are in experiments/studies/")
+        where = "the repository's are in experiments/studies/, which `cjepa init .` copies here"
+        raise UserError(f"{path}: no such study; {where}")
     try:
         return _study(read_yaml(path), path.parent)
     except _Mistake as mistake:

@@ -1,0 +1,53 @@
+"""Hooks of MkDocs: files outside docs/ become pages of the site, so that nothing is written twice."""
+
+from pathlib import Path
+from posixpath import relpath
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    "README.md": "index.md",
+    "data/README.md": "data-files.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "LICENSE": "license.md",
+}
+"""Pages by files of the repository."""
+REFERENCE = """# Reference
+
+::: cjepa.api
+
+::: cjepa.world_models.dynamics
+
+::: cjepa.planning.planners.base
+
+::: cjepa.tokenizers.base
+"""
+
+
+def on_files(files: Files, config) -> Files:
+    """Add the pages that are not in docs/."""
+    for name, page in PAGES.items():
+        files.append(File.generated(config, page, content=_links_of_pages(name, (ROOT / name).read_text())))
+    files.append(File.generated(config, "reference.md", content=REFERENCE))
+    return files
+
+
+def on_page_markdown(markdown: str, page, **_) -> str:
+    """Let pages of docs/ lead to the pages that are made of other files."""
+    name = page.file.src_uri
+    return markdown if name in PAGES.values() else _links_of_pages(f"docs/{name}", markdown)
+
+
+def _links_of_pages(name: str, text: str) -> str:
+    """Replace links to files of the repository, as seen from file ``name``, by links to pages of the site."""
+    here = Path(name).parent.as_posix()
+    page = PAGES.get(name, name.removeprefix("docs/"))
+    targets = PAGES | {f"docs/{path.relative_to(ROOT / 'docs')}": None for path in (ROOT / "docs").rglob("*.*")}
+    for target, made in targets.items():
+        to = made or target.removeprefix("docs/")
+        for opening, closing in (("](", ")"), ("](", "#")):
+            old = f"{opening}{relpath(target, here)}{closing}"
+            text = text.replace(old, f"{opening}{relpath(to, Path(page).parent.as_posix())}{closing}")
+    return text
