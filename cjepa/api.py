@@ -16,7 +16,6 @@ from torch import Tensor
 from cjepa.checkpoints import find_checkpoint
 from cjepa.errors import UserError
 from cjepa.pictures import read_picture
-from cjepa.planning.agents import WorldModelAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_units
 from cjepa.planning.constraints import Constraint
@@ -24,6 +23,7 @@ from cjepa.planning.objectives import LastStepMSE, Objective
 from cjepa.planning.perception import Observation
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.planners.cem import CEM
+from cjepa.planning.world_model_agent import WorldModelAgent
 from cjepa.quiet import silence_lightning
 from cjepa.tokenizers import training
 from cjepa.tokenizers.base import Tokenizer

@@ -12,6 +12,7 @@ MOVED = {
     "cjepa.data.modules": "cjepa.data.token_clips",
     "cjepa.envs.collide_policy": "cjepa.envs.collide.policy",
     "cjepa.envs.policies.PushTBehaviour": "cjepa.envs.pusht.policy.PushTBehaviour",
+    "cjepa.planning.agents.WorldModelAgent": "cjepa.planning.world_model_agent.WorldModelAgent",
     "cjepa.planning.demonstrators": "cjepa.planning.demonstrators.simulator_mpc",
     "cjepa.planning.planners": "cjepa.planning.planners.cem",
     "cjepa.reporting.fit.SlotOverlays": "cjepa.reporting.slots.SlotOverlays",

@@ -1,11 +1,11 @@
 """What several verbs ask of their options."""
 
+import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from cjepa.errors import UserError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # collect and convert start without torch
 
     from cjepa.evaluation.kept_plans import PlanFiles
 
+_log = logging.getLogger(__name__)
 
 _EXPERIMENTS = {"cjepa/PushT-v0": "experiments/pusht", "cjepa/Collide-v0": "experiments/collide"}
 _RESULT_FILES = ("results.json", "run.json", "trials.csv", "steps.csv", "pairs.csv", "effects.csv", "media")
@@ -105,18 +106,20 @@ def new_results_folder(folder: Path, verb: str, resume: bool = True, parts: Sequ
         shutil.rmtree(folder / KEPT_PLANS, ignore_errors=True)
 
 
-def kept_plans(folder: Path, asked: Mapping[str, Any], files: Iterable[Path | None]) -> "PlanFiles":
+def kept_plans(folder: Path, asked: Mapping[str, Any], files: Iterable[Path | None]) -> "PlanFiles | None":
     """Where an evaluation keeps its plans until :func:`new_results_folder` has its results.
 
     Args:
         folder: of the results.
         asked: all arguments of the command, ``protocol`` among them; those that decide plans tell evaluations apart.
         files: that decide plans too: another size or time of change makes another evaluation.
+
+    Returns:
+        None, and a warning is logged, where an argument is of a kind that cannot be compared with that of another run.
     """
     from cjepa import __version__
+    from cjepa.evaluation.contents import contents_text
     from cjepa.evaluation.kept_plans import PlanFiles
-    from cjepa.files import json_text
-    from cjepa.reporting.records import describe
 
     protocol = replace(asked["protocol"], against=None)
     stamps = [
@@ -125,4 +128,9 @@ def kept_plans(folder: Path, asked: Mapping[str, Any], files: Iterable[Path | No
         if path is not None and path.exists() and (stat := path.stat())
     ]
     decides = {name: value for name, value in asked.items() if name not in _DECIDES_NOTHING} | {"protocol": protocol}
-    return PlanFiles(folder / KEPT_PLANS, json_text([__version__, describe(SimpleNamespace(**decides)), stamps]))
+    try:
+        job = contents_text([__version__, stamps, decides])
+    except UserError as error:
+        _log.warning("%s: the plans of an interrupted run cannot be reused", error)
+        return None
+    return PlanFiles(folder / KEPT_PLANS, job)

@@ -8,7 +8,8 @@ same bits.
 import hashlib
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cjepa.envs.base import ObjectEnv
-from cjepa.evaluation.control import ControlResult, run_trials
-from cjepa.evaluation.pairs import Pair
+from cjepa.evaluation.control import ControlResult
 from cjepa.files import replacing
-from cjepa.planning.agents import SimulatorAgent, WorldModelAgent
-from cjepa.planning.mpc import MPC, PlanRecord
+from cjepa.planning.agents import SimulatorAgent
+from cjepa.planning.mpc import PlanRecord
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.problem import PlanningProblem
-from cjepa.planning.sub_goals import SubGoals
+from cjepa.planning.world_model_agent import WorldModelAgent
 from cjepa.progress import Progress
 from cjepa.tensor_files import load_tensors
 from cjepa.types import Plan
@@ -115,41 +114,41 @@ class KeptProgress(Progress):
         self._progress.advance(amount, new and not self._planner.repeats, note)
 
 
-def run_kept_trials(
-    files: PlanFiles | None,
-    agent: WorldModelAgent | SimulatorAgent,
-    control_loop: MPC,
-    make_env: Callable[[], ObjectEnv],
-    pairs: Sequence[Pair],
-    budget_env_steps: int,
-    seed: int,
-    num_recorded: int,
-    progress: Progress,
-    goal_pixels_YXC: np.ndarray | None = None,
-    sub_goals: SubGoals | None = None,
-) -> ControlResult:
-    """:func:`run_trials`, where an earlier run of the same trials was killed from there on.
+class Keeping:
+    """What an evaluation uses while its plans are kept.
+
+    Args:
+        planner: that keeps them; None where no plans are kept.
+        progress: of the evaluation.
+    """
+
+    def __init__(self, planner: KeepingPlanner | None, progress: Progress):
+        self._planner = planner
+        self.progress = progress if planner is None else KeptProgress(progress, planner)
+        """To advance by env steps."""
+
+    def timed(self, control: ControlResult) -> ControlResult:
+        """The result with the time that the search of each plan took, whichever run made it."""
+        return control if self._planner is None else control._replace(plans=self._planner.timed(control.plans))
+
+
+@contextmanager
+def keeping_plans(
+    files: PlanFiles | None, agent: WorldModelAgent | SimulatorAgent, progress: Progress
+) -> Iterator[Keeping]:
+    """Inside, the plans of an agent's planner are kept, and those that an earlier run has kept are read.
 
     Args:
         files: of the plans; None keeps none.
-        agent: whose planner's plans are kept.
-        control_loop: see :func:`run_trials`, as all others.
-        make_env: one environment per trial.
-        pairs: the trials.
-        budget_env_steps: per trial.
-        seed: of the agent's randomness.
-        num_recorded: filmed trials.
-        progress: advanced by env steps.
-        goal_pixels_YXC: of all goals.
-        sub_goals: before the goals.
+        agent: of the planner, which is the agent's again at the end.
+        progress: of the evaluation.
     """
-    trials = (control_loop, make_env, pairs, budget_env_steps, seed, num_recorded)
     if files is None:
-        return run_trials(agent, *trials, progress, goal_pixels_YXC, sub_goals)
+        yield Keeping(None, progress)
+        return
     planner = agent.planner
-    agent.planner = keeping = KeepingPlanner(planner, files)
+    agent.planner = kept = KeepingPlanner(planner, files)
     try:
-        control = run_trials(agent, *trials, KeptProgress(progress, keeping), goal_pixels_YXC, sub_goals)
+        yield Keeping(kept, progress)
     finally:
         agent.planner = planner
-    return control._replace(plans=keeping.timed(control.plans))

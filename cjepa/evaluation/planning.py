@@ -17,7 +17,7 @@ from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.against import Rival, read_rivals
 from cjepa.evaluation.control import ControlResult, plan_seconds, run_trials
-from cjepa.evaluation.kept_plans import PlanFiles, run_kept_trials
+from cjepa.evaluation.kept_plans import PlanFiles, keeping_plans
 from cjepa.evaluation.pairs import (
     Pair,
     Pairs,
@@ -37,7 +37,7 @@ from cjepa.evaluation.protocol import (
 )
 from cjepa.evaluation.published import draw_as_published, trained_on
 from cjepa.pictures import read_picture
-from cjepa.planning.agents import RandomAgent, SimulatorAgent, WorldModelAgent
+from cjepa.planning.agents import RandomAgent, SimulatorAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits, check_policy
 from cjepa.planning.constraints import Constraint
@@ -46,6 +46,7 @@ from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.priors import PolicyPrior
 from cjepa.planning.sub_goals import SubGoals
+from cjepa.planning.world_model_agent import WorldModelAgent
 from cjepa.policies.base import GoalPolicy
 from cjepa.policies.loading import load_policy
 from cjepa.progress import NoProgress, Progress
@@ -169,7 +170,9 @@ def evaluate_model(
     options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints, first_guess)
     agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
-    control = run_kept_trials(kept, agent, control_loop, *trials, num_recorded, progress, goal_pixels_YXC, sub_goals)
+    with keeping_plans(kept, agent, progress) as keeping:
+        extra = (num_recorded, keeping.progress, goal_pixels_YXC, sub_goals)
+        control = keeping.timed(run_trials(agent, control_loop, *trials, *extra))
     agent.aim(control.goals)
     distances = [] if control.measured else [agent.goal_distance(seen) for seen in (control.starts, control.ends)]
     distance_N2 = torch.stack(distances, dim=1).numpy() if distances else None
@@ -310,8 +313,9 @@ def _simulator_trial(task: tuple[PlanningProtocol, Planner, Pair, int, PlanFiles
     torch.set_num_threads(1)  # each worker has a core of its own
     env = protocol.make_env()
     agent = SimulatorAgent(env, planner, ActionBlocks.of(env, protocol.frame_stride), protocol.horizon_blocks)
-    trial = (protocol.make_env, [pair], protocol.budget_env_steps, seed, 0, NoProgress())
+    trial = (protocol.make_env, [pair], protocol.budget_env_steps, seed, 0)
     try:
-        return run_kept_trials(kept, agent, protocol.control_loop(), *trial)
+        with keeping_plans(kept, agent, NoProgress()) as keeping:
+            return keeping.timed(run_trials(agent, protocol.control_loop(), *trial, keeping.progress))
     finally:
         torch.set_num_threads(threads)

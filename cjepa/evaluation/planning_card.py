@@ -13,11 +13,11 @@ from cjepa.evaluation.intervals import bootstrap_median, bootstrap_of_clusters, 
 from cjepa.evaluation.measurements import Measurement, OpenProgress
 from cjepa.evaluation.ranking import picked, rank_of, spearman, variation
 from cjepa.evaluation.testbed import Testbed
-from cjepa.planning.agents import WorldModelAgent
 from cjepa.planning.costs import RolloutCost
 from cjepa.planning.objectives import Disagreement, Goal, LastStepMSE, Objective
 from cjepa.planning.perception import Observation
 from cjepa.planning.planners.cem import CEM
+from cjepa.planning.world_model_agent import WorldModelAgent
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import Dynamics
 

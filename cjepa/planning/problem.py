@@ -101,3 +101,11 @@ class PlanningProblem:
         """Standard normal values for N candidates, ``(B, N, H, A)``."""
         shape = (self.batch, num_samples, self.horizon_blocks, len(self.low_A))
         return torch.randn(shape, generator=self.generator, device=self.device)
+
+
+def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """A generator on ``device`` that ``generator`` decides: itself where it is on that device."""
+    if generator.device == device:
+        return generator
+    seed = int(torch.randint(2**63 - 1, (), generator=generator))
+    return torch.Generator(device).manual_seed(seed)

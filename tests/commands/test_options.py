@@ -2,7 +2,8 @@
 
 import pytest
 
-from cjepa.commands.options import next_fit
+from cjepa.commands.options import kept_plans, next_fit
+from cjepa.evaluation.protocol import PlanningProtocol
 
 
 @pytest.mark.parametrize(
@@ -17,3 +18,20 @@ from cjepa.commands.options import next_fit
 )
 def test_the_next_command_names_yamls_that_fit_or_none(env_id, expected):
     assert next_fit({} if env_id is None else {"env_id": env_id}, "a.yaml", "b.h5") == expected
+
+
+class Planned:
+    """A planner of the user's own: its options are private."""
+
+    def __init__(self, option):
+        self._option = option
+
+
+def test_plans_are_kept_by_all_that_decides_them(tmp_path, caplog):
+    def job(option, **changes):
+        protocol = PlanningProtocol("no-such.h5", **changes)
+        return kept_plans(tmp_path, {"planner": Planned(option), "protocol": protocol, "out": str(option)}, [])
+
+    assert job(1) == job(1, against="elsewhere") and job(1) != job(2) and job(1) != job(1, seed=1)
+    assert job(lambda: 0) is None
+    assert "Planned._option is a function, which cannot be compared" in caplog.text

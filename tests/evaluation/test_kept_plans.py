@@ -8,7 +8,7 @@ import torch
 
 from cjepa.errors import UserError
 from cjepa.evaluation.control import run_trials
-from cjepa.evaluation.kept_plans import PlanFiles, run_kept_trials
+from cjepa.evaluation.kept_plans import PlanFiles, keeping_plans
 from cjepa.evaluation.pairs import Pair
 from cjepa.planning.agents import SimulatorAgent
 from cjepa.planning.mpc import MPC
@@ -46,7 +46,8 @@ def simulator_agent():
 
 
 def run(agent, files, progress=ignore_progress, seed=3):
-    return run_kept_trials(files, agent, LOOP, PointWorld, PAIRS, BUDGET, seed, 1, progress)
+    with keeping_plans(files, agent, progress) as keeping:
+        return keeping.timed(run_trials(agent, LOOP, PointWorld, PAIRS, BUDGET, seed, 1, keeping.progress))
 
 
 def assert_equal(found, expected):

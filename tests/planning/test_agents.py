@@ -6,13 +6,15 @@ from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.evaluation.control import observe
 from cjepa.planning import costs
-from cjepa.planning.agents import Agent, RandomAgent, SimulatorAgent, WorldModelAgent, generator_on
+from cjepa.planning.agents import Agent, RandomAgent, SimulatorAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.constraints import Constraint
 from cjepa.planning.objectives import LastStepMSE
 from cjepa.planning.perception import Observation
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.planners.cem import CEM
+from cjepa.planning.problem import generator_on
+from cjepa.planning.world_model_agent import WorldModelAgent
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.slots.starts import LearnedStart

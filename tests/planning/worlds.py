@@ -8,11 +8,11 @@ from gymnasium import spaces
 from torch import Tensor
 
 from cjepa.envs.base import ObjectEnv
-from cjepa.planning.agents import WorldModelAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.objectives import LastStepMSE
 from cjepa.planning.perception import Observation
 from cjepa.planning.planners.cem import CEM
+from cjepa.planning.world_model_agent import WorldModelAgent
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.types import Clip, Predicted
 from cjepa.world_models.dynamics import Dynamics
