@@ -41,6 +41,7 @@ VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `
     "verify": Verb("verify checksums and completeness", ("path",)),
     "preview": Verb("draw pictures and a video of a few random episodes", ("path",)),
     "convert": Verb("convert another project's data into an episode or token file", ("src", "dst")),
+    "questions": Verb("make a question file about Collide episodes, in CLEVRER's format", ("episodes",)),
     "tokenize": Verb("encode the frames of an episode file as tokens", ("run", "episodes")),
     "plan": Verb("plan held-out pairs in closed loop with a world model", ("run",)),
     "plan-baselines": Verb("baselines on the same pairs: random actions, CEM on the simulator"),

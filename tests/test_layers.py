@@ -34,6 +34,7 @@ ORDER = [
     {"api"},
     {"interventions"},
     {"evaluation"},
+    {"questions"},
     {"reporting"},
     {"artifacts"},
     {"explorer"},

@@ -1,0 +1,90 @@
+"""Question files: CLEVRER's own, those of :mod:`cjepa.questions.generate`, and those of `cjepa convert`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cjepa.errors import UserError
+from cjepa.files import parse_json, read_text
+from cjepa.plain_values import check_mapping
+
+TYPES = ("descriptive", "explanatory", "predictive", "counterfactual")
+
+
+class Choice(NamedTuple):
+    """An option of a question."""
+
+    text: str
+    program: list[str]
+    correct: bool
+
+
+class Question(NamedTuple):
+    """A question about one episode."""
+
+    episode: int
+    number: int
+    kind: str
+    """One of ``TYPES``."""
+    text: str
+    program: list[str]
+    answer: str | None
+    """Of a descriptive question."""
+    choices: tuple[Choice, ...]
+    """Of the others."""
+
+
+class QuestionFile(NamedTuple):
+    """Questions, and what is known of the episodes that they are about."""
+
+    path: Path
+    questions: list[Question]
+    source: dict[str, Any]
+    """``episodes_fingerprint``, ``removal_env_step`` and ``seen_env_steps``; empty for CLEVRER's own files."""
+
+
+def read_questions(path: Path) -> QuestionFile:
+    """All questions of a file: ``*.jsonl`` of `cjepa convert`, or a JSON list whose scenes are episodes by index.
+
+    Questions without answers, as those of CLEVRER's test videos, are left out.
+
+    Raises:
+        UserError: it is not such a file.
+    """
+    text = read_text(path)
+    if path.suffix == ".jsonl":
+        lines = [(f"{path}, line {number}", line) for number, line in enumerate(text.splitlines(), start=1)]
+        scenes = [("episode", where, parse_json(where, line)) for where, line in lines]
+    else:
+        entries = parse_json(str(path), text)
+        if not isinstance(entries, list):
+            raise UserError(f"{path}: expected a list of scenes with their questions")
+        scenes = [("scene_index", f"{path}, entry {number}", entry) for number, entry in enumerate(entries)]
+    questions = [question for key, where, scene in scenes for question in _questions(key, where, scene)]
+    if not questions:
+        raise UserError(f"{path}: contains no questions with answers")
+    return QuestionFile(path, questions, scenes[0][2].get("source", {}))
+
+
+def _questions(key: str, where: str, scene: Any) -> Iterator[Question]:
+    check_mapping(where, scene, {key: (int,), "questions": (list,)}, (key, "questions"))
+    for entry in scene["questions"]:
+        try:
+            choices = tuple(
+                Choice(choice["choice"], choice.get("program", []), choice["answer"] == "correct")
+                for choice in entry.get("choices", [])
+                if "answer" in choice
+            )
+            kind, number, text = entry["question_type"], entry["question_id"], entry["question"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{where}: not a CLEVRER question ({type(error).__name__}: {error})") from None
+        if kind not in TYPES:
+            raise UserError(f"{where}: question_type is {kind!r}, expected one of {list(TYPES)}")
+        if choices or entry.get("answer") is not None:
+            yield Question(
+                scene[key], number, kind, text, entry.get("program", []), _word(entry.get("answer")), choices
+            )
+
+
+def _word(answer: Any) -> str | None:
+    return None if answer is None else str(answer)

@@ -1,0 +1,54 @@
+"""Events of arrays by hand, and of a table on which one disc rolls into another."""
+
+import numpy as np
+import pytest
+
+from cjepa.data.recording import resimulate
+from cjepa.envs.collide.env import Collide
+from cjepa.envs.collide.world import MAX_BODIES, Attribute
+from cjepa.questions.simulated import events_of, true_story
+from cjepa.questions.stories import Event
+
+
+def test_events_of_arrays():
+    on_TO = np.ones((12, 3), bool)
+    on_TO[:4, 0] = False  # enters
+    on_TO[10:, 2] = False  # exits
+    touching_TOO = np.zeros((12, 3, 3), bool)
+    for step, one, other in [(2, 0, 1), (5, 0, 1), (6, 0, 1), (9, 0, 1), (8, 1, 2), (11, 1, 2)]:
+        touching_TOO[step, one, other] = touching_TOO[step, other, one] = True
+    assert events_of(on_TO, touching_TOO, first_env_step=100) == [
+        Event("enter", 104, (0,)),  # before that nothing of it is on the table
+        Event("collision", 105, (0, 1)),  # three contacts in a row, four env steps apart at most
+        Event("collision", 108, (1, 2)),
+        Event("exit", 110, (2,)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def story():
+    """Body 0 rolls right into body 1; body 2 rests below."""
+    env = Collide(num_bodies=(3, 3))
+    env.reset(seed=0)
+    bodies = env.get_state().reshape(MAX_BODIES, len(Attribute))
+    bodies[:3, Attribute.VX : Attribute.SHAPE] = 0
+    bodies[:3, Attribute.SHAPE] = 0
+    bodies[:3, [Attribute.X, Attribute.Y]] = [[120, 150], [300, 150], [250, 400]]
+    bodies[0, Attribute.VX] = 300
+    env.set_state(bodies.ravel())
+    episode = resimulate(env, env.get_state(), np.zeros((30, 2), np.float32), with_masks=False)
+    return true_story(env, episode, removal_env_step=2, seen_env_steps=20)
+
+
+def test_what_is_shown(story):
+    assert [event.what for event in story.seen] == [("collision", (0, 1))]
+    assert story.unseen == [] or all(event.kind == "exit" and event.env_step >= 20 for event in story.unseen)
+    assert set(story.words) == {0, 1, 2} and all(words["shape"] == "disc" for words in story.words.values())
+
+
+def test_without_either_disc_there_is_no_collision(story):
+    assert set(story.without) == {0, 1, 2}
+    assert [event for event in story.without[0] if event.kind == "collision"] == []
+    assert [event for event in story.without[1] if event.kind == "collision"] == []
+    (collision,) = [event for event in story.without[2] if event.kind == "collision"]
+    assert collision == story.seen[0]
