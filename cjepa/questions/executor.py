@@ -136,11 +136,14 @@ _OPERATIONS = {
 }
 
 
-def told_apart(bodies: Iterable[int], story: Story) -> dict[int, list[str]]:
-    """Words that no other object has: color and shape, else all; an object that has no such words is left out."""
-    found = {}
-    for names in (("color", "shape"), ASKED_WORDS):
+def told_apart(story: Story) -> dict[int, list[str]]:
+    """Words that tell an object from all others, by object; one that has no such words is left out.
+
+    The color where it suffices: shapes and materials tell a little of what an object will do.
+    """
+    found: dict[int, list[str]] = {}
+    for names in (("color",), ("color", "shape"), ASKED_WORDS):
         said = {body: tuple(words[name] for name in names) for body, words in story.words.items()}
         counts = Counter(said.values())
-        found |= {body: list(names) for body in bodies if counts[said[body]] == 1 and body not in found}
+        found |= {body: list(names) for body in said if counts[said[body]] == 1 and body not in found}
     return found

@@ -20,24 +20,25 @@ class Phrases:
 
     def __init__(self, story: Story):
         self.story = story
-        self._names = told_apart(story.words, story)
+        self._names = told_apart(story)
 
     def can_name(self, bodies: Sequence[int]) -> bool:
         """Whether each of the objects can be told from all others by its words."""
         return all(body in self._names for body in bodies)
 
-    def object(self, body: int) -> tuple[str, Program]:
-        """Such as ``the red disc``."""
-        return self._named(body, self._names[body])
+    def needs(self, body: int, word: str) -> bool:
+        """Whether the name of an object tells one of its words."""
+        return word in self._names[body]
 
-    def object_without(self, body: int, word: str) -> tuple[str, Program] | None:
-        """A name that does not tell one of the object's words; None if only that word tells it from the others."""
-        color = self.story.words[body]["color"]
-        alone = [words["color"] for words in self.story.words.values()].count(color) == 1
-        return self._named(body, ["color"]) if alone and word != "color" else None
+    def object(self, body: int) -> tuple[str, Program]:
+        """Such as ``the red object``."""
+        words, names = self.story.words[body], self._names[body]
+        program = ["objects", *(word for name in names for word in (words[name], f"filter_{name}")), "unique"]
+        said = [words[name] for name in _SPOKEN if name in names]
+        return " ".join(["the", *said, *([] if "shape" in names else ["object"])]), program
 
     def event(self, what: tuple[str, tuple[int, ...]]) -> tuple[str, Program]:
-        """Such as ``the red disc and the blue square collide``; the program takes its events from the stack."""
+        """Such as ``the red object and the blue object collide``; the program takes its events from the stack."""
         kind, bodies = what
         names = [self.object(body) for body in bodies]
         program = [word for _, finds in names for word in (*finds, FILTERS[kind])]
@@ -45,14 +46,8 @@ class Phrases:
         return f"{said} {'collide' if kind == 'collision' else f'{kind}s the scene'}", program
 
     def noun(self, what: tuple[str, tuple[int, ...]]) -> tuple[str, Program]:
-        """Such as ``the collision between the red disc and the blue square``; otherwise as :meth:`event`."""
+        """Such as ``the collision between the red object and the blue object``; otherwise as :meth:`event`."""
         kind, bodies = what
         said = [self.object(body)[0] for body in bodies]
         noun = f"the collision between {said[0]} and {said[-1]}" if kind == "collision" else f"{said[0]} {kind}ing"
         return noun, self.event(what)[1]
-
-    def _named(self, body: int, names: Sequence[str]) -> tuple[str, Program]:
-        words = self.story.words[body]
-        program = ["objects", *(word for name in names for word in (words[name], f"filter_{name}")), "unique"]
-        said = [words[name] for name in _SPOKEN if name in names]
-        return " ".join(["the", *said, *([] if "shape" in names else ["object"])]), program

@@ -184,11 +184,11 @@ def _queries(story: Story, phrases: Phrases) -> Iterator[tuple[str, str, Program
             text = f"What is the {word} of the {order} object to {kind} the scene?"
             program = ["events", "objects", FILTERS[kind], order, "filter_order", "get_object", f"query_{word}"]
             yield text, text, program, f"query_{word}"
-    for word, body, order in product(ASKED_WORDS, story.words, ("first", "last")):
-        named = phrases.object_without(body, word)
+    named = [body for body in story.words if phrases.can_name([body])]
+    for word, body, order in product(ASKED_WORDS, named, ("first", "last")):
         events = [event for event in story.seen if event.kind == "collision" and body in event.bodies]
-        if named is not None and _has_end(events, order):
-            name, finds = named
+        if not phrases.needs(body, word) and _has_end(events, order):
+            name, finds = phrases.object(body)
             partner = ["events", *finds, "filter_collision", order, "filter_order", *finds, "get_col_partner"]
             text = f"What is the {word} of the {order} object to collide with {name}?"
             yield f"{word} {order} partner", text, [*partner, f"query_{word}"], f"query_{word}"

@@ -11,7 +11,7 @@ def test_descriptive_questions_and_answers():
     asked = {draft.question["question"]: draft.question for draft in descriptive(STORY, np.random.default_rng(0))}
     assert asked["How many collisions are there?"]["answer"] == "2"
     assert asked["How many discs are there?"]["answer"] == "2"
-    assert asked["Does the blue square exit the scene?"]["answer"] == "yes"
+    assert asked["Does the blue object exit the scene?"]["answer"] == "yes"
     assert asked["What is the shape of the last object to collide with the blue object?"]["answer"] == "disc"
     assert asked["What is the color of the first object to enter the scene?"]["question_subtype"] == "query_color"
     for question in asked.values():
@@ -32,18 +32,18 @@ def test_explanatory():
     """Of the first collision no two options are of one kind."""
     (question,) = (draft.question for draft in explanatory(STORY, np.random.default_rng(0)))
     assert question["question"] == (
-        "Which of the following is responsible for the collision between the blue square and the green disc?"
+        "Which of the following is responsible for the collision between the blue object and the green object?"
     )
     check_options(question)
     said = {choice["choice"]: choice["answer"] for choice in question["choices"]}
-    assert said == {"the presence of the red disc": "correct", "the presence of the pink triangle": "wrong"}
+    assert said == {"the presence of the red object": "correct", "the presence of the pink object": "wrong"}
 
 
 def test_predictive():
     (draft,) = predictive(STORY, [0, 2, 3], np.random.default_rng(0))
     check_options(draft.question)
     texts = [choice["choice"] for choice in draft.question["choices"] if choice["answer"] == "correct"]
-    assert texts == ["the green disc and the pink triangle collide"]
+    assert texts == ["the green object and the pink object collide"]
 
 
 def test_counterfactual_options_are_alike_in_what_happened():
@@ -51,7 +51,7 @@ def test_counterfactual_options_are_alike_in_what_happened():
     happened = {event.what for event in STORY.seen}
     story = STORY._replace(without=STORY.without | {2: [STORY.seen[1]]})
     drafts = list(counterfactual(story, 0, np.random.default_rng(0)))
-    assert {draft.question["question"] for draft in drafts} == {"If the blue square is removed, what will happen?"}
+    assert {draft.question["question"] for draft in drafts} == {"If the blue object is removed, what will happen?"}
     texts = {choice["choice"]: choice["answer"] for choice in drafts[0].question["choices"]}
-    assert texts["the red disc exits the scene"] == "correct" and ("exit", (0,)) not in happened
+    assert texts["the red object exits the scene"] == "correct" and ("exit", (0,)) not in happened
     assert len(texts) == 2 and set(texts.values()) == {"correct", "wrong"}
