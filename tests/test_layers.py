@@ -97,6 +97,28 @@ def test_only_the_command_line_prints():
     assert prints("x = 1\nif x:\n    print(x)\n") == [3]
 
 
+def loaded_with(path: Path) -> set[str]:
+    """All modules, ours and others', that importing a file imports; imports inside functions wait."""
+    found, waiting = set(), [path]
+    while waiting:
+        for node in ast.parse(SOURCES[waiting.pop()]).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            names = [node.module, *(f"{node.module}.{name}" for name in names)] if hasattr(node, "module") else names
+            new = set(names) - found
+            found |= new
+            files = [Path(*name.split(".")[1:]).with_suffix(".py") for name in new if name.startswith("cjepa.")]
+            waiting += [file for file in files if file in SOURCES]
+    return found
+
+
+@pytest.mark.parametrize("verb", ["collect", "convert", "plan_baselines", "report", "study", "tokenize", "verify"])
+def test_commands_that_train_nothing_do_not_wait_for_lightning(verb):
+    """Its import takes four seconds; processes that a command starts import what the command imports."""
+    found = {name.split(".")[0] for name in loaded_with(Path("commands", f"{verb}.py"))}
+    assert "cjepa" in found and not found & {"lightning", "torchmetrics"}
+    assert "lightning" in {name.split(".")[0] for name in loaded_with(Path("data", "video_clips.py"))}
+
+
 def test_every_folder_has_a_place():
     folders = {path.parts[0] for path in SOURCES if len(path.parts) > 1}
     assert {name for name in folders if rank(name) == len(ORDER)} == set()

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cjepa.data.clip_module import as_is, clip_starts
+from cjepa.data.clip_windows import as_is, clip_starts
 from cjepa.data.store.episode_file import EpisodeFile
-from cjepa.data.video_clips import VideoDataset
+from cjepa.data.video_dataset import VideoDataset
 
 COLUMNS = ("pixels", "proprio", "action")
 """What is read of each clip, where the file has it."""

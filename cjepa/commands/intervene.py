@@ -9,7 +9,8 @@ from cjepa.evaluation.influence_graphs import Estimate
 from cjepa.evaluation.intervention_card import evaluate_interventions
 from cjepa.evaluation.scenes import SceneProtocol
 from cjepa.progress import ProgressBar
-from cjepa.reporting.intervene import intervention_tables, write_intervention_result
+from cjepa.reporting.intervene import write_intervention_result
+from cjepa.reporting.intervention_tables import intervention_tables
 from cjepa.reporting.pivot import as_text
 
 

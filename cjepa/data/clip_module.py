@@ -8,11 +8,10 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from cjepa.arguments import at_least
+from cjepa.data.clip_windows import as_is
 from cjepa.data.sampling import ResumableShuffle
 from cjepa.data.splits import SPLIT_SEED, lineage_of, used_episodes
-from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import open_episodes
-from cjepa.errors import UserError
 
 
 class EpisodeClips(L.LightningDataModule, ABC):
@@ -126,23 +125,6 @@ class EpisodeClips(L.LightningDataModule, ABC):
         return DataLoader(dataset, batch_size=self.batch_size, collate_fn=as_is)
 
 
-def clip_starts(file: Episodes, episodes: np.ndarray, blocks: int, frame_stride: int) -> np.ndarray:
-    """Every row at which a clip of ``blocks`` x ``frame_stride`` env steps fits into its episode, int64.
-
-    Raises:
-        UserError: there is none.
-    """
-    span = blocks * frame_stride
-    starts = [file.offsets[e] + np.arange(max(0, file.lengths[e] - span + 1)) for e in episodes]
-    if not sum(map(len, starts)):
-        longest = int(file.lengths[episodes].max()) if len(episodes) else 0
-        raise UserError(
-            f"{file.path}: no clip of {blocks} blocks x {frame_stride} env steps = {span} env steps in "
-            f"{len(episodes)} episodes (the longest has {longest} env steps); collect longer or more episodes"
-        )
-    return np.concatenate(starts)
-
-
 def check_options(least: int, options: Mapping[str, int]) -> None:
     """Check options of a data module by name.
 
@@ -150,8 +132,3 @@ def check_options(least: int, options: Mapping[str, int]) -> None:
         ValueError: one is below ``least``; the line has its key in a config.
     """
     at_least(least, **{f"data.init_args.{name}": value for name, value in options.items()})
-
-
-def as_is(batch):
-    """For datasets that make whole batches themselves."""
-    return batch

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cjepa.data.clip_module import EpisodeClips, clip_starts
+from cjepa.data.clip_module import EpisodeClips
+from cjepa.data.clip_windows import clip_starts
 from cjepa.data.splits import rows_of
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.origins import tokenizer_of

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from cjepa.data.video_clips import VideoClips, VideoDataset
+from cjepa.data.video_clips import VideoClips
+from cjepa.data.video_dataset import VideoDataset
 from cjepa.evaluation.intervals import Interval, bootstrap
 from cjepa.evaluation.metrics import contingency
 from cjepa.evaluation.tokens import encode_batch, episode_of, spread

@@ -15,7 +15,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from cjepa.data.clip_module import clip_starts
+from cjepa.data.clip_windows import clip_starts
 from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episodes import Episode, Episodes
 from cjepa.data.store.shards import open_episodes

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from cjepa.data.video_clips import VideoClips, VideoDataset
+from cjepa.data.video_clips import VideoClips
+from cjepa.data.video_dataset import VideoDataset
 from cjepa.evaluation.intervals import Interval, bootstrap, bootstrap_metric
 from cjepa.evaluation.probes import ObjectSamples, object_samples, read_bodies
 from cjepa.progress import Progress

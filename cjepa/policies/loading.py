@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from cjepa.checkpoints import load_module, read_checkpoint
 from cjepa.errors import UserError
 from cjepa.policies.base import GoalPolicy
-from cjepa.policies.training import PolicyTraining
 
 
 class LoadedPolicy(NamedTuple):
@@ -25,6 +24,8 @@ def load_policy(checkpoint: Path) -> LoadedPolicy:
     Raises:
         UserError: not a policy's checkpoint.
     """
+    from cjepa.policies.training import PolicyTraining  # brings Lightning, which takes seconds
+
     content = read_checkpoint(checkpoint)
     if "policy" not in content["hyper_parameters"]:
         raise UserError(f"{checkpoint}: not a policy; give a run of `cjepa fit -c experiments/pusht/policy.yaml`")

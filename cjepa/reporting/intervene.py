@@ -25,21 +25,10 @@ from cjepa.reporting.intervene_figures import (
     surprise_by_time,
 )
 from cjepa.reporting.intervene_videos import write_scene_videos
-from cjepa.reporting.pivot import Table, pivot
 from cjepa.reporting.records import result_row, write_run_record
 from cjepa.reporting.tables import Row
 
 _UNCERTAINTY = ["95 % bootstrap over episodes"]
-_TABLES = {
-    "Influence graphs": ("influence_",),
-    "Removal test: error growth without the bodies that a graph calls irrelevant": ("removal_", "removed_"),
-    "Counterfactuals: effects on the other bodies": ("effect_", "affected_"),
-    "Counterfactuals: error of the other bodies": ("counterfactual_",),
-    "Object permanence: error of the place of a body that the model does not see": ("hidden_",),
-    "Violation of expectation: surprise when a body jumps, and when it changes colour": ("violation_", "surprise_"),
-}
-PREFIXES = tuple(prefix for prefixes in _TABLES.values() for prefix in prefixes)
-"""Of the metrics of interventions."""
 
 
 def write_intervention_result(
@@ -82,24 +71,6 @@ def write_intervention_result(
     write_json(folder / "results.json", rows)
     _write_record(result, folder, name, checkpoint, protocol, seconds)
     return rows
-
-
-def intervention_tables(rows: Iterable[Row]) -> list[Table]:
-    """The tables of a report's section on interventions; empty where none were measured."""
-    rows = [row for row in rows if is_intervention(row)]
-    tables = []
-    for caption, prefixes in _TABLES.items():
-        found = [row for row in rows if row["metric"].startswith(prefixes)]
-        models = list(dict.fromkeys(row["model"] for row in found))
-        metrics = list(dict.fromkeys(row["metric"] for row in found))
-        if found:
-            tables.append(pivot(found, models, metrics, caption))
-    return tables
-
-
-def is_intervention(row: Row) -> bool:
-    """Whether a row is shown by :func:`intervention_tables`."""
-    return str(row.get("metric")).startswith(PREFIXES)
 
 
 def _measured(result: InterventionResult, name: str) -> Iterable[tuple[str, Measurement]]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cjepa.errors import UserError
 from cjepa.files import read_text, write_text
 from cjepa.reporting.distances import named_by_distance
-from cjepa.reporting.intervene import intervention_tables, is_intervention
+from cjepa.reporting.intervention_tables import intervention_tables, is_intervention
 from cjepa.reporting.page import TrainingRun, curves_by_kind, render, result_figures
 from cjepa.reporting.pivot import measure_tables, plain_table
 from cjepa.reporting.reading import read_results, read_study, record_of

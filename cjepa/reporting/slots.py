@@ -10,7 +10,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from cjepa import opencv as cv2
-from cjepa.data.video_clips import VideoClips, VideoDataset
+from cjepa.data.video_clips import VideoClips
+from cjepa.data.video_dataset import VideoDataset
 from cjepa.evaluation.metrics import adjusted_rand, contingency
 from cjepa.evaluation.tokens import EncodedClips, encode_dataset, spread
 from cjepa.progress import NoProgress

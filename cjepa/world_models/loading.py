@@ -1,7 +1,7 @@
 """A trained world model back from its checkpoint, with the tokenizer that it was trained on."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cjepa.checkpoints import home_of, load_module, read_checkpoint
 from cjepa.data.store.origins import moved_tokenizer
@@ -10,7 +10,9 @@ from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer
 from cjepa.world_models.dynamics import Dynamics
-from cjepa.world_models.training import DynamicsTraining
+
+if TYPE_CHECKING:
+    from cjepa.world_models.training import DynamicsTraining
 
 
 class LoadedWorldModel(NamedTuple):
@@ -29,6 +31,8 @@ def load_world_model(checkpoint: Path) -> LoadedWorldModel:
     Raises:
         UserError: not a world model's checkpoint, or its tokenizer has changed, is unknown, or needs hints.
     """
+    from cjepa.world_models.training import DynamicsTraining  # brings Lightning, which takes seconds
+
     content = read_checkpoint(checkpoint)
     if not {"tokenizer", "lineage"} & set(content):
         raise UserError(f"{checkpoint}: not a world model; give a run of `cjepa fit -c experiments/pusht/cjepa.yaml`")
@@ -39,7 +43,7 @@ def load_world_model(checkpoint: Path) -> LoadedWorldModel:
     return LoadedWorldModel(module.dynamics, tokenizer, fingerprint(tokenizer), module.lineage)
 
 
-def tokenizer_of(module: DynamicsTraining, where: str, run: Path) -> Tokenizer:
+def tokenizer_of(module: "DynamicsTraining", where: str, run: Path) -> Tokenizer:
     """The model's own tokenizer, or the one whose tokens it was trained on if that makes the same ones today.
 
     Args:

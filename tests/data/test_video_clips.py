@@ -8,10 +8,11 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from cjepa.data.clip_module import as_is
+from cjepa.data.clip_windows import as_is
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.data.token_clips import TokenClips
-from cjepa.data.video_clips import VideoClips, VideoDataset
+from cjepa.data.video_clips import VideoClips
+from cjepa.data.video_dataset import VideoDataset
 from cjepa.errors import UserError
 from cjepa.types import VideoBatch
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
-from cjepa.data.video_clips import VideoClips, VideoDataset
+from cjepa.data.video_clips import VideoClips
+from cjepa.data.video_dataset import VideoDataset
 from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import EffectiveRank, ForegroundARI, SlotConsistency, every_metric
 from cjepa.evaluation.probes import read_bodies, run_probes

@@ -1,0 +1,28 @@
+"""Where clips may start, apart from the data modules: processes that only read clips then need not import Lightning."""
+
+import numpy as np
+
+from cjepa.data.store.episodes import Episodes
+from cjepa.errors import UserError
+
+
+def clip_starts(file: Episodes, episodes: np.ndarray, blocks: int, frame_stride: int) -> np.ndarray:
+    """Every row at which a clip of ``blocks`` x ``frame_stride`` env steps fits into its episode, int64.
+
+    Raises:
+        UserError: there is none.
+    """
+    span = blocks * frame_stride
+    starts = [file.offsets[e] + np.arange(max(0, file.lengths[e] - span + 1)) for e in episodes]
+    if not sum(map(len, starts)):
+        longest = int(file.lengths[episodes].max()) if len(episodes) else 0
+        raise UserError(
+            f"{file.path}: no clip of {blocks} blocks x {frame_stride} env steps = {span} env steps in "
+            f"{len(episodes)} episodes (the longest has {longest} env steps); collect longer or more episodes"
+        )
+    return np.concatenate(starts)
+
+
+def as_is(batch):
+    """For datasets that make whole batches themselves."""
+    return batch
