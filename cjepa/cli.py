@@ -48,6 +48,7 @@ VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `
     "intervene": Verb("compare influence graphs and counterfactuals of a world model with the simulator", ("run",)),
     "explore": Verb("serve a local web page: change an object, see model beside simulator", ("run",)),
     "study": Verb("run the stages of a study YAML; table of results, report", ("study",)),
+    "sweep": Verb("run an experiment over values of its options and seeds; rank by validation", ("experiment",)),
     "compare": Verb("compare runs, or the models of a study: differences with intervals, curves", ("runs",)),
     "report": Verb("write or update the HTML report of a run or a study", ("folder",)),
     "export": Verb("write weights (safetensors), config and model card to share", ("run",)),
@@ -61,7 +62,7 @@ VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `
 }
 _PYTHONS_ABSTRACT = re.compile(r"Can't instantiate abstract class (\w+) with(?:out an .*?for)? abstract methods? (.*)")
 _ADD_METHODS = "add what its base class asks for"
-RESUMABLE = ("collect", "tokenize", "plan", "plan-baselines", "study")
+RESUMABLE = ("collect", "tokenize", "plan", "plan-baselines", "study", "sweep")
 LIGHTNING_VERBS = {
     "fit": "train a tokenizer or a world model",
     "validate": "compute validation metrics of a run: `cjepa validate RUN`",

@@ -1,9 +1,11 @@
 """95 % intervals: a number without one is not a result."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
 if TYPE_CHECKING:  # what has no metrics, such as tables, starts without torch
     from torch import Tensor
@@ -119,6 +121,19 @@ def unpaired_difference(one: Interval, other: Interval) -> Interval:
     below = math.hypot(one.value - one.low, other.high - other.value)
     above = math.hypot(one.high - one.value, other.value - other.low)
     return Interval(difference, difference - below, difference + above, min(one.n, other.n))
+
+
+def mean_of_runs(values: Sequence[float]) -> Interval:
+    """Mean over a few independent runs, such as seeds, with Student's t interval; n is the number of runs.
+
+    It holds for values that are about normal. Three runs vary little by chance, so that a bootstrap would promise more.
+    """
+    values_N = np.asarray(values, np.float64)
+    runs, mean = len(values_N), float(np.mean(values_N))
+    if runs < 2:
+        return Interval(mean, math.nan, math.nan, runs)
+    half = float(stdtrit(runs - 1, 0.975) * values_N.std(ddof=1) / math.sqrt(runs))
+    return Interval(mean, mean - half, mean + half, runs)
 
 
 def bootstrap_median(values_N: np.ndarray, cluster_N: np.ndarray, seed: int = 0) -> Interval:

@@ -12,6 +12,7 @@ from cjepa.evaluation.intervals import (
     bootstrap_median,
     bootstrap_metric,
     bootstrap_of_clusters,
+    mean_of_runs,
     paired_difference,
     unpaired_difference,
     wilson,
@@ -241,3 +242,9 @@ def test_an_unpaired_difference_of_two_rates_is_newcombes():
 def test_an_unpaired_difference_to_a_value_without_interval_has_none():
     found = unpaired_difference(Interval(3.0, 2.0, 4.0, 9), Interval(1.0, math.nan, math.nan, 5))
     assert found.value == 2.0 and found.bounds == (None, None) and found.n == 5
+
+
+def test_a_mean_of_runs_has_students_interval():
+    # t of 2 degrees of freedom is 4.3027; the standard deviation of 1, 2, 3 is 1
+    assert mean_of_runs([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5, 3), abs=1e-4)
+    assert mean_of_runs([0.5]).bounds == (None, None) and mean_of_runs([0.5]).value == 0.5

@@ -1,0 +1,75 @@
+"""`cjepa sweep` runs every cell once, goes on where it stopped, and shows the cells best first."""
+
+import json
+
+import pytest
+
+from cjepa.cli import main
+from cjepa.commands import sweep
+from cjepa.errors import UserError
+from cjepa.studies.executors import Executor
+from tests.studies.fakes import Ended, done, failure
+
+
+class Trainings(Executor):
+    """Instead of a training, an error that is the square of its learning rate and its seed's hundredth more."""
+
+    ran: list[list[str]] = []
+    failing = ""
+
+    def start(self, words, cores=None, output=None):
+        options = dict(zip(words[3::2], words[4::2], strict=True))
+        self.ran.append(words)
+        if options["--model.lr"] == self.failing:
+            return Ended(failure(UserError("model.lr is too large")))
+        value = float(options["--model.lr"]) ** 2 + 0.01 * int(options["--seed_everything"])
+        row = {"metric": "rollout_error@5", "value": value, "model": "m", "split": "val"}
+        with open(f"{options['--run_dir']}/results.json", "w") as file:
+            json.dump([row], file)
+        return Ended(done())
+
+
+@pytest.fixture
+def trainings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweep, "LocalProcesses", Trainings)
+    monkeypatch.setattr(Trainings, "ran", [])
+    (tmp_path / "toy.yaml").write_text("model: {lr: 1}\n")
+    return Trainings
+
+
+WORDS = ["sweep", "toy.yaml", "--over.model.lr", "[0.5, 0.1, 2.0]"]
+
+
+def test_cells_are_ranked_and_finished_ones_reused(trainings, tmp_path, capsys):
+    assert main([*WORDS, "--seeds", "[0, 1]"]) == 0
+    shown = capsys.readouterr().out
+    assert len(trainings.ran) == 6 and "best: lr 0.1, by the lowest rollout_error@5 of validation episodes" in shown
+    table = shown[shown.index("lr   rollout_error@5 (val)") :].splitlines()
+    assert [line.split()[0] for line in table[1:4]] == ["0.1", "0.5", "2.0"] and table[1].split()[1] == "0.015"
+    assert "next: cjepa test runs/sweeps/toy/lr-0.1-seed-0" in shown
+    assert (tmp_path / "runs" / "sweeps" / "toy" / "sweep.html").is_file()
+    assert main([*WORDS, "--seeds", "[0, 1, 2]"]) == 0
+    assert len(trainings.ran) == 9  # one more seed of each
+
+
+def test_a_failed_cell_is_told_and_the_others_are_ranked(trainings, monkeypatch, capsys):
+    monkeypatch.setattr(trainings, "failing", "2.0")
+    assert main(WORDS) == 1
+    shown = capsys.readouterr().out
+    assert "model.lr is too large" in shown and "1 of 3 runs have no value of rollout_error@5" in shown
+    assert "best: lr 0.1" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sweep", "none.yaml", "--over.lr", "[1]"], "none.yaml: no such experiment"),
+        ([*WORDS, "--seeds", "[0, 0]"], "--seeds: [0, 0]"),
+        ([*WORDS, "--options.model.lr", "1"], "--options.model.lr: --over varies it"),
+        ([*WORDS, "--name", "a/b"], "--name a/b: expected a plain word"),
+    ],
+)
+def test_refusals_train_and_write_nothing(trainings, tmp_path, capsys, words, said):
+    assert main(words) == 2
+    assert said in capsys.readouterr().err and not trainings.ran and not (tmp_path / "runs").exists()
