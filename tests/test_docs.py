@@ -19,6 +19,7 @@ import torch
 from cjepa.cli import main
 from cjepa.commands import explore as explore_verb
 from cjepa.commands import study as study_verb
+from cjepa.commands import sweep as sweep_verb
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.envs.base import ObjectEnv
 from cjepa.evaluation import probes
@@ -107,6 +108,8 @@ class Scratch:
         words = [word.replace("studies/quickstart.yaml", "smoke/study.yaml") for word in words]
         words = [word.replace("runs/studies/quickstart", "runs/studies/smoke") for word in words]
         small = two_steps(words) if verb == "fit" else list(SMALL.get(verb, []))
+        if verb == "sweep":
+            small = ["--seeds=[0]", *(word.replace("--", "--options.") for word in two_steps(["-c", words[1]]))]
         if any(word.endswith("collect_mpc.yaml") for word in words):
             small += ["--episodes=2", "--episode_env_steps=12"]  # every env step is a search on the simulator
         if verb == "fit" and "--ckpt_path" in words:
@@ -141,7 +144,8 @@ class Scratch:
             path.parent.mkdir(parents=True, exist_ok=True)
             if word.endswith(".h5"):
                 configs = [b for a, b in zip(words, words[1:], strict=False) if a == "-c"]
-                source = data_of(configs, self.get) if words[0] == "fit" else self.get("episodes_path")
+                configs += [words[1]] if words[0] == "sweep" else []
+                source = data_of(configs, self.get) if words[0] in ("fit", "sweep") else self.get("episodes_path")
                 shutil.copy(source, path)
             elif "/" not in word.removeprefix("runs/"):
                 is_tokenizer = words[0] == "tokenize" or word == "runs/slots"
@@ -155,7 +159,8 @@ def test_commands(page, tmp_path, monkeypatch, request, small_card):
         monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(probes, "_STEPS", 100)
     monkeypatch.setattr(explore_verb, "serve", lambda server: None)  # it would go on until Ctrl-C
-    monkeypatch.setattr(study_verb, "LocalProcesses", InProcess)  # tests of executors start processes
+    for verb in (study_verb, sweep_verb):
+        monkeypatch.setattr(verb, "LocalProcesses", InProcess)  # tests of executors start processes
     scratch = Scratch(tmp_path, request.getfixturevalue)
     for text in blocks(page, "yaml"):
         if name := re.match(r"# (\w+\.yaml)\n", text):  # a file of the reader's
