@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ import warnings
 from pathlib import Path
 
 import gymnasium as gym
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -37,6 +39,7 @@ from tests.studies.fakes import InProcess
 from tests.test_experiments import FEW_SCENES, ONE_PAIR, TINY_SEARCH, data_of, two_steps
 
 ROOT = EXPERIMENTS.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ADD_PAGES = [page for page in PAGES if page.name.startswith("add-")]
 EXTENSION_POINTS = {
@@ -167,6 +170,24 @@ def test_commands(page, tmp_path, monkeypatch, request, small_card):
             (tmp_path / name[1]).write_text(text)
     for words in commands(page):
         scratch.run(words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", NOTEBOOKS, **by_name)
+def test_notebooks(notebook, tmp_path, monkeypatch, request):
+    monkeypatch.chdir(tmp_path)
+    scratch = Scratch(tmp_path, request.getfixturevalue)
+    names = {}
+    for cell in json.loads(notebook.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            lines = "".join(cell["source"]).splitlines()
+            typed = [line for line in lines if line.startswith("!")]
+            assert not typed or typed == lines, "commands and Python belong into cells of their own"
+            for line in typed:
+                scratch.run(shlex.split(line.removeprefix("!")))
+            if not typed and lines != ["%cd .."]:  # the folder of the notebooks is one below the clone's
+                exec("\n".join(lines), names)
+    plt.close("all")
 
 
 def test_studies_of_the_pages_are_what_the_pages_say(tmp_path, monkeypatch):

@@ -27,10 +27,12 @@ REFERENCE = """# Reference
 
 
 def on_files(files: Files, config) -> Files:
-    """Add the pages that are not in docs/."""
+    """Add the pages that are not in docs/, and the notebooks to download."""
     for name, page in PAGES.items():
         files.append(File.generated(config, page, content=_links_of_pages(name, (ROOT / name).read_text())))
     files.append(File.generated(config, "reference.md", content=REFERENCE))
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        files.append(File.generated(config, f"notebooks/{path.name}", content=path.read_text()))
     return files
 
 
@@ -45,6 +47,7 @@ def _links_of_pages(name: str, text: str) -> str:
     here = Path(name).parent.as_posix()
     page = PAGES.get(name, name.removeprefix("docs/"))
     targets = PAGES | {f"docs/{path.relative_to(ROOT / 'docs')}": None for path in (ROOT / "docs").rglob("*.*")}
+    targets |= {f"notebooks/{path.name}": None for path in (ROOT / "notebooks").glob("*.ipynb")}
     for target, made in targets.items():
         to = made or target.removeprefix("docs/")
         for opening, closing in (("](", ")"), ("](", "#")):
