@@ -4,6 +4,7 @@ A kill, a full disk or a power cut leaves the old file or the new one, never hal
 """
 
 import glob
+import hashlib
 import json
 import math
 import os
@@ -145,6 +146,12 @@ def read_text(path: str | Path) -> str:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable ({error})") from None
+
+
+def file_digest(path: str | Path) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def parse_json(where: str, text: str) -> Any:

@@ -16,7 +16,7 @@ from cjepa.evaluation.measurements import Measurement
 from cjepa.evaluation.permanence import score_hidden
 from cjepa.evaluation.scenes import SceneProtocol
 from cjepa.evaluation.violations import score_violations
-from cjepa.files import write_json, write_text
+from cjepa.files import file_digest, write_json, write_text
 from cjepa.reporting.intervene_figures import (
     effect_sizes,
     influence_areas,
@@ -153,7 +153,7 @@ def _write_record(
     finite = {graph.name: graph.threshold if np.isfinite(graph.threshold) else None for graph in result.graphs}
     write_run_record(
         folder,
-        model={"name": name, "checkpoint": str(checkpoint)},
+        model={"name": name, "checkpoint": str(checkpoint), "checkpoint_digest": file_digest(checkpoint)},
         objective={"best_estimate": result.best, "thresholds": finite},
         data={"path": protocol.episodes, "fingerprint": lab.fingerprint},
         evaluation=asdict(protocol) | {"held_out": lab.account, "frame_stride": lab.frame_stride},

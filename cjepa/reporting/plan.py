@@ -17,7 +17,7 @@ from cjepa.evaluation.intervals import (
 )
 from cjepa.evaluation.planning import BaselineResults, Contest, ModelResult
 from cjepa.evaluation.published import PUBLISHED_SPLIT
-from cjepa.files import write_json
+from cjepa.files import file_digest, write_json
 from cjepa.planning.constraints import Constraint
 from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.objectives import Objective
@@ -80,6 +80,7 @@ def write_model_result(
     identity = {
         "name": name,
         "checkpoint": str(checkpoint),
+        "checkpoint_digest": file_digest(checkpoint),
         "tokenizer_fingerprint": result.loaded.tokenizer_fingerprint,
         "device": str(next(result.loaded.dynamics.parameters()).device),
     }

@@ -12,10 +12,11 @@ from cjepa.reporting.tables import ERROR_PREFIX, Row
 
 _LARGEST = 1e15
 """Of a number in a record; figures cannot be drawn far beyond."""
-_RUN = dict.fromkeys(("git", "versions", "model", "data", "evaluation", "objective", "actions"), (dict,))
+_RUN = dict.fromkeys(("git", "versions", "model", "data", "evaluation", "objective", "actions", "code"), (dict,))
 _RUN |= {"command": (str,), "finished": (str,), "machine": (str,), "seconds": NUMBER, "peak_memory_mb": NUMBER}
 _GIT = {"commit": (str,), "dirty": (bool,)}
-_MODEL = {"class": (str,), "parameters": NUMBER, "optimizer_steps": NUMBER}
+_TRAINED = {"class": (str,), "parameters": NUMBER, "optimizer_steps": NUMBER}
+_MODEL = _TRAINED | {"checkpoint": (str,), "checkpoint_digest": (str,)}
 _DATA = {"fingerprint": (str,), "path": (str,), "episodes": (dict,)}
 _STUDY = {"name": (str,), "description": (str,), "stages": (list,)}
 _STAGE = {"name": (str,), "folder": (str,), "command": (str,), "depends_on": (list,)}
@@ -47,7 +48,7 @@ def read_training(path: Path) -> dict[str, Any]:
     """
     record = read_run(path)
     check_mapping(f"{path}: the record", record, _RUN, ("model", "data", "command", "seconds"))
-    check_mapping(f"{path}: model", record["model"], _MODEL, tuple(_MODEL))
+    check_mapping(f"{path}: model", record["model"], _MODEL, tuple(_TRAINED))
     check_mapping(f"{path}: data", record["data"], _DATA, tuple(_DATA))
     return record
 

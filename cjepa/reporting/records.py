@@ -22,6 +22,7 @@ from cjepa.data.workers import all_cores
 from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval, known
 from cjepa.files import read_text, write_json
+from cjepa.reporting.code_record import loaded_code
 
 TEST_RESULTS = "results_test.json"
 """Rows like those of ``results.json``, of the test split, beside it: training's results are never replaced."""
@@ -215,6 +216,7 @@ def write_run_record(
         "uncertainty": uncertainty,
         "versions": versions(),
         "git": git_state(),
+        "code": loaded_code(),
         "command": command_line(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),

@@ -11,10 +11,12 @@ from cjepa.files import read_text, write_text
 from cjepa.reporting.distances import named_by_distance
 from cjepa.reporting.intervention_tables import intervention_tables, is_intervention
 from cjepa.reporting.page import TrainingRun, curves_by_kind, render, result_figures
-from cjepa.reporting.pivot import measure_tables, plain_table
+from cjepa.reporting.pivot import Table, measure_tables, plain_table
 from cjepa.reporting.reading import read_results, read_study, record_of
 from cjepa.reporting.records import TEST_RESULTS
+from cjepa.reporting.rungs import ladder
 from cjepa.reporting.stages import elapsed_seconds, stages_table
+from cjepa.reporting.staleness import Stale, stale
 from cjepa.reporting.summary import facts, summary
 from cjepa.reporting.tables import Row, results_table
 from cjepa.reporting.videos import video_size
@@ -48,6 +50,11 @@ class Stage(NamedTuple):
     left_out: int
     """Pictures and videos beyond ``MEDIA_A_STAGE`` of each."""
 
+    @property
+    def shown_record(self) -> dict[str, Any]:
+        """The record without a hundred digests of code."""
+        return {key: value for key, value in self.record.items() if key != "code"}
+
 
 def build_report(folder: Path) -> Path:
     """Write ``folder/report.html`` from whatever a study or a run left in the folder.
@@ -74,13 +81,17 @@ def build_report(folder: Path) -> Path:
     rows = named_by_distance(found)
     records = [stage.record for stage in stages if stage.record]
     seconds = elapsed_seconds(listed) if study else stages[0].record.get("seconds") or 0
+    outdated = [one for stage in stages if (one := stale(stage.name, stage.record)) is not None]
     page = render(
         "report.html.j2",
         title=study.get("name", folder.name) if study else folder.resolve().name,
         description=study.get("description", "") if study else stages[0].record.get("command", ""),
         facts=facts(records, seconds, _written(stages)),
         summary=summary(found),
-        results=plain_table(results_table(rows)),
+        evidence=ladder(found),
+        outdated=outdated,
+        in_study=study is not None,
+        results=_marked(plain_table(results_table(rows)), _models_of(stages, outdated)),
         figures=result_figures(found),
         interventions=intervention_tables(rows),
         measures=measure_tables(row for row in rows if not is_intervention(row)),
@@ -120,6 +131,22 @@ def _media(path: Path) -> Media:
     caption = re.sub(r"(?<=[a-z])(?=\d)", " ", path.stem.replace("_", " ").replace("-", ": "))
     size = video_size(path) if path.suffix == ".mp4" else (0, 0)
     return Media(caption, f"data:{_TYPES[path.suffix]};base64,{content}", size)
+
+
+def _models_of(stages: list[Stage], outdated: list[Stale]) -> set[str]:
+    names = {one.name for one in outdated}
+    return {row["model"] for stage in stages if stage.name in names for row in named_by_distance(stage.rows)}
+
+
+def _marked(table: Table | None, outdated: set[str]) -> Table | None:
+    """With a note at the models that have a result that is out of date."""
+    if table is None:
+        return None
+    rows = [
+        [cells[0]._replace(note="out of date"), *cells[1:]] if cells[0].text in outdated else cells
+        for cells in table.rows
+    ]
+    return table._replace(rows=rows)
 
 
 def _trainings(stages: list[Stage]) -> list[TrainingRun]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from cjepa.evaluation.published import PUBLISHED_SPLIT
 from cjepa.reporting.distances import distances_sentence, of_one_distance
+from cjepa.reporting.rungs import PLANNING, PREDICTION, REPRESENTATION
 from cjepa.reporting.tables import (
     ERROR_PREFIX,
     Row,
@@ -20,7 +21,14 @@ from cjepa.reporting.tables import (
 _GROUPING = ("fg_ari_video", "fg_ari")
 
 
-def summary(rows: Iterable[Row]) -> list[str]:
+class Claim(NamedTuple):
+    """A sentence, and the rung of evidence that it stands on."""
+
+    text: str
+    rung: str
+
+
+def summary(rows: Iterable[Row]) -> list[Claim]:
     """Plain sentences about success, prediction and planning time; empty where none was measured.
 
     Models with tokens are compared with each other; those without (random actions, the simulator) are references.
@@ -28,12 +36,13 @@ def summary(rows: Iterable[Row]) -> list[str]:
     rows = list(rows)
     one_distance = of_one_distance(rows)
     held_out, as_published = ([row for row in one_distance if _is_published(row) is wanted] for wanted in (False, True))
-    sentences = [_success(by_model(held_out, "success")), _as_published(by_model(as_published, "success"))]
-    sentences.append(distances_sentence(rows))
+    planned = [_success(by_model(held_out, "success")), _as_published(by_model(as_published, "success"))]
+    claims = [Claim(text, PLANNING) for text in (*planned, distances_sentence(rows))]
     if blocks := error_blocks(rows):
-        sentences.append(_errors(by_model(rows, f"{ERROR_PREFIX}{blocks[-1]}"), blocks[-1]))
-    sentences += [_seconds(by_model(rows, "seconds_per_plan")), _grouping(rows)]
-    return [sentence for sentence in sentences if sentence]
+        claims.append(Claim(_errors(by_model(rows, f"{ERROR_PREFIX}{blocks[-1]}"), blocks[-1]), PREDICTION))
+    claims.append(Claim(_seconds(by_model(rows, "seconds_per_plan")), PLANNING))
+    claims.append(Claim(_grouping(rows), REPRESENTATION))
+    return [claim for claim in claims if claim.text]
 
 
 def facts(records: list[dict[str, Any]], seconds: float, written: datetime) -> list[tuple[str, str]]:

@@ -36,7 +36,10 @@ def test_the_sentence_has_them_in_order_and_apart_from_others():
         "random reaches goals 25 env steps ahead in 10 %."
     )
     assert distances_sentence(ROWS[-1:]) == ""
-    assert summary(ROWS)[:2] == ["b reaches the goal in 70 % of its trials.", distances_sentence(ROWS)]
+    assert [claim.text for claim in summary(ROWS)][:2] == [
+        "b reaches the goal in 70 % of its trials.",
+        distances_sentence(ROWS),
+    ]
 
 
 def test_the_figure_has_a_line_a_model():

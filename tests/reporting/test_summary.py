@@ -9,6 +9,10 @@ def row(metric, value, model, low=None, high=None, **more):
     return {"metric": metric, "value": value, "model": model, "low": low, "high": high, "split": "test"} | more
 
 
+def texts(rows):
+    return [claim.text for claim in summary(rows)]
+
+
 TOKENS = {"tokens": 2, "token_dim": 34}
 
 
@@ -25,7 +29,7 @@ def test_planning_and_prediction():
         row("seconds_per_plan", 3.2, "c", **TOKENS),
         row("seconds_per_plan", 0.1, "random"),
     ]
-    assert summary(rows) == [
+    assert texts(rows) == [
         "Of 3 models that plan, b reaches the goal in 33 % [25, 43] of 100 trials, the highest success; its interval "
         "overlaps with that of a. For reference: random 3 % [1, 8].",
         "After 5 blocks, the prediction error of a is 0.34 [0.31, 0.36] of the error of copying the last frame, "
@@ -39,7 +43,7 @@ def test_pairs_as_published_are_not_compared_with_held_out_ones():
         row("success", 0.4, "a", **TOKENS),
         row("success", 0.97, "a (as published)", **TOKENS) | {"split": "published"},
     ]
-    assert summary(rows) == [
+    assert texts(rows) == [
         "a reaches the goal in 40 % of its trials.",
         "Not comparable with held-out pairs (drawn from training episodes, pairs solved at the start included): "
         "a (as published) 97 %.",
@@ -47,18 +51,18 @@ def test_pairs_as_published_are_not_compared_with_held_out_ones():
 
 
 def test_one_model_and_references_alone():
-    assert summary([row("success", 0.5, "a", **TOKENS)]) == ["a reaches the goal in 50 % of its trials."]
+    assert texts([row("success", 0.5, "a", **TOKENS)]) == ["a reaches the goal in 50 % of its trials."]
     rows = [row("success", 0.03, "random"), row("success", 0.9, "simulator-cem")]
-    assert summary(rows) == ["Planning success: random 3 % and simulator-cem 90 %."]
-    assert summary([row("rollout_error@1", 0.5, "a")]) == [
+    assert texts(rows) == ["Planning success: random 3 % and simulator-cem 90 %."]
+    assert texts([row("rollout_error@1", 0.5, "a")]) == [
         "After 1 block, the prediction error of a is 0.50 of the error of copying the last frame."
     ]
 
 
 def test_tokenizers():
     rows = [row("fg_ari", 0.99, "slots"), row("fg_ari_video", 0.95, "slots"), row("fg_ari_video", 0.5, "savi")]
-    assert summary(rows) == ["slots separates objects with fg_ari_video 0.95, the highest of 2."]
-    assert summary([]) == [] and summary([row("psnr", 30.0, "slots")]) == []
+    assert texts(rows) == ["slots separates objects with fg_ari_video 0.95, the highest of 2."]
+    assert texts([]) == [] and texts([row("psnr", 30.0, "slots")]) == []
 
 
 def test_facts_of_several_records():
@@ -79,3 +83,18 @@ def test_facts_of_records_that_do_not_say_where_and_when():
     records = [{"versions": {"cjepa": "0.2.0", "platform": "Linux-6"}}]
     expected = [("Measured", "2030-01-02"), ("Machine", "Linux-6"), ("Version", "cjepa 0.2.0")]
     assert facts(records, 0, datetime(2030, 1, 2)) == expected
+
+
+def test_claims_say_what_they_stand_on():
+    rows = [
+        row("success", 0.5, "a", **TOKENS),
+        row("rollout_error@1", 0.5, "a"),
+        row("seconds_per_plan", 0.9, "a", **TOKENS),
+        row("fg_ari", 0.9, "slots"),
+    ]
+    assert [claim.rung for claim in summary(rows)] == [
+        "closed-loop planning",
+        "prediction",
+        "closed-loop planning",
+        "representation",
+    ]
