@@ -7,6 +7,7 @@ from cjepa.checkpoints import WEIGHTS, export_checkpoint, find_checkpoint, home_
 from cjepa.files import new_folder, write_text
 from cjepa.reporting.reading import read_rows, read_training
 from cjepa.reporting.records import TEST_RESULTS
+from cjepa.reporting.system_record import system_record
 from cjepa.run_config import read_config
 
 _RESULTS = ("results.json", TEST_RESULTS)
@@ -46,15 +47,7 @@ def _card(title: str, folder: Path) -> list[str]:
     lines = [f"# {title}", "", "`model.safetensors` holds the weights, `config.json` what builds the model."]
     if (folder / "run.json").is_file():
         record = read_training(folder / "run.json")
-        model, data = record["model"], record["data"]
-        lines += [
-            "",
-            f"- {model['class']}, {model['parameters']:,} parameters, {model['optimizer_steps']:,} optimizer steps, "
-            f"{record['seconds']:.0f} s",
-            f"- trained on episodes {data['fingerprint']} (`{data['path']}`), split by episode: {data['episodes']}",
-            f"- commit {(record.get('git') or {}).get('commit') or 'unknown'}",
-            f"- command: `{record['command']}`",
-        ]
+        lines += ["", *(f"- {name}: {text}" for name, text in system_record(record))]
     rows = [row for name in _RESULTS if (folder / name).is_file() for row in read_rows(folder / name)]
     if rows:
         lines += ["", "| split | metric | value [95 %] | n |", "| --- | --- | --- | --- |"]

@@ -18,6 +18,7 @@ from cjepa.reporting.rungs import ladder
 from cjepa.reporting.stages import elapsed_seconds, stages_table
 from cjepa.reporting.staleness import Stale, stale
 from cjepa.reporting.summary import facts, summary
+from cjepa.reporting.system_record import system_record
 from cjepa.reporting.tables import Row, results_table
 from cjepa.reporting.videos import video_size
 
@@ -49,6 +50,11 @@ class Stage(NamedTuple):
     videos: list[Media]
     left_out: int
     """Pictures and videos beyond ``MEDIA_A_STAGE`` of each."""
+
+    @property
+    def system(self) -> list[tuple[str, str]]:
+        """The record in words."""
+        return system_record(self.record)
 
     @property
     def shown_record(self) -> dict[str, Any]:

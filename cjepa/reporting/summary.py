@@ -60,10 +60,16 @@ def facts(records: list[dict[str, Any]], seconds: float, written: datetime) -> l
         "Measured": " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else f"{written:%Y-%m-%d}",
         "Machine": _listed(machines),
         "Version": _listed(f"cjepa {found['cjepa']}" if "cjepa" in found else None for found in versions),
-        "Code": _listed(_commit(record.get("git") or {}) for record in records),
+        "Code": _listed(commit_text(record.get("git") or {}) for record in records),
         "Time": seconds_text(seconds) if seconds else "",
     }
     return [(name, text) for name, text in entries.items() if text]
+
+
+def commit_text(state: dict[str, Any]) -> str:
+    """Commit and whether the tree had changes, of the ``git`` of a record; empty if unknown."""
+    commit = state.get("commit")
+    return f"{str(commit)[:12]}{' with uncommitted changes' if state.get('dirty') else ''}" if commit else ""
 
 
 def _success(found: dict[str, Row]) -> str:
@@ -149,11 +155,6 @@ def _overlap(one: Row, other: Row) -> bool:
 def _and(words: Iterable[str]) -> str:
     *first, last = list(words) or [""]
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def _commit(state: dict[str, Any]) -> str:
-    commit = state.get("commit")
-    return f"{str(commit)[:12]}{' with uncommitted changes' if state.get('dirty') else ''}" if commit else ""
 
 
 def _listed(texts: Iterable[str | None]) -> str:
