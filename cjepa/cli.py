@@ -170,6 +170,7 @@ def _call(function: Callable, verb: Verb, prog: str, rest: list[str]) -> Command
     from docstring_parser import parse  # what jsonargparse reads the other arguments' help with
     from jsonargparse import ActionYesNo, ArgumentParser
 
+    from cjepa.mapping_options import gathered
     from cjepa.parser_messages import one_line
 
     parser = ArgumentParser(prog=prog, description=verb.help, exit_on_error=False)
@@ -192,7 +193,8 @@ def _call(function: Callable, verb: Verb, prog: str, rest: list[str]) -> Command
         documented |= {entry.arg_name: entry.description for entry in parse(bundle.__doc__).params}
     for name, default in flags.items():  # --name and --no_name
         parser.add_argument(f"--{name}", action=ActionYesNo, nargs="?", default=default, help=documented[name])
-    config = parser.parse_args(_with_flag_values(rest, flags))
+    mappings = [name for name, entry in parameters.items() if str(entry.annotation).startswith("dict[")]
+    config = parser.parse_args(_with_flag_values(gathered(rest, mappings), flags))
     try:
         config = parser.instantiate(config)
     except ValueError as error:  # what a constructor refuses

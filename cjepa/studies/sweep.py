@@ -98,7 +98,7 @@ def sweep_study(
         stages[stage] = {
             "command": experiment.command,
             "positional": [] if experiment.run is None else [experiment.run],
-            "configs": configs,
+            "configs": [*configs],
             "args": {**experiment.options, **cell, **own},
         }
     keys = ", ".join(cells[0])

@@ -53,6 +53,16 @@ def test_cells_are_ranked_and_finished_ones_reused(trainings, tmp_path, capsys):
     assert len(trainings.ran) == 9  # one more seed of each
 
 
+def test_options_of_all_cells_reach_them_each_with_its_type(trainings):
+    shared = ["--options.trainer.max_steps=2", "--options.trainer.val_every", "1e-1", "--options.data.path", "a.h5"]
+    assert main(["sweep", "toy.yaml", "--over.model.lr=[1e-1]", "--over.model.depth", "[2]", *shared]) == 0
+    ((*_, first),) = [trainings.ran]
+    options = dict(zip(first[3::2], first[4::2], strict=True))
+    assert options.pop("--run_dir").endswith("lr-0.1-depth-2-seed-0")
+    expected = {"--trainer.max_steps": "2", "--trainer.val_every": "0.1", "--data.path": "a.h5"}
+    assert options == expected | {"--model.lr": "0.1", "--model.depth": "2", "--seed_everything": "0"}
+
+
 def test_a_failed_cell_is_told_and_the_others_are_ranked(trainings, monkeypatch, capsys):
     monkeypatch.setattr(trainings, "failing", "2.0")
     assert main(WORDS) == 1
@@ -67,6 +77,8 @@ def test_a_failed_cell_is_told_and_the_others_are_ranked(trainings, monkeypatch,
         (["sweep", "none.yaml", "--over.lr", "[1]"], "none.yaml: no such experiment"),
         ([*WORDS, "--seeds", "[0, 0]"], "--seeds: [0, 0]"),
         ([*WORDS, "--options.model.lr", "1"], "--options.model.lr: --over varies it"),
+        ([*WORDS, "--options.lr"], "--options.lr: no value"),
+        ([*WORDS, "--options.lr", "[1"], "--options.lr: '[1' is not YAML"),
         ([*WORDS, "--name", "a/b"], "--name a/b: expected a plain word"),
     ],
 )
