@@ -46,6 +46,7 @@ VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `
     "plan": Verb("plan held-out pairs in closed loop with a world model", ("run",)),
     "plan-baselines": Verb("baselines on the same pairs: random actions, CEM on the simulator"),
     "intervene": Verb("compare influence graphs and counterfactuals of a world model with the simulator", ("run",)),
+    "answer": Verb("answer questions about held-out episodes with a world model", ("run", "questions")),
     "explore": Verb("serve a local web page: change an object, see model beside simulator", ("run",)),
     "study": Verb("run the stages of a study YAML; table of results, report", ("study",)),
     "sweep": Verb("run an experiment over values of its options and seeds; rank by validation", ("experiment",)),

@@ -1,0 +1,52 @@
+"""`cjepa answer`: questions about held-out episodes, answered from a world model's tokens and rollouts."""
+
+import time
+from pathlib import Path
+
+from jsonargparse.typing import PositiveInt
+
+from cjepa.command_result import CommandResult
+from cjepa.commands.options import chosen_device, evaluated_run, new_results_folder
+from cjepa.evaluation.scenes import SceneProtocol
+from cjepa.progress import ProgressBar
+from cjepa.questions.card import answer_questions
+from cjepa.questions.files import read_questions
+from cjepa.reporting.answers import answer_table, write_answers
+from cjepa.reporting.pivot import as_text
+
+
+def answer_command(
+    run: str,
+    questions: str,
+    episodes: str,
+    scenes: PositiveInt = 200,
+    val_scenes: PositiveInt = 100,
+    model_name: str | None = None,
+    out: str | None = None,
+    device: str = "auto",
+) -> CommandResult:
+    """Answer questions about held-out episodes with a fixed symbolic reader.
+
+    Args:
+        run: folder of a world-model run, or a checkpoint.
+        questions: file of `cjepa questions`.
+        episodes: episode file that the questions are about.
+        scenes: number of test episodes, at most.
+        val_scenes: number of validation episodes, on which probes are fitted, at most.
+        model_name: name in the results; default: the run's folder.
+        out: folder for results; default: RUN/answer.
+        device: PyTorch device of world model and tokenizer, such as cpu or cuda; auto uses cuda if there is a GPU.
+    """
+    used = chosen_device(device)
+    asked = read_questions(Path(questions))
+    checkpoint, name, results = evaluated_run(run, model_name, out, "answer")
+    protocol = SceneProtocol(episodes, scenes=scenes, val_scenes=val_scenes, horizon_blocks=1)
+    started = time.time()
+    with new_results_folder(results, "answer") as folder:
+        answers = answer_questions(checkpoint, protocol, asked, used, ProgressBar)
+        seconds = time.time() - started
+        rows = write_answers(
+            answers, folder, name=name, checkpoint=checkpoint, questions=asked, protocol=protocol, seconds=seconds
+        )
+    lines = [f"episodes: {answers.lab.account}", f"{folder}/results.json"]
+    return CommandResult(lines, as_text(answer_table(rows)), f"cjepa report {folder}")

@@ -1,0 +1,109 @@
+"""All answers to a question file: of a world model by the symbolic reader, and of what has no world model."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from cjepa.data.store.episodes import Episodes
+from cjepa.data.store.shards import open_episodes
+from cjepa.envs.interventions import InterventionEnv
+from cjepa.errors import UserError
+from cjepa.evaluation.intervention_card import place_of
+from cjepa.evaluation.measurements import Measurement, OpenProgress
+from cjepa.evaluation.planning import data_options
+from cjepa.evaluation.scenes import Laboratory, SceneProtocol, encode_episode, open_laboratory
+from cjepa.progress import Progress
+from cjepa.questions.files import QuestionFile
+from cjepa.questions.perception import fit_perception
+from cjepa.questions.scores import Reader, score
+from cjepa.questions.symbolic import Clocks, SymbolicReader, by_world_model, constant_velocity
+from cjepa.questions.text_only import TextOnly
+from cjepa.world_models.loading import load_world_model
+
+CONSTANT_VELOCITY = "tokens, constant velocity"
+TEXT_ONLY = "text only"
+
+
+class Answers(NamedTuple):
+    """Scores by reader, and what they are of."""
+
+    lab: Laboratory
+    scores: dict[str, list[Measurement]]
+    """The world model's under ``""``."""
+    clocks: Clocks
+
+
+def answer_questions(
+    checkpoint: Path,
+    protocol: SceneProtocol,
+    questions: QuestionFile,
+    device: torch.device | str,
+    progress: OpenProgress,
+) -> Answers:
+    """Answer the questions about held-out episodes.
+
+    Args:
+        checkpoint: of the world model.
+        protocol: ``scenes`` test episodes are asked about, probes are fitted on ``val_scenes`` validation episodes.
+        questions: about the episodes.
+        device: of world model and tokenizer.
+        progress: begins one part of the work.
+
+    Raises:
+        UserError: questions, episodes and the model do not fit each other.
+    """
+    file = open_episodes(protocol.episodes)
+    check_source(questions, file)
+    loaded = load_world_model(checkpoint)
+    loaded.dynamics.to(device)
+    loaded.tokenizer.to(device)
+    with progress("encode", protocol.scenes + protocol.val_scenes, "episodes") as bar:
+        lab = open_laboratory(loaded, data_options(checkpoint), protocol, checkpoint, bar)
+    if not isinstance(lab.env, InterventionEnv):
+        raise UserError(f"{file.path}: {type(lab.env).__name__} has no interventions; give episodes of Collide")
+    with progress("read", len(questions.questions), "questions") as bar:
+        return _answers(lab, file, questions, bar)
+
+
+def check_source(questions: QuestionFile, file: Episodes) -> None:
+    """Whether questions are about these episodes, as far as they say.
+
+    Raises:
+        UserError: they are not.
+    """
+    said, found = questions.source.get("episodes_fingerprint"), file.fingerprint
+    if file.attributes.get("format") == "cjepa-tokens":
+        found = file.attributes.get("episodes_fingerprint", found)
+    if said not in (None, found):
+        raise UserError(
+            f"{questions.path} is about episodes {said}, but {file.path} has {found}; give the episodes that the "
+            "questions were made of"
+        )
+    if (last := max(question.episode for question in questions.questions)) >= len(file):
+        raise UserError(f"{questions.path} asks about episode {last}, but {file.path} has 0 to {len(file) - 1}")
+
+
+def _answers(lab: Laboratory, file: Episodes, questions: QuestionFile, progress: Progress) -> Answers:
+    if not {"removal_env_step", "seen_env_steps"} <= set(questions.source):
+        raise UserError(f"{questions.path} does not say what is shown; make it with `cjepa questions`")
+    clocks = Clocks(lab.frame_stride, questions.source["removal_env_step"], questions.source["seen_env_steps"])
+    asked = [question for question in questions.questions if question.episode in lab.episodes]
+    others = [question for question in questions.questions if question.episode not in lab.episodes]
+    if not asked:
+        raise UserError(
+            f"{questions.path} has no question about the {len(lab.episodes)} test episodes; give more --scenes"
+        )
+    val = [encode_episode(file, int(index), lab.tokenizer, lab.env) for index in np.unique(lab.val.episode_B)]
+    perception = fit_perception(val, place_of(lab), lab.env.attribute_names, lab.env.table[1], lab.frame_stride)
+    readers: dict[str, Reader] = {
+        "": SymbolicReader(lab.episodes, perception, clocks, by_world_model(lab, perception)),
+        CONSTANT_VELOCITY: SymbolicReader(lab.episodes, perception, clocks, constant_velocity(lab.env.table[1])),
+        TEXT_ONLY: TextOnly(others),
+    }
+    scores = {}
+    for name, reader in readers.items():
+        scores[name] = score(asked, reader)
+        progress.advance(len(questions.questions) / len(readers))
+    return Answers(lab, scores, clocks)

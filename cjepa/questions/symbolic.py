@@ -1,0 +1,177 @@
+"""The fixed symbolic reader: events from tokens by frozen probes, futures from a world model, then the programs."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from cjepa.errors import UserError
+from cjepa.evaluation.influence_graphs import why_no_removal
+from cjepa.evaluation.scenes import EncodedEpisode, Laboratory, cut_scenes
+from cjepa.interventions.edits import LatentIntervention, Remove, Replace
+from cjepa.interventions.quantities import empty_token
+from cjepa.questions.executor import Unanswerable, answer, is_correct
+from cjepa.questions.files import Question
+from cjepa.questions.perception import Perception
+from cjepa.questions.scores import Given
+from cjepa.questions.stories import Event, Story
+from cjepa.questions.tracks import Track, events_of_track, spans
+from cjepa.tokenizers.encode import device_of
+from cjepa.types import Clip
+from cjepa.world_models.dynamics import split_clip, take_rows
+
+_MARGIN = 2
+"""Frames that are imagined after the last that counts: whether an approach is a collision shows afterwards."""
+
+
+class Clocks(NamedTuple):
+    """When the shown part of a scene ends, and when bodies are removed, in frames of one ``stride``."""
+
+    stride: int
+    removal_env_step: int
+    seen_env_steps: int
+
+    @property
+    def shown_steps(self) -> np.ndarray:
+        """Env steps of the shown frames, one of which is that of the removal."""
+        return np.arange(self.removal_env_step % self.stride, self.seen_env_steps, self.stride)
+
+
+Imagine = Callable[[EncodedEpisode, Track, np.ndarray, Sequence[int | None]], list[Track]]
+"""Futures of an episode: the track so far, env steps of the frames to imagine, what to remove -> one track each."""
+
+
+class SymbolicReader:
+    """Answers questions by running their programs on what it understands of a scene.
+
+    Args:
+        episodes: by index; the tokens of shown frames are read.
+        perception: fitted probes.
+        clocks: of the questions.
+        imagine: what it knows of futures.
+    """
+
+    def __init__(self, episodes: dict[int, EncodedEpisode], perception: Perception, clocks: Clocks, imagine: Imagine):
+        self.episodes, self.perception, self.clocks, self.imagine = episodes, perception, clocks, imagine
+        self._stories: dict[int, Story] = {}
+
+    def __call__(self, question: Question) -> Given:
+        """See :data:`~cjepa.questions.scores.Reader`; an option that cannot be checked is not taken."""
+        story = self.story(question.episode)
+        if question.answer is None:
+            return tuple(_holds(choice.program, question.program, story) for choice in question.choices)
+        try:
+            return answer(question.program, story)
+        except Unanswerable:
+            return None
+
+    def story(self, index: int) -> Story:
+        """What happens in an episode; its objects are slots."""
+        if index not in self._stories:
+            self._stories[index] = self._understood(self.episodes[index])
+        return self._stories[index]
+
+    def _understood(self, episode: EncodedEpisode) -> Story:
+        clocks, shown_K = self.clocks, self.clocks.shown_steps
+        tokens_KSD = episode.tokens_TSD[shown_K]
+        track = self.perception.track(tokens_KSD, shown_K)
+        words = {slot: self.perception.words(tokens_KSD[track.on_KS[:, slot], slot]) for slot in spans(track)}
+        removal, last = int(np.searchsorted(shown_K, clocks.removal_env_step)), int(shown_K[-1])
+        there = [slot for slot in np.flatnonzero(track.on_KS[removal]).tolist() if slot in words]
+        later_K = np.arange(last + clocks.stride, episode.env_steps, clocks.stride)
+        (events,) = self._events(episode, track, later_K, [None])
+        until_K = np.r_[shown_K[removal + 1 :], later_K[:_MARGIN]]
+        without = [
+            [event for event in found if clocks.removal_env_step < event.env_step <= last]
+            for found in self._events(episode, track.cut(slice(removal + 1)), until_K, there)
+        ]
+        seen = [event for event in events if event.env_step <= last]
+        unseen = [event for event in events if event.env_step > last]
+        return Story(words, seen, unseen, dict(zip(there, without, strict=True)))
+
+    def _events(
+        self, episode: EncodedEpisode, past: Track, env_step_K: np.ndarray, removed: Sequence[int | None]
+    ) -> list[list[Event]]:
+        """Events of a track with what is imagined after it, for each removal."""
+        futures = self.imagine(episode, past, env_step_K, removed)
+        wholes = [_continued(past, future, gone) for future, gone in zip(futures, removed, strict=True)]
+        return [events_of_track(whole, self.perception.thresholds) for whole in wholes]
+
+
+def constant_velocity(side_units: float) -> Imagine:
+    """Without a world model: every object goes on as in its last two frames.
+
+    Args:
+        side_units: of the table.
+    """
+
+    def imagine(
+        episode: EncodedEpisode, past: Track, env_step_K: np.ndarray, removed: Sequence[int | None]
+    ) -> list[Track]:
+        step_S2 = past.place_KS2[-1] - past.place_KS2[max(len(past.place_KS2) - 2, 0)]
+        place_KS2 = past.place_KS2[-1] + np.arange(1, len(env_step_K) + 1)[:, None, None] * step_S2
+        inside_KS = ((place_KS2 > 0) & (place_KS2 < side_units)).all(axis=-1)
+        return [Track(place_KS2, inside_KS, env_step_K)] * len(removed)
+
+    return imagine
+
+
+def by_world_model(lab: Laboratory, perception: Perception) -> Imagine:
+    """Rollouts, with what is removed taken out of the history; objects of a fixed number become empty slots.
+
+    Args:
+        lab: the model.
+        perception: what reads the predicted tokens.
+
+    Raises:
+        UserError: the model can do without an object neither way.
+    """
+    reason = why_no_removal(lab)
+    if reason is not None and empty_token(lab.tokenizer) is None:
+        raise reason
+
+    def without(slot_B: torch.Tensor) -> LatentIntervention:
+        return Remove(slot_B) if reason is None else Replace(slot_B, empty_token(lab.tokenizer))
+
+    @torch.no_grad()
+    def imagine(
+        episode: EncodedEpisode, past: Track, env_step_K: np.ndarray, removed: Sequence[int | None]
+    ) -> list[Track]:
+        if not len(env_step_K) or not removed:
+            return [past.cut(slice(0))] * len(removed)
+        start = np.array([int(past.env_step_K[-1]) - (lab.history - 1) * lab.frame_stride])
+        if start[0] < 0:
+            raise UserError(
+                f"the model sees {lab.history} blocks of {lab.frame_stride} env steps, but bodies are removed at env "
+                f"step {past.env_step_K[-1]}; make questions with --removal_env_step "
+                f"{(lab.history - 1) * lab.frame_stride} or more"
+            )
+        cut = cut_scenes(episode, start, lab.history, len(env_step_K), lab.frame_stride).clip
+        device = device_of(lab.dynamics)
+        repeated = take_rows(Clip(*(values.to(device) for values in cut)), torch.zeros(len(removed), dtype=torch.long))
+        history, actions_BHA, _ = split_clip(lab.dynamics, repeated)
+        if removed == [None]:
+            rollout = lab.dynamics.rollout(lab.dynamics.observe(history), actions_BHA)
+        else:
+            rollout = without(torch.tensor(removed, device=device)).rollout(lab.dynamics, history, actions_BHA)
+        tokens_BHSD = lab.dynamics.denormalise(rollout).tokens_BHSD.float().cpu()
+        return [perception.track(tokens_HSD, env_step_K) for tokens_HSD in tokens_BHSD]
+
+    return imagine
+
+
+def _continued(past: Track, future: Track, removed: int | None) -> Track:
+    """A track and what is imagined after it: of the objects that are there at its end, without one of them."""
+    future = future._replace(on_KS=future.on_KS & past.on_KS[-1])
+    whole = Track(*(np.concatenate(values) for values in zip(past, future, strict=True)))
+    if removed is not None:
+        whole.on_KS[:, removed] = False
+    return whole
+
+
+def _holds(choice: Sequence[str], program: Sequence[str], story: Story) -> bool:
+    try:
+        return is_correct(choice, program, story)
+    except Unanswerable:
+        return False
