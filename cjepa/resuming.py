@@ -1,5 +1,10 @@
 """A checkpoint goes on with the options it was trained with: a call that names others is refused, not ignored."""
 
+import inspect
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +14,8 @@ from cjepa.run_config import read_config
 
 _MAY_CHANGE = {"path", "num_workers"}
 """Options of the data: where the file is (its content is checked when training begins), and how fast it is read."""
+_PLAIN = (type(None), bool, int, float, str, list)
+"""Types of defaults that a config says in the same way."""
 _LONGEST = 60
 """Characters of a value in a message."""
 
@@ -17,10 +24,14 @@ class _Change(NamedTuple):
     key: str
     given: Any
     kept: Any
+    is_default: bool = False
+    """Whether the checkpoint does not know the option, so that ``kept`` is the default of its class."""
 
 
 def check_model_kept(given: dict[str, Any], hyper_parameters: dict[str, Any], checkpoint: Path) -> None:
-    """Check the model of a call against that of its checkpoint; options that the checkpoint lacks are left out.
+    """Check the model of a call against that of its checkpoint.
+
+    An option that came after the checkpoint is not in it: the model is then built with the default of its class.
 
     Args:
         given: ``class_path`` and ``init_args`` of the call, as plain values.
@@ -32,7 +43,7 @@ def check_model_kept(given: dict[str, Any], hyper_parameters: dict[str, Any], ch
     """
     kept = {name: value for name, value in hyper_parameters.items() if not name.startswith("_")}
     found = {**given.get("init_args", {}), **given.get("dict_kwargs", {})}
-    _refuse(_first_change(found, kept, "model.init_args"), checkpoint)
+    _refuse(_first_change(found, kept, "model.init_args", given["class_path"]), checkpoint)
 
 
 def check_training_kept(given: dict[str, Any], checkpoint: Path) -> None:
@@ -68,19 +79,48 @@ def _compared(config: dict[str, Any]) -> dict[str, Any]:
     return seed | {"data": data | {"init_args": options}}
 
 
-def _first_change(given: Any, kept: Any, key: str) -> _Change | None:
-    """Where two plain values differ first.
+def _first_change(given: Any, kept: Any, key: str, owner: str | None = None) -> _Change | None:
+    """Where two plain values differ first; an option that only ``kept`` has does not count: versions differ in theirs.
 
-    An option of a class does not count where only one of the two has it: versions differ in their options.
+    Args:
+        given: of the call.
+        kept: of the checkpoint, or of the run's ``config.yaml``.
+        key: of both.
+        owner: the class, by its path, whose options the two are; None if they are something else.
     """
     if isinstance(given, dict) and isinstance(kept, dict) and _has_options(kept, key):
-        pairs = [(f"{key}.{name}".lstrip("."), given[name], kept[name]) for name in kept if name in given]
+        inside = given.get("class_path")
+        found = (_first_change(given[name], kept[name], _below(key, name), inside) for name in kept if name in given)
+        changes = chain(found, _not_the_default(given, kept, key, owner))
     elif isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
-        pairs = [(f"{key}.{number}", *pair) for number, pair in enumerate(zip(given, kept, strict=True))]
+        pairs = enumerate(zip(given, kept, strict=True))
+        changes = (_first_change(*pair, _below(key, str(number))) for number, pair in pairs)
     else:
         return None if given == kept else _Change(key, given, kept)
-    changes = (_first_change(ours, theirs, name) for name, ours, theirs in pairs)
     return next((change for change in changes if change is not None), None)
+
+
+def _not_the_default(given: dict[str, Any], kept: dict[str, Any], key: str, owner: str | None) -> Iterator[_Change]:
+    """Options that ``kept`` does not know and that differ from the defaults of their class."""
+    defaults = _defaults(owner) if owner else {}
+    for name in given:
+        if name in defaults and name not in kept and given[name] != defaults[name]:
+            yield _Change(_below(key, name), given[name], defaults[name], is_default=True)
+
+
+def _defaults(class_path: str) -> dict[str, Any]:
+    """The plain defaults of what a class takes, also from its base classes; of a function likewise."""
+    module, _, name = class_path.rpartition(".")
+    taken = getattr(import_module(module), name)
+    makers = [cls.__init__ for cls in reversed(taken.__mro__)] if inspect.isclass(taken) else [taken]
+    options = (option for maker in makers for option in inspect.signature(maker).parameters.values())
+    defaults = {option.name: option.default for option in options if option.default is not option.empty}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+    return {name: value for name, value in plain.items() if isinstance(value, _PLAIN)}
+
+
+def _below(key: str, name: str) -> str:
+    return f"{key}.{name}".lstrip(".")
 
 
 def _has_options(mapping: dict[str, Any], key: str) -> bool:
@@ -91,6 +131,12 @@ def _refuse(change: _Change | None, checkpoint: Path) -> None:
     if change is None:
         return
     config = _config_of(checkpoint)
+    if change.is_default:
+        own = "" if config is None else f", or use the run's own config: -c {config}"
+        raise UserError(
+            f"{change.key} is {_short(change.given)}, but {checkpoint} is older than this option and was trained as "
+            f"with {_short(change.kept)}; type --{change.key} {_short(change.kept)}{own}"
+        )
     source = "give the options of its training" if config is None else f"-c {config} has every option of the run"
     raise UserError(
         f"{change.key} is {_short(change.given)}, but {checkpoint} was trained with {_short(change.kept)}; "
@@ -99,5 +145,5 @@ def _refuse(change: _Change | None, checkpoint: Path) -> None:
 
 
 def _short(value: Any) -> str:
-    text = str(value) if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else json.dumps(value, default=str)  # as YAML and command lines have it
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -159,6 +159,36 @@ def test_a_run_of_an_older_version_goes_on(run, slot_tokens):
     assert main(["fit", "-c", str(config), *words, "--trainer.accelerator=cpu", "--ckpt_path", str(copy)]) == 0
 
 
+def made_older(run: Path) -> Path:
+    """The same run as an older version would have left it, which did not know these options."""
+    last, config = run / "checkpoints" / "last.ckpt", run / "config.yaml"
+    content, options = torch.load(last, weights_only=True), yaml.safe_load(config.read_text())
+    for parameters in (content["hyper_parameters"], options["model"]["init_args"]):
+        del parameters["norm"], parameters["matrix_lr"], parameters["mask"]["init_args"]["shared_in_batch"]
+    del options["data"]["init_args"]["exclude_episodes"]
+    torch.save(content, last)
+    config.write_text(yaml.safe_dump(options))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "default"),
+    [
+        ("model.init_args.matrix_lr", "0.01", "null"),
+        ("model.init_args.norm", "l1", "l2"),
+        ("model.init_args.mask.init_args.shared_in_batch", "true", "false"),
+        ("data.init_args.exclude_episodes", "[1]", "[]"),
+    ],
+)
+def test_an_option_that_is_newer_than_the_run_has_its_default(key, given, default, run, slot_tokens, refused):
+    old_run = made_older(run)
+    last, config = old_run / "checkpoints" / "last.ckpt", old_run / "config.yaml"
+    words = ["-c", config, "--data.init_args.path", slot_tokens, "--run_dir", old_run, "--ckpt_path", last]
+    line = refused("fit", *words, f"--{key}={given}")
+    assert f"{key} is {given}, but {last} is older than this option and was trained as with {default}; " in line
+    assert f"type --{key} {default}, or use the run's own config: -c {config}" in line
+
+
 def test_other_episodes_are_refused(slots_run, episodes_path, collide_episodes_path, refused, tmp_path):
     """Also without the run's config.yaml."""
     run = shutil.copytree(slots_run, tmp_path / "run")
