@@ -37,7 +37,8 @@ def compare_command(runs: list[str], against: str | None = None, out: str | None
         files = [write_text(folder / name, text) for name, text in zip(_FILES, contents, strict=True)]
     shown = table(comparison.main, comparison.reference)
     more = len(everything) - len(shown)
-    lines = [f"{more} more rows are in the files" if more else "", *map(str, files)]
+    old = [f"out of date: {one.name}: changed since: {'; '.join(one.reasons)}" for s in sources for one in s.outdated]
+    lines = [*old, f"{more} more rows are in the files" if more else "", *map(str, files)]
     return CommandResult([line for line in lines if line], _grouped(shown))
 
 

@@ -28,6 +28,7 @@ def comparison_page(comparison: Comparison, sources: Sequence[Source]) -> str:
         description=", ".join(str(source.path) for source in sources),
         facts=[("Differences to", comparison.reference)],
         summary=_sentences(comparison.main, comparison.reference),
+        outdated=[old for source in sources for old in source.outdated],
         results=plain_table(results_table(rows)),
         differences=_tables(comparison),
         difference_figure=svg(difference_figure(comparison.main, comparison.reference, model_colours(rows))),

@@ -10,6 +10,7 @@ from cjepa.evaluation.trials import Trials, merged, read_trials
 from cjepa.reporting.distances import named_by_distance
 from cjepa.reporting.page import TrainingRun
 from cjepa.reporting.reading import read_results, read_rows, read_study, record_of
+from cjepa.reporting.staleness import Stale, stale
 from cjepa.reporting.tables import Row
 
 _OF_A_RUN = ("plan", "intervene")
@@ -24,6 +25,7 @@ class Source(NamedTuple):
     trials: dict[tuple[str, str], Trials]
     """By model and split."""
     curves: list[TrainingRun]
+    outdated: list[Stale]
 
 
 def read_sources(paths: Iterable[Path]) -> list[Source]:
@@ -51,13 +53,15 @@ def is_study(path: Path) -> bool:
 def _read(path: Path) -> Source:
     if not path.is_dir():
         raise UserError(f"{path}: no such run or study folder")
-    source = Source(path, [], {}, [])
+    source = Source(path, [], {}, [], [])
     for name, folder in _folders(path):
         record, rows = record_of(folder), read_results(folder)
         source.rows.extend(named_by_distance(rows))
         for model, split, trials in _trials(folder, record, rows):
             earlier = source.trials.get((model, split))
             source.trials[model, split] = trials if earlier is None else merged(earlier, trials)
+        if rows and (old := stale(str(folder), record)) is not None:
+            source.outdated.append(old)
         if (folder / "metrics.csv").is_file():
             kind = (record.get("model") or {}).get("class") or name
             source.curves.append(TrainingRun(name, str(kind), folder / "metrics.csv"))

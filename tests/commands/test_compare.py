@@ -27,6 +27,14 @@ def test_one_table_and_three_files(runs, capsys):
     assert "a,0.5,0.4,0.6,9,b,0.25," in (folder / "comparison.csv").read_text()
 
 
+def test_results_that_are_out_of_date_are_named(runs, capsys):
+    write_json(runs / "runs" / "b" / "run.json", {"code": {"cjepa.envs.base": "0"}, "command": "cjepa fit -c b.yaml"})
+    assert main(["compare", "runs/a", "runs/b"]) == 0
+    assert "out of date: runs/b: changed since: code of envs: cjepa.envs.base" in capsys.readouterr().out
+    page = (runs / "runs" / "comparisons" / "a-vs-b" / "comparison.html").read_text()
+    assert "<strong>runs/b</strong>" in page and "<code>cjepa fit -c b.yaml</code>" in page
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
