@@ -3,12 +3,13 @@
 import time
 from pathlib import Path
 
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
 from cjepa.checkpoints import find_checkpoint
 from cjepa.command_result import CommandResult
-from cjepa.commands.distances import Evaluated, command_result, evaluate_all, title
+from cjepa.commands.certify import certified, check_certified, search_folders
 from cjepa.commands.options import chosen_device, evaluated_run, kept_plans, new_results_folder
+from cjepa.commands.parts import Evaluated, command_result, evaluate_all, title
 from cjepa.errors import UserError
 from cjepa.evaluation.planning import evaluate_model
 from cjepa.evaluation.protocol import PlanningProtocol
@@ -18,7 +19,7 @@ from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.sub_goals import SubGoals
 from cjepa.progress import ProgressBar
-from cjepa.reporting.plan import write_model_result
+from cjepa.reporting.plan import model_agents, write_model_result
 
 
 def plan_command(
@@ -37,6 +38,8 @@ def plan_command(
     out: str | None = None,
     device: str = "auto",
     resume: bool = True,
+    certify: bool = False,
+    certify_margin: PositiveFloat = 0.1,
 ) -> CommandResult:
     """Closed-loop planning on held-out start/goal pairs; repeat the command to resume an interrupted run.
 
@@ -59,6 +62,10 @@ def plan_command(
         out: folder for results and videos; default: RUN/plan.
         device: PyTorch device of world model and tokenizer, such as cpu or cuda; auto uses cuda if there is a GPU.
         resume: reuse the plans of an interrupted run of this command; the results are those of a run in one go.
+        certify: find the smallest search whose success is not below that of the given planner: half of its candidates,
+            a quarter and so on are tried on pairs of validation episodes, until one may lose more than certify_margin.
+        certify_margin: difference of success that certify accepts as none; the lower end of the 95 % interval of the
+            paired difference must not be below it.
     """
     asked = dict(locals())
     used = chosen_device(device)
@@ -67,11 +74,13 @@ def plan_command(
     goal = None if goal_image is None else Path(goal_image)
     if goal is not None and protocol.goal_offsets:
         raise UserError("--goal_image: a given goal has no distance in episodes; leave out --goal_offsets")
+    if protocol.shift is not None and (goal is not None or sub_goals is not None):
+        raise UserError("--shift: goals and sub-goals that are given do not change with it; leave them out")
     files = [checkpoint, first_guess, goal, *map(Path, (sub_goals and sub_goals.images) or ())]
 
-    def evaluate(protocol: PlanningProtocol, part: Path) -> Evaluated:
+    def evaluate(protocol: PlanningProtocol, part: Path, planner: Planner = planner) -> Evaluated:
         started = time.time()
-        kept = kept_plans(results, asked | {"device": used, "protocol": protocol}, files)
+        kept = kept_plans(results, asked | {"device": used, "protocol": protocol, "planner": planner}, files)
         with ProgressBar(title("plan", part, results), protocol.budget_env_steps, "env steps") as bar:
             parts = (planner, objective, history_blocks)
             extra = (constraints or (), fallback, goal, first_guess, sub_goals, kept)
@@ -91,8 +100,14 @@ def plan_command(
             history_blocks=history_blocks,
             seconds=time.time() - started,
         )
-        return Evaluated(rows, result.contest.source.account)
+        return Evaluated(rows, result.contest, model_agents(result, name))
 
-    with new_results_folder(results, "plan", resume, tuple(protocol.by_distance())):
+    if certify:
+        if goal is not None:
+            raise UserError("--certify compares success, which a goal picture does not tell; leave out --goal_image")
+        check_certified(protocol)
+        with new_results_folder(results, "plan", resume, ("certificate.json", *search_folders(planner))):
+            return certified(protocol, planner, certify_margin, results, evaluate)
+    with new_results_folder(results, "plan", resume, tuple(protocol.parts())):
         evaluated = evaluate_all(protocol, results, evaluate)
     return command_result(evaluated, protocol, results)

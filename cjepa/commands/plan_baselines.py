@@ -6,15 +6,15 @@ from pathlib import Path
 from jsonargparse.typing import NonNegativeInt
 
 from cjepa.command_result import CommandResult
-from cjepa.commands.distances import Evaluated, command_result, evaluate_all, title
 from cjepa.commands.options import kept_plans, new_results_folder
+from cjepa.commands.parts import Evaluated, command_result, evaluate_all, title
 from cjepa.data.splits import SPLIT_SEED
 from cjepa.data.workers import default_workers
 from cjepa.evaluation.planning import evaluate_baselines
 from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.planning.planners.base import Planner
 from cjepa.progress import ProgressBar
-from cjepa.reporting.plan import write_baseline_results
+from cjepa.reporting.plan import baseline_agents, write_baseline_results
 
 
 def plan_baselines_command(
@@ -44,8 +44,8 @@ def plan_baselines_command(
         with ProgressBar(title("plan baselines", part, folder), protocol.pairs, "trials") as bar:
             results = evaluate_baselines(protocol, planner, split_seed, workers or default_workers(), bar, kept)
         rows = write_baseline_results(results, part, planner=planner, seconds=time.time() - started)
-        return Evaluated(rows, results.contest.source.account)
+        return Evaluated(rows, results.contest, baseline_agents(results, planner))
 
-    with new_results_folder(folder, "plan-baselines", resume, tuple(protocol.by_distance())):
+    with new_results_folder(folder, "plan-baselines", resume, tuple(protocol.parts())):
         evaluated = evaluate_all(protocol, folder, evaluate)
     return command_result(evaluated, protocol, folder)

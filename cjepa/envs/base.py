@@ -1,13 +1,23 @@
 """What every environment of this project offers beyond Gymnasium's API."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
 from cjepa.errors import UserError
+
+
+class Shift(NamedTuple):
+    """A change of an environment to something that its episodes do not show."""
+
+    env_kwargs: Mapping[str, Any] = {}
+    """That replace those of the episodes."""
+    state: Callable[[np.ndarray], np.ndarray] | None = None
+    """What a recorded state, float64 (F,), becomes; None: it stays."""
 
 
 class ObjectEnv(gym.Env, ABC):
@@ -34,6 +44,9 @@ class ObjectEnv(gym.Env, ABC):
     """Names of the terms of :meth:`state_error`, one word each; without names the terms are numbered."""
     error_tolerances: tuple[str, ...] = ()
     """What a state error of 1 is in each term, with its unit, for reports; without any only "tolerance" is said."""
+
+    shifts: Mapping[str, Shift] = {}
+    """Changes by name, one word each, under which `cjepa plan --shift NAME` evaluates."""
 
     def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest action, float32 ``(A,)`` each: what planners and policies search between.

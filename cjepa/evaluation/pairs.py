@@ -1,6 +1,6 @@
 """Start/goal pairs of recorded episodes, from those that a model did not learn from."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -37,6 +37,14 @@ class Pairs(NamedTuple):
     def episodes(self) -> np.ndarray:
         """Index of the episode that each pair is from; pairs of one episode are not independent."""
         return np.array([pair.episode for pair in self.trials])
+
+    def of_states(self, change: Callable[[np.ndarray], np.ndarray]) -> "Pairs":
+        """The same pairs with other starts and goals, of which ``change`` makes each."""
+        trials = [
+            pair._replace(start_state=change(pair.start_state), goal_state=change(pair.goal_state))
+            for pair in self.trials
+        ]
+        return self._replace(trials=trials)
 
 
 class PairSource(NamedTuple):

@@ -169,7 +169,7 @@ def evaluate_model(
     is_known = goal_state is None or np.isfinite(goal_state).all()
     options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints, first_guess)
     agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options)
-    trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
+    trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.agent_seed)
     with keeping_plans(kept, agent, progress) as keeping:
         extra = (num_recorded, keeping.progress, goal_pixels_YXC, sub_goals)
         control = keeping.timed(run_trials(agent, control_loop, *trials, *extra))
@@ -207,11 +207,11 @@ def evaluate_baselines(
         source = held_out_by_seed(file, split_seed, protocol.split)
     contest = _contest(protocol, file, source, goal_state_of(protocol, file))
     agent = RandomAgent(ActionBlocks.of(protocol.make_env(), protocol.frame_stride), protocol.horizon_blocks)
-    trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.seed)
+    trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.agent_seed)
     by_chance = run_trials(agent, control_loop, *trials, 0, NoProgress())
     # one task per trial: results then do not depend on the number of workers
     tasks = [
-        (protocol, planner, pair, protocol.seed + index, kept and replace(kept, part=f"trial{index}"))
+        (protocol, planner, pair, protocol.agent_seed + index, kept and replace(kept, part=f"trial{index}"))
         for index, pair in enumerate(contest.pairs.trials)
     ]
     simulated = []
@@ -269,6 +269,7 @@ def _policy_for(model: LoadedWorldModel, checkpoint: Path) -> tuple[GoalPolicy, 
 def _contest(protocol: PlanningProtocol, file: Episodes, source: PairSource, goal_state: np.ndarray | None) -> Contest:
     among = (file, source.episodes, protocol.make_env(), protocol.pairs, protocol.goal_env_steps, protocol.seed)
     pairs = draw_as_published(*among) if protocol.published_protocol else draw_pairs(*among, goal_state)
+    pairs = pairs.of_states(protocol.shifted)
     rivals = () if protocol.against is None else tuple(read_rivals(Path(protocol.against), pairs, protocol))
     return Contest(protocol, file.fingerprint, source, pairs, rivals)
 

@@ -11,11 +11,13 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episodes import Episodes
 from cjepa.envs import make_env
-from cjepa.envs.base import ObjectEnv
+from cjepa.envs.base import ObjectEnv, Shift
 from cjepa.errors import UserError
 from cjepa.evaluation.pairs import Split
 from cjepa.planning.mpc import MPC
 
+SHIFT_SPLIT = "shift: "
+"""How the split of result rows begins that are of a shifted environment; the name of the shift follows."""
 GOALS_AS_PUBLISHED = "--published_protocol takes states of training episodes as goals; leave one of the two out"
 
 
@@ -34,6 +36,10 @@ class PlanningProtocol:
         goal_env_steps: env steps from start to goal in their episode.
         goal_offsets: several values of goal_env_steps, such as [25, 50, 75, 100], each evaluated in its own folder;
             the budget grows with them.
+        seeds: several values of planner_seed, such as [0, 1, 2], each evaluated in its own folder on the same pairs;
+            one row has the success of all, and its interval takes pairs, not trials, for independent.
+        shift: name of a change that the model has not seen, such as colours; evaluated in a folder of its own, beside
+            the episodes as they are, from the same states. A wrong name lists those that the environment offers.
         goal_state: the goal of all trials, a whole state of the environment, instead of states of the episodes.
         against: folder of another evaluation of the same trials; the difference in success is reported, pair by pair.
         budget_env_steps: most env steps per trial.
@@ -42,6 +48,7 @@ class PlanningProtocol:
         warm_start: begin every search at what the last plan has left; for execute_blocks below horizon_blocks.
         frame_stride: env steps per block.
         seed: seed of pairs, planner and random actions.
+        planner_seed: seed of planner and random actions only; default: seed.
     """
 
     episodes: str
@@ -52,6 +59,8 @@ class PlanningProtocol:
     pairs: PositiveInt = 50
     goal_env_steps: PositiveInt = 25
     goal_offsets: list[PositiveInt] | None = None
+    seeds: list[NonNegativeInt] | None = None
+    shift: str | None = None
     goal_state: list[float] | None = None
     against: str | None = None
     budget_env_steps: PositiveInt = 50
@@ -60,6 +69,7 @@ class PlanningProtocol:
     warm_start: bool = False
     frame_stride: PositiveInt = 5
     seed: NonNegativeInt = 0
+    planner_seed: NonNegativeInt | None = None
 
     def __post_init__(self):
         if self.published_protocol and self.goal_state is not None:
@@ -67,28 +77,56 @@ class PlanningProtocol:
         if self.published_protocol and self.split != "test":
             raise UserError(f"--split {self.split}: --published_protocol draws pairs from training episodes; give one")
 
-        offsets = self.goal_offsets
-        if offsets is not None and (not offsets or len(set(offsets)) < len(offsets)):
-            raise UserError(f"--goal_offsets: {offsets}, expected different numbers, for example [25, 50, 75, 100]")
-        if offsets and self.goal_state is not None:
+        for name, values, example in (
+            ("goal_offsets", self.goal_offsets, [25, 50, 75, 100]),
+            ("seeds", self.seeds, [0, 1, 2]),
+        ):
+            if values is not None and (not values or len(set(values)) < len(values)):
+                raise UserError(f"--{name}: {values}, expected different numbers, for example {example}")
+        if self.goal_offsets and self.goal_state is not None:
             raise UserError("--goal_state: a given goal has no distance in episodes; leave out --goal_offsets")
 
-    def by_distance(self) -> dict[str, "PlanningProtocol"]:
-        """The protocols of all goal_offsets by the names of their folders; empty where there is only one distance."""
+    @property
+    def agent_seed(self) -> int:
+        """Seed of planner and random actions."""
+        return self.seed if self.planner_seed is None else self.planner_seed
+
+    def parts(self) -> dict[str, "PlanningProtocol"]:
+        """The protocols of all shifts, seeds and goal_offsets by the names of their folders; empty if there is one."""
+        parts = {"": self}
+        for split in (_by_shift, _by_seed, _by_distance):
+            parts = {
+                "-".join(filter(None, (name, more))): finer
+                for name, part in parts.items()
+                for more, finer in split(part).items()
+            }
+        if list(parts) == [""]:
+            return {}
         return {
-            f"goal-{offset}": replace(
-                self,
-                goal_offsets=None,
-                goal_env_steps=offset,
-                budget_env_steps=max(1, round(self.budget_env_steps * offset / self.goal_env_steps)),
-                against=None if self.against is None else f"{self.against}/goal-{offset}",
-            )
-            for offset in self.goal_offsets or ()
+            name: part if self.against is None else replace(part, against=f"{self.against}/{name}")
+            for name, part in parts.items()
         }
 
     def make_env(self) -> ObjectEnv:
-        """A fresh simulator; of a protocol that :func:`with_environment` has completed."""
-        return make_env(self.env_id, self.env_kwargs or {})
+        """A fresh simulator, shifted if the protocol is; of a protocol that :func:`with_environment` has completed.
+
+        Raises:
+            UserError: the environment has no such shift.
+        """
+        kwargs = self.env_kwargs or {}
+        return make_env(self.env_id, kwargs if self.shift is None else kwargs | dict(self._shift().env_kwargs))
+
+    def shifted(self, state: np.ndarray) -> np.ndarray:
+        """What a recorded state is in this protocol, ``(F,)``."""
+        change = None if self.shift is None else self._shift().state
+        return state if change is None else change(state)
+
+    def _shift(self) -> Shift:
+        shifts = make_env(self.env_id, self.env_kwargs or {}).shifts
+        if self.shift not in shifts:
+            offered = ", ".join(shifts) or "no shifts (docs/add-an-environment.md)"
+            raise UserError(f"--shift {self.shift}: {self.env_id} offers {offered}")
+        return shifts[self.shift]
 
     def control_loop(self) -> MPC:
         """How plans are executed.
@@ -105,6 +143,27 @@ class PlanningProtocol:
                 f"one from; give execute_blocks below {self.horizon_blocks}"
             )
         return MPC(blocks, self.warm_start)
+
+
+def _by_shift(protocol: PlanningProtocol) -> dict[str, PlanningProtocol]:
+    if protocol.shift is None:
+        return {"": protocol}
+    return {"as-recorded": replace(protocol, shift=None), f"shift-{protocol.shift}": protocol}
+
+
+def _by_seed(protocol: PlanningProtocol) -> dict[str, PlanningProtocol]:
+    seeds = protocol.seeds or ()
+    parts = {f"seed-{seed}": replace(protocol, seeds=None, planner_seed=seed) for seed in seeds}
+    return parts or {"": protocol}
+
+
+def _by_distance(protocol: PlanningProtocol) -> dict[str, PlanningProtocol]:
+    parts = {}
+    for offset in protocol.goal_offsets or ():
+        budget = max(1, round(protocol.budget_env_steps * offset / protocol.goal_env_steps))
+        changes = {"goal_offsets": None, "goal_env_steps": offset, "budget_env_steps": budget}
+        parts[f"goal-{offset}"] = replace(protocol, **changes)
+    return parts or {"": protocol}
 
 
 def goal_state_of(protocol: PlanningProtocol, file: Episodes) -> np.ndarray | None:

@@ -16,6 +16,7 @@ from cjepa.evaluation.intervals import (
     wilson_of_clusters,
 )
 from cjepa.evaluation.planning import BaselineResults, Contest, ModelResult
+from cjepa.evaluation.protocol import SHIFT_SPLIT
 from cjepa.evaluation.published import PUBLISHED_SPLIT
 from cjepa.files import file_digest, write_json
 from cjepa.planning.constraints import Constraint
@@ -27,6 +28,8 @@ from cjepa.reporting.plan_tables import write_tables
 from cjepa.reporting.plan_videos import write_videos
 from cjepa.reporting.records import describe, interval_row, result_row, write_run_record
 
+Agents = dict[str, ControlResult]
+"""What came of each agent's trials, by the agent's name in rows."""
 _UNCERTAINTY = ["95 % Wilson intervals for rates", "95 % bootstrap otherwise", "clustered by episode"]
 
 
@@ -68,7 +71,7 @@ def write_model_result(
     name = _marked(name, contest)
     common = {"model": name, **_origin(contest, folder), **size}
     if result.goal_distance_N2 is None:
-        rows = _success_rows(control, contest, common)
+        rows = success_rows(control, contest, common)
     else:
         rows = [_distance_row(result.goal_distance_N2, contest, common)]
     rows.append(interval_row("seconds_per_plan", bootstrap(result.plan_seconds), unit="s", **common))
@@ -108,7 +111,7 @@ def write_baseline_results(results: BaselineResults, folder: Path, *, planner: P
     rows = []
     for name, parts in agents.items():
         common = {"model": name, **_origin(contest, folder)}
-        rows += _success_rows(_joined(parts), contest, common)
+        rows += success_rows(joined(parts), contest, common)
     timed = bootstrap(np.array([part.seconds_per_plan for part in results.simulator]))
     rows.append(interval_row("seconds_per_plan", timed, unit="s, one process", **common))
     write_tables(folder, agents, contest)
@@ -119,25 +122,45 @@ def write_baseline_results(results: BaselineResults, folder: Path, *, planner: P
     return rows
 
 
+def model_agents(result: ModelResult, name: str) -> Agents:
+    """The planner on a world model, by its name in rows; none where success is unknown."""
+    return {_marked(name, result.contest): result.control} if result.control.measured else {}
+
+
+def baseline_agents(results: BaselineResults, planner: Planner) -> Agents:
+    """Chance and the planner on the simulator, by their names in rows."""
+    names = [_marked(name, results.contest) for name in ("random", f"simulator-{type(planner).__name__.lower()}")]
+    return dict(zip(names, (results.random, joined(results.simulator)), strict=True))
+
+
 def _origin(contest: Contest, folder: Path) -> dict[str, Any]:
     protocol = contest.protocol
-    split = PUBLISHED_SPLIT if protocol.published_protocol else protocol.split
-    return {"seed": protocol.seed, "split": split, "run": folder.name}
+    split = protocol.split if protocol.shift is None else f"{SHIFT_SPLIT}{protocol.shift}"
+    split = PUBLISHED_SPLIT if protocol.published_protocol else split
+    return {"seed": protocol.agent_seed, "split": split, "run": folder.name}
 
 
 def _marked(name: str, contest: Contest) -> str:
     """The name of an agent in rows: what is not comparable must not share a row, a colour or a mean."""
+    name = name if contest.protocol.shift is None else f"{name} (shift: {contest.protocol.shift})"
     return f"{name} (as published)" if contest.protocol.published_protocol else name
 
 
-def _joined(parts: list[ControlResult]) -> ControlResult:
+def joined(parts: Sequence[ControlResult]) -> ControlResult:
     """What the rows need of results of some trials each."""
     success, error_NT = (np.concatenate([getattr(part, name) for part in parts]) for name in ("success", "final_error"))
     steps = [steps for part in parts for steps in part.env_steps_to_success]
     return parts[0]._replace(success=success, final_error=error_NT, env_steps_to_success=steps)
 
 
-def _success_rows(control: ControlResult, contest: Contest, common: dict[str, Any]) -> list[dict]:
+def success_rows(control: ControlResult, contest: Contest, common: dict[str, Any]) -> list[dict]:
+    """How often and how fast trials reach their goals, how near they come, and how they compare with rivals.
+
+    Args:
+        control: what came of all trials.
+        contest: of these trials, in the same order.
+        common: what all rows say.
+    """
     success_N, episode_N = control.success, contest.pairs.episodes
     steps_N = np.array([steps for steps in control.env_steps_to_success if steps is not None])
     tolerances = contest.protocol.make_env().error_tolerances

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from cjepa.evaluation.protocol import SHIFT_SPLIT
 from cjepa.evaluation.published import PUBLISHED_SPLIT
 from cjepa.reporting.distances import distances_sentence, of_one_distance
 from cjepa.reporting.rungs import PLANNING, PREDICTION, REPRESENTATION
@@ -34,10 +35,13 @@ def summary(rows: Iterable[Row]) -> list[Claim]:
     Models with tokens are compared with each other; those without (random actions, the simulator) are references.
     """
     rows = list(rows)
+    shifted = of_one_distance(row for row in rows if _is_shifted(row))
+    rows = [row for row in rows if not _is_shifted(row)]
     one_distance = of_one_distance(rows)
     held_out, as_published = ([row for row in one_distance if _is_published(row) is wanted] for wanted in (False, True))
-    planned = [_success(by_model(held_out, "success")), _as_published(by_model(as_published, "success"))]
-    claims = [Claim(text, PLANNING) for text in (*planned, distances_sentence(rows))]
+    planned = [_success(by_model(held_out, "success")), _shifted(by_model(shifted, "success"))]
+    planned += [_as_published(by_model(as_published, "success")), distances_sentence(rows)]
+    claims = [Claim(text, PLANNING) for text in planned]
     if blocks := error_blocks(rows):
         claims.append(Claim(_errors(by_model(rows, f"{ERROR_PREFIX}{blocks[-1]}"), blocks[-1]), PREDICTION))
     claims.append(Claim(_seconds(by_model(rows, "seconds_per_plan")), PLANNING))
@@ -90,6 +94,15 @@ def _success(found: dict[str, Row]) -> str:
 
 def _is_published(row: Row) -> bool:
     return row.get("split") == PUBLISHED_SPLIT
+
+
+def _is_shifted(row: Row) -> bool:
+    return str(row.get("split")).startswith(SHIFT_SPLIT)
+
+
+def _shifted(found: dict[str, Row]) -> str:
+    rates = _and(f"{name} {_rate(row)}" for name, row in found.items())
+    return f"Where the environment differs from its episodes: {rates}." if found else ""
 
 
 def _as_published(found: dict[str, Row]) -> str:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -104,16 +105,45 @@ def test_a_goal_state():
 
 def test_every_distance_has_a_protocol_with_a_budget_of_its_own():
     protocol = PlanningProtocol("a.h5", goal_offsets=[25, 100], budget_env_steps=50, against="runs/earlier", seed=3)
-    parts = protocol.by_distance()
+    parts = protocol.parts()
     assert {name: (part.goal_env_steps, part.budget_env_steps, part.against) for name, part in parts.items()} == {
         "goal-25": (25, 50, "runs/earlier/goal-25"),
         "goal-100": (100, 200, "runs/earlier/goal-100"),
     }
-    assert all(part.seed == 3 and part.by_distance() == {} for part in parts.values())
-    assert PlanningProtocol("a.h5").by_distance() == {}
+    assert all(part.seed == 3 and part.parts() == {} for part in parts.values())
+    assert PlanningProtocol("a.h5").parts() == {}
 
 
 @pytest.mark.parametrize("offsets", [[], [25, 25]])
 def test_distances_that_are_none_or_the_same_are_refused(offsets):
     with pytest.raises(UserError, match="--goal_offsets: .* expected different numbers"):
         PlanningProtocol("a.h5", goal_offsets=offsets)
+
+
+def test_shifts_seeds_and_distances_are_all_combined():
+    protocol = PlanningProtocol("a.h5", goal_offsets=[25, 50], seeds=[1, 2], shift="colours", seed=3)
+    parts = protocol.parts()
+    assert list(parts)[:5] == [
+        *(f"as-recorded-seed-{seed}-goal-{offset}" for seed in (1, 2) for offset in (25, 50)),
+        "shift-colours-seed-1-goal-25",
+    ]
+    last = parts["shift-colours-seed-2-goal-50"]
+    assert (last.shift, last.agent_seed, last.seed, last.goal_env_steps) == ("colours", 2, 3, 50)
+    assert len(parts) == 8 and parts["as-recorded-seed-1-goal-25"].shift is None
+    assert PlanningProtocol("a.h5", seed=3).agent_seed == 3
+
+
+def test_a_shift_changes_the_environment_or_its_states():
+    push_t = PlanningProtocol("a.h5", "cjepa/PushT-v0", {"image_size": 80})
+    state = np.array([100.0, 100.0, 256.0, 256.0, 0.0, 0.0, 0.0])
+    frames = []
+    for protocol in (push_t, replace(push_t, shift="colours")):
+        env = protocol.make_env()
+        env.set_state(protocol.shifted(state))
+        frames.append(env.render_pixels())
+    assert frames[0].shape == frames[1].shape == (80, 80, 3) and (frames[0] != frames[1]).any()
+    collide = PlanningProtocol("a.h5", "cjepa/Collide-v0", {"agent": True}, shift="count")
+    env = collide.make_env()
+    env.reset(seed=0)
+    env.set_state(collide.shifted(env.get_state()))
+    assert env.objects()[:, 0].sum() == 2

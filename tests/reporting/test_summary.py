@@ -50,6 +50,17 @@ def test_pairs_as_published_are_not_compared_with_held_out_ones():
     ]
 
 
+def test_a_shift_is_not_compared_with_the_episodes_as_they_are():
+    rows = [
+        row("success", 0.4, "a", **TOKENS),
+        row("success", 0.9, "a (shift: mass)", **TOKENS) | {"split": "shift: mass"},
+    ]
+    assert texts(rows) == [
+        "a reaches the goal in 40 % of its trials.",
+        "Where the environment differs from its episodes: a (shift: mass) 90 %.",
+    ]
+
+
 def test_one_model_and_references_alone():
     assert texts([row("success", 0.5, "a", **TOKENS)]) == ["a reaches the goal in 50 % of its trials."]
     rows = [row("success", 0.03, "random"), row("success", 0.9, "simulator-cem")]

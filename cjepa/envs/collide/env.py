@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from cjepa.envs.base import checked_image_size, checked_rgb
 from cjepa.envs.collide.drawing import BACKGROUND, COLOUR_NAMES, DEFAULT_COLOURS, Painter
+from cjepa.envs.collide.shifts import collide_shifts
 from cjepa.envs.collide.starts import (
     AGENT_SIZE,
     DEFAULT_SHAPES,
@@ -106,6 +107,7 @@ class Collide(InterventionEnv):
         if agent and "white" in colours:
             raise UserError("colours contains 'white', the colour of the agent; leave it out")
         self.body_names = (*(["agent"] if agent else []), *(f"body {k}" for k in range(int(agent), MAX_BODIES)))
+        self.shifts = collide_shifts(agent, target_body)
         self.error_names = ("position",) if agent else tuple(f"position_{k}" for k in range(MAX_BODIES))
         self.error_tolerances = (f"{POSITION_TOLERANCE_UNITS:g} units",) * len(self.error_names)
         state_dim = MAX_BODIES * len(Attribute)

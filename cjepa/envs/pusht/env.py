@@ -5,13 +5,15 @@ The physics (pymunk space, PD control, T-shaped block) are those of gym-pusht, w
 """
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import numpy as np
 from gymnasium import spaces
 
 from cjepa import opencv as cv2
-from cjepa.envs.base import ObjectEnv, checked_image_size, checked_rgb
+from cjepa.envs.base import ObjectEnv, Shift, checked_image_size, checked_rgb
 from cjepa.envs.pusht.drawing import TABLE_PX, Colours, Painter, Pose
+from cjepa.errors import UserError
 
 ACTION_PX = 100.0
 REACH_PX = (22.0, 490.0)  # targets stay inside the walls: the agent is kinematic and would pass through them
@@ -40,11 +42,14 @@ class PushT(ObjectEnv):
         agent_colour: RGB, 0 to 255.
         block_colour: RGB, 0 to 255.
         wall_colour: RGB, 0 to 255, of the line around the table.
+        block_scale: size of the block, of the usual one; above 0.
+        block_inertia: resistance of the block to being turned, of the usual one; above 0.
+        edge_friction: coefficient of friction between agent and block, 0 or more.
         max_episode_env_steps: episodes are truncated after this number of env steps.
         render_mode: only ``rgb_array``.
 
     Raises:
-        UserError: a colour or the image size is invalid, or OpenCV cannot be imported.
+        UserError: a colour, a number or the image size is invalid, or OpenCV cannot be imported.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -56,6 +61,15 @@ class PushT(ObjectEnv):
     table = (0.0, TABLE_PX)
     unpushed_names = ("agent",)
     error_names = ("position", "angle")
+    shifts = MappingProxyType(
+        {
+            "colours": Shift({"agent_colour": (200, 40, 60), "block_colour": (46, 139, 87)}),
+            "background": Shift({"background_colour": (40, 44, 60), "wall_colour": (90, 90, 110)}),
+            "size": Shift({"block_scale": 0.8}),  # a larger block would lie on the agent of recorded states
+            "mass": Shift({"block_inertia": 3.0}),
+            "friction": Shift({"edge_friction": 1.0}),
+        }
+    )
     error_tolerances = (f"{POSITION_TOLERANCE_PX:g} px", f"{np.degrees(ANGLE_TOLERANCE):g} degrees")
 
     def __init__(
@@ -66,6 +80,9 @@ class PushT(ObjectEnv):
         agent_colour: Sequence[int] = _DEFAULT.agent,
         block_colour: Sequence[int] = _DEFAULT.block,
         wall_colour: Sequence[int] = _DEFAULT.wall,
+        block_scale: float = 1.0,
+        block_inertia: float = 1.0,
+        edge_friction: float = 0.0,
         max_episode_env_steps: int = 300,
         render_mode: str | None = "rgb_array",
     ):
@@ -77,6 +94,7 @@ class PushT(ObjectEnv):
             block=checked_rgb("block_colour", block_colour),
             wall=checked_rgb("wall_colour", wall_colour),
         )
+        _check_physics(block_scale, block_inertia, edge_friction)
         self.max_episode_env_steps = max_episode_env_steps
         self.render_mode = render_mode
         self.observation_space = spaces.Dict(
@@ -90,7 +108,7 @@ class PushT(ObjectEnv):
         cv2.require()  # gym-pusht imports it: only now, so that whoever needs a constant of this file needs no OpenCV
         from cjepa.envs.pusht.physics import Physics
 
-        self._physics = Physics()
+        self._physics = Physics(block_scale, block_inertia, edge_friction)
         self._physics.restart()
         self._env_steps = 0
         # pymunk keeps shapes in a set ordered by address: sorted, bar and stem are drawn in one order in every process
@@ -200,3 +218,11 @@ class PushT(ObjectEnv):
             agent = self.np_random.uniform(low, high, 2)
             if np.linalg.norm(agent - block) > 140:
                 return np.array([*agent, *block, angle, 0.0, 0.0])
+
+
+def _check_physics(block_scale: float, block_inertia: float, edge_friction: float) -> None:
+    for name, value in (("block_scale", block_scale), ("block_inertia", block_inertia)):
+        if not 0 < value < np.inf:
+            raise UserError(f"{name} is {value}, expected a finite number above 0; 1 is usual")
+    if not 0 <= edge_friction < np.inf:
+        raise UserError(f"edge_friction is {edge_friction}, expected a finite number of at least 0")

@@ -1,8 +1,12 @@
 """Push-T's physics: gym-pusht's pymunk space, stepped to the same bits in a quarter of the time."""
 
+import math
+from collections.abc import Sequence
+
 import pymunk
 from gym_pusht.envs.pusht import PushTEnv
 
+_TEE_PX = 30.0  # width of bar and stem in gym-pusht
 _AGENT, _BLOCK = 1, 2  # collision types; gym-pusht answers every substep's contacts of type 0 in Python
 
 
@@ -11,10 +15,26 @@ class Physics(PushTEnv):
 
     Its step computes a coverage reward, moves the agent with vector objects and answers every contact in Python; each
     takes longer than the physics.
+
+    Args:
+        block_scale: size of the T, of gym-pusht's.
+        block_inertia: resistance of the T to being turned, of gym-pusht's: its mass lies farther out, or nearer.
+        edge_friction: coefficient of friction between agent and T; gym-pusht has none.
     """
 
     touched: bool
     """Whether agent and block touched during the last :meth:`push`."""
+
+    def __init__(self, block_scale: float = 1.0, block_inertia: float = 1.0, edge_friction: float = 0.0):
+        super().__init__()
+        self._block_scale, self._block_inertia = block_scale, block_inertia
+        self._shape_friction = math.sqrt(edge_friction)  # pymunk multiplies those of two shapes
+
+    def add_tee(self, space: pymunk.Space, position: Sequence[float], angle: float):
+        """The T of a table, and its shapes."""
+        block, shapes = PushTEnv.add_tee(space, position, angle, scale=_TEE_PX * self._block_scale)
+        block.moment *= self._block_inertia
+        return block, shapes
 
     def restart(self) -> None:
         """Begin with a fresh space: nothing of what happened before is left."""
@@ -24,6 +44,7 @@ class Physics(PushTEnv):
         for body, collision_type in ((self.agent, _AGENT), (self.block, _BLOCK)):
             for shape in body.shapes:
                 shape.collision_type = collision_type
+                shape.friction = self._shape_friction
         handler = self.space.add_collision_handler(_AGENT, _BLOCK)
         handler.begin, handler.separate = self._touch.begin, self._touch.separate
 

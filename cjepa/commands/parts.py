@@ -1,0 +1,87 @@
+"""Planning evaluations in several parts (shifts, seeds, distances): one command, a folder for each part, one table."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from cjepa.command_result import CommandResult
+from cjepa.data.store.shards import open_episodes
+from cjepa.evaluation.planning import Contest
+from cjepa.evaluation.protocol import PlanningProtocol, with_environment
+from cjepa.files import write_json
+from cjepa.reporting.distances import DISTANCE, named_by_distance
+from cjepa.reporting.plan import Agents, differences_text
+from cjepa.reporting.records import command_line
+from cjepa.reporting.seeds import named_by_seed, rows_of_seeds
+from cjepa.reporting.tables import Row, results_table
+
+_FILES = ("results.json", "trials.csv", "steps.csv")
+
+
+class Evaluated(NamedTuple):
+    """What came of an evaluation, whose files are written."""
+
+    rows: list[Row]
+    contest: Contest
+    agents: Agents
+
+
+class Table(NamedTuple):
+    """What a command says of one evaluation, or of all parts."""
+
+    rows: list[Row]
+    account: str
+    """Where the pairs are from."""
+
+
+def evaluate_all(
+    protocol: PlanningProtocol, folder: Path, evaluate: Callable[[PlanningProtocol, Path], Evaluated]
+) -> Table:
+    """Evaluate a protocol, or all of its parts.
+
+    Each part has a folder with all files of an evaluation; above them are the rows of all, those of several seeds
+    together, and ``study.json``, which names the folders for the report.
+
+    Args:
+        protocol: of the command.
+        folder: of the results.
+        evaluate: writes the results of one protocol into a folder.
+
+    Raises:
+        UserError: the environment has no such shift.
+    """
+    parts = protocol.parts()
+    if not parts:
+        found = evaluate(protocol, folder)
+        return Table(found.rows, found.contest.source.account)
+    if protocol.shift is not None:  # before hours are spent on the part without it
+        with_environment(protocol, open_episodes(protocol.episodes)).make_env()
+    groups: dict[tuple, list[Evaluated]] = {}
+    stages = []
+    for name, part in parts.items():
+        started = time.time()
+        groups.setdefault((part.shift, part.goal_env_steps), []).append(evaluate(part, folder / name))
+        stages.append({"name": name, "folder": name, "started": started, "seconds": time.time() - started})
+    rows: list[Row] = []
+    for (_, distance), found in groups.items():
+        of_group = rows_of_seeds(*zip(*found, strict=True), folder.name) if protocol.seeds else found[0].rows
+        rows += [row | {DISTANCE: distance} for row in of_group] if protocol.goal_offsets else of_group
+    write_json(folder / "study.json", {"name": folder.name, "description": command_line(), "stages": stages})
+    write_json(folder / "results.json", rows)
+    accounts = dict.fromkeys(part.contest.source.account for found in groups.values() for part in found)
+    return Table(rows, "; ".join(accounts))
+
+
+def title(verb: str, part: Path, folder: Path) -> str:
+    """Of the progress of one of several evaluations, which writes into ``part``."""
+    return verb if part == folder else f"{verb} {part.name}"
+
+
+def command_result(table: Table, protocol: PlanningProtocol, folder: Path) -> CommandResult:
+    """Table and files of all evaluations."""
+    parts = protocol.parts()
+    files = ["results.json", *(f"{name}/trials.csv" for name in parts)] if parts else _FILES
+    rows = named_by_distance(named_by_seed(table.rows))
+    lines = [f"pairs from {table.account}", *differences_text(rows), *(f"{folder}/{name}" for name in files)]
+    return CommandResult(lines, results_table(rows), f"cjepa report {folder}")
