@@ -32,6 +32,7 @@ ORDER = [
     {"policies"},
     {"planning"},
     {"api"},
+    {"integrations"},
     {"interventions"},
     {"evaluation"},
     {"questions"},
