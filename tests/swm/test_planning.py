@@ -10,7 +10,7 @@ import torch
 
 from cjepa import load_world_model
 from cjepa.envs.pusht.env import PushT
-from cjepa.integrations.stable_worldmodel import PUSHT_OPTIONS, PlannerSolver, WithinBounds, WorldModelCost
+from cjepa.integrations.stable_worldmodel import PlannerSolver, WithinBounds, WorldModelCost, push_t_world
 from cjepa.planning.planners.cem import CEM
 
 pytest.importorskip("stable_worldmodel", reason="the extra `swm` is not installed")
@@ -26,7 +26,7 @@ CONFIG = swm.PlanConfig(horizon=2, receding_horizon=1, action_block=5)
 
 @pytest.fixture(scope="module")
 def world():
-    world = swm.World("swm/PushT-v1", 2, image_shape=(64, 64), **PUSHT_OPTIONS)
+    world = push_t_world(2)
     yield world
     world.close()
 

@@ -7,7 +7,7 @@ same for each of N candidates.
 
 from cjepa.integrations.stable_worldmodel.actions import WithinBounds
 from cjepa.integrations.stable_worldmodel.cost import WorldModelCost
-from cjepa.integrations.stable_worldmodel.pusht import PUSHT_OPTIONS
+from cjepa.integrations.stable_worldmodel.pusht import push_t_world
 from cjepa.integrations.stable_worldmodel.solver import PlannerSolver
 
-__all__ = ["PUSHT_OPTIONS", "PlannerSolver", "WithinBounds", "WorldModelCost"]
+__all__ = ["PlannerSolver", "WithinBounds", "WorldModelCost", "push_t_world"]
