@@ -1,7 +1,7 @@
 # make quickstart   sets up .venv and runs the whole pipeline: simulator -> episodes -> slots -> C-JEPA -> plans -> report
 # make test         sets up .venv with the test extras and runs every test, on all cores (eight at most)
 # make test-fast    the tests that need no trained model and no process of their own, three minutes on two cores
-# make test-swm     sets up .venv-swm (8 GB: PyTorch with CUDA, stable-worldmodel), exchanges files and compares loaders
+# make test-swm     sets up .venv-swm (8 GB: PyTorch with CUDA, stable-worldmodel), exchanges files, plans in its world, compares loaders
 # make site         sets up .venv with the test extras and builds the documentation as web pages into site/
 PYTHON ?= python3
 STUDY ?= experiments/studies/quickstart.yaml
