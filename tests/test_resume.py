@@ -189,6 +189,16 @@ def test_an_option_that_is_newer_than_the_run_has_its_default(key, given, defaul
     assert f"type --{key} {default}, or use the run's own config: -c {config}" in line
 
 
+def test_a_config_of_today_continues_an_old_run_with_what_the_line_says(tmp_path, slot_tokens, refused):
+    adamw = ["--model.init_args.matrix_lr=null", "--trainer.max_steps=2"]
+    old_run = made_older(fit_with(tmp_path / "run", slot_tokens, adamw))
+    last = str(old_run / "checkpoints" / "last.ckpt")
+    words = ["--data.init_args.path", slot_tokens, "--run_dir", old_run, "--ckpt_path", last]
+    assert "model.init_args.matrix_lr is 0.01, but" in refused("fit", *WORLD_MODEL, *words)
+    fit_with(old_run, slot_tokens, [MORE, "--ckpt_path", last, "--model.init_args.matrix_lr", "null"])
+    assert checkpoint_of(old_run)["global_step"] == 4
+
+
 def test_other_episodes_are_refused(slots_run, episodes_path, collide_episodes_path, refused, tmp_path):
     """Also without the run's config.yaml."""
     run = shutil.copytree(slots_run, tmp_path / "run")

@@ -9,6 +9,9 @@ from torch import Tensor
 from cjepa.arguments import above
 from cjepa.errors import UserError
 
+_LONGEST = 60
+"""Characters of a bound in a message."""
+
 
 class Constraint(ABC):
     """A set of allowed action sequences, given by a way into it."""
@@ -34,13 +37,19 @@ class Box(Constraint):
         ValueError: a number is not finite, or ``low`` is above ``high``.
     """
 
-    def __init__(self, low: float | list[float], high: float | list[float]):
-        low_V, high_V = (torch.tensor(bound, dtype=torch.float32).reshape(-1) for bound in (low, high))
-        sizes = {len(low_V), len(high_V)} - {1}
-        finite = torch.isfinite(torch.cat([low_V, high_V])).all()
-        if len(sizes) > 1 or 0 in sizes or not finite or not (low_V <= high_V).all():
+    # not list[float]: jsonargparse copies the whole list for each of its numbers, minutes for tens of thousands
+    def __init__(self, low: float | list, high: float | list):
+        try:
+            low_V, high_V = (torch.tensor(bound, dtype=torch.float32).reshape(-1) for bound in (low, high))
+            sizes = {len(low_V), len(high_V)} - {1}
+            is_right = len(sizes) <= 1 and 0 not in sizes and bool((low_V <= high_V).all())
+            is_right &= bool(torch.isfinite(torch.cat([low_V, high_V])).all())
+        except (TypeError, ValueError, RuntimeError):  # what torch raises for words, and for lists of unequal lists
+            is_right = False
+        if not is_right:
+            shown = (str(bound)[:_LONGEST] for bound in (low, high))
             raise ValueError(
-                f"Box: low is {low} and high is {high}, expected finite low <= high, one or as many values"
+                "Box: low is {} and high is {}, expected finite low <= high, one or as many values".format(*shown)
             )
         self.low = low
         self.high = high
@@ -54,7 +63,7 @@ class Box(Constraint):
         return actions_BNTV.clamp(*(self._of_action(bound, actions_BNTV) for bound in (self.low, self.high)))
 
     @staticmethod
-    def _of_action(bound: float | list[float], actions_BNTV: Tensor) -> Tensor:
+    def _of_action(bound: float | list, actions_BNTV: Tensor) -> Tensor:
         values = torch.as_tensor(bound, dtype=actions_BNTV.dtype, device=actions_BNTV.device).reshape(-1)
         if len(values) not in (1, actions_BNTV.shape[-1]):
             raise UserError(

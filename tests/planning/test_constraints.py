@@ -25,6 +25,7 @@ def test_a_box_by_hand(low, high, expected):
 
 
 BAD = [(1, 0.5), ([0.0, 0.0], [1.0, -1.0]), (float("nan"), 1.0), (0, float("inf")), ([0.0] * 2, [1.0] * 3), ([], 1)]
+BAD += [(["low"], 1), (0, [[1.0], [1.0, 2.0]])]
 
 
 @pytest.mark.parametrize(("low", "high"), BAD)

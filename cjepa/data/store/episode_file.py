@@ -191,6 +191,11 @@ class EpisodeFile(Episodes):
                 raise UserError(f"{self.path}: column {name!r} has shape {shape}, but {total}")
             if name in kinds and kinds[name] != found_kinds[name]:
                 raise UserError(f"{self.path}: column {name!r} holds {found_kinds[name]}, was written as {kinds[name]}")
+        if self.fingerprint != content_fingerprint(names, self.lengths, self.checksums):
+            raise UserError(
+                f"{self.path}: its index is damaged (the fingerprint does not match the lengths, columns and checksums "
+                "of its episodes); copy it or make it again"
+            )
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_handle": None}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cjepa.data.store.episode_file import EpisodeFile, content_fingerprint
+from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.episodes import COLUMN_DTYPES, DamagedEpisode, Episodes, Unavailable
 from cjepa.data.store.shards import ShardedEpisodes, open_episodes, shard_paths
 from cjepa.errors import UserError
@@ -79,8 +79,6 @@ def _index_fault(file: EpisodeFile) -> str | None:
     for name, (_, dtype) in file.columns.items():
         if name in COLUMN_DTYPES and dtype.name not in COLUMN_DTYPES[name]:
             return f"column {name!r} is {dtype.name}, expected {' or '.join(COLUMN_DTYPES[name])}"
-    if file.fingerprint != content_fingerprint(file.checksummed_columns, file.lengths, file.checksums):
-        return "the fingerprint does not match the checksums and lengths"
     if not file.attributes_intact:
         return "an attribute has changed since it was written"
     return None

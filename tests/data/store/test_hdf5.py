@@ -34,6 +34,12 @@ def replace(file: h5py.File, name: str, values: np.ndarray) -> None:
     file[name] = values
 
 
+def move_a_row(file: h5py.File) -> None:
+    """From the second episode to the first: lengths that add up, and are those of none."""
+    replace(file, "ep_len", np.array([4, 1, 4], np.int32))
+    replace(file, "ep_offset", np.array([0, 4, 5]))
+
+
 def to_external_file(file: h5py.File) -> None:
     del file["action"]
     file.create_dataset("action", (9, 2), "f4", external=[("/etc/passwd", 0, 72)])
@@ -85,6 +91,8 @@ def to_huge_chunk(file: h5py.File) -> None:
         (lambda f: replace(f, "ep_len", np.array([[3, 2, 4]])), r"ep_len is int64 \(1, 3\)"),
         (lambda f: replace(f, "ep_len", np.array([3, 2])), "3 entries in ep_offset, but 2 in ep_len"),
         (lambda f: replace(f, "ep_len", np.array([3, -2, 4])), "episode 1: ep_len is -2"),
+        (move_a_row, "its index is damaged .the fingerprint does not match"),
+        (lambda f: f.attrs.modify("crc32", f.attrs["crc32"] + np.uint32(1)), "the fingerprint does not match"),
         (lambda f: replace(f, "ep_offset", np.array([0, 3, 2**62])), "episode 2: ep_offset is 46"),
         (lambda f: replace(f, "ep_len", np.array([3, 2, 5])), "column 'action' has shape .9, 2., but the episodes"),
         (lambda f: replace(f, "ep_offset", np.array([0, 2, 5])), "episode 1: ep_offset is 2, but the lengths before"),
