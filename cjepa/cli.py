@@ -185,9 +185,12 @@ def _call(function: Callable, verb: Verb, prog: str, rest: list[str]) -> Command
     keywords = [name for name in parameters if name.endswith("_")]
     for name in keywords:  # an option that Python keeps for itself: `from_` is --from
         parser.add_argument(f"--{name[:-1]}", type=str, required=True, help=documented[name])
+    lists = [name for name, entry in parameters.items() if entry.annotation == list[str] | None]
+    for name in lists:  # --name WORD...
+        parser.add_argument(f"--{name}", type=str, nargs="+", metavar="NAME", help=documented[name])
     bundles = {name: entry.annotation for name, entry in parameters.items() if is_dataclass(entry.annotation)}
     flags = dict(_flags(function, *bundles.values()))
-    skipped = {*verb.positional, *keywords, *flags, *shows, *bundles}
+    skipped = {*verb.positional, *keywords, *lists, *flags, *shows, *bundles}
     parser.add_function_arguments(function, as_group=False, skip=skipped)
     for bundle in bundles.values():  # its fields are options of the command
         parser.add_class_arguments(bundle, as_group=False, skip=flags.keys() & inspect.signature(bundle).parameters)

@@ -239,7 +239,9 @@ def smoke_study(tmp_path_factory) -> Path:
         (home / "experiments").symlink_to(EXPERIMENTS)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(home)
-            run_study(Path("experiments/smoke/study.yaml"), Path("runs/studies"), InProcess(), lambda line: None)
+            path, root = Path("experiments/smoke/study.yaml"), Path("runs/studies")
+            done = run_study(path, root, InProcess(), lambda line: None)
+            assert not done.failed, done.lines
 
     return once(tmp_path_factory, "smoke-study", make)
 

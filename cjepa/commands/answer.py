@@ -6,7 +6,8 @@ from pathlib import Path
 from jsonargparse.typing import PositiveInt
 
 from cjepa.command_result import CommandResult
-from cjepa.commands.options import chosen_device, evaluated_run, new_results_folder
+from cjepa.commands.evaluations import evaluated_run, new_results_folder
+from cjepa.commands.options import chosen_device
 from cjepa.evaluation.scenes import SceneProtocol
 from cjepa.progress import ProgressBar
 from cjepa.questions.card import answer_questions

@@ -7,7 +7,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from cjepa.checkpoints import find_checkpoint
 from cjepa.command_result import CommandResult
-from cjepa.commands.options import model_name_of
+from cjepa.commands.evaluations import model_name_of
 from cjepa.data.store.shards import open_episodes
 from cjepa.envs.interventions import InterventionEnv
 from cjepa.errors import UserError

@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse.typing import NonNegativeInt
 
 from cjepa.command_result import CommandResult
-from cjepa.commands.options import kept_plans, new_results_folder
+from cjepa.commands.evaluations import kept_plans, new_results_folder
 from cjepa.commands.parts import Evaluated, command_result, evaluate_all, title
 from cjepa.data.splits import SPLIT_SEED
 from cjepa.data.workers import default_workers

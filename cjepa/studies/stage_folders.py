@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 from cjepa.data.store.parts import PARTS
 from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
+from cjepa.studies.keys import MadeFrom
 
 TRACEBACK = "traceback.txt"
 OUTPUT = "output.txt"
 """What a stage that ran beside others has shown."""
+NEW, UNFINISHED = "new", "not finished"
+"""Why a stage runs that has not run before, or has not come to its end."""
 _RECORD = "stage.json"
 _OWN_FILES = {_RECORD, TRACEBACK, OUTPUT}
 
@@ -25,24 +28,51 @@ class StageFolder(NamedTuple):
     Args:
         path: of the folder.
         study: name of the study.
-        key: of all that decides what the stage makes.
+        made_from: all that decides what the stage makes.
     """
 
     path: Path
     study: str
-    key: str
+    made_from: MadeFrom
+
+    @property
+    def key(self) -> str:
+        """Of all that decides what the stage makes."""
+        return self.made_from.key
 
     def finished(self) -> dict[str, Any] | None:
-        """The record of this very stage if it is done here; it may be brought back from where it was set aside.
+        """The record of this very stage if it is done, here or where it was set aside; None if it is not.
 
         The record is written by the study after the command has reported that its work is done; nothing else counts.
         """
-        found = _finished(self.path, self.study, self.key)
-        aside = self._aside_if_finished()
-        if found is None and aside != self.path and (found := _finished(aside, self.study, self.key)):
+        places = (self.path, self._aside())
+        return next((found for place in places if (found := _finished(place, self.study, self.key))), None)
+
+    def bring_back(self) -> None:
+        """Put this very stage into its place, if it is finished and was set aside."""
+        if not _finished(self.path, self.study, self.key) and _finished(self._aside(), self.study, self.key):
             _set_aside(self.path, self.study)
-            aside.rename(self.path)
-        return found
+            self._aside().rename(self.path)
+
+    def replace(self) -> None:
+        """Rename this very stage, if it is finished, so that it counts as done no longer."""
+        for place in (self.path, self._aside()):
+            if _finished(place, self.study, self.key):
+                set_aside(place, "replaced")
+
+    def why_to_run(self) -> str:
+        """Why a stage that is not finished has to run: what has changed since, or that it is new."""
+        record = _record(self.path, self.study)
+        if not record:
+            return NEW
+        if record["key"] == self.key:
+            return UNFINISHED
+        return self.made_from.changes(record.get("made_from"))
+
+    def earlier(self) -> dict[str, Any] | None:
+        """The record of any stage of this name that is finished here; None if there is none."""
+        record = _record(self.path, self.study)
+        return record if "seconds" in record else None
 
     def begin(self) -> Path | None:
         """Make an empty folder, but for finished parts of a collection that this very stage has begun.
@@ -71,12 +101,13 @@ class StageFolder(NamedTuple):
         write_json(self.path / _RECORD, self._mark() | record)
 
     def _mark(self) -> dict[str, Any]:
-        return {"format": "cjepa-stage", "study": self.study, "key": self.key}
+        made_from = self.made_from._asdict()
+        return {"format": "cjepa-stage", "study": self.study, "key": self.key, "made_from": made_from}
 
     def _parts(self) -> list[Path]:
         return [path for path in self.path.iterdir() if path.suffix == PARTS and path.is_dir()]
 
-    def _aside_if_finished(self) -> Path:
+    def _aside(self) -> Path:
         return self.path.with_name(f"{self.path.name}.{self.key[:8]}")
 
 

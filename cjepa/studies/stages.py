@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cjepa.errors import UserError
 from cjepa.files import write_text
 from cjepa.progress import LiveLines
 from cjepa.studies.definition import Stage
 from cjepa.studies.dispatch import Running, Share, dispatch
 from cjepa.studies.executors import Executor, Job, Outcome
-from cjepa.studies.stage_folders import OUTPUT, TRACEBACK, StageFolder
+from cjepa.studies.stage_folders import NEW, OUTPUT, TRACEBACK, UNFINISHED, StageFolder
 
 _RECORDED = ("seconds", "peak_memory_mb", "started", "cores", "jobs", "beside")
 _TAIL_BYTES = 2000
@@ -23,6 +22,7 @@ class StageRun:
 
     Args:
         stages: of the study, in its order.
+        chosen: those of them that have to be done at the end.
         folders: by the names of the stages.
         executor: runs the stages.
         say: shows a line of progress.
@@ -33,27 +33,24 @@ class StageRun:
     def __init__(
         self,
         stages: Sequence[Stage],
+        chosen: Sequence[Stage],
         folders: Mapping[str, StageFolder],
         executor: Executor,
         say: Callable[[str], None],
         jobs: int,
         cores: int,
     ):
-        self.stages, self.folders, self.executor, self.say = stages, folders, executor, say
+        self.stages, self.chosen, self.folders, self.executor, self.say = stages, chosen, folders, executor, say
         self.jobs, self.cores = jobs, cores
-        self.titles = {stage.name: f"[{index}/{len(stages)}] {stage.name}" for index, stage in enumerate(stages, 1)}
+        self.titles = {stage.name: f"[{index}/{len(chosen)}] {stage.name}" for index, stage in enumerate(chosen, 1)}
         self.records: dict[str, dict[str, Any]] = {}
         self.failures: list[str] = []
 
-    def run(self) -> list[dict[str, Any]]:
-        """Run them; the records of all stages, in their order.
-
-        Raises:
-            UserError: stages failed; all that do not read them are done.
-        """
+    def run(self) -> None:
+        """Run them; afterwards, ``records`` has all stages that are done, ``failures`` a line for each that failed."""
         for stage in self.stages:
             self._reuse(stage)
-        waiting = [stage for stage in self.stages if stage.name not in self.records]
+        waiting = [stage for stage in self.chosen if stage.name not in self.records]
         with LiveLines() as lines:
 
             def watch(running: Sequence[Running]) -> None:
@@ -61,20 +58,24 @@ class StageRun:
 
             machine = (self.jobs, self.cores)
             left = dispatch(waiting, set(self.records), *machine, self._start, self._end, watch)
-        if self.failures:
+        if left:
             names = ", ".join(stage.name for stage in left)
-            raise UserError("; ".join(self.failures) + (f"; not run, because they need it: {names}" if left else ""))
-        return [self.records[stage.name] for stage in self.stages]
+            self.failures.append(f"not run, because they read a stage that failed: {names}")
 
     def _reuse(self, stage: Stage) -> None:
         folder = self.folders[stage.name]
-        if (found := folder.finished()) is not None:
+        folder.bring_back()
+        if (found := folder.finished()) is None:
+            return
+        if stage.name in self.titles:
             self.say(f"{self.titles[stage.name]}: done before, in {found['seconds']:.0f} s")
-            record = {name: found[name] for name in _RECORDED if name in found}
-            self.records[stage.name] = self._about(stage) | record | {"cached": True}
+        record = {name: found[name] for name in _RECORDED if name in found}
+        self.records[stage.name] = self._about(stage) | record | {"cached": True}
 
     def _start(self, stage: Stage, share: Share) -> Job:
         folder, title = self.folders[stage.name], self.titles[stage.name]
+        if (why := folder.why_to_run()) not in (NEW, UNFINISHED):
+            self.say(f"{title}: runs again; {why}")
         if aside := folder.begin():
             self.say(f"{title}: what was in its folder is now in {aside}")
         places = {name: self.folders[name].path for name in stage.depends_on()} | {"self": folder.path}

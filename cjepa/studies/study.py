@@ -1,12 +1,8 @@
 """A study: a YAML of stages, each one ``cjepa`` command, cached by everything that decides its outcome."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from cjepa import __version__
 from cjepa.command_result import CommandResult
 from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
@@ -16,19 +12,30 @@ from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.report import build_report
 from cjepa.reporting.stages import elapsed_seconds
 from cjepa.reporting.tables import Row, results_table
-from cjepa.studies.definition import STUDY_FILES, Stage, Study, load_study
+from cjepa.studies.definition import STUDY_FILES, Study, load_study
 from cjepa.studies.executors import Executor
+from cjepa.studies.keys import all_made_from
+from cjepa.studies.outlook import outlook
+from cjepa.studies.selection import Selection
 from cjepa.studies.stage_folders import StageFolder, set_aside
 from cjepa.studies.stages import StageRun
-from cjepa.yaml_files import read_yaml
 
 _FORMAT = "cjepa-study"
+_EVERYTHING = Selection()
 
 
 def run_study(
-    path: Path, root: Path, executor: Executor, say: Callable[[str], None], jobs: int = 1, cores: int = 1
+    path: Path,
+    root: Path,
+    executor: Executor,
+    say: Callable[[str], None],
+    jobs: int = 1,
+    cores: int = 1,
+    selection: Selection = _EVERYTHING,
 ) -> CommandResult:
     """Run what is not done yet, gather the results, write the report.
+
+    A stage that fails stops only the stages that read it; the same study, run again, goes on from there.
 
     Args:
         path: study YAML.
@@ -37,18 +44,38 @@ def run_study(
         say: shows a line of progress.
         jobs: most stages at a time.
         cores: of the machine.
+        selection: the stages that are asked for.
 
     Raises:
-        UserError: the YAML or one of its configs is wrong, the study already runs, or a stage failed; finished stages
-            are kept, and the same command goes on from there.
+        UserError: the YAML or one of its configs is wrong, no stage matches the selection, or the study already runs.
     """
     study = load_study(path)
-    keys = _stage_keys(study.stages)
+    chosen, forced = selection.chosen(study.stages), selection.forced(study.stages)
     home = root / study.name
+    folders = _folders(study, home)
     with only_process(home, f"study {study.name}"):
         _claim(home, study, say)
-        folders = {stage.name: StageFolder(home / stage.name, study.name, keys[stage.name]) for stage in study.stages}
-        return _gather(home, study, StageRun(study.stages, folders, executor, say, jobs, cores).run())
+        for stage in forced:
+            folders[stage.name].replace()
+        run = StageRun(study.stages, chosen, folders, executor, say, jobs, cores)
+        run.run()
+        return _gather(home, study, run)
+
+
+def preview_study(path: Path, root: Path, selection: Selection = _EVERYTHING) -> CommandResult:
+    """What :func:`run_study` would do, with estimates of time and memory; nothing is written.
+
+    Raises:
+        UserError: the YAML or one of its configs is wrong, or no stage matches the selection.
+    """
+    study = load_study(path)
+    forced = {stage.name for stage in selection.forced(study.stages)}
+    return outlook(selection.chosen(study.stages), _folders(study, root / study.name), forced, study.stages)
+
+
+def _folders(study: Study, home: Path) -> dict[str, StageFolder]:
+    made_from = all_made_from(study.stages)
+    return {name: StageFolder(home / name, study.name, parts) for name, parts in made_from.items()}
 
 
 def _claim(home: Path, study: Study, say: Callable[[str], None]) -> None:
@@ -66,40 +93,21 @@ def _claim(home: Path, study: Study, say: Callable[[str], None]) -> None:
     write_json(home / "study.json", {**mark, "description": study.description, "stages": []})
 
 
-def _gather(home: Path, study: Study, records: list[dict[str, Any]]) -> CommandResult:
-    content = {"format": _FORMAT, "name": study.name, "description": study.description, "stages": records}
+def _gather(home: Path, study: Study, run: StageRun) -> CommandResult:
+    if not run.records:
+        return CommandResult(run.failures, failed=True)
+    done = [run.records[stage.name] for stage in study.stages if stage.name in run.records]
+    content = {"format": _FORMAT, "name": study.name, "description": study.description, "stages": done}
     write_json(home / "study.json", content)
-    rows = [row for stage in study.stages for row in _rows(home / stage.name)]
+    rows = [row for record in done for row in _rows(home / record["name"])]
     write_json(home / "results.json", rows)
     report = build_report(home)
-    new = elapsed_seconds([record for record in records if not record["cached"]])
-    lines = [
-        f"{len(study.stages)} stages, {new:.0f} s of new work",
-        f"results: {home / 'results.json'}",
-        f"report: {report}",
-    ]
-    return CommandResult(lines, results_table(rows))
+    new = elapsed_seconds([record for record in done if not record["cached"]])
+    count = f"{len(done)} of {len(study.stages)}" if len(done) < len(study.stages) else str(len(done))
+    lines = [f"{count} stages, {new:.0f} s of new work", f"results: {home / 'results.json'}", f"report: {report}"]
+    return CommandResult(lines + run.failures, results_table(rows), failed=bool(run.failures))
 
 
 def _rows(folder: Path) -> list[Row]:
     paths = [path for path in (folder / "results.json", folder / TEST_RESULTS) if path.is_file()]
     return [row for path in paths for row in read_rows(path)]
-
-
-def _stage_keys(stages: list[Stage]) -> dict[str, str]:
-    """For each stage a digest of all that decides what it makes: its command, and the keys of what it reads."""
-    keys: dict[str, str] = {}
-    for stage in stages:
-        configs = [_with_text_keys(read_yaml(config)) for config in stage.configs]
-        upstream = [keys[name] for name in stage.depends_on()]
-        parts = [__version__, stage.command, stage.positional, configs, stage.args, upstream]
-        text = json.dumps(parts, sort_keys=True, default=str)
-        keys[stage.name] = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return keys
-
-
-def _with_text_keys(value: Any) -> Any:
-    """Keys of different types cannot be sorted."""
-    if isinstance(value, dict):
-        return {f"{type(key).__name__} {key}": _with_text_keys(entry) for key, entry in value.items()}
-    return [_with_text_keys(entry) for entry in value] if isinstance(value, list) else value

@@ -2,7 +2,8 @@
 
 import pytest
 
-from cjepa.commands.options import kept_plans, next_fit
+from cjepa.commands.evaluations import kept_plans
+from cjepa.commands.options import next_fit
 from cjepa.evaluation.protocol import PlanningProtocol
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cjepa.commands.options import new_results_folder
+from cjepa.commands.evaluations import new_results_folder
 from cjepa.locks import only_process
 from tests.conftest import configs
 

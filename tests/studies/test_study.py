@@ -4,16 +4,20 @@ import json
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cjepa.cli import main
 from cjepa.errors import UserError
 from cjepa.studies.definition import load_study
+from cjepa.studies.keys import MadeFrom
+from cjepa.studies.selection import Selection
 from cjepa.studies.stage_folders import StageFolder
 from cjepa.studies.stages import last_line
-from cjepa.studies.study import run_study
+from cjepa.studies.study import preview_study, run_study
 from tests.conftest import EXPERIMENTS
 from tests.studies.fakes import FakeExecutor, InProcess
 
@@ -41,13 +45,25 @@ class Study:
         self.failing = self.executor.failing
         (home / "right.yaml").write_text("lr: 1\n")
 
-    def run(self, jobs: int = 1, cores: int = 1) -> list[str]:
+    def run(self, jobs: int = 1, cores: int = 1, only: tuple[str, ...] = (), force: tuple[str, ...] = ()) -> list[str]:
         """Run it; the names of the stages that were not re-used."""
-        self.path.write_text(yaml.safe_dump({"name": "toy", "stages": self.stages}, sort_keys=False))
+        self._write()
         self.executor.ran.clear()
         self.said: list[str] = []
-        self.done = run_study(self.path, self.root, self.executor, self.said.append, jobs, cores)
+        selection = Selection(only, force)
+        self.done = run_study(self.path, self.root, self.executor, self.said.append, jobs, cores, selection)
         return self.new()
+
+    def preview(self, *selection: tuple[str, ...]) -> list[list[str]]:
+        """State, time and memory of its stages; nothing is written."""
+        self._write()
+        before = {path: path.stat().st_mtime_ns for path in self.home.rglob("*")}
+        self.done = preview_study(self.path, self.root, Selection(*selection))
+        assert {path: path.stat().st_mtime_ns for path in self.home.rglob("*")} == before
+        return self.done.table[1:]
+
+    def _write(self) -> None:
+        self.path.write_text(yaml.safe_dump({"name": "toy", "stages": self.stages}, sort_keys=False))
 
     def new(self) -> list[str]:
         return list(self.executor.ran)
@@ -60,8 +76,20 @@ class Study:
 
 
 @pytest.fixture
-def study(tmp_path) -> Study:
+def study_with_report(tmp_path) -> Study:
     return Study(tmp_path)
+
+
+@pytest.fixture
+def study(study_with_report, monkeypatch) -> Study:
+    """Its report is an empty page: to build one takes longer than everything else that is tested here."""
+
+    def empty_page(folder: Path) -> Path:
+        (folder / "report.html").touch()
+        return folder / "report.html"
+
+    monkeypatch.setattr("cjepa.studies.study.build_report", empty_page)
+    return study_with_report
 
 
 def test_the_command_lines(study):
@@ -74,7 +102,8 @@ def test_the_command_lines(study):
     assert both == ["join", "--a", f"{home}/left", "--b", f"{home}/right", "--options", '{"deep": [1, 2]}']
 
 
-def test_what_a_study_leaves(study):
+def test_what_a_study_leaves(study_with_report):
+    study = study_with_report
     study.run()
     home = study.root / "toy"
     stages = json.loads((home / "study.json").read_text())["stages"]
@@ -82,7 +111,7 @@ def test_what_a_study_leaves(study):
     assert [stage["depends_on"] for stage in stages] == [[], ["data"], ["data"], ["left", "right"]]
     assert [(stage["seconds"], stage["peak_memory_mb"]) for stage in stages] == [(1.5, 120)] * 4
     assert [row["model"] for row in json.loads((home / "results.json").read_text())] == list(STAGES)
-    assert (home / "report.html").is_file()
+    assert all(name in (home / "report.html").read_text() for name in STAGES)
     assert str(home / "report.html") in " ".join(study.done.lines)
 
 
@@ -133,7 +162,7 @@ def test_where_stages_show_their_progress(study):
 
 
 def test_what_an_interrupted_stage_has_shown_goes_when_it_runs_again(tmp_path):
-    folder = StageFolder(tmp_path / "left", "toy", "a key")
+    folder = StageFolder(tmp_path / "left", "toy", MadeFrom("settings", {}, {}, {}))
     folder.begin()
     (folder.path / "output.txt").write_text("step 3")
     assert folder.begin() is None and not (folder.path / "output.txt").exists()
@@ -146,15 +175,19 @@ def test_the_last_line_of_a_stage(tmp_path):
         assert last_line(path) == line
 
 
-def test_several_failures_are_one_line(study):
+def test_failures_are_reported_after_the_results_of_the_others(study):
     study.failing |= {"left": UserError("no luck"), "right": RuntimeError("out of memory")}
-    with pytest.raises(UserError) as failure:
-        study.run(jobs=2)
-    log = study.folder("right") / "traceback.txt"
-    assert str(failure.value) == (
-        f"stage left failed: no luck; stage right failed: RuntimeError: out of memory; see {log}; "
-        "not run, because they need it: both"
-    )
+    study.run(jobs=2)
+    log, home = study.folder("right") / "traceback.txt", study.root / "toy"
+    assert study.done.failed and study.done.lines == [
+        "1 of 4 stages, 2 s of new work",
+        f"results: {home / 'results.json'}",
+        f"report: {home / 'report.html'}",
+        "stage left failed: no luck",
+        f"stage right failed: RuntimeError: out of memory; see {log}",
+        "not run, because they read a stage that failed: both",
+    ]
+    assert [row["model"] for row in json.loads((home / "results.json").read_text())] == ["data"]
     assert "[2/4] left: failed: no luck" in study.said
     study.failing.clear()
     assert study.run(jobs=2) == ["left", "right", "both"]
@@ -189,6 +222,123 @@ def test_a_changed_config_runs_what_reads_it(study):
     assert study.run() == ["right", "both"]
 
 
+MY_CLASS = """
+from my_parts import scale
+class Model:
+    factor = 2
+"""
+
+
+@pytest.fixture
+def my_code(study, monkeypatch):
+    """The config of one stage names a class of the user's own package."""
+    monkeypatch.syspath_prepend(study.home)
+    (study.home / "my_model.py").write_text(MY_CLASS)
+    (study.home / "my_parts.py").write_text("scale = 1\n")
+    (study.home / "right.yaml").write_text("model: {class_path: my_model.Model}\n")
+    return study
+
+
+@pytest.mark.parametrize(("file", "before", "after"), [("my_model", "2", "3"), ("my_parts", "1", "2")])
+def test_changed_code_runs_what_uses_it(my_code, file, before, after):
+    my_code.run()
+    path = my_code.home / f"{file}.py"
+    path.write_text(path.read_text().replace(before, after))
+    assert my_code.run() == ["right", "both"]
+    assert f"[3/4] right: runs again; changed: {file}" in my_code.said
+    assert "[4/4] both: runs again; changed: right" in my_code.said
+
+
+def test_a_comment_or_a_docstring_in_code_changes_nothing(my_code):
+    my_code.run()
+    (my_code.home / "my_model.py").write_text(f'"""Mine."""\n# to do{MY_CLASS}\n    """Doubles."""\n')
+    assert my_code.run() == []
+
+
+def test_a_changed_input_from_outside_runs_what_reads_it(study):
+    outside = study.home / "weights.bin"
+    outside.write_bytes(b"1")
+    study.stages["left"]["args"]["start"] = str(outside)
+    study.run()
+    outside.write_bytes(b"1")
+    assert study.run() == []
+    outside.write_bytes(b"2")
+    assert study.run() == ["left", "both"]
+    assert f"[2/4] left: runs again; changed: {outside}" in study.said
+
+
+def test_stages_of_an_older_version_run_again_and_say_why(study):
+    study.run()
+    for name in STAGES:
+        record = study.record(name)
+        del record["made_from"]
+        (study.folder(name) / "stage.json").write_text(json.dumps(record | {"key": "of a version"}))
+    assert study.run() == list(STAGES)
+    assert "[1/4] data: runs again; made by an older version, which did not record its code" in study.said
+
+
+def test_only_some_stages_and_what_they_need(study):
+    assert study.run(only=("ri*",)) == ["data", "right"]
+    assert study.done.lines[0] == "2 of 4 stages, 2 s of new work" and not study.done.failed
+    assert [row["model"] for row in json.loads((study.root / "toy" / "results.json").read_text())] == ["data", "right"]
+    assert study.run(only=("left", "data")) == ["left"]
+    assert study.done.lines[0] == "3 of 4 stages, 2 s of new work"
+    assert study.run() == ["both"]
+
+
+def test_forced_stages_run_again_with_what_reads_them(study):
+    study.run()
+    assert study.run(force=("right",)) == ["right", "both"]
+    assert (study.folder("right.replaced") / "made.txt").is_file()
+    assert study.run() == []
+
+
+def test_what_reads_a_forced_stage_runs_later_if_it_is_not_chosen_or_a_kill_comes(study):
+    study.run()
+    study.failing["left"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        study.run(only=("left",), force=("left",))
+    study.failing.clear()
+    assert study.run() == ["left", "both"]
+
+
+@pytest.mark.parametrize("wrong", [{"only": ("lft",)}, {"only": ("left",), "force": ("right",)}])
+def test_a_selection_that_matches_nothing(study, wrong):
+    with pytest.raises(UserError, match="no such stage; expected names or patterns of (data, )?left"):
+        study.run(**wrong)
+    assert not study.root.exists()
+
+
+def test_a_preview_says_why_stages_run_and_what_they_took_before(study):
+    assert study.preview(("right",)) == [[name, "to run (new)", "unknown", "unknown"] for name in ("data", "right")]
+    study.failing["right"] = UserError("no luck")
+    study.run()
+    study.stages["left"]["args"]["size"] = 4
+    assert study.preview() == [
+        ["data", "done", "", ""],
+        ["left", "to run (changed: its settings)", "1.5 s", "120 MB"],
+        ["right", "to run (not finished)", "1.5 s", "120 MB"],
+        ["both", "to run (new)", "unknown", "unknown"],
+    ]
+    assert study.done.lines == [
+        "1 of 4 stages are done; the others take about 3 s one after another, and up to 120 MB; "
+        "for 1, time and memory are unknown: no stage with such a command has run in this study"
+    ]
+    assert study.preview((), ("data",))[0] == ["data", "to run (--force)", "1.5 s", "120 MB"]
+
+
+def test_the_options_of_the_command_line(study, capsys):
+    study.preview()
+    words = [str(study.path), "--root", str(study.root), "--dry_run", "--only", "le*", "right", "--force", "right"]
+    assert main(["study", *words]) == 0
+    shown = [line.split()[:4] for line in capsys.readouterr().out.splitlines()[1:-1]]
+    assert shown == [
+        ["data", "to", "run", "(new)"],
+        ["left", "to", "run", "(new)"],
+        ["right", "to", "run", "(--force)"],
+    ]
+
+
 def test_a_new_stage_leaves_the_others_alone(study):
     study.run()
     study.stages["more"] = {"command": "make", "positional": ["${left}"]}
@@ -198,13 +348,13 @@ def test_a_new_stage_leaves_the_others_alone(study):
 @pytest.mark.parametrize("error", [UserError("no luck"), RuntimeError("out of memory")])
 def test_a_failure_names_its_stage_and_keeps_the_others(study, error):
     study.failing["right"] = error
-    with pytest.raises(UserError, match=r"stage right failed: .*(luck|RuntimeError: out of memory)") as failure:
-        study.run()
-    assert study.new() == ["data", "left", "right"]
+    assert study.run() == ["data", "left", "right"] and study.done.failed
+    failure = study.done.lines[-2]
+    assert re.match(r"stage right failed: .*(luck|RuntimeError: out of memory)", failure)
     log = study.folder("right") / "traceback.txt"
     assert log.exists() == isinstance(error, RuntimeError)
     if log.exists():
-        assert str(log) in str(failure.value) and "Traceback" in log.read_text()
+        assert str(log) in failure and "Traceback" in log.read_text()
     study.failing.clear()
     assert study.run() == ["right", "both"]
     assert not (study.folder("right") / "traceback.txt").exists()
@@ -347,9 +497,9 @@ def test_a_stage_with_a_wrong_call(wrong, tmp_path, capfd):
         configs = [str(EXPERIMENTS / "pusht" / configs)]
         stage = {"command": command, "configs": configs, "args": {key: value or "3"}}
         path.write_text(yaml.safe_dump({"name": "wrong", "stages": {"bad": stage}}))
-        with pytest.raises(UserError, match=f"stage bad failed: .*{key}") as failure:
-            run_study(path, tmp_path / "runs", InProcess(), say_nothing)
-        assert "\n" not in str(failure.value)
+        done = run_study(path, tmp_path / "runs", InProcess(), say_nothing)
+        assert done.failed and done.table is None
+        assert re.fullmatch(f"stage bad failed: .*{key}.*", *done.lines)
         assert capfd.readouterr().err == ""
 
 
@@ -364,8 +514,8 @@ def test_a_stage_that_does_no_work_is_not_done(words, tmp_path, monkeypatch):
         def start(self, *_):
             return super().start(words)
 
-    with pytest.raises((UserError, SystemExit)):
-        run_study(path, Path("runs"), Idle(), say_nothing)
+    with suppress(SystemExit):
+        assert run_study(path, Path("runs"), Idle(), say_nothing).failed
     assert "seconds" not in json.loads(Path("runs/idle/idle/stage.json").read_text())
 
 
