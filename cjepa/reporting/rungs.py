@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from cjepa.evaluation.protocol import SHIFT_SPLIT
 from cjepa.reporting.tables import Row
 
 REPRESENTATION = "representation"
@@ -26,7 +27,12 @@ def rung_of(row: Row) -> str | None:
     """The rung that a row is evidence on; None of times, losses and counts."""
     metric = str(row.get("metric"))
     rung = next((rung for rung, prefixes in _PREFIXES.items() if metric.startswith(prefixes)), None)
-    return SHIFT if rung == PLANNING and row.get("shift") else rung
+    return SHIFT if rung == PLANNING and is_shifted(row) else rung
+
+
+def is_shifted(row: Row) -> bool:
+    """Whether a row is of a shifted environment."""
+    return str(row.get("split")).startswith(SHIFT_SPLIT)
 
 
 def ladder(rows: Iterable[Row]) -> list[tuple[str, str]]:

@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from cjepa.evaluation.protocol import SHIFT_SPLIT
 from cjepa.evaluation.published import PUBLISHED_SPLIT
 from cjepa.reporting.distances import distances_sentence, of_one_distance
-from cjepa.reporting.rungs import PLANNING, PREDICTION, REPRESENTATION
+from cjepa.reporting.rungs import PLANNING, PREDICTION, REPRESENTATION, SHIFT, is_shifted
 from cjepa.reporting.tables import (
     ERROR_PREFIX,
     Row,
@@ -35,13 +34,14 @@ def summary(rows: Iterable[Row]) -> list[Claim]:
     Models with tokens are compared with each other; those without (random actions, the simulator) are references.
     """
     rows = list(rows)
-    shifted = of_one_distance(row for row in rows if _is_shifted(row))
-    rows = [row for row in rows if not _is_shifted(row)]
+    shifted = of_one_distance(row for row in rows if is_shifted(row))
+    rows = [row for row in rows if not is_shifted(row)]
     one_distance = of_one_distance(rows)
     held_out, as_published = ([row for row in one_distance if _is_published(row) is wanted] for wanted in (False, True))
-    planned = [_success(by_model(held_out, "success")), _shifted(by_model(shifted, "success"))]
-    planned += [_as_published(by_model(as_published, "success")), distances_sentence(rows)]
-    claims = [Claim(text, PLANNING) for text in planned]
+    claims = [Claim(_success(by_model(held_out, "success")), PLANNING)]
+    claims.append(Claim(_shifted(by_model(shifted, "success")), SHIFT))
+    claims.append(Claim(_as_published(by_model(as_published, "success")), PLANNING))
+    claims.append(Claim(distances_sentence(rows), PLANNING))
     if blocks := error_blocks(rows):
         claims.append(Claim(_errors(by_model(rows, f"{ERROR_PREFIX}{blocks[-1]}"), blocks[-1]), PREDICTION))
     claims.append(Claim(_seconds(by_model(rows, "seconds_per_plan")), PLANNING))
@@ -94,10 +94,6 @@ def _success(found: dict[str, Row]) -> str:
 
 def _is_published(row: Row) -> bool:
     return row.get("split") == PUBLISHED_SPLIT
-
-
-def _is_shifted(row: Row) -> bool:
-    return str(row.get("split")).startswith(SHIFT_SPLIT)
 
 
 def _shifted(found: dict[str, Row]) -> str:

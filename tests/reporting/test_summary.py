@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from cjepa.reporting.rungs import ladder
 from cjepa.reporting.summary import facts, summary
 
 
@@ -102,10 +103,15 @@ def test_claims_say_what_they_stand_on():
         row("rollout_error@1", 0.5, "a"),
         row("seconds_per_plan", 0.9, "a", **TOKENS),
         row("fg_ari", 0.9, "slots"),
+        row("success", 0.4, "a (shift: mass)", **TOKENS) | {"split": "shift: mass"},
     ]
     assert [claim.rung for claim in summary(rows)] == [
         "closed-loop planning",
+        "under shift",
         "prediction",
         "closed-loop planning",
         "representation",
     ]
+    evidence = dict(ladder(rows))
+    assert evidence["under shift"] == "success of a (shift: mass)"
+    assert evidence["closed-loop planning"] == "success of a"
