@@ -97,14 +97,15 @@ def paired_difference(success_N: np.ndarray, other_N: np.ndarray, cluster_N: np.
     of Agresti and Min (2005), which is not empty where all trials end alike.
 
     Args:
-        success_N: outcomes, bool, at least one.
+        success_N: outcomes, at least one: bool, or the share of successes, 0 to 1, of a trial that was repeated.
         other_N: those of the other agent.
         cluster_N: label of each trial's cluster.
     """
     difference_N = success_N.astype(np.float64) - other_N
     drawn = bootstrap_of_clusters(difference_N, cluster_N)
     # half a trial more in each of the four cells of the table
-    won, lost, n = (difference_N > 0).sum() + 0.5, (difference_N < 0).sum() + 0.5, len(difference_N) + 2
+    won, lost = (np.clip(sign * difference_N, 0, None).sum() + 0.5 for sign in (1, -1))
+    n = len(difference_N) + 2
     middle = (won - lost) / n
     half = _Z * float(np.sqrt(won + lost - (won - lost) ** 2 / n)) / n
     low, high = np.fmin(drawn.low, middle - half), np.fmax(drawn.high, middle + half)  # of one cluster: the second

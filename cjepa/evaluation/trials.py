@@ -16,8 +16,10 @@ from cjepa.files import read_text
 _SAME_TASK = ("fingerprint", "goal_env_steps", "goal_state", "published_protocol", "budget_env_steps", "frame_stride")
 """What two evaluations have to share for the difference on a pair to be one of the agents."""
 _IDENTITY = ("model", "pair", "episode", "start_row", "plans", "fallbacks", "env_steps_to_success")
-Key = tuple[int | None, str, str]
-"""Of a trial: seed of the pairs, episode, first row."""
+PairKey = tuple[int | None, str, str]
+"""Seed of the pairs, episode, first row."""
+Key = tuple[Path, PairKey]
+"""Of a trial: folder of the evaluation, and its pair."""
 
 
 class Trials(NamedTuple):
@@ -45,13 +47,14 @@ def read_trials(folder: Path, record: Mapping[str, Any]) -> dict[str, Trials]:
     evaluation = dict(record.get("evaluation") or {})
     known = evaluation | {"fingerprint": (record.get("data") or {}).get("fingerprint")}
     task = {name: known.get(name) for name in _SAME_TASK} if record else {}
+    seed = evaluation.get("seed")
     found: dict[str, Trials] = {}
     try:
         for number, row in enumerate(csv.DictReader(StringIO(read_text(path), newline="")), 2):
             if not row.get("model") or not row.get("episode") or not row.get("start_row"):
                 raise UserError(f"{path}: line {number} has no model, episode or start_row; repeat the evaluation")
             trials = found.setdefault(row["model"], Trials(task, {}))
-            key = (evaluation.get("seed"), row["episode"], row["start_row"])
+            key = (folder, (seed, row["episode"], row["start_row"]))
             for metric, cell in row.items():
                 if metric and metric not in _IDENTITY and cell:
                     trials.values.setdefault(metric, {})[key] = _number(cell, f"{path}: line {number}: {metric}")
@@ -61,7 +64,7 @@ def read_trials(folder: Path, record: Mapping[str, Any]) -> dict[str, Trials]:
 
 
 def merged(one: Trials, other: Trials) -> Trials:
-    """The trials of one agent in two evaluations, with other seeds of the pairs; without values if the tasks differ."""
+    """The trials of one agent in two evaluations, such as of two seeds; without values if the tasks differ."""
     if one.task != other.task:
         return Trials({}, {})
     metrics = [*one.values, *(name for name in other.values if name not in one.values)]
@@ -71,10 +74,12 @@ def merged(one: Trials, other: Trials) -> Trials:
 def difference_by_pair(one: Trials, other: Trials, metric: str) -> Interval | str:
     """The mean of one agent minus that of another over the pairs that both have planned, by episode.
 
+    A pair that was planned in several evaluations counts once, with the mean of its trials.
+
     Returns:
         The difference; n is the number of pairs. Or why there is none: a few words.
     """
-    mine, theirs = one.values.get(metric, {}), other.values.get(metric, {})
+    mine, theirs = (_by_pair(agent.values.get(metric, {})) for agent in (one, other))
     if not mine or not theirs:
         return "no values of single pairs"
     for name in _SAME_TASK:
@@ -86,8 +91,16 @@ def difference_by_pair(one: Trials, other: Trials, metric: str) -> Interval | st
     mine_N, theirs_N = (np.array([values[key] for key in keys]) for values in (mine, theirs))
     episode_N = np.array([episode for _, episode, _ in keys])
     if metric == "success":
-        return paired_difference(mine_N > 0.5, theirs_N > 0.5, episode_N)
+        return paired_difference(mine_N, theirs_N, episode_N)
     return bootstrap_of_clusters(mine_N - theirs_N, episode_N)
+
+
+def _by_pair(values: Mapping[Key, float]) -> dict[PairKey, float]:
+    """The mean over evaluations."""
+    found: dict[PairKey, list[float]] = {}
+    for (_, pair), value in values.items():
+        found.setdefault(pair, []).append(value)
+    return {pair: sum(trials) / len(trials) for pair, trials in found.items()}
 
 
 def _number(cell: str, where: str) -> float:

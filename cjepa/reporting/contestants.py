@@ -1,5 +1,6 @@
 """What a comparison is of: the models of runs and studies, each with its rows, trials and training curves."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,12 +10,14 @@ from cjepa.errors import UserError
 from cjepa.evaluation.trials import Trials, merged, read_trials
 from cjepa.reporting.distances import named_by_distance
 from cjepa.reporting.page import TrainingRun
-from cjepa.reporting.reading import read_results, read_rows, read_study, record_of
+from cjepa.reporting.reading import read_results, read_study, record_of
 from cjepa.reporting.staleness import Stale, stale
 from cjepa.reporting.tables import Row
 
 _OF_A_RUN = ("plan", "intervene")
 """Where `cjepa plan RUN` and `cjepa intervene RUN` write by default, inside of the run."""
+_DISTANCE = re.compile(r"(?:^|-)goal-(\d+)$")
+"""Ends the name of the folder of one of several distances."""
 
 
 class Source(NamedTuple):
@@ -55,20 +58,27 @@ def _read(path: Path) -> Source:
         raise UserError(f"{path}: no such run or study folder")
     source = Source(path, [], {}, [], [])
     for name, folder in _folders(path):
-        record, rows = record_of(folder), read_results(folder)
-        source.rows.extend(named_by_distance(rows))
-        for model, split, trials in _trials(folder, record, rows):
-            earlier = source.trials.get((model, split))
-            source.trials[model, split] = trials if earlier is None else merged(earlier, trials)
-        if rows and (old := stale(str(folder), record)) is not None:
-            source.outdated.append(old)
+        source.rows.extend(named_by_distance(read_results(folder)))
+        for part in _parts(folder):
+            _add_part(source, part, _DISTANCE.search(part.name) if part != folder else None)
         if (folder / "metrics.csv").is_file():
-            kind = (record.get("model") or {}).get("class") or name
+            kind = (record_of(folder).get("model") or {}).get("class") or name
             source.curves.append(TrainingRun(name, str(kind), folder / "metrics.csv"))
     if not source.rows:
         stages = " of its stages" if is_study(path) else ""
         raise UserError(f"{path}: no results.json{stages}; finish it first, or repeat its `cjepa test` or `cjepa plan`")
     return source
+
+
+def _add_part(source: Source, folder: Path, distance: re.Match | None) -> None:
+    """Add the trials of one evaluation or training, and whether it is out of date."""
+    record, rows = record_of(folder), read_results(folder)
+    split = next((row.get("split") or "" for row in rows if row["metric"] == "success"), "")
+    for model, trials in read_trials(folder, record).items():
+        key = (f"{model}, goal +{distance[1]}" if distance else model), split
+        source.trials[key] = merged(source.trials[key], trials) if key in source.trials else trials
+    if rows and (old := stale(str(folder), record)) is not None:
+        source.outdated.append(old)
 
 
 def _folders(path: Path) -> Iterator[tuple[str, Path]]:
@@ -77,22 +87,20 @@ def _folders(path: Path) -> Iterator[tuple[str, Path]]:
         yield path.resolve().name, path
         yield from ((part, path / part) for part in _OF_A_RUN if (path / part).is_dir())
         return
-    study = read_study(path / "study.json")
-    if (path / "results.json").is_file() and any("goal_env_steps" in row for row in read_rows(path / "results.json")):
-        yield path.resolve().name, path  # one evaluation at several distances: its rows say which
+    if "format" not in read_study(path / "study.json") and (path / "results.json").is_file():
+        yield path.resolve().name, path  # one evaluation in several parts: its own rows are those of all of them
         return
-    for stage in study["stages"]:
+    yield from _stages(path)
+
+
+def _parts(folder: Path) -> list[Path]:
+    """Where the trials of a run are: evaluations of several shifts, seeds or distances have a folder for each."""
+    return [part for _, part in _stages(folder)] if is_study(folder) else [folder]
+
+
+def _stages(path: Path) -> Iterator[tuple[str, Path]]:
+    for stage in read_study(path / "study.json")["stages"]:
         yield stage["name"], path / (stage.get("folder") or stage["name"])
-
-
-def _trials(folder: Path, record: dict, rows: list[Row]) -> Iterator[tuple[str, str, Trials]]:
-    """Trials of a folder by model and split; those of several distances are in folders of their own."""
-    split = next((row.get("split") or "" for row in rows if row["metric"] == "success"), "")
-    yield from ((model, split, trials) for model, trials in read_trials(folder, record).items())
-    for part in sorted(folder.glob("goal-*/trials.csv")):
-        distance = part.parent.name.removeprefix("goal-")
-        for model, trials in read_trials(part.parent, record_of(part.parent)).items():
-            yield f"{model}, goal +{distance}", split, trials
 
 
 def _measured(row: Row) -> tuple[str, str, str]:

@@ -69,6 +69,17 @@ def test_seeds_of_one_agent_are_merged_unless_their_tasks_differ(tmp_path, agent
     assert not merged(agents[0], read_trials(tmp_path / "a", longer)["a"]).values
 
 
+def test_a_pair_of_several_evaluations_counts_once_with_their_mean(tmp_path, agents):
+    """Pairs 70, 80, 90 have 1, 0, 1 and in the second evaluation 0, 1, 1; against 1, 0, 0."""
+    write(tmp_path / "again", "a,0,7,70,0,,0.5,1,0", "a,1,8,80,1,9,1.0,1,0", "a,2,9,90,1,3,0.5,1,0")
+    again = RECORD | {"evaluation": RECORD["evaluation"] | {"planner_seed": 1}}
+    both = merged(agents[0], read_trials(tmp_path / "again", again)["a"])
+    found = difference_by_pair(both, agents[1], "success")
+    assert (found.value, found.n) == (pytest.approx((-0.5 + 0.5 + 1) / 3), 3) and found.low < 0 < found.high
+    errors = difference_by_pair(both, agents[1], "final_error_position")
+    assert errors.value == pytest.approx((0 - 1.5 - 1) / 3)
+
+
 def test_a_folder_without_trials_has_none(tmp_path):
     assert read_trials(tmp_path, {}) == {}
 

@@ -3,6 +3,7 @@
 import csv
 import re
 from io import StringIO
+from pathlib import Path
 
 import pytest
 
@@ -120,13 +121,34 @@ def test_distances_of_goals_are_not_mixed(tmp_path):
         plan = tmp_path / name / "plan"
         rows = [row("success", value, name, goal_env_steps=25), row("success", 0.0, name, goal_env_steps=50)]
         write_json(plan / "results.json", rows)
+        write_json(plan / "study.json", {"stages": [{"name": "goal-25"}, {"name": "goal-50"}]})
         write_json(plan / "goal-25" / "run.json", RECORD)
+        write_json(plan / "goal-25" / "results.json", [row("success", value, name)])
         lines = [f"{name},0,1,10,1,,0.5,1,0\n", f"{name},1,2,20,{int(value)},,0.5,1,0\n"]
         (plan / "goal-25" / "trials.csv").write_text(TRIALS + "".join(lines))
     found = {entry.row["model"]: entry for entry in compare(read_sources([tmp_path / "a", tmp_path / "b"])).entries}
     assert list(found) == ["a, goal +25", "a, goal +50", "b, goal +25", "b, goal +50"]
     assert found["b, goal +25"].difference.over == "2 pairs"
     assert found["b, goal +25"].difference.interval.value == 0.5
+
+
+def test_several_planner_seeds_are_one_value_with_their_own_interval(tmp_path):
+    """Two seeds of two pairs: three of four trials succeed, and on the pairs 1 and 0.5 of the trials."""
+    a = make_run(tmp_path / "a", "a", 0.5, [True, False])
+    together = row("success", 0.75, "b", low=0.1, high=0.95, n=4, unit="rate")
+    write_json(tmp_path / "b" / "results.json", [together])
+    write_json(tmp_path / "b" / "study.json", {"stages": [{"name": "seed-0"}, {"name": "seed-1"}]})
+    for seed, (first, second) in enumerate([(1, 0), (1, 1)]):
+        part = tmp_path / "b" / f"seed-{seed}"
+        record = RECORD | {"evaluation": RECORD["evaluation"] | {"planner_seed": seed}, "code": {"cjepa.gone": "0"}}
+        write_json(part / "run.json", record)
+        write_json(part / "results.json", [row("success", (first + second) / 2, "b", seed=seed, n=2, unit="rate")])
+        (part / "trials.csv").write_text(f"{TRIALS}b,0,0,0,{first},,0.5,1,0\nb,1,1,10,{second},,0.5,1,0\n")
+    sources = read_sources([a, tmp_path / "b"])
+    (*_, last) = compare(sources).entries
+    assert (last.row["low"], last.row["high"], last.row["n"]) == (0.1, 0.95, 4)
+    assert last.difference.over == "2 pairs" and last.difference.interval.value == pytest.approx((0 + 0.5) / 2)
+    assert [Path(old.name).name for old in sources[1].outdated] == ["seed-0", "seed-1"]
 
 
 @pytest.mark.parametrize(
