@@ -63,6 +63,20 @@ def test_its_pictures_are_like_ours(world):
         assert np.abs(theirs - ours).mean() < 4  # and nothing else, as the goal marker would be
 
 
+def test_its_world_moves_as_ours():
+    """From rest, through the block and on into a wall."""
+    world, env = push_t_world(1), PushT()
+    world.reset(seed=0, options={"state": START, "goal_state": GOAL})
+    env.set_state(START)
+    for action in np.repeat(np.array([[0.6, -0.1], [1.0, -0.5]], np.float32), [8, 10], axis=0):
+        world.envs.step(action[None])
+        env.advance(action)
+    state = env.get_state()
+    assert np.linalg.norm(state[2:4] - START[2:4]) > 100 and state[0] > 485  # the block was pushed, the wall reached
+    np.testing.assert_allclose(world.infos["state"][0, 0], state, atol=0.1)
+    world.close()
+
+
 @pytest.mark.parametrize("name", SOLVERS)
 def test_every_solver_plans_with_our_model(world, cost, name):
     solver = SOLVERS[name](cost)
