@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from cjepa.reporting.tables import ERROR_PREFIX, Row, error_blocks, value_with_i
 _HIGHEST = ("success", "fg_ari", "fg_ari_video", "ari", "mbo", "mean_iou", "psnr", "slot_consistency", "accuracy")
 _LOWEST = ("error", "loss", "seconds", "distance")
 """Parts of names of metrics of which the lowest value is the best."""
+_CLASS_PATH = re.compile(r"(\w+\.)+[A-Z]\w*")
 
 
 class Cell(NamedTuple):
@@ -118,10 +120,12 @@ def short_names(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def value_text(value: Any) -> str:
-    """A value of an option as a table shows it; of a class its last word."""
+    """A value of an option as a table shows it; of a class its last word, with its arguments."""
     if isinstance(value, dict) and isinstance(value.get("class_path"), str):
-        value = value["class_path"]
-    return str(value).rpartition(".")[2] if isinstance(value, str) and "/" not in value else str(value)
+        given = value.get("init_args") or {}
+        arguments = ", ".join(f"{name}={value_text(entry)}" for name, entry in given.items())
+        return value_text(value["class_path"]) + (f"({arguments})" if arguments else "")
+    return value.rpartition(".")[2] if isinstance(value, str) and _CLASS_PATH.fullmatch(value) else str(value)
 
 
 def _of_validation(rows: Sequence[Row]) -> list[Row]:

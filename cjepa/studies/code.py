@@ -24,7 +24,7 @@ _RESOLVER = "cjepa.evaluation.measurements"
 """Finds the evaluation that a class names; a stage without it does not use any."""
 _INSTALLED = {"site-packages", "dist-packages"}
 _NAME = r"[A-Za-z_]\w*"
-_IMPORT_PATH = re.compile(rf"{_NAME}(?:\.{_NAME})+(?::{_NAME})?")
+_IMPORT_PATH = re.compile(rf"{_NAME}(?:\.{_NAME})*[.:]{_NAME}")
 
 
 class Source(NamedTuple):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cjepa.checkpoints import CONFIG, find_checkpoint, home_of
+from cjepa.checkpoints import CONFIG, WEIGHTS, find_checkpoint, home_of, read_checkpoint
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
 from cjepa.files import file_digest
@@ -52,16 +52,22 @@ def fingerprint(name: str) -> str | None:
 
 
 def run_checkpoint(name: str) -> Path | None:
-    """The checkpoint of a run folder, an exported folder or a ``zoo:`` model; None if the text names none of them."""
-    if name.startswith("zoo:") or os.path.isdir(name):
+    """The checkpoint that a text names: a file, or that of a run, an exported folder or a ``zoo:`` model; else None."""
+    is_file = os.path.isfile(name) and (name.endswith(".ckpt") or Path(name).name == WEIGHTS)
+    if is_file or name.startswith("zoo:") or os.path.isdir(name):
         with suppress(UserError):
             return find_checkpoint(name)
     return None
 
 
 def described(checkpoint: Path) -> list[Any]:
-    """What the files beside a checkpoint say of the run: its classes, by ``class_path``."""
-    return [read_yaml(path) for path in _descriptions(checkpoint)]
+    """What a checkpoint and the files beside it say of the run: its classes, by ``class_path``."""
+    found = [read_yaml(path) for path in _descriptions(checkpoint)]
+    if checkpoint.name != WEIGHTS:  # only the checkpoint itself names the tokenizer of its tokens
+        with suppress(UserError):
+            content = read_checkpoint(checkpoint)
+            found += [content.get(part) for part in ("hyper_parameters", "tokenizer")]
+    return found
 
 
 def _descriptions(checkpoint: Path) -> list[Path]:

@@ -21,7 +21,7 @@ Values = dict[str, Any]
 _OUT = {"fit": "run_dir", "plan": "out"}
 _SEED = {"fit": "seed_everything", "plan": "seed"}
 _RANGE = {"low", "high", "log", "steps"}
-_WORD = re.compile(r"\w[\w.-]*")
+_WORD = re.compile(r"\w[\w.-]*", re.ASCII)
 _LONGEST_NAME = 80
 _DIGITS = 4
 """Of a number that is drawn: names of folders should be readable."""

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 
 from cjepa.errors import UserError
-from cjepa.reporting.sweep import Cell, Target, ranked, score_table, target_of, to_csv, verdict
+from cjepa.reporting.sweep import Cell, Target, ranked, score_table, target_of, to_csv, value_text, verdict
 from cjepa.reporting.sweep_page import parallel_coordinates, sweep_page
 from tests.reporting.drawn import assert_nothing_is_cut
 
@@ -65,6 +65,13 @@ def test_what_cells_are_ranked_by():
         target_of(both, "x", None)
     with pytest.raises(UserError, match="no default metric .* which have none"):
         target_of([Cell({}, {0: rows(0.5, split="test")})], None, None)
+
+
+def test_values_that_differ_are_shown_differently():
+    tube = {"class_path": "a.b.Tube", "init_args": {"share": 0.5, "of": {"class_path": "a.Part"}}}
+    values = ["a.h5", "b.h5", "v1.5", "x/y.h5", "a.b.Tube", {"class_path": "a.b.Tube"}, tube, 0.5, None]
+    shown = ["a.h5", "b.h5", "v1.5", "x/y.h5", "Tube", "Tube", "Tube(share=0.5, of=Part)", "0.5", "None"]
+    assert list(map(value_text, values)) == shown
 
 
 def test_csv_has_full_names_and_digits():

@@ -95,6 +95,10 @@ def test_a_file_that_is_no_python(package):
     assert before == ["mine.f"]
 
 
+def test_the_module_of_an_environments_id_counts(package):
+    assert package("mine:mine/Disc-v0", __init__="import mine.disc", disc="") == ["mine", "mine.disc"]
+
+
 def test_no_module_is_run(package, tmp_path):
     made = tmp_path / "made"
     assert package("mine.f.F", __init__="", f=f"open({str(made)!r}, 'w')") == ["mine", "mine.f"]

@@ -1,5 +1,7 @@
 """Which cells a sweep has, and the study that it becomes."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -101,3 +103,9 @@ def test_names_of_cells_are_plain_words_and_tell_cells_apart():
     odd = [{"a.lr": 1, "b.lr": 2}, {"a.lr": 2, "b.lr": 1}, {"x": [1, 2]}, {"x": "a/b"}, {"x": "y" * 90}]
     names = {stage_name(cell, 0) for cell in odd}
     assert len(names) == 5 and all(name.startswith("cell-") and len(name) < 100 for name in names)
+
+
+def test_names_of_stages_are_those_that_a_study_takes():
+    assert stage_name({"data.name": "größe"}, 0).startswith("cell-")
+    with pytest.raises(UserError, match="--name größe: expected a plain word"):
+        sweep_study("größe", Experiment([], {}, None), [{"lr": 1}], [0], Path("runs"))
