@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 _RESULT_FILES = ("results.json", "run.json", "trials.csv", "steps.csv", "pairs.csv", "effects.csv", "media")
 _RESULT_FILES += ("report.html",)
-_DECIDES_NOTHING = ("num_videos", "model_name", "out", "workers", "resume")
+_DECIDES_NOTHING = ("num_videos", "model_name", "out", "workers", "resume", "certify", "certify_margin")
 KEPT_PLANS = "plan.parts"
 """Plans of an unfinished evaluation, beside its results; a study keeps what ends so when a stage starts again."""
 

@@ -29,10 +29,12 @@ class Planned:
 
 
 def test_plans_are_kept_by_all_that_decides_them(tmp_path, caplog):
-    def job(option, **changes):
+    def job(option, margin=0.1, **changes):
         protocol = PlanningProtocol("no-such.h5", **changes)
-        return kept_plans(tmp_path, {"planner": Planned(option), "protocol": protocol, "out": str(option)}, [])
+        asked = {"planner": Planned(option), "protocol": protocol, "out": str(option), "certify_margin": margin}
+        return kept_plans(tmp_path, asked, [])
 
-    assert job(1) == job(1, against="elsewhere") and job(1) != job(2) and job(1) != job(1, seed=1)
+    assert job(1) == job(1, against="elsewhere") == job(1, margin=0.2)
+    assert job(1) != job(2) and job(1) != job(1, seed=1)
     assert job(lambda: 0) is None
     assert "Planned._option is a function, which cannot be compared" in caplog.text
