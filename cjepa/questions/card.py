@@ -97,9 +97,10 @@ def _answers(lab: Laboratory, file: Episodes, questions: QuestionFile, progress:
         )
     val = [encode_episode(file, int(index), lab.tokenizer, lab.env) for index in np.unique(lab.val.episode_B)]
     perception = fit_perception(val, place_of(lab), lab.env.attribute_names, lab.env.table[1], lab.frame_stride)
+    known = lab.episodes, perception, clocks
     readers: dict[str, Reader] = {
-        "": SymbolicReader(lab.episodes, perception, clocks, by_world_model(lab, perception)),
-        CONSTANT_VELOCITY: SymbolicReader(lab.episodes, perception, clocks, constant_velocity(lab.env.table[1])),
+        "": SymbolicReader(*known, by_world_model(lab, perception)),
+        CONSTANT_VELOCITY: SymbolicReader(*known, constant_velocity(lab.env.table[1]), perception.straight),
         TEXT_ONLY: TextOnly(others),
     }
     scores = {}

@@ -31,6 +31,8 @@ class Perception(NamedTuple):
     """The same for the words of each kind."""
     side_units: float
     thresholds: Thresholds
+    straight: Thresholds
+    """For tracks on which no velocity changes: the distance alone."""
 
     def track(self, tokens_KSD: Tensor, env_step_K: np.ndarray) -> Track:
         """Where every slot is; a slot whose tokens are NaN shows nothing."""
@@ -75,9 +77,10 @@ def fit_perception(
     for name, (attribute, _) in _ATTRIBUTES.items():
         truth_N = torch.from_numpy(seen_NF[:, list(attribute_names).index(attribute)]).long()
         looks[name] = fit_mlp(Task(seen_ND, truth_N, episode_T[row_N]), is_class=True)
-    blind = Perception(place, shows, looks, side_units, Thresholds(0.0, np.inf))
+    blind = Perception(place, shows, looks, side_units, *[Thresholds(0.0, np.inf)] * 2)
     near, collided = zip(*(_known_approaches(blind, episode, stride) for episode in episodes), strict=True)
-    return blind._replace(thresholds=fit_thresholds(joined(near), np.concatenate(collided)))
+    known = joined(near), np.concatenate(collided)
+    return blind._replace(thresholds=fit_thresholds(*known), straight=fit_thresholds(*known, by_distance=True))
 
 
 def _known_approaches(blind: Perception, episode: EncodedEpisode, stride: int) -> tuple[Approaches, np.ndarray]:

@@ -16,7 +16,7 @@ from cjepa.questions.files import Question
 from cjepa.questions.perception import Perception
 from cjepa.questions.scores import Given
 from cjepa.questions.stories import Event, Story
-from cjepa.questions.tracks import Track, events_of_track, spans
+from cjepa.questions.tracks import Thresholds, Track, events_of_track, spans
 from cjepa.tokenizers.encode import device_of
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import split_clip, take_rows
@@ -50,10 +50,19 @@ class SymbolicReader:
         perception: fitted probes.
         clocks: of the questions.
         imagine: what it knows of futures.
+        future: what makes a collision there; None: the same as in what is shown.
     """
 
-    def __init__(self, episodes: dict[int, EncodedEpisode], perception: Perception, clocks: Clocks, imagine: Imagine):
+    def __init__(
+        self,
+        episodes: dict[int, EncodedEpisode],
+        perception: Perception,
+        clocks: Clocks,
+        imagine: Imagine,
+        future: Thresholds | None = None,
+    ):
         self.episodes, self.perception, self.clocks, self.imagine = episodes, perception, clocks, imagine
+        self.future = perception.thresholds if future is None else future
         self._stories: dict[int, Story] = {}
 
     def __call__(self, question: Question) -> Given:
@@ -79,7 +88,8 @@ class SymbolicReader:
         words = {slot: self.perception.words(tokens_KSD[track.on_KS[:, slot], slot]) for slot in spans(track)}
         removal, last = int(np.searchsorted(shown_K, clocks.removal_env_step)), int(shown_K[-1])
         there = [slot for slot in np.flatnonzero(track.on_KS[removal]).tolist() if slot in words]
-        later_K = np.arange(last + clocks.stride, episode.env_steps, clocks.stride)
+        # a model sees whole blocks, so the actions of the last one have to be in the episode
+        later_K = np.arange(last + clocks.stride, episode.env_steps - clocks.stride + 1, clocks.stride)
         (events,) = self._events(episode, track, later_K, [None])
         until_K = np.r_[shown_K[removal + 1 :], later_K[:_MARGIN]]
         without = [
@@ -96,7 +106,15 @@ class SymbolicReader:
         """Events of a track with what is imagined after it, for each removal."""
         futures = self.imagine(episode, past, env_step_K, removed)
         wholes = [_continued(past, future, gone) for future, gone in zip(futures, removed, strict=True)]
-        return [events_of_track(whole, self.perception.thresholds) for whole in wholes]
+        last = past.env_step_K[-1]
+        seen, later = (
+            [events_of_track(whole, thresholds) for whole in wholes]
+            for thresholds in (self.perception.thresholds, self.future)
+        )
+        return [
+            [*(event for event in one if event.env_step <= last), *(event for event in two if event.env_step > last)]
+            for one, two in zip(seen, later, strict=True)
+        ]
 
 
 def constant_velocity(side_units: float) -> Imagine:

@@ -81,19 +81,21 @@ def approaches(track: Track) -> Approaches:
     return Approaches(*(np.array(values) for values in columns))
 
 
-def fit_thresholds(near: Approaches, collided_N: np.ndarray) -> Thresholds:
+def fit_thresholds(near: Approaches, collided_N: np.ndarray, by_distance: bool = False) -> Thresholds:
     """The thresholds with the largest F1.
 
     Args:
         near: approaches of tracks whose collisions are known.
         collided_N: whether each is a collision.
+        by_distance: whatever velocities do, for tracks that show no change of them.
     """
     if not collided_N.any():
         return Thresholds(0.0, np.inf)
     shares = np.linspace(0, 1, _CHOICES)
+    turns = [0.0] if by_distance else np.r_[0.0, np.quantile(near.turn_N[collided_N], shares)]
     best, chosen = -1.0, Thresholds(0.0, np.inf)
     for distance in np.quantile(near.distance_N[collided_N], shares):
-        for turn in np.r_[0.0, np.quantile(near.turn_N[collided_N], shares)]:
+        for turn in turns:
             taken_N = (near.distance_N <= distance) & (near.turn_N >= turn)
             score = 2 * (taken_N & collided_N).sum() / (taken_N.sum() + collided_N.sum())
             if score > best:
