@@ -8,6 +8,7 @@ from cjepa.errors import UserError
 from cjepa.files import parse_json, read_text
 from cjepa.plain_values import check_mapping
 
+_SOURCE = {"episodes_fingerprint": (str,), "removal_env_step": (int,), "seen_env_steps": (int,)}
 TYPES = ("descriptive", "explanatory", "predictive", "counterfactual")
 
 
@@ -63,7 +64,8 @@ def read_questions(path: Path) -> QuestionFile:
     questions = [question for key, where, scene in scenes for question in _questions(key, where, scene)]
     if not questions:
         raise UserError(f"{path}: contains no questions with answers")
-    return QuestionFile(path, questions, scenes[0][2].get("source", {}))
+    source = check_mapping(f"{scenes[0][1]}: source", scenes[0][2].get("source", {}), _SOURCE)
+    return QuestionFile(path, questions, source)
 
 
 def _questions(key: str, where: str, scene: Any) -> Iterator[Question]:
@@ -71,19 +73,28 @@ def _questions(key: str, where: str, scene: Any) -> Iterator[Question]:
     for entry in scene["questions"]:
         try:
             choices = tuple(
-                Choice(choice["choice"], choice.get("program", []), choice["answer"] == "correct")
+                Choice(_text(choice["choice"]), _program(choice), choice["answer"] == "correct")
                 for choice in entry.get("choices", [])
                 if "answer" in choice
             )
-            kind, number, text = entry["question_type"], entry["question_id"], entry["question"]
+            kind, number, text = entry["question_type"], entry["question_id"], _text(entry["question"])
+            program = _program(entry)
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{where}: not a CLEVRER question ({type(error).__name__}: {error})") from None
         if kind not in TYPES:
             raise UserError(f"{where}: question_type is {kind!r}, expected one of {list(TYPES)}")
         if choices or entry.get("answer") is not None:
-            yield Question(
-                scene[key], number, kind, text, entry.get("program", []), _word(entry.get("answer")), choices
-            )
+            yield Question(scene[key], number, kind, text, program, _word(entry.get("answer")), choices)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{repr(value)[:60]} is not text")
+    return value
+
+
+def _program(entry: dict[str, Any]) -> list[str]:
+    return [_text(word) for word in entry.get("program", [])]
 
 
 def _word(answer: Any) -> str | None:

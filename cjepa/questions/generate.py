@@ -23,7 +23,7 @@ from cjepa.questions.simulated import COLUMNS, on_table, true_story
 from cjepa.questions.templates import Draft, counterfactual, descriptive, explanatory, predictive
 
 _DESCRIPTIVE_DRAWN = 3
-"""Candidates per descriptive question that may be kept: balancing drops most."""
+"""Times ``per_type``: balancing drops some."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class QuestionProtocol:
     Args:
         removal_env_step: from which a removed object is absent in counterfactual questions.
         seen_env_steps: frames that are shown; predictive questions are about the rest of the episode.
-        per_type: most questions of one type per episode.
+        per_type: most questions of one type per episode; of descriptive ones three times as many are drawn, since
+            balancing their answers drops some.
         seed: of what is asked, and of the order of options.
     """
 
@@ -58,8 +59,10 @@ def make_questions(
         progress: advanced by episodes.
 
     Raises:
-        UserError: ``out`` exists; the episodes are not of Collide, lack a column or are too short.
+        UserError: ``out`` exists or ends in .jsonl; the episodes are not of Collide, lack a column or are short.
     """
+    if out.suffix == ".jsonl":
+        raise UserError(f"{out}: *.jsonl is the layout of `cjepa convert`; give an --out that ends in .json")
     if out.exists():
         raise UserError(f"{out} already exists; choose another --out or delete it first")
     _check(file, protocol)

@@ -33,13 +33,14 @@ def true_story(env: InterventionEnv, episode: Episode, removal_env_step: int, se
     objects_TOF, on_TO = episode["objects"], on_table(episode["objects"])
     bodies = np.flatnonzero(on_TO[:seen_env_steps].any(axis=0)).tolist()
     events = events_of(on_TO, episode["contacts"].astype(bool))
-    state_F, action_TA = episode["state"][removal_env_step], episode["action"][removal_env_step : seen_env_steps - 1]
-    env.set_state(state_F)
+    past = {name: episode[name][: removal_env_step + 1] for name in COLUMNS}
+    action_TA = episode["action"][removal_env_step : seen_env_steps - 1]
+    env.set_state(past["state"][-1])
     return Story(
         {body: _words(objects_TOF[0, body]) for body in bodies},
         [event for event in events if event.env_step < seen_env_steps],
         [event for event in events if event.env_step >= seen_env_steps],
-        {body: _without(env, state_F, action_TA, body, removal_env_step) for body in env.free_bodies()},
+        {body: _without(env, past, action_TA, body) for body in env.free_bodies()},
     )
 
 
@@ -49,13 +50,12 @@ def on_table(objects_TOF: np.ndarray) -> np.ndarray:
     return ((place > 0) & (place < TABLE_UNITS)).all(axis=-1) & (objects_TOF[..., Attribute.PRESENT] > 0)
 
 
-def events_of(on_TO: np.ndarray, touching_TOO: np.ndarray, first_env_step: int = 0) -> list[Event]:
+def events_of(on_TO: np.ndarray, touching_TOO: np.ndarray) -> list[Event]:
     """Events in order of time.
 
     Args:
         on_TO: bodies on the table at every env step, bool.
         touching_TOO: which bodies touched since the env step before, bool, symmetric; those of the first are not read.
-        first_env_step: what row 0 is counted as.
     """
     came_TO, went_TO = on_TO[1:] & ~on_TO[:-1], on_TO[:-1] & ~on_TO[1:]
     found = [Event("enter", int(step) + 1, (int(body),)) for step, body in np.argwhere(came_TO)]
@@ -66,22 +66,22 @@ def events_of(on_TO: np.ndarray, touching_TOO: np.ndarray, first_env_step: int =
         if step + 1 - last.get((one, other), -np.inf) > SAME_COLLISION_ENV_STEPS:
             found.append(Event("collision", step + 1, (one, other)))
         last[one, other] = step + 1
-    shifted = [event._replace(env_step=event.env_step + first_env_step) for event in found]
-    return sorted(shifted, key=lambda event: event.env_step)
+    return sorted(found, key=lambda event: event.env_step)
 
 
 def _words(row_F: np.ndarray) -> dict[str, str]:
     return {name: names[int(row_F[attribute])] for name, (attribute, names) in _WORDS.items()}
 
 
-def _without(
-    env: InterventionEnv, state_F: np.ndarray, action_TA: Sequence[np.ndarray], body: int, env_step: int
-) -> list[Event]:
-    env.set_state(state_F)
-    env.intervene(Intervention("remove", body, env_step))
-    rows = [(env.objects(), env.contacts())]
+def _without(env: InterventionEnv, past: Episode, action_TA: Sequence[np.ndarray], body: int) -> list[Event]:
+    """Events after the last row of ``past``. A contact that goes on since then is no new collision here either."""
+    removal_env_step = len(past["state"]) - 1
+    env.set_state(past["state"][-1])
+    env.intervene(Intervention("remove", body, removal_env_step))
+    objects, contacts = [*past["objects"][:-1], env.objects()], list(past["contacts"])
     for action in action_TA:
         env.advance(action)
-        rows.append((env.objects(), env.contacts()))
-    objects_TOF, contacts_TOO = (np.stack(values) for values in zip(*rows, strict=True))
-    return events_of(on_table(objects_TOF), contacts_TOO.astype(bool), env_step)
+        objects.append(env.objects())
+        contacts.append(env.contacts())
+    events = events_of(on_table(np.stack(objects)), np.stack(contacts).astype(bool))
+    return [event for event in events if event.env_step > removal_env_step]

@@ -28,8 +28,10 @@ class TextOnly:
         self._option = _Bag([_words(*option) for option in options], correct_N1)
 
     def __call__(self, question: Question) -> Given:
-        """The likeliest answer."""
+        """The likeliest answer; None where there was none to learn from."""
         if question.answer is not None:
+            if not self._answers:
+                return None
             return self._answers[int(self._answer.score(_words(question, None)).argmax())]
         scores = [self._option.score(_words(question, number))[0] for number in range(len(question.choices))]
         return tuple(score > 0.5 for score in scores)

@@ -36,6 +36,10 @@ def test_both_layouts_are_read(tmp_path):
         ([{"scene_index": 0, "questions": [{}]}], "entry 0: not a CLEVRER question"),
         ([{"scene_index": 0, "questions": [DESCRIPTIVE | {"question_type": "x"}]}], "question_type is 'x'"),
         ([{"scene_index": 0, "questions": [UNANSWERED]}], "no questions with answers"),
+        ([{"scene_index": 0, "questions": [DESCRIPTIVE | {"question": 3}]}], "entry 0: .* 3 is not text"),
+        ([{"scene_index": 0, "questions": [DESCRIPTIVE | {"program": [{}]}]}], "entry 0: .* {} is not text"),
+        ([{"scene_index": 0, "questions": [DESCRIPTIVE], "source": 5}], "entry 0: source is not a mapping"),
+        ([{"scene_index": 0, "questions": [DESCRIPTIVE], "source": {"seen_env_steps": "9"}}], "expected int"),
     ],
 )
 def test_what_is_refused(content, message, tmp_path):

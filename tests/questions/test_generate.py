@@ -69,6 +69,13 @@ def test_the_guesser_would_notice(question_path):
     assert counted and all(TextOnly(train)(one) == "2" for one in counted)
 
 
+def test_a_guesser_without_questions_to_learn_from_guesses_nothing(question_path):
+    asked = {question.kind: question for question in read_questions(question_path).questions}
+    guesser = TextOnly([])
+    assert guesser(asked["descriptive"]) is None
+    assert not any(guesser(asked["predictive"]))
+
+
 def halves(questions):
     """Questions about even and about odd scenes."""
     return [[question for question in questions if question.episode % 2 == half] for half in (0, 1)]
@@ -92,6 +99,11 @@ def test_wrong_calls(episodes, more, message, refused, request, tmp_path):
     path = request.getfixturevalue(episodes)
     assert message in refused("questions", path, "--out", tmp_path / "new.json", *more)
     assert not (tmp_path / "new.json").exists()
+
+
+def test_a_name_of_another_layout_is_refused(refused, collide_table_path, tmp_path):
+    assert "ends in .json" in refused("questions", collide_table_path, "--out", tmp_path / "new.jsonl")
+    assert not (tmp_path / "new.jsonl").exists()
 
 
 def test_an_existing_file_is_kept(refused, collide_table_path, tmp_path):
