@@ -12,7 +12,7 @@ import cjepa
 
 _PACKAGE = Path(cjepa.__file__).parent
 _COMPUTES = ("envs", "data", "tokenizers", "world_models", "policies", "planning", "interventions", "evaluation")
-_COMPUTES += ("optim", "types")
+_COMPUTES += ("questions", "optim", "types")
 """Parts of the package that decide numbers; the others read, show or write."""
 
 _MODULE = re.compile(r"cjepa(\.\w+)+")

@@ -4,6 +4,7 @@ import csv
 import math
 from collections.abc import Iterator, Sequence
 from io import StringIO
+from pathlib import Path
 from typing import NamedTuple
 
 from cjepa.errors import UserError
@@ -153,7 +154,9 @@ def _named(against: str, sources: Sequence[Source], models: Sequence[str]) -> st
         return against
     for source in sources:
         own = list(dict.fromkeys(row["model"] for row in source.rows if row["model"] in models))
-        if str(source.path) == against.rstrip("/") and own:
+        if source.path == Path(against) and own:
+            if len(own) > 1:
+                raise UserError(f"--against {against}: it has several models; give one of {', '.join(own)}")
             return own[0]
     raise UserError(f"--against {against}: not one of the models that are compared: {', '.join(models)}")
 

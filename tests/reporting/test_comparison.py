@@ -59,12 +59,16 @@ def test_values_stand_beside_their_differences_to_the_first_run(runs):
 
 
 def test_the_reference_may_be_another_model_or_run(runs):
-    for against in ("b", str(runs[1]), f"{runs[1]}/"):
+    for against in ("b", str(runs[1]), f"{runs[1]}/", f"{runs[1].parent}/./b"):
         found = compare(read_sources(runs), against)
         assert found.reference == "b"
         assert [round(e.difference.interval.value, 6) for e in found.entries if e.difference] == [0.25, -0.5]
     with pytest.raises(UserError, match="--against c: not one of the models that are compared: a, b"):
         compare(read_sources(runs), "c")
+    rows = [error(0.1, model, split="val") for model in ("b", "other")]
+    write_json(runs[1] / "results.json", rows)
+    with pytest.raises(UserError, match="it has several models; give one of b, other"):
+        compare(read_sources(runs), str(runs[1]))
 
 
 def test_other_tasks_are_compared_unpaired_and_said_so(runs):
