@@ -55,7 +55,7 @@ def run_study(
     folders = _folders(study, home)
     with only_process(home, f"study {study.name}"):
         _claim(home, study, say)
-        for stage in forced:
+        for stage in reversed(forced):  # readers first: after a kill in between, none counts as done on an older input
             folders[stage.name].replace()
         run = StageRun(study.stages, chosen, folders, executor, say, jobs, cores)
         run.run()

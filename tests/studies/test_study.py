@@ -302,6 +302,20 @@ def test_what_reads_a_forced_stage_runs_later_if_it_is_not_chosen_or_a_kill_come
     assert study.run() == ["left", "both"]
 
 
+def test_a_kill_while_forced_stages_are_renamed_leaves_no_reader_that_counts_as_done(study, monkeypatch):
+    study.run()
+    replace = StageFolder.replace
+
+    def replace_one(folder: StageFolder) -> None:
+        replace(folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StageFolder, "replace", replace_one)
+    with pytest.raises(KeyboardInterrupt):
+        study.run(force=("left",))
+    assert "both" in study.run()
+
+
 @pytest.mark.parametrize("wrong", [{"only": ("lft",)}, {"only": ("left",), "force": ("right",)}])
 def test_a_selection_that_matches_nothing(study, wrong):
     with pytest.raises(UserError, match="no such stage; expected names or patterns of (data, )?left"):
