@@ -94,7 +94,8 @@ def paired_difference(success_N: np.ndarray, other_N: np.ndarray, cluster_N: np.
     """Rate minus another rate over the same trials, which are not independent within a cluster.
 
     The interval is the wider of two at either end: the bootstrap over clusters, and the interval for independent trials
-    of Agresti and Min (2005), which is not empty where all trials end alike.
+    of Agresti and Min (2005), which is not empty where all trials end alike. There each cluster counts once, as in
+    :func:`wilson_of_clusters`.
 
     Args:
         success_N: outcomes, at least one: bool, or the share of successes, 0 to 1, of a trial that was repeated.
@@ -104,8 +105,9 @@ def paired_difference(success_N: np.ndarray, other_N: np.ndarray, cluster_N: np.
     difference_N = success_N.astype(np.float64) - other_N
     drawn = bootstrap_of_clusters(difference_N, cluster_N)
     # half a trial more in each of the four cells of the table
-    won, lost = (np.clip(sign * difference_N, 0, None).sum() + 0.5 for sign in (1, -1))
-    n = len(difference_N) + 2
+    share = 1.0 if drawn.low < drawn.high else len(np.unique(cluster_N)) / len(difference_N)
+    won, lost = (share * np.clip(sign * difference_N, 0, None).sum() + 0.5 for sign in (1, -1))
+    n = share * len(difference_N) + 2
     middle = (won - lost) / n
     half = _Z * float(np.sqrt(won + lost - (won - lost) ** 2 / n)) / n
     low, high = np.fmin(drawn.low, middle - half), np.fmax(drawn.high, middle + half)  # of one cluster: the second

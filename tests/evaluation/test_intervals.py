@@ -193,6 +193,8 @@ def test_agents_that_do_the_same_may_still_differ():
     same = np.ones(20, bool)
     found = paired_difference(same, same, np.arange(20))
     assert found.value == 0 and found.low == pytest.approx(-1.96 / 22, abs=1e-3) == -found.high
+    few = paired_difference(same, same, np.arange(20) % 4)  # four episodes, however many trials
+    assert few.low == pytest.approx(-1.96 / 6, abs=1e-3) == -few.high and few.n == 20
 
 
 def test_a_paired_difference_within_one_episode_says_less():
