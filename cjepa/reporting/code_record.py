@@ -5,6 +5,7 @@ import functools
 import hashlib
 import re
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,16 +16,21 @@ _COMPUTES = ("envs", "data", "tokenizers", "world_models", "policies", "planning
 _COMPUTES += ("questions", "optim", "types")
 """Parts of the package that decide numbers; the others read, show or write."""
 
+_BEGUN_NS = time.time_ns()
+"""When this process began, about."""
+_EDITED = "edited while it ran"
 _MODULE = re.compile(r"cjepa(\.\w+)+")
 
 
 def loaded_code() -> dict[str, str]:
     """Module -> digest of its code, of all modules that this process has loaded and that decide numbers.
 
-    The files are read now: a module that was edited while the process ran has the digest of the edited file.
+    The files are read now. Of a module whose file was written while the process ran, nobody knows what it was: it
+    gets no digest but :data:`_EDITED`, and counts as changed.
     """
     names = sorted(name for name in sys.modules if name.startswith("cjepa.") and name.split(".")[1] in _COMPUTES)
-    return {name: digest for name in names if (digest := _digest_now(name)) is not None}
+    files = {name: file for name in names if (file := _file(name)) is not None}
+    return {name: _digest_of(file) if file.stat().st_mtime_ns < _BEGUN_NS else _EDITED for name, file in files.items()}
 
 
 def changed_code(recorded: Mapping[str, str]) -> list[str]:
@@ -34,9 +40,17 @@ def changed_code(recorded: Mapping[str, str]) -> list[str]:
 
 def _digest_now(module: str) -> str | None:
     """None if there is no such file."""
+    file = _file(module)
+    return None if file is None else _digest_of(file)
+
+
+def _file(module: str) -> Path | None:
     stem = _PACKAGE.joinpath(*module.split(".")[1:])
-    file = next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
-    return None if file is None else code_digest(file, file.stat().st_mtime_ns)
+    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
+
+
+def _digest_of(file: Path) -> str:
+    return code_digest(file, file.stat().st_mtime_ns)
 
 
 @functools.cache

@@ -63,6 +63,12 @@ def test_the_code_that_is_recorded_decides_numbers():
     assert not any(name.startswith("cjepa.reporting") for name in names)
 
 
+def test_code_that_was_edited_while_it_ran_counts_as_changed(monkeypatch):
+    monkeypatch.setattr(code_record, "_BEGUN_NS", 0)
+    names = code_record.loaded_code()
+    assert set(names.values()) == {"edited while it ran"} and code_record.changed_code(names) == list(names)
+
+
 def test_the_report_marks_what_is_out_of_date(record, tmp_path):
     run = tmp_path / "run"
     write_json(run / "results.json", [ROW, ROW | {"model": "b"}])
