@@ -35,7 +35,7 @@ from cjepa.locks import only_process, refuse_foreign
 from cjepa.moved import teach_parsers
 from cjepa.parser_messages import one_line
 from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
-from cjepa.reporting.records import TEST_RESULTS
+from cjepa.reporting.reading import TEST_RESULTS
 from cjepa.reporting.tables import scores_table
 from cjepa.resuming import check_model_kept, check_training_kept
 from cjepa.trainer_options import check_trainer_options, check_trains

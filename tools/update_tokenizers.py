@@ -10,7 +10,7 @@ import yaml
 from update_results import markdown, write_block
 
 from cjepa.files import read_json, write_json
-from cjepa.reporting.records import TEST_RESULTS
+from cjepa.reporting.reading import TEST_RESULTS
 from cjepa.reporting.tables import seconds_text
 from cjepa.studies.definition import load_study
 

@@ -14,7 +14,7 @@ from update_results import markdown, write_block
 
 from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
-from cjepa.reporting.records import TEST_RESULTS
+from cjepa.reporting.reading import TEST_RESULTS
 from cjepa.reporting.tables import seconds_text
 
 DOCS = Path(__file__).parents[1] / "docs"

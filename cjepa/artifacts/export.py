@@ -5,8 +5,7 @@ from pathlib import Path
 
 from cjepa.checkpoints import WEIGHTS, export_checkpoint, find_checkpoint, home_of
 from cjepa.files import new_folder, write_text
-from cjepa.reporting.reading import read_rows, read_training
-from cjepa.reporting.records import TEST_RESULTS
+from cjepa.reporting.reading import TEST_RESULTS, read_rows, read_training
 from cjepa.reporting.system_record import system_record
 from cjepa.run_config import read_config
 

@@ -13,8 +13,8 @@ from cjepa.errors import UserError
 from cjepa.files import read_json
 from cjepa.pictures import open_picture
 from cjepa.progress import NoProgress, Progress
-from cjepa.reporting.reading import read_rows, read_run, read_study
-from cjepa.reporting.records import TEST_RESULTS, result_row
+from cjepa.reporting.reading import TEST_RESULTS, read_rows, read_run, read_study
+from cjepa.reporting.records import result_row
 from cjepa.run_config import read_config
 from cjepa.tensor_files import load_tensors
 

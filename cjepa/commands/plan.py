@@ -60,7 +60,7 @@ def plan_command(
             with more the tokenizer follows the objects through the whole trial.
         num_videos: number of trials with a video, from the first.
         model_name: name in the results; default: the run's folder.
-        out: folder for results and videos; default: RUN/plan.
+        out: folder for results and videos; default: RUN/plan, or RUN/certify.
         device: PyTorch device of world model and tokenizer, such as cpu or cuda; auto uses cuda if there is a GPU.
         resume: reuse the plans of an interrupted run of this command; the results are those of a run in one go.
         certify: find the smallest search whose success is not below that of the given planner: half of its candidates,
@@ -71,7 +71,7 @@ def plan_command(
     asked = dict(locals())
     used = chosen_device(device)
     first_guess = None if prior is None else find_checkpoint(prior)
-    checkpoint, name, results = evaluated_run(run, model_name, out, "plan")
+    checkpoint, name, results = evaluated_run(run, model_name, out, "certify" if certify else "plan")
     goal = None if goal_image is None else Path(goal_image)
     if goal is not None and protocol.goal_offsets:
         raise UserError("--goal_image: a given goal has no distance in episodes; leave out --goal_offsets")

@@ -83,6 +83,13 @@ def check_source(questions: QuestionFile, file: Episodes) -> None:
         )
     if (last := max(question.episode for question in questions.questions)) >= len(file):
         raise UserError(f"{questions.path} asks about episode {last}, but {file.path} has 0 to {len(file) - 1}")
+    shortest = int(min(file.lengths))
+    removal, seen = (questions.source.get(name) for name in ("removal_env_step", "seen_env_steps"))
+    if removal is not None and seen is not None and not 0 < removal + 1 < seen < shortest:
+        raise UserError(
+            f"{questions.path}: removal_env_step is {removal}, seen_env_steps {seen}; expected removal + 1 < seen < "
+            f"{shortest} env steps of an episode; make it again with `cjepa questions`"
+        )
 
 
 def _answers(lab: Laboratory, file: Episodes, questions: QuestionFile, progress: Progress) -> Answers:

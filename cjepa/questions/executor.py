@@ -58,7 +58,10 @@ def _run(program: Sequence[str], story: Story) -> Any:
             raise Unanswerable(f"{word} lacks arguments in {' '.join(program)}")
         first = len(stack) - operation.arguments
         arguments, stack = stack[first:], stack[:first]
-        stack.append(operation.run(story, *arguments))
+        try:
+            stack.append(operation.run(story, *arguments))
+        except (TypeError, AttributeError, KeyError) as error:  # a word where an object should be, and the like
+            raise Unanswerable(f"{word} cannot take its arguments in {' '.join(program)}") from error
     if len(stack) != 1:
         raise Unanswerable(f"{len(stack)} results of {' '.join(program)}")
     return stack[0]

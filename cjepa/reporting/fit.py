@@ -16,7 +16,8 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from cjepa.evaluation.measurements import evaluation_of
 from cjepa.files import replacing, write_json
 from cjepa.progress import ProgressBar
-from cjepa.reporting.records import TEST_RESULTS, read_metrics, result_row, write_run_record
+from cjepa.reporting.reading import TEST_RESULTS
+from cjepa.reporting.records import read_metrics, result_row, write_run_record
 
 
 class MetricsFile(CSVLogger):

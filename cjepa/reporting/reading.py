@@ -7,8 +7,10 @@ from typing import Any
 from cjepa.errors import UserError
 from cjepa.files import read_json
 from cjepa.plain_values import NUMBER, check_mapping
-from cjepa.reporting.records import TEST_RESULTS
 from cjepa.reporting.tables import ERROR_PREFIX, Row
+
+TEST_RESULTS = "results_test.json"
+"""Rows like those of ``results.json``, of the test split, beside it: training's results are never replaced."""
 
 _LARGEST = 1e15
 """Of a number in a record; figures cannot be drawn far beyond."""

@@ -24,9 +24,6 @@ from cjepa.evaluation.intervals import Interval, known
 from cjepa.files import read_text, write_json
 from cjepa.reporting.code_record import loaded_code
 
-TEST_RESULTS = "results_test.json"
-"""Rows like those of ``results.json``, of the test split, beside it: training's results are never replaced."""
-
 PACKAGES = (
     "cjepa",
     "torch",

@@ -12,8 +12,7 @@ from cjepa.reporting.distances import named_by_distance
 from cjepa.reporting.intervention_tables import intervention_tables, is_intervention
 from cjepa.reporting.page import TrainingRun, curves_by_kind, render, result_figures
 from cjepa.reporting.pivot import Table, measure_tables, plain_table
-from cjepa.reporting.reading import read_results, read_study, record_of
-from cjepa.reporting.records import TEST_RESULTS
+from cjepa.reporting.reading import TEST_RESULTS, read_results, read_study, record_of
 from cjepa.reporting.rungs import ladder
 from cjepa.reporting.stages import elapsed_seconds, stages_table
 from cjepa.reporting.staleness import Stale, stale

@@ -17,7 +17,10 @@ RUNGS = (REPRESENTATION, PREDICTION, PLANNING, SHIFT)
 
 _PREFIXES = {
     REPRESENTATION: ("fg_ari", "ari", "mbo", "mean_iou", "slot_consistency", "clip_consistency", "psnr", "probe_"),
-    PREDICTION: ("rollout_error", "effect_", "affected_", "influence_", "counterfactual_", "hidden_", "violation_"),
+    PREDICTION: (
+        *("rollout_error", "effect_", "affected_", "influence_", "counterfactual_", "hidden_", "violation_"),
+        *("question_accuracy", "option_accuracy"),
+    ),
     PLANNING: ("success", "env_steps_to_success", "final_error", "final_goal"),
 }
 _SHOWN = 3

@@ -7,8 +7,7 @@ from cjepa.command_result import CommandResult
 from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
 from cjepa.locks import only_process
-from cjepa.reporting.reading import read_rows
-from cjepa.reporting.records import TEST_RESULTS
+from cjepa.reporting.reading import TEST_RESULTS, read_rows
 from cjepa.reporting.report import build_report
 from cjepa.reporting.stages import elapsed_seconds
 from cjepa.reporting.tables import Row, results_table

@@ -99,3 +99,11 @@ def test_objects_are_named_by_few_words():
 
 def test_events_are_compared_without_their_time():
     assert HIT.what == ("collision", (0, 1)) and EXIT._replace(env_step=99).what == EXIT.what
+
+
+@pytest.mark.parametrize(
+    "program", [["red", "query_shape"], ["all_events", "query_color"], ["objects", "filter_counterfact"]]
+)
+def test_a_program_that_takes_one_kind_for_another_has_no_answer(program):
+    with pytest.raises(Unanswerable):
+        answer(program, STORY)

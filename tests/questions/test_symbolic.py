@@ -124,11 +124,20 @@ def test_the_command(collide_model_run, question_path, collide_table_path, tmp_p
     assert "text only" in capsys.readouterr().out
 
 
-def test_questions_about_other_episodes(collide_model_run, question_path, collide_table_path, tmp_path, refused):
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("episodes_fingerprint", "0", "is about episodes 0"),
+        ("seen_env_steps", 900, "seen_env_steps 900; expected removal"),
+    ],
+)
+def test_questions_that_do_not_fit_the_episodes(
+    key, value, message, collide_model_run, question_path, collide_table_path, tmp_path, refused
+):
     scenes = json.loads(question_path.read_text())
     for scene in scenes:
-        scene["source"]["episodes_fingerprint"] = "0"
+        scene["source"][key] = value
     (tmp_path / "other.json").write_text(json.dumps(scenes))
     words = ["answer", collide_model_run, tmp_path / "other.json", "--episodes", collide_table_path]
-    assert "is about episodes 0" in refused(*words, "--out", tmp_path / "out")
+    assert message in refused(*words, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
