@@ -15,6 +15,15 @@ MAX_VALUES = 5_000_000
 NUMBER = (int, float)
 
 
+def finite_number(text: str) -> float | None:
+    """The number that a text says; None where it says none, or one that is not finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
 def check_plain(where: str, value: Any, finite: bool = True) -> None:
     """Refuse what a reader could not walk through, compute with, or write again.
 

@@ -17,6 +17,7 @@ import numpy as np
 from cjepa.bench.planner import planner_table
 from cjepa.bench.timing import bench_table
 from cjepa.files import read_json, write_json
+from cjepa.reporting.comparison import to_markdown
 from cjepa.reporting.stages import elapsed_seconds, stages_table
 from cjepa.reporting.tables import results_table, seconds_text
 from cjepa.reporting.videos import write_png
@@ -28,8 +29,7 @@ PLANNER = "cjepa bench planner"
 
 def markdown(table: list[list[str]]) -> str:
     """A table, header first, as Markdown."""
-    lines = [table[0], ["---"] * len(table[0]), *table[1:]]
-    return "\n".join("| " + " | ".join(cell or "–" for cell in row) + " |" for row in lines)
+    return to_markdown(table).removesuffix("\n")
 
 
 def readme_block(result: dict) -> str:

@@ -1,13 +1,12 @@
 """`cjepa plan --certify`: the smallest search that is not worse than the full one, on validation pairs."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from cjepa.command_result import CommandResult
-from cjepa.commands.parts import Evaluated
+from cjepa.commands.parts import Evaluated, PartFolders
 from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval, paired_difference
 from cjepa.evaluation.protocol import PlanningProtocol
@@ -15,7 +14,7 @@ from cjepa.files import write_json
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.planners.smaller import search_size, smaller_searches
 from cjepa.reporting.plan import differences_text
-from cjepa.reporting.records import command_line, describe, interval_row
+from cjepa.reporting.records import describe, interval_row
 from cjepa.reporting.tables import Row, results_table, seconds_text
 
 FULL = "full"
@@ -69,12 +68,10 @@ def certified(
     protocol = replace(protocol, split="val")
     searched: list[Searched] = []
     rows: list[Row] = []
-    stages = []
+    folders = PartFolders(folder)
     success_N = None
     for name, search in search_folders(planner).items():
-        started = time.time()
-        found = evaluate(protocol, folder / name, search)
-        stages.append({"name": name, "folder": name, "started": started, "seconds": time.time() - started})
+        found = folders.run(name, lambda part, search=search: evaluate(protocol, part, search))
         (control,) = found.agents.values()
         seconds = next(row["value"] for row in found.rows if row["metric"] == "seconds_per_plan")
         named = [row | {"model": f"{row['model']}, {search_size(search)}"} for row in found.rows]
@@ -88,9 +85,8 @@ def certified(
         rows.append(_difference_row(difference, named[0], full))
         if not searched[-1].holds(margin):
             break
-    write_json(folder / "study.json", {"name": folder.name, "description": command_line(), "stages": stages})
     write_json(folder / "certificate.json", _certificate(searched, margin))
-    write_json(folder / "results.json", rows)
+    folders.write(rows)
     lines = [*differences_text(rows), *_verdict(searched, margin), f"{folder}/certificate.json"]
     return CommandResult(lines, results_table(rows), f"cjepa report {folder}")
 

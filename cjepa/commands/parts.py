@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cjepa.command_result import CommandResult
 from cjepa.data.store.shards import open_episodes
@@ -27,6 +28,32 @@ class Evaluated(NamedTuple):
     agents: Agents
 
 
+class PartFolders:
+    """Parts of an evaluation, each in a folder of its own with all files of an evaluation.
+
+    Args:
+        folder: of all parts.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._stages: list[dict[str, Any]] = []
+
+    def run(self, name: str, evaluate: Callable[[Path], Evaluated]) -> Evaluated:
+        """Evaluate one part, which writes its results into the folder ``name``."""
+        started = time.time()
+        found = evaluate(self.folder / name)
+        seconds = time.time() - started
+        self._stages.append({"name": name, "folder": name, "started": started, "seconds": seconds})
+        return found
+
+    def write(self, rows: list[Row]) -> None:
+        """Write the rows of all parts, and ``study.json``, which names their folders for the report."""
+        content = {"name": self.folder.name, "description": command_line(), "stages": self._stages}
+        write_json(self.folder / "study.json", content)
+        write_json(self.folder / "results.json", rows)
+
+
 class Table(NamedTuple):
     """What a command says of one evaluation, or of all parts."""
 
@@ -40,8 +67,7 @@ def evaluate_all(
 ) -> Table:
     """Evaluate a protocol, or all of its parts.
 
-    Each part has a folder with all files of an evaluation; above them are the rows of all, those of several seeds
-    together, and ``study.json``, which names the folders for the report.
+    Rows of several seeds are put together.
 
     Args:
         protocol: of the command.
@@ -58,17 +84,15 @@ def evaluate_all(
     if protocol.shift is not None:  # before hours are spent on the part without it
         with_environment(protocol, open_episodes(protocol.episodes)).make_env()
     groups: dict[tuple, list[Evaluated]] = {}
-    stages = []
+    folders = PartFolders(folder)
     for name, part in parts.items():
-        started = time.time()
-        groups.setdefault((part.shift, part.goal_env_steps), []).append(evaluate(part, folder / name))
-        stages.append({"name": name, "folder": name, "started": started, "seconds": time.time() - started})
+        found = folders.run(name, partial(evaluate, part))
+        groups.setdefault((part.shift, part.goal_env_steps), []).append(found)
     rows: list[Row] = []
     for (_, distance), found in groups.items():
         of_group = rows_of_seeds(*zip(*found, strict=True), folder.name) if protocol.seeds else found[0].rows
         rows += [row | {DISTANCE: distance} for row in of_group] if protocol.goal_offsets else of_group
-    write_json(folder / "study.json", {"name": folder.name, "description": command_line(), "stages": stages})
-    write_json(folder / "results.json", rows)
+    folders.write(rows)
     accounts = dict.fromkeys(part.contest.source.account for found in groups.values() for part in found)
     return Table(rows, "; ".join(accounts))
 

@@ -1,7 +1,6 @@
 """The trials of finished planning evaluations, read back to be compared pair by pair."""
 
 import csv
-import math
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval, bootstrap_of_clusters, paired_difference
 from cjepa.files import read_text
+from cjepa.plain_values import finite_number
 
 _SAME_TASK = ("fingerprint", "goal_env_steps", "goal_state", "published_protocol", "budget_env_steps", "frame_stride")
 """What two evaluations have to share for the difference on a pair to be one of the agents."""
@@ -104,10 +104,7 @@ def _by_pair(values: Mapping[Key, float]) -> dict[PairKey, float]:
 
 
 def _number(cell: str, where: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = finite_number(cell)
+    if value is None:
         raise UserError(f"{where} is {cell[:40]!r}, expected a finite number")
     return value

@@ -1,12 +1,12 @@
 """What is set in the address of the page, checked: ``?scene=3&way=remove&body=1``."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, get_args
 
 from cjepa.errors import UserError
 from cjepa.evaluation.influence_graphs import Estimate
 from cjepa.evaluation.what_if import Way
+from cjepa.plain_values import finite_number
 
 WAYS: tuple[Way, ...] = get_args(Way)
 ESTIMATES: tuple[Estimate, ...] = get_args(Estimate)
@@ -107,11 +107,8 @@ def number(name: str, word: str) -> float:
     Raises:
         UserError: the word is none.
     """
-    try:
-        value = float(word)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = finite_number(word)
+    if value is None:
         raise UserError(f"{name} {word[:40]!r}: expected a number")
     return value
 

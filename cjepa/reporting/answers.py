@@ -9,7 +9,8 @@ from cjepa.files import write_json
 from cjepa.questions.card import Answers
 from cjepa.questions.files import TYPES, QuestionFile
 from cjepa.reporting.pivot import Table, pivot
-from cjepa.reporting.records import result_row, write_run_record
+from cjepa.reporting.records import evaluated_model, write_run_record
+from cjepa.reporting.scene_rows import rows_of_scenes
 from cjepa.reporting.tables import Row
 
 METRICS = [f"{of}_accuracy@{kind}" for kind in TYPES for of in ("question", "option")]
@@ -38,26 +39,12 @@ def write_answers(
         seconds: wall time of the evaluation.
     """
     lab = answers.lab
-    common = {"tokens": lab.tokenizer.num_slots, "token_dim": lab.tokenizer.slot_dim, "split": "test"}
-    rows = [
-        result_row(
-            found.metric,
-            found.value,
-            model=reader or name,
-            n=found.n,
-            low=found.low,
-            high=found.high,
-            seed=protocol.seed,
-            run=folder.name,
-            **common,
-        )
-        for reader, measured in answers.scores.items()
-        for found in measured
-    ]
+    scores = ((reader or name, found) for reader, measured in answers.scores.items() for found in measured)
+    rows = rows_of_scenes(scores, lab, protocol, folder)
     write_json(folder / "results.json", rows)
     write_run_record(
         folder,
-        model={"name": name, "checkpoint": str(checkpoint)},
+        model=evaluated_model(name, checkpoint),
         objective={},
         data={"path": protocol.episodes, "fingerprint": lab.fingerprint, "questions": str(questions.path)},
         evaluation=asdict(protocol) | answers.clocks._asdict() | {"held_out": lab.account},

@@ -61,15 +61,20 @@ def code_digest(file: Path, mtime_ns: int) -> str:
         file: of the code.
         mtime_ns: when it was written, so that a changed file is read again.
     """
+    return read_code(file)[1]
+
+
+def read_code(file: Path) -> tuple[ast.Module | None, str]:
+    """The code of a file without docstrings, None where it is no Python code; and its :func:`code_digest`."""
     content = file.read_bytes()
     try:
         tree = ast.parse(content)
-    except SyntaxError:
-        return hashlib.sha256(content).hexdigest()[:12]
+    except (SyntaxError, ValueError):  # the latter of zero bytes
+        return None, hashlib.sha256(content).hexdigest()[:12]
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
             node.body = [entry for entry in body if not _is_text(entry)]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
+    return tree, hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
 
 
 def _is_text(node: ast.AST) -> bool:

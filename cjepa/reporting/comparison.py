@@ -1,9 +1,7 @@
 """Models side by side: every metric that two of them share, and its difference to one of them."""
 
-import csv
 import math
 from collections.abc import Iterator, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +9,7 @@ from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval, unpaired_difference
 from cjepa.evaluation.trials import Trials, difference_by_pair
 from cjepa.reporting.contestants import Source, is_study
-from cjepa.reporting.tables import Row, by_model, difference_text, is_main, value_with_interval
+from cjepa.reporting.tables import Row, by_model, csv_text, difference_text, interval_of, is_main, value_with_interval
 
 _NO_SCORES = ("success_difference", "skipped_trivial_pairs", "solved_at_start")
 """Metrics that say nothing of the model alone."""
@@ -108,17 +106,15 @@ def to_markdown(cells: Sequence[Sequence[str]]) -> str:
 
 def to_csv(comparison: Comparison) -> str:
     """One line per entry with all digits, for programs."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *_OF_DIFFERENCES])
+    lines = [[*_COLUMNS, *_OF_DIFFERENCES]]
     for entry in comparison.entries:
         values = [entry.row.get(name) for name in _COLUMNS]
         differs: list = [None] * len(_OF_DIFFERENCES)
         if entry.difference is not None:
             interval, over = entry.difference
             differs = [comparison.reference, interval.value, *interval.bounds, interval.n, over]
-        writer.writerow(["" if value is None else value for value in [*values, *differs]])
-    return text.getvalue()
+        lines.append([*values, *differs])
+    return csv_text(lines)
 
 
 def _shared(rows: Sequence[Row]) -> Iterator[tuple[str, str, dict[str, Row]]]:
@@ -168,14 +164,9 @@ def _difference(
         return None
     mine, theirs = (trials.get((one["model"], split)) for one in (row, reference))
     if mine is None or theirs is None:
-        return Difference(unpaired_difference(_interval(row), _interval(reference)), _UNPAIRED)
+        return Difference(unpaired_difference(interval_of(row), interval_of(reference)), _UNPAIRED)
     found = difference_by_pair(mine, theirs, metric)
     if isinstance(found, Interval):
         return Difference(found, f"{found.n} pairs")
     reason = f"{_UNPAIRED}: {found}" if metric in mine.values or metric in theirs.values else _UNPAIRED
-    return Difference(unpaired_difference(_interval(row), _interval(reference)), reason)
-
-
-def _interval(row: Row) -> Interval:
-    low, high = (math.nan if row.get(key) is None else row[key] for key in ("low", "high"))
-    return Interval(row["value"], low, high, int(row.get("n") or 0))
+    return Difference(unpaired_difference(interval_of(row), interval_of(reference)), reason)

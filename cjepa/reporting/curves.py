@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from cjepa.plain_values import finite_number
 from cjepa.reporting.records import read_metrics
 from cjepa.reporting.style import FAINT, label_column, legend_below, new_figure, series_colours, style
 from cjepa.reporting.tables import ERROR_PREFIX
@@ -85,11 +86,8 @@ def _read_curves(metrics_csv: Path) -> dict[str, Curve]:
 
 
 def _float(cell: str | None) -> float | None:
-    try:
-        value = float(cell or "")
-    except ValueError:
-        return None
-    return value if abs(value) <= _LARGEST else None
+    value = finite_number(cell or "")
+    return value if value is not None and abs(value) <= _LARGEST else None
 
 
 def _panel(name: str) -> str:

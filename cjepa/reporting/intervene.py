@@ -1,11 +1,8 @@
 """An evaluation of interventions as files: rows with intervals, a record, tables of pairs and effects, pictures."""
 
-import csv
 from collections.abc import Iterable
 from dataclasses import asdict
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +13,7 @@ from cjepa.evaluation.measurements import Measurement
 from cjepa.evaluation.permanence import score_hidden
 from cjepa.evaluation.scenes import SceneProtocol
 from cjepa.evaluation.violations import score_violations
-from cjepa.files import file_digest, write_json, write_text
+from cjepa.files import write_json, write_text
 from cjepa.reporting.intervene_figures import (
     effect_sizes,
     influence_areas,
@@ -25,8 +22,9 @@ from cjepa.reporting.intervene_figures import (
     surprise_by_time,
 )
 from cjepa.reporting.intervene_videos import write_scene_videos
-from cjepa.reporting.records import result_row, write_run_record
-from cjepa.reporting.tables import Row
+from cjepa.reporting.records import evaluated_model, write_run_record
+from cjepa.reporting.scene_rows import rows_of_scenes
+from cjepa.reporting.tables import Row, csv_text
 
 _UNCERTAINTY = ["95 % bootstrap over episodes"]
 
@@ -44,15 +42,7 @@ def write_intervention_result(
         protocol: of the scenes.
         seconds: wall time of the evaluation.
     """
-    lab = result.lab
-    common = {
-        "tokens": lab.tokenizer.num_slots,
-        "token_dim": lab.tokenizer.slot_dim,
-        "split": "test",
-        "seed": protocol.seed,
-        "run": folder.name,
-    }
-    rows = [result_row(model=model, **common, **_values(found)) for model, found in _measured(result, name)]
+    rows = rows_of_scenes(_measured(result, name), result.lab, protocol, folder)
     media = folder / "media"
     media.mkdir(exist_ok=True)
     figures = {"influence-auroc": influence_areas(rows), "influence-graphs": scene_graphs(result)}
@@ -111,39 +101,29 @@ def _of_effects(result: InterventionResult, name: str) -> Iterable[tuple[str, Me
                 yield from ((model if answer == "model" else answer, found) for found in measured)
 
 
-def _values(found: Measurement) -> dict[str, Any]:
-    """Of a row; JSON has no NaN."""
-    numbers = {key: getattr(found, key) for key in ("value", "low", "high")}
-    finite = {key: value if value is not None and np.isfinite(value) else None for key, value in numbers.items()}
-    return finite | {"metric": found.metric, "n": found.n, "unit": found.unit}
-
-
 def _pairs_csv(result: InterventionResult) -> str:
     """One row per pair of bodies and scene, with every estimate."""
-    pairs, text = result.pairs, StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["scene", "episode", "first_env_step", "target", "source", "hops", *pairs.scores])
+    pairs = result.pairs
+    lines = [["scene", "episode", "first_env_step", "target", "source", "hops", *pairs.scores]]
     start_N = result.lab.test.start_B[pairs.scene_N]
     columns = (pairs.scene_N, pairs.episode_N, start_N, pairs.target_N, pairs.source_N, pairs.hops_N)
     for ints, scores in zip(zip(*columns, strict=True), zip(*pairs.scores.values(), strict=True), strict=True):
-        table.writerow([*map(int, ints), *(f"{score:.6g}" for score in scores)])
-    return text.getvalue()
+        lines.append([*map(int, ints), *(f"{score:.6g}" for score in scores)])
+    return csv_text(lines)
 
 
 def _effects_csv(result: InterventionResult) -> str:
     """One row per intervention and other body; effects in the environment's units."""
-    text = StringIO()
-    table = csv.writer(text, lineterminator="\n")
     effect = [f"{whose}_effect_{axis}" for whose in ("true", "predicted") for axis in "xy"]
-    table.writerow(["intervention", "scene", "episode", "changed", "body", *effect, "error"])
+    lines = [["intervention", "scene", "episode", "changed", "body", *effect, "error"]]
     for one in result.effects:
         error_N = np.linalg.norm(one.predicted_N2 - one.true_N2, axis=1)
         columns = np.column_stack([one.true_effects, one.predicted_effects, error_N])
         for ints, values in zip(
             zip(one.scene_N, one.episode_N, one.changed_N, one.body_N, strict=True), columns, strict=True
         ):
-            table.writerow([one.way, *map(int, ints), *(f"{value:.6g}" for value in values)])
-    return text.getvalue()
+            lines.append([one.way, *map(int, ints), *(f"{value:.6g}" for value in values)])
+    return csv_text(lines)
 
 
 def _write_record(
@@ -153,7 +133,7 @@ def _write_record(
     finite = {graph.name: graph.threshold if np.isfinite(graph.threshold) else None for graph in result.graphs}
     write_run_record(
         folder,
-        model={"name": name, "checkpoint": str(checkpoint), "checkpoint_digest": file_digest(checkpoint)},
+        model=evaluated_model(name, checkpoint),
         objective={"best_estimate": result.best, "thresholds": finite},
         data={"path": protocol.episodes, "fingerprint": lab.fingerprint},
         evaluation=asdict(protocol) | {"held_out": lab.account, "frame_stride": lab.frame_stride},

@@ -18,7 +18,7 @@ from cjepa.evaluation.intervals import (
 from cjepa.evaluation.planning import BaselineResults, Contest, ModelResult
 from cjepa.evaluation.protocol import SHIFT_SPLIT
 from cjepa.evaluation.published import PUBLISHED_SPLIT
-from cjepa.files import file_digest, write_json
+from cjepa.files import write_json
 from cjepa.planning.constraints import Constraint
 from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.objectives import Objective
@@ -26,7 +26,7 @@ from cjepa.planning.planners.base import Planner
 from cjepa.planning.sub_goals import SubGoals
 from cjepa.reporting.plan_tables import write_tables
 from cjepa.reporting.plan_videos import write_videos
-from cjepa.reporting.records import describe, interval_row, result_row, write_run_record
+from cjepa.reporting.records import describe, evaluated_model, interval_row, result_row, write_run_record
 
 Agents = dict[str, ControlResult]
 """What came of each agent's trials, by the agent's name in rows."""
@@ -80,10 +80,7 @@ def write_model_result(
     write_videos(folder / "media", result)
     write_tables(folder, {name: [control]}, contest)
     write_json(folder / "results.json", rows)
-    identity = {
-        "name": name,
-        "checkpoint": str(checkpoint),
-        "checkpoint_digest": file_digest(checkpoint),
+    identity = evaluated_model(name, checkpoint) | {
         "tokenizer_fingerprint": result.loaded.tokenizer_fingerprint,
         "device": str(next(result.loaded.dynamics.parameters()).device),
     }

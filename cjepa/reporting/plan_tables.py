@@ -1,13 +1,12 @@
 """Trials of a planning evaluation as CSV: one row per trial, and one row per env step."""
 
-import csv
-from io import StringIO
 from pathlib import Path
 
 from cjepa.evaluation.control import ControlResult
 from cjepa.evaluation.planning import Contest
 from cjepa.files import write_text
 from cjepa.planning.mpc import PlanRecord
+from cjepa.reporting.tables import csv_text
 
 
 def write_tables(folder: Path, agents: dict[str, list[ControlResult]], contest: Contest) -> None:
@@ -19,9 +18,7 @@ def write_tables(folder: Path, agents: dict[str, list[ControlResult]], contest: 
         contest: of all agents.
     """
     for name, rows in (("trials", _trials_table(agents, contest)), ("steps", _steps_table(agents))):
-        text = StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        write_text(folder / f"{name}.csv", text.getvalue())
+        write_text(folder / f"{name}.csv", csv_text(rows))
 
 
 def _trials_table(agents: dict[str, list[ControlResult]], contest: Contest) -> list[list]:

@@ -21,7 +21,7 @@ import cjepa
 from cjepa.data.workers import all_cores
 from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval, known
-from cjepa.files import read_text, write_json
+from cjepa.files import file_digest, read_text, write_json
 from cjepa.reporting.code_record import loaded_code
 
 PACKAGES = (
@@ -96,6 +96,11 @@ def result_row(
         "git": f"{state['commit']}-dirty" if state["dirty"] else state["commit"],
     }
     return row if episodes is None else row | {"episodes": episodes}
+
+
+def evaluated_model(name: str, checkpoint: Path) -> dict[str, str]:
+    """What the record of an evaluation says of its model; the digest tells later whether the checkpoint has changed."""
+    return {"name": name, "checkpoint": str(checkpoint), "checkpoint_digest": file_digest(checkpoint)}
 
 
 def interval_row(metric: str, interval: Interval, **rest: Any) -> dict[str, Any]:

@@ -1,16 +1,13 @@
 """The results of a sweep: cells by their validation values, best first, as table and CSV."""
 
-import csv
-import math
 import re
 from collections.abc import Mapping, Sequence
-from io import StringIO
 from typing import Any, NamedTuple
 
 from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval, mean_of_runs, unpaired_difference
 from cjepa.reporting.distances import of_one_distance
-from cjepa.reporting.tables import ERROR_PREFIX, Row, error_blocks, value_with_interval
+from cjepa.reporting.tables import ERROR_PREFIX, Row, csv_text, error_blocks, interval_of, value_with_interval
 
 _HIGHEST = ("success", "fg_ari", "fg_ari_video", "ari", "mbo", "mean_iou", "psnr", "slot_consistency", "accuracy")
 _LOWEST = ("error", "loss", "seconds", "distance")
@@ -90,13 +87,11 @@ def score_table(scores: Sequence[Score], target: Target) -> list[list[str]]:
 
 def to_csv(scores: Sequence[Score], target: Target) -> str:
     """One line per cell, with all digits and the full names of options."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*scores[0].values, target.metric, "low", "high", "seeds"])
+    lines = [[*scores[0].values, target.metric, "low", "high", "seeds"]]
     for score in scores:
-        bounds = ["" if bound is None else bound for bound in score.interval.bounds]
-        writer.writerow([*map(value_text, score.values.values()), score.interval.value, *bounds, len(score.seeds)])
-    return text.getvalue()
+        value, bounds = score.interval.value, score.interval.bounds
+        lines.append([*map(value_text, score.values.values()), value, *bounds, len(score.seeds)])
+    return csv_text(lines)
 
 
 def verdict(scores: Sequence[Score], target: Target) -> list[str]:
@@ -139,8 +134,7 @@ def _score(cell: Cell, metric: str) -> Score | None:
     interval = mean_of_runs([row["value"] for row in found.values()])
     if len(found) == 1:
         (row,) = found.values()
-        low, high = (math.nan if row.get(key) is None else row[key] for key in ("low", "high"))
-        interval = interval._replace(low=low, high=high)
+        interval = interval_of(row)._replace(n=interval.n)
     return Score(cell.values, interval, list(found))
 
 

@@ -1,6 +1,9 @@
 """Result rows -> tables of text, the same for the terminal and for the HTML report."""
 
+import csv
+import math
 from collections.abc import Iterable
+from io import StringIO
 from typing import Any
 
 from cjepa.evaluation.intervals import Interval, wilson
@@ -9,6 +12,19 @@ Row = dict[str, Any]
 """One row of results.json."""
 
 ERROR_PREFIX = "rollout_error@"
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows as CSV; None is an empty cell."""
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def interval_of(row: Row) -> Interval:
+    """The value of a row with its interval; NaN bounds where it has none."""
+    low, high = (math.nan if row.get(key) is None else row[key] for key in ("low", "high"))
+    return Interval(row["value"], low, high, int(row.get("n") or 0))
 
 
 def results_table(rows: Iterable[Row]) -> list[list[str]]:

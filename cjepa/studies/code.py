@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cjepa.reporting.code_record import code_digest
+from cjepa.reporting.code_record import read_code
 
 _LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
 _LEFT_OUT = {"cjepa", "cjepa.cli", "cjepa.moved", "cjepa.errors", "cjepa.parser_messages", "cjepa.command_result"}
@@ -123,10 +123,8 @@ def _prefixes(name: str) -> list[str]:
 @functools.cache
 def _read(file: Path, mtime_ns: int, module: str) -> Source:
     """``mtime_ns`` is there so that a changed file is read again."""
-    digest = code_digest(file, mtime_ns)
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):  # its stage will say so
+    tree, digest = read_code(file)
+    if tree is None:  # its stage will say so
         return Source(digest, frozenset(), frozenset(), False)
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     nodes = list(_walk(tree))

@@ -96,3 +96,11 @@ def test_records_of_runs_have_the_code(tmp_path):
     empty = {name: {} for name in ("model", "objective", "data", "evaluation", "actions")}
     written = json.loads(write_run_record(tmp_path, uncertainty=[], seconds=1.0, **empty).read_text())
     assert written["code"] == code_record.loaded_code()
+
+
+def test_a_file_that_is_no_code_has_a_digest_too(tmp_path):
+    file, digests = tmp_path / "one.py", []
+    for content in (b"x = (", b"x = 1\0"):
+        file.write_bytes(content)
+        digests.append(code_record.code_digest(file, len(digests)))
+    assert digests[0] != digests[1] and all(len(digest) == 12 for digest in digests)
