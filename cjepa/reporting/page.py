@@ -1,5 +1,7 @@
 """What the HTML pages of this package share: their template, figures of result rows, and training curves."""
 
+import base64
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +14,11 @@ from matplotlib.figure import Figure
 from cjepa.reporting import figures
 from cjepa.reporting.curves import training_curves
 from cjepa.reporting.distances import of_one_distance, success_by_distance
+from cjepa.reporting.sort_values import sort_value
 from cjepa.reporting.style import series_colours, to_svg
 from cjepa.reporting.tables import Row
 
+_FOLDER = Path(__file__).parent
 _RESULT_FIGURES = {
     "Success against features": figures.success_by_tokens,
     "Prediction error": figures.rollout_errors,
@@ -39,13 +43,22 @@ class Curves(NamedTuple):
     svg: Markup
 
 
+class Script(NamedTuple):
+    """The script of all pages."""
+
+    text: Markup
+    digest: str
+    """Names the script in the page's security policy, so that a browser runs no other and loads nothing."""
+
+
 def render(template: str, **content: Any) -> str:
     """A page from one of the templates of this folder."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    loader = jinja2.FileSystemLoader(_FOLDER)
     # The templates end in .j2, so escaping is asked for instead of guessed from the name.
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
-    return environment.get_template(template).render(**content)
+    environment.filters["sort_value"] = sort_value
+    return environment.get_template(template).render(**content, script=_script())
 
 
 def result_figures(rows: list[Row]) -> dict[str, Markup]:
@@ -78,3 +91,9 @@ def svg(figure: Figure | None) -> Markup:
     """The figure as part of a page; empty without one."""
     # Matplotlib escapes the names that it writes into the SVG.
     return Markup("") if figure is None else Markup(to_svg(figure))
+
+
+def _script() -> Script:
+    text = (_FOLDER / "tables.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return Script(Markup(text), f"sha256-{digest}")

@@ -15,6 +15,8 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8
 INK = "#24292f"
 FAINT = "#8b949e"
 GRID = "#d5dae0"
+_OF_THE_PAGE = {INK: "var(--ink)", GRID: "var(--grid)", "#ffffff": "var(--paper)"}
+"""Colours of figures that a page has its own for, light or dark."""
 DASHES = (0, (5, 3))
 """Of lines that other values are compared with."""
 
@@ -77,7 +79,7 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an ``<svg>`` element without any address."""
+    """The figure as an ``<svg>`` element without any address; ink, grid and background are in the page's colours."""
     buffer = io.StringIO()
     with style():
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -85,6 +87,8 @@ def to_svg(figure: Figure) -> str:
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text)
+    for colour, variable in _OF_THE_PAGE.items():
+        text = re.sub(rf"(fill|stroke): {colour}\b", rf"\1: {variable}", text)
     # Fixed sizes would overflow a phone, and ids of one figure would shadow those of the next.
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) width="([\d.]+)pt"', r'\1 style="width:\2pt"', text, count=1)

@@ -4,19 +4,20 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from cjepa.reporting.page import render, svg
 from cjepa.reporting.pivot import plain_table
 from cjepa.reporting.records import versions
-from cjepa.reporting.style import FAINT, INK, new_figure, style
+from cjepa.reporting.style import FAINT, INK, PALETTE, new_figure, style
 from cjepa.reporting.sweep import Score, Target, score_table, short_names, value_text, verdict
 
 _LOG_SPAN = 20.0
 """Highest over lowest value from which an axis is logarithmic."""
 _TICKS = 5
+_BEST_TO_WORST = LinearSegmentedColormap.from_list("best to worst", [PALETTE[0], PALETTE[4]])
 
 
 class _Scale(NamedTuple):
@@ -50,7 +51,7 @@ def sweep_page(name: str, scores: Sequence[Score], target: Target, command: str,
 
 
 def parallel_coordinates(scores: Sequence[Score], target: Target) -> Figure:
-    """One vertical axis per option and one for the result; one line per cell, dark for good ones, the best on top.
+    """One vertical axis per option and one for the result; one line per cell, blue for good ones, the best on top.
 
     Args:
         scores: best first, at least one.
@@ -59,7 +60,6 @@ def parallel_coordinates(scores: Sequence[Score], target: Target) -> Figure:
     names = short_names(scores[0].values)
     scales = [_scale([score.values[key] for score in scores]) for key in names]
     scales.append(_scale([score.interval.value for score in scores]))
-    colours = matplotlib.colormaps["viridis"]
     with style():
         figure = new_figure(1.2 + 1.7 * len(scales), 3.6)
         axes = figure.subplots()
@@ -71,9 +71,9 @@ def parallel_coordinates(scores: Sequence[Score], target: Target) -> Figure:
             _axis(axes, place, scale)
         for rank in reversed(range(len(scores))):
             heights = [scale.places[rank] for scale in scales]
-            shade = 0.0 if len(scores) == 1 else 0.9 * rank / (len(scores) - 1)
-            width = 2.6 if rank == 0 else 1.2
-            axes.plot(range(len(scales)), heights, color=colours(shade), linewidth=width, marker="o", markersize=3.5)
+            shade = 0.0 if len(scores) == 1 else rank / (len(scores) - 1)
+            look = {"color": _BEST_TO_WORST(shade), "linewidth": 2.6 if rank == 0 else 1.2}
+            axes.plot(range(len(scales)), heights, marker="o", markersize=3.5, **look)
     return figure
 
 
