@@ -15,13 +15,13 @@ from typing import NamedTuple
 import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from cjepa.bench.published import PublishedSearch, multihead_copy
 from cjepa.bench.timing import Row, interval_text, number_text, rows_against, take_turns, working_memory_mb
 from cjepa.bench.train import ACTION_DIM, FILTER, PAPER, PROPRIO_DIM, SLOTS, TOKEN_DIM
 from cjepa.command_result import CommandResult
 from cjepa.errors import UserError
+from cjepa.evaluation.budgets import gigaflops
 from cjepa.evaluation.intervals import bootstrap
 from cjepa.files import json_text
 from cjepa.planning.costs import RolloutCost
@@ -86,9 +86,7 @@ class Search:
     def gigaflops(self) -> float:
         """Of a whole search, counted on two candidates."""
         actions_NHA = torch.rand(2, HORIZON_BLOCKS, ACTION_DIM, generator=torch.Generator().manual_seed(_SEED))
-        with torch.enable_grad(), FlopCounterMode(display=False) as counter:  # PyTorch's fused layers are not counted
-            self.cost(actions_NHA)
-        return counter.get_total_flops() / len(actions_NHA) * self.whole / 1e9
+        return gigaflops(self.cost, actions_NHA) / len(actions_NHA) * self.whole
 
 
 def planner_command(

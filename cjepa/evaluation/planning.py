@@ -16,6 +16,7 @@ from cjepa.data.workers import parallel_map
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.against import Rival, read_rivals
+from cjepa.evaluation.budgets import plan_gigaflops
 from cjepa.evaluation.control import ControlResult, plan_seconds, run_trials
 from cjepa.evaluation.kept_plans import PlanFiles, keeping_plans
 from cjepa.evaluation.pairs import (
@@ -79,6 +80,8 @@ class ModelResult(NamedTuple):
     control: ControlResult
     plan_seconds: np.ndarray
     """Of plans for one environment on its own, in s."""
+    plan_gigaflops: float
+    """Operations of the world model in such a plan, in units of 1e9."""
     loaded: LoadedWorldModel
     blocks: ActionBlocks
     goal_distance_N2: np.ndarray | None = None
@@ -177,7 +180,8 @@ def evaluate_model(
     distances = [] if control.measured else [agent.goal_distance(seen) for seen in (control.starts, control.ends)]
     distance_N2 = torch.stack(distances, dim=1).numpy() if distances else None
     seconds = plan_seconds(agent, control.starts, control.goals)
-    return ModelResult(contest, control, seconds, loaded, blocks, distance_N2)
+    operations = plan_gigaflops(agent, control.starts, control.goals)
+    return ModelResult(contest, control, seconds, operations, loaded, blocks, distance_N2)
 
 
 def evaluate_baselines(

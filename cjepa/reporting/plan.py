@@ -75,6 +75,7 @@ def write_model_result(
     else:
         rows = [_distance_row(result.goal_distance_N2, contest, common)]
     rows.append(interval_row("seconds_per_plan", bootstrap(result.plan_seconds), unit="s", **common))
+    rows.append(result_row("gigaflops_per_plan", result.plan_gigaflops, n=1, unit="GFLOP, counted", **common))
     made, unit = int(control.num_plans.sum()), f"s, of up to {len(control.success)} at once"
     rows.append(result_row("seconds_per_plan_batched", control.seconds_per_plan, n=made, unit=unit, **common))
     write_videos(folder / "media", result)
