@@ -15,10 +15,10 @@ from cjepa.reporting.tables import ERROR_PREFIX, Row, by_model, error_blocks, fe
 _DODGE = 1.09
 _SAME_SIZE = 1.3
 _MARKERS = ("o", "s", "^", "D", "v")
-_ERRORBAR = {"markersize": 6, "elinewidth": 1.4, "capsize": 0}
+ERRORBAR = {"markersize": 6, "elinewidth": 1.4, "capsize": 0}
 _FEW_TICKS = 1.5  # decades; a shorter log axis has ticks at 1, 2 and 5
 _CALIBRATION = ("calibration_disagreement@", "calibration_error@")
-_PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 
 def model_colours(rows: Iterable[Row]) -> dict[str, str]:
@@ -98,7 +98,7 @@ def time_per_plan(rows: Iterable[Row]) -> Figure | None:
         axes.set_xlim(min(ends) / 2, max(ends) * 3)  # room for the values, which stand on the right
         decades = np.log10(max(ends) * 6 / min(ends))
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < _FEW_TICKS else (1,)))
-        axes.xaxis.set_major_formatter(_PLAIN)
+        axes.xaxis.set_major_formatter(PLAIN)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("seconds per plan, 95 % interval (log scale)")
         for place, (model, row) in enumerate(seconds.items()):
@@ -124,8 +124,8 @@ def calibration(rows: Iterable[Row]) -> Figure | None:
         for model, points in lines.items():
             places = [x["value"] for x, _ in points]
             errors = [y["value"] for _, y in points]
-            reach = np.concatenate([_reach(y) for _, y in points], axis=1)
-            axes.errorbar(places, errors, reach, fmt="o-", color=colours[model], **_ERRORBAR)
+            ends = np.concatenate([reach(y) for _, y in points], axis=1)
+            axes.errorbar(places, errors, ends, fmt="o-", color=colours[model], **ERRORBAR)
             handles.append(Line2D([], [], color=colours[model], marker="o", label=f"{model}, 95 % interval"))
         low, high = axes.get_xlim()
         axes.plot([low, high], [low, high], color=FAINT, linewidth=1.2, linestyle=DASHES, zorder=1)
@@ -178,8 +178,8 @@ def _draw_points(axes: Axes, points: dict[str, Row], colours: dict[str, str]) ->
         places = [centre * _DODGE ** (i - (len(models) - 1) / 2) for i in range(len(models))]
         for place, model in zip(places, models, strict=True):
             row = points[model]
-            reach = 100 * _reach(row)
-            axes.errorbar(place, 100 * row["value"], reach, fmt="o", color=colours[model], **_ERRORBAR)
+            ends = 100 * reach(row)
+            axes.errorbar(place, 100 * row["value"], ends, fmt="o", color=colours[model], **ERRORBAR)
         labels = [(100 * points[model]["value"], model, colours[model]) for model in models]
         label_column(axes, places[-1] * 1.07, labels, in_data=True)
 
@@ -198,10 +198,10 @@ def _clusters(points: dict[str, Row]) -> list[tuple[int, int, list[str]]]:
 
 
 def _draw_across(axes: Axes, height: float, row: Row, colour: str, marker: str) -> None:
-    axes.errorbar(row["value"], height, xerr=_reach(row), fmt=marker, color=colour, **_ERRORBAR)
+    axes.errorbar(row["value"], height, xerr=reach(row), fmt=marker, color=colour, **ERRORBAR)
 
 
-def _reach(row: Row) -> np.ndarray:
+def reach(row: Row) -> np.ndarray:
     """How far the interval goes down and up from the value, (2, 1)."""
     low, high = _bounds(row)
     return np.clip([[row["value"] - low], [high - row["value"]]], 0, None)

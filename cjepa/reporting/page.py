@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from cjepa.reporting import figures
+from cjepa.reporting import figures, pareto
 from cjepa.reporting.curves import training_curves
 from cjepa.reporting.distances import of_one_distance, success_by_distance
 from cjepa.reporting.sort_values import sort_value
@@ -21,6 +21,8 @@ from cjepa.reporting.tables import Row
 _FOLDER = Path(__file__).parent
 _RESULT_FIGURES = {
     "Success against features": figures.success_by_tokens,
+    "Success against seconds": pareto.success_by_seconds,
+    "Success against arithmetic": pareto.success_by_gigaflops,
     "Prediction error": figures.rollout_errors,
     "Planning time": figures.time_per_plan,
     "Error against disagreement": figures.calibration,

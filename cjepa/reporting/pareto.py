@@ -1,0 +1,59 @@
+"""Success against what it costs, with the models that no other beats at less cost."""
+
+from collections.abc import Iterable
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
+
+from cjepa.reporting.figures import ERRORBAR, PLAIN, model_colours, reach
+from cjepa.reporting.style import DASHES, FAINT, INK, label_column, legend_below, new_figure, style
+from cjepa.reporting.tables import Row, by_model
+
+_FRONT = {"color": FAINT, "linewidth": 1.2, "linestyle": DASHES}
+
+
+def success_by_seconds(rows: Iterable[Row]) -> Figure | None:
+    """Planning success against the seconds of one plan, one labelled point a model; None without two such models."""
+    return _pareto(list(rows), "seconds_per_plan", "seconds per plan")
+
+
+def success_by_gigaflops(rows: Iterable[Row]) -> Figure | None:
+    """Planning success against the arithmetic of one plan, one labelled point a model; None without two such models."""
+    return _pareto(list(rows), "gigaflops_per_plan", "GFLOP per plan")
+
+
+def undominated(points: dict[str, tuple[float, float]]) -> list[str]:
+    """Names of the points (cost, success) of which no other has more success at as little cost, cheapest first."""
+    front: list[str] = []
+    for name in sorted(points, key=lambda name: (points[name][0], -points[name][1])):
+        if not front or points[name][1] > points[front[-1]][1]:
+            front.append(name)
+    return front
+
+
+def _pareto(rows: list[Row], metric: str, label: str) -> Figure | None:
+    success = by_model(rows, "success")
+    cost = {model: row for model, row in by_model(rows, metric).items() if row["value"] > 0 and model in success}
+    if len(cost) < 2:
+        return None
+    colours = model_colours(rows)
+    points = {model: (row["value"], 100 * success[model]["value"]) for model, row in cost.items()}
+    with style():
+        figure = new_figure(6.2, 3.9)
+        axes = figure.subplots()
+        axes.set(xscale="log", ylim=(-2, 102), xlabel=f"{label} (log scale)", ylabel="success, %")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(PLAIN)
+        axes.xaxis.set_minor_locator(NullLocator())
+        for model, (x, y) in points.items():
+            ends = {"xerr": reach(cost[model]), "yerr": 100 * reach(success[model])}
+            axes.errorbar(x, y, **ends, fmt="o", color=colours[model], **ERRORBAR)
+        front = [points[model] for model in undominated(points)]
+        line = [*front, (axes.get_xlim()[1], front[-1][1])]
+        axes.set_xlim(axes.get_xlim())  # stays as the points need it
+        axes.step(*zip(*line, strict=True), where="post", zorder=1, **_FRONT)
+        label_column(axes, 1.02, [(y, model, colours[model]) for model, (_, y) in points.items()])
+        interval = Line2D([], [], color=INK, linewidth=1.4, marker="o", markersize=5, label="model, 95 % intervals")
+        legend_below(figure, [interval, Line2D([], [], label="most success at this cost or less", **_FRONT)])
+    return figure

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from cjepa.reporting.pareto import success_by_gigaflops, success_by_seconds, undominated
+
+
+def rows(metric, values):
+    found = []
+    for model, (cost, success) in values.items():
+        size = {"model": model, "tokens": 2, "token_dim": 34}
+        found.append({"metric": "success", "value": success, "low": success - 0.1, "high": success + 0.2} | size)
+        found.append({"metric": metric, "value": cost, "low": cost / 2, "high": cost * 3} | size)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("points", "front"),
+    [
+        ({"a": (1, 50), "b": (2, 40), "c": (3, 60)}, ["a", "c"]),
+        ({"a": (1, 50), "b": (1, 60)}, ["b"]),  # as cheap, and better
+        ({"a": (2, 50), "b": (1, 50)}, ["b"]),  # as good, and cheaper
+    ],
+)
+def test_what_no_other_beats_at_less_cost(points, front):
+    assert undominated(points) == front
+
+
+@pytest.mark.parametrize(
+    ("draw", "metric"), [(success_by_seconds, "seconds_per_plan"), (success_by_gigaflops, "gigaflops_per_plan")]
+)
+def test_points_stand_at_their_cost_and_success_with_both_intervals(draw, metric):
+    axes = draw(rows(metric, {"small": (0.5, 0.4), "large": (8.0, 0.6)})).axes[0]
+    assert axes.get_xscale() == "log"
+    for container, (x, y) in zip(axes.containers, [(0.5, 40), (8.0, 60)], strict=True):
+        points, _, (across, up) = container
+        np.testing.assert_allclose(points.get_xydata(), [[x, y]])
+        np.testing.assert_allclose(across.get_segments()[0], [[x / 2, y], [3 * x, y]])
+        np.testing.assert_allclose(up.get_segments()[0], [[x, y - 10], [x, y + 20]])
+
+
+def test_one_model_is_no_comparison():
+    assert success_by_seconds(rows("seconds_per_plan", {"small": (0.5, 0.4)})) is None
