@@ -24,7 +24,8 @@ ORDER = [
         "tensor_files",
         "pictures",
     }
-    | {"run_config", "moved", "class_paths", "command_result", "progress", "quiet", "optim", "checkpoints"},
+    | {"run_config", "moved", "class_paths", "command_result", "progress", "quiet", "optim", "moving_average"}
+    | {"checkpoints"},
     {"envs"},
     {"data"},
     {"tokenizers"},

@@ -109,9 +109,18 @@ class TrainableTokenizer(Tokenizer):
 
     options_without_effect: tuple[str, ...] = ()
     """Constructor arguments that change no token of frames like those of training; its fingerprint leaves them out."""
+    against_collapse: str = "targets are the frames, or features of a frozen encoder"
+    """What keeps its tokens from becoming all the same, for ``run.json``."""
 
     def prepare(self, pixels_B3YX: Tensor) -> None:  # noqa: B027 - most need nothing
         """Look at training frames, once, before training: a background, a scale."""
+
+    def after_step(self, progress: float) -> None:  # noqa: B027 - most need nothing
+        """Called after every step of the optimiser.
+
+        Args:
+            progress: share of the training's steps that are done, above 0 and up to 1.
+        """
 
     @abstractmethod
     def loss_terms(self, pixels_BT3YX: Tensor) -> dict[str, Tensor]:

@@ -23,3 +23,8 @@ def cell_centres(height: int, width: int | None = None) -> Tensor:
 def cell_middles(count: int, device: torch.device | None = None) -> Tensor:
     """Middles of ``count`` equal cells that fill [-1, 1]: float (count,)."""
     return (torch.arange(count, device=device) + 0.5) / count * 2 - 1
+
+
+def gathered(values_BLD: Tensor, index_BK: Tensor) -> Tensor:
+    """The rows of a batch that are named by their indices: ``(B, K, D)``."""
+    return values_BLD.take_along_dim(index_BK[..., None], dim=1)

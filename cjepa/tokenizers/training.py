@@ -57,10 +57,7 @@ class TokenizerTraining(ScoredTokenizer):
 
     def describe_objective(self) -> dict[str, Any]:
         """What is optimised, as plain values for ``run.json``."""
-        return {
-            "terms": dict(self.loss_weights),
-            "against_collapse": "targets are the frames, or features of a frozen encoder",
-        }
+        return {"terms": dict(self.loss_weights), "against_collapse": self.tokenizer.against_collapse}
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """One step."""
@@ -94,6 +91,12 @@ class TokenizerTraining(ScoredTokenizer):
         """AdamW with warm-up and cosine."""
         total = int(self.trainer.estimated_stepping_batches)
         return adamw_with_warmup_cosine(self.parameters(), self.lr, self.weight_decay, self.warmup_steps, total)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step, of which the tokenizer hears."""
+        super().optimizer_step(*args, **kwargs)
+        done = self.global_step + 1  # Lightning counts the step after this
+        self.tokenizer.after_step(min(done / self.trainer.estimated_stepping_batches, 1.0))
 
     def on_fit_start(self) -> None:
         """Show the tokenizer training frames, unless a checkpoint brings what it made of them.

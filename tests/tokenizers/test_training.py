@@ -8,6 +8,7 @@ from cjepa.data.token_clips import TokenClips
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
 from cjepa.evaluation.metrics import ForegroundARI
+from cjepa.tokenizers.baselines.global_token import GlobalTokenizer
 from cjepa.tokenizers.encode import encode_clips, fingerprint
 from cjepa.tokenizers.slots.starts import LearnedStart
 from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
@@ -87,6 +88,14 @@ def test_every_parameter_learns_from_what_is_weighted(batch):
     module.training_step(batch, 0).backward()
     dead = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert dead == []
+
+
+def test_a_tokenizer_hears_of_every_step_of_the_optimiser(data, monkeypatch):
+    module, heard = TokenizerTraining(GlobalTokenizer(dim=4, channels=2), [], {"reconstruction": 1.0}), []
+    monkeypatch.setattr(module.tokenizer, "after_step", heard.append)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "limit_val_batches": 0}
+    L.Trainer(max_steps=2, accumulate_grad_batches=2, accelerator="cpu", **quiet).fit(module, datamodule=data)
+    assert heard == [0.5, 1.0]
 
 
 @torch.no_grad()

@@ -40,25 +40,36 @@ class PatchTokenizer(Tokenizer):
         self.trained = trained
         self.grid = grid
         self.layer_norm = layer_norm
-        self.register_buffer("centres_S2", cell_centres(grid), persistent=False)
         self.register_buffer("inside_L2", cell_centres(side // grid), persistent=False)
 
     def encode(self, pixels_BT3YX: Tensor) -> Tokens:
         """See :class:`Tokenizer`; masks are the cells themselves."""
-        batch, blocks = pixels_BT3YX.shape[:2]
+        batch = len(pixels_BT3YX)
         features = self.trained.features(pixels_BT3YX.flatten(0, 1))
         cells_NSLK = rearrange(features, "n k (y p) (x q) -> n (y x) (p q) k", y=self.grid, x=self.grid)
         parts = [cells_NSLK, *(cells_NSLK * self.inside_L2[:, axis, None] for axis in (0, 1))]
         tokens = torch.cat([part.mean(dim=2) for part in parts], dim=-1)[..., : self.slot_dim]
         if self.layer_norm:
             tokens = layer_norm(tokens, tokens.shape[-1:])
-        owner = rearrange(torch.eye(self.num_slots, device=tokens.device), "s (y x) -> 1 s y x", y=self.grid)
-        cells = interpolate(owner, pixels_BT3YX.shape[-2:])  # nearest: a cell need not be whole pixels
-        masks = repeat(cells, "1 s y x -> b t s y x", b=batch, t=blocks)
-        positions = self.centres_S2.expand(batch, blocks, -1, -1)
-        spread = tokens.new_full((batch, blocks, self.num_slots, 1), (1 / 3) ** 0.5 / self.grid)
-        return Tokens(rearrange(tokens, "(b t) s d -> b t s d", b=batch), masks, positions, spread)
+        return grid_tokens(rearrange(tokens, "(b t) s d -> b t s d", b=batch), self.grid, pixels_BT3YX.shape[-2:])
 
     def decode(self, slots_BTSD: Tensor) -> None:
         """Patches have no decoder."""
         return None
+
+
+def grid_tokens(tokens_BTSD: Tensor, side: int, image_size: tuple[int, int]) -> Tokens:
+    """Tokens of the cells of a side x side grid, row by row, each with the pixels of its cell as its mask.
+
+    Args:
+        tokens_BTSD: one token per cell.
+        side: of the grid.
+        image_size: height and width of the masks in pixels.
+    """
+    batch, blocks, cells = tokens_BTSD.shape[:3]
+    owner = rearrange(torch.eye(cells, device=tokens_BTSD.device), "s (y x) -> 1 s y x", y=side)
+    own = interpolate(owner, image_size)  # nearest: a cell need not be whole pixels
+    masks = repeat(own, "1 s y x -> b t s y x", b=batch, t=blocks)
+    positions = cell_centres(side).to(tokens_BTSD.device).expand(batch, blocks, -1, -1)
+    spread = tokens_BTSD.new_full((batch, blocks, cells, 1), (1 / 3) ** 0.5 / side)
+    return Tokens(tokens_BTSD, masks, positions, spread)
