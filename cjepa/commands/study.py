@@ -6,7 +6,6 @@ from pathlib import Path
 from jsonargparse.typing import PositiveInt
 
 from cjepa.command_result import CommandResult
-from cjepa.data.workers import default_workers
 from cjepa.studies.executors import LocalProcesses
 from cjepa.studies.selection import Selection
 from cjepa.studies.study import preview_study, run_study
@@ -37,4 +36,4 @@ def study_command(
     selection = Selection(only or (), force or ())
     if dry_run:
         return preview_study(Path(study), Path(root), selection)
-    return run_study(Path(study), Path(root), LocalProcesses(), say, jobs, default_workers(), selection)
+    return run_study(Path(study), Path(root), LocalProcesses(), say, jobs, selection)

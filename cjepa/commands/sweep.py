@@ -8,9 +8,8 @@ import yaml
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from cjepa.command_result import CommandResult
-from cjepa.data.workers import default_workers
 from cjepa.errors import UserError
-from cjepa.files import write_text
+from cjepa.files import read_json, write_text
 from cjepa.locks import only_process, refuse_foreign
 from cjepa.reporting.reading import read_results
 from cjepa.reporting.records import command_line
@@ -68,7 +67,8 @@ def sweep_command(
     with only_process(home, f"sweep {name}"):
         path = write_text(home / "sweep.yaml", yaml.safe_dump(study, sort_keys=False, width=120))
     failure = _run(path, Path(root), say, jobs)
-    found = [_read(cell, seeds, home) for cell in cells]
+    done = {stage["name"] for stage in read_json(home / "study.json")["stages"]}
+    found = [_read(cell, seeds, home, done) for cell in cells]
     if failure and not any(cell.rows for cell in found):
         raise UserError(failure)
     winner, shown = _shown(found, len(seeds), metric, best, home, failure)
@@ -83,12 +83,13 @@ def _config(path: str) -> Path:
 
 def _run(path: Path, root: Path, say: Callable[[str], None], jobs: int) -> str:
     """Run the study; what failed, in one line. The cells beside a failed one are done."""
-    done = run_study(path, root, LocalProcesses(), say, jobs, default_workers())
+    done = run_study(path, root, LocalProcesses(), say, jobs)
     return "; ".join(line for line in done.lines if line.startswith("stage ")) if done.failed else ""
 
 
-def _read(cell: Values, seeds: Sequence[int], home: Path) -> Cell:
-    rows = {seed: read_results(home / stage_name(cell, seed)) for seed in seeds}
+def _read(cell: Values, seeds: Sequence[int], home: Path, done: set[str]) -> Cell:
+    """A cell with the results of its stages that are done; one that failed may have written some, too."""
+    rows = {seed: read_results(home / name) for seed in seeds if (name := stage_name(cell, seed)) in done}
     return Cell(cell, {seed: found for seed, found in rows.items() if found})
 
 

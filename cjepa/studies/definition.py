@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from cjepa.errors import UserError
 from cjepa.studies.matrix import expand
+from cjepa.studies.resources import Resources
 from cjepa.yaml_files import read_yaml
 
 STUDY_FILES = ("study.json", "results.json", "report.html")
@@ -16,7 +17,7 @@ STUDY_FILES = ("study.json", "results.json", "report.html")
 MAX_STAGES = 1000
 
 _STUDY_KEYS = {"name", "description", "stages"}
-_STAGE_KEYS = {"matrix", "command", "positional", "configs", "args"}
+_STAGE_KEYS = {"matrix", "command", "positional", "configs", "args", "resources"}
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _OPTION = re.compile(r"[A-Za-z_][\w.-]*\+?")
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
@@ -31,6 +32,8 @@ class Stage(NamedTuple):
     positional: list[Any]
     configs: list[Path]
     args: dict[str, Any]
+    resources: Resources = Resources()
+    """They do not decide what the stage makes."""
 
     def references(self) -> list[str]:
         """Every name in ``${}``, in order of the alphabet."""
@@ -128,7 +131,18 @@ def _stage(name: str, entry: dict[str, Any], home: Path) -> Stage:
         if not isinstance(value, str) or not (home / value).is_file():
             raise _Mistake(f"{where}: no such config {home / str(value)}")
     _check_args(where, args)
-    return Stage(name, entry["command"], positional, [home / value for value in configs], args)
+    resources = _resources(where, entry.get("resources", {}))
+    return Stage(name, entry["command"], positional, [home / value for value in configs], args, resources)
+
+
+def _resources(where: str, declared: Any) -> Resources:
+    _check_keys(f"{where}: resources", declared, set(Resources._fields), set())
+    for key, value in declared.items():
+        what = {"cpus": "a whole number from 1", "gpus": "a whole number from 0", "memory_gb": "a number above 0"}[key]
+        is_number = type(value) is int or (key == "memory_gb" and type(value) is float)
+        if not is_number or value < 0 or (value == 0 and key != "gpus"):
+            raise _Mistake(f"{where}: {key} in resources is {_short(value)}, expected {what}")
+    return Resources(**declared)
 
 
 def _check_args(where: str, args: Any) -> None:

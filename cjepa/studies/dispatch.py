@@ -1,24 +1,19 @@
-"""Which stage of a study runs when: stages whose inputs are finished run side by side, timed ones alone."""
+"""Which stage of a study runs when: side by side where inputs are finished and there is room, timed ones alone."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from cjepa.studies.definition import Stage
 from cjepa.studies.executors import Job, Outcome
+from cjepa.studies.resources import Machine, Share, share_beside
 
 TIMED = ("plan", "plan-baselines", "bench")
 """Commands whose results contain times: nothing else runs beside them."""
 _POLL_SECONDS = 0.1
-
-
-class Share(NamedTuple):
-    """What a stage gets of the machine."""
-
-    cores: int
-    alone: bool
-    """Whether no other stage runs until it ends."""
+_MOST_STARTS = 4
+"""Of a stage whose machine or worker goes again and again."""
 
 
 @dataclass
@@ -38,22 +33,24 @@ def dispatch(
     stages: Sequence[Stage],
     finished: set[str],
     jobs: int,
-    cores: int,
+    machines: Sequence[Machine],
     start: Callable[[Stage, Share], Job],
     end: Callable[[Running, Outcome], None],
     watch: Callable[[Sequence[Running]], None],
 ) -> list[Stage]:
     """Run stages, each as soon as the stages that it reads are finished and there is room.
 
-    A stage that fails does not stop the others, only those that read it. With one job, stages run in their order.
+    A stage that fails does not stop the others, only those that read it. A stage that is lost with its worker or
+    machine starts again, a few times. With one job, stages run in their order.
 
     Args:
         stages: to run.
         finished: names of the stages that need not run.
         jobs: most stages at a time.
-        cores: of the machine; every one of several jobs gets an equal share, a stage alone gets all.
+        machines: that the stages run on. A stage gets what it declares; if it declares no CPUs, it gets an equal share
+            beside others, and alone all of a machine.
         start: starts a stage.
-        end: called once for each stage that was started.
+        end: called once for each stage that was started and has ended for good.
         watch: called again and again with the stages that run.
 
     Returns:
@@ -63,12 +60,14 @@ def dispatch(
         KeyboardInterrupt: the user has interrupted; every stage that ran has ended.
     """
     waiting, finished, running = list(stages), set(finished), []
+    starts: Counter[str] = Counter()
     try:
         while True:
             watch(running)  # before a start: a stage alone shows its own progress
-            while found := _next(waiting, finished, running, jobs, cores):
+            while found := _next(waiting, finished, running, jobs, machines):
                 stage, share = found
                 waiting.remove(stage)
+                starts[stage.name] += 1
                 new = Running(stage, share, start(stage, share), beside={other.stage.name for other in running})
                 for other in running:
                     other.beside.add(stage.name)
@@ -78,6 +77,9 @@ def dispatch(
             ended = [(one, outcome) for one in running if (outcome := one.job.outcome()) is not None]
             for one, outcome in ended:
                 running.remove(one)
+                if outcome.lost and starts[one.stage.name] < _MOST_STARTS:
+                    waiting.insert(0, one.stage)
+                    continue
                 end(one, outcome)
                 if not outcome.error:
                     finished.add(one.stage.name)
@@ -89,18 +91,38 @@ def dispatch(
 
 
 def _next(
-    waiting: Sequence[Stage], finished: set[str], running: Sequence[Running], jobs: int, cores: int
+    waiting: Sequence[Stage], finished: set[str], running: Sequence[Running], jobs: int, machines: Sequence[Machine]
 ) -> tuple[Stage, Share] | None:
     """The stage to start now, if any."""
     if any(one.share.alone for one in running):
         return None
     ready = [stage for stage in waiting if finished.issuperset(stage.depends_on())]
-    free = [stage for stage in ready if stage.command not in TIMED] if jobs > 1 else []
-    if free and (running or len(free) > 1):
-        return (free[0], Share(max(1, cores // jobs), alone=False)) if len(running) < jobs else None
-    # nothing can become ready while one stage runs: it has the machine to itself
-    alone = (free or ready) if not running else []
-    return (alone[0], Share(cores, alone=True)) if alone else None
+    beside = [stage for stage in ready if jobs > 1 and not _is_timed_here(stage, machines)]
+    if beside and (running or len(beside) > 1):
+        shares = ((stage, _share(stage, running, jobs, machines)) for stage in beside if len(running) < jobs)
+        return next(((stage, share) for stage, share in shares if share is not None), None)
+    # nothing can become ready while one stage runs: it has a machine to itself
+    alone = (beside or ready) if not running else []
+    return (alone[0], _all_of_a_machine(alone[0], machines)) if alone else None
+
+
+def _is_timed_here(stage: Stage, machines: Sequence[Machine]) -> bool:
+    """Whether nothing may run beside it; where there are several machines, it gets one to itself instead."""
+    return stage.command in TIMED and len(machines) == 1
+
+
+def _share(stage: Stage, running: Sequence[Running], jobs: int, machines: Sequence[Machine]) -> Share | None:
+    whole = max(machine.cpus for machine in machines)
+    declared = stage.resources
+    if stage.command in TIMED and declared.cpus is None:
+        declared = declared._replace(cpus=whole)
+    equal = min(sum(machine.cpus for machine in machines) // jobs, whole)
+    return share_beside(declared, equal, (one.share for one in running), machines)
+
+
+def _all_of_a_machine(stage: Stage, machines: Sequence[Machine]) -> Share:
+    cores = stage.resources.cpus or max(machine.cpus for machine in machines)
+    return Share(cores, alone=True, declared=stage.resources)
 
 
 def _end_all(jobs: Sequence[Job]) -> None:

@@ -8,11 +8,13 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cjepa.command_result import OUTCOME_FILE
 from cjepa.data.workers import CORES
+from cjepa.studies.resources import Machine, Share, this_machine, visible_gpus
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 
@@ -30,6 +32,8 @@ class Outcome(NamedTuple):
     """Wall time."""
     peak_memory_mb: float
     """Largest resident memory, in MiB, of its process or of one of the processes that it started."""
+    lost: bool = False
+    """Whether the machine or process that ran it has gone, for which the command is not to blame."""
 
 
 class Job(ABC):
@@ -47,13 +51,20 @@ class Job(ABC):
 class Executor(ABC):
     """Starts command lines of ``cjepa``; all executors see the same files."""
 
+    shows_progress = True
+    """Whether a command without an output file shows its progress in this terminal."""
+
+    def machines(self) -> list[Machine]:
+        """That commands can run on."""
+        return [this_machine()]
+
     @abstractmethod
-    def start(self, words: list[str], cores: int | None = None, output: Path | None = None) -> Job:
+    def start(self, words: list[str], share: Share, output: Path | None = None) -> Job:
         """Start one command line and return at once.
 
         Args:
             words: of the command, without the program's name.
-            cores: that the command may use; None: all.
+            share: what it gets of a machine.
             output: file for what the command shows; None: it shows it here.
         """
 
@@ -62,27 +73,68 @@ class LocalProcesses(Executor):
     """A process on this machine for every command, with the environment of this one.
 
     Nothing that a command sets (threads, seeds, environment variables) reaches another. The command ends with this
-    process, however this process ends.
+    process, however this process ends. A command that declares CPUs has cores of its own, and so with GPUs.
     """
 
-    def start(self, words: list[str], cores: int | None = None, output: Path | None = None) -> Job:
+    def __init__(self) -> None:
+        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+        self._free: dict[str, list[Any]] = {"cores": sorted(cores), "gpus": visible_gpus()}
+
+    def start(self, words: list[str], share: Share, output: Path | None = None) -> Job:
         """Start one command line, see :class:`Executor`."""
-        return _Process(words, cores, output)
+        cpus, gpus, memory_gb = share.declared
+        taken = {"cores": self._take("cores", cpus or 0), "gpus": self._take("gpus", gpus or 0)}
+        limits = {"memory_gb": memory_gb, "cores": taken["cores"]}
+        environment = {} if share.alone and cpus is None else thread_limits(share.cores)
+        if gpus is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(taken["gpus"])
+        return CommandProcess(words, limits, environment, output, at_end=lambda: self._give_back(taken))
+
+    def _take(self, kind: str, number: int) -> list[Any]:
+        taken, self._free[kind] = self._free[kind][:number], self._free[kind][number:]
+        return taken
+
+    def _give_back(self, taken: dict[str, list[Any]]) -> None:
+        for kind, names in taken.items():
+            self._free[kind] += names
 
 
-class _Process(Job):
-    def __init__(self, words: list[str], cores: int | None, output: Path | None):
-        self._started = time.monotonic()
+def thread_limits(cores: int) -> dict[str, str]:
+    """Environment variables by which numeric libraries and our own workers keep to so many cores."""
+    return {"OMP_NUM_THREADS": str(cores), CORES: str(cores)}
+
+
+class CommandProcess(Job):
+    """A command line of ``cjepa`` in a process of this machine.
+
+    Args:
+        words: of the command, without the program's name.
+        limits: ``memory_gb`` and ``cores``, see launcher.py; what is empty is no limit.
+        environment: variables beside those of this process.
+        output: file for what the command shows; None: it shows it here.
+        at_end: called once, when the end is noticed.
+    """
+
+    def __init__(
+        self,
+        words: list[str],
+        limits: dict[str, Any],
+        environment: dict[str, str],
+        output: Path | None,
+        at_end: Callable[[], None] = lambda: None,
+    ):
+        self._started, self._at_end = time.monotonic(), at_end
         self._harder = iter((signal.SIGINT, signal.SIGTERM, signal.SIGKILL))
         self._outcome: Outcome | None = None
+        self._memory_gb = limits.get("memory_gb")
         self._folder = tempfile.TemporaryDirectory(prefix="cjepa-")
         self._told, self._measured = (Path(self._folder.name) / name for name in ("outcome.json", "measured.json"))
         command = [sys.executable, "-m", "cjepa.cli", *words]
         # what can be imported here can be imported there, and nothing else
         path = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"}
-        share = {} if cores is None else {"OMP_NUM_THREADS": str(cores), CORES: str(cores)}
-        environment = os.environ | path | share | {OUTCOME_FILE: str(self._told)}
-        launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(self._measured), *command]
+        environment = os.environ | path | environment | {OUTCOME_FILE: str(self._told)}
+        held = json.dumps({name: limit for name, limit in limits.items() if limit})
+        launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(self._measured), held, *command]
         # A group of its own: an interrupt reaches the command once, from here, whoever sent it. The launcher ends
         # the group when its input closes, which it does when this process ends.
         options: dict[str, Any] = {"stdin": subprocess.PIPE, "env": environment, "process_group": 0}
@@ -97,9 +149,12 @@ class _Process(Job):
         if self._outcome is None and self._process.poll() is not None:
             self._process.stdin.close()
             found = _read(self._measured) or {"exit_code": self._process.returncode, "peak_memory_mb": 0.0}
-            told = _read(self._told) or {"error": _silent_end(found["exit_code"]), "traceback": ""}
+            passed = found.pop("passed_memory", False)
+            end = _too_much_memory(self._memory_gb) if passed else _silent_end(found["exit_code"])
+            told = _read(self._told) or {"error": end, "traceback": ""}
             self._folder.cleanup()
             self._outcome = Outcome(**found, **told, seconds=time.monotonic() - self._started)
+            self._at_end()
         return self._outcome
 
     def interrupt(self) -> None:
@@ -110,6 +165,10 @@ class _Process(Job):
 
 def _read(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
+
+def _too_much_memory(limit_gb: float) -> str:
+    return f"its processes took more than {limit_gb:g} GB of memory; raise memory_gb in its resources"
 
 
 def _silent_end(exit_code: int) -> str:

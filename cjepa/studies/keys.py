@@ -3,9 +3,13 @@
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from cjepa.errors import UserError
 from cjepa.moved import current
 from cjepa.studies.code import CodeReader, command_module
 from cjepa.studies.definition import Stage
@@ -56,19 +60,53 @@ def all_made_from(stages: Sequence[Stage]) -> dict[str, MadeFrom]:
     Raises:
         UserError: a config is not YAML.
     """
-    reader, fingerprints = CodeReader(), functools.cache(fingerprint)
+    now = Now()
     found: dict[str, MadeFrom] = {}
     for stage in stages:
+        found[stage.name] = now.made_from(stage, {name: found[name].key for name in stage.depends_on()})
+    return found
+
+
+class Now:
+    """What files and code are at this moment; each is read once."""
+
+    def __init__(self):
+        self._reader, self._fingerprint = CodeReader(), functools.cache(fingerprint)
+
+    def made_from(self, stage: Stage, upstream: dict[str, str]) -> MadeFrom:
+        """All that decides what a stage makes.
+
+        Args:
+            stage: that would start now.
+            upstream: keys of the stages that it reads, by name.
+
+        Raises:
+            UserError: a config is not YAML.
+        """
         configs = [read_yaml(config) for config in stage.configs]
         parts = [stage.command, stage.positional, [_with_text_keys(config) for config in configs], stage.args]
-        words = sorted({word for word in texts([stage.positional, _merged(configs, stage.args)]) if "${" not in word})
-        inputs = {word: mark for word in words if (mark := fingerprints(word)) is not None}
+        words, inputs = self._inputs([stage.positional, _merged(configs, stage.args)])
         runs = [checkpoint for word in inputs if (checkpoint := run_checkpoint(word)) is not None]
         named = texts(current([*words, *(entry for run in runs for entry in described(run))]))
-        code = reader.code_of([command_module(stage.command, stage.positional)], named)
-        upstream = {name: found[name].key for name in stage.depends_on()}
-        found[stage.name] = MadeFrom(_digest(parts), inputs, code, upstream)
-    return found
+        code = self._reader.code_of([command_module(stage.command, stage.positional)], named)
+        return MadeFrom(_digest(parts), inputs, code, upstream)
+
+    def _inputs(self, settings: Any) -> tuple[list[str], dict[str, str]]:
+        """All texts of the settings and of the YAML files that they name, and the fingerprints of the files."""
+        inputs: dict[str, str] = {}
+        seen: set[str] = set()
+        waiting = set(texts(settings))
+        while waiting:
+            word = waiting.pop()
+            seen.add(word)
+            if "${" in word or (mark := self._fingerprint(word)) is None:
+                continue
+            inputs[word] = mark
+            if word.endswith((".yaml", ".yml")) and os.path.isfile(word):
+                with suppress(UserError):  # it counts by its content; the stage will say what is wrong with it
+                    waiting |= set(texts(read_yaml(Path(word)))) - seen
+        words = sorted(word for word in seen if "${" not in word)
+        return words, {word: inputs[word] for word in words if word in inputs}
 
 
 def _merged(configs: Sequence[Any], args: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ class _Cost(NamedTuple):
 def outlook(
     stages: Sequence[Stage], folders: Mapping[str, StageFolder], forced: Collection[str], everything: Sequence[Stage]
 ) -> CommandResult:
-    """A table of stages. Nothing is written.
+    """A table of stages, with their resources if any stage declares some. Nothing is written.
 
     Args:
         stages: to finish.
@@ -26,6 +26,7 @@ def outlook(
         forced: names of the stages that run again although they are done.
         everything: all stages of the study; what they took before is the estimate.
     """
+    declares = any(any(need is not None for need in stage.resources) for stage in everything)
     costs = {stage.name: cost for stage in everything if (cost := _cost(folders[stage.name])) is not None}
     table, expected, done = [["stage", "state", "time", "memory"]], [], 0
     for stage in stages:
@@ -40,6 +41,9 @@ def outlook(
         expected.append(cost)
         shown = (seconds_text(cost.seconds), f"{cost.memory_mb:,.0f} MB") if cost else ("unknown", "unknown")
         table.append([stage.name, f"to run ({why})", *shown])
+    if declares:
+        for row, declared in zip(table, ["resources", *(str(stage.resources) for stage in stages)], strict=True):
+            row.append(declared)
     return CommandResult([_summary(len(stages), done, expected)], table)
 
 

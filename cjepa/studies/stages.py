@@ -3,14 +3,18 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from cjepa.errors import UserError
 from cjepa.files import write_text
 from cjepa.progress import LiveLines
 from cjepa.studies.definition import Stage
-from cjepa.studies.dispatch import Running, Share, dispatch
+from cjepa.studies.dispatch import Running, dispatch
 from cjepa.studies.executors import Executor, Job, Outcome
+from cjepa.studies.keys import Now
+from cjepa.studies.resources import Share
 from cjepa.studies.stage_folders import NEW, OUTPUT, TRACEBACK, UNFINISHED, StageFolder
 
 _RECORDED = ("seconds", "peak_memory_mb", "started", "cores", "jobs", "beside")
@@ -27,7 +31,6 @@ class StageRun:
         executor: runs the stages.
         say: shows a line of progress.
         jobs: most stages at a time.
-        cores: of the machine.
     """
 
     def __init__(
@@ -38,10 +41,9 @@ class StageRun:
         executor: Executor,
         say: Callable[[str], None],
         jobs: int,
-        cores: int,
     ):
-        self.stages, self.chosen, self.folders, self.executor, self.say = stages, chosen, folders, executor, say
-        self.jobs, self.cores = jobs, cores
+        self.stages, self.chosen, self.folders, self.executor, self.say = stages, chosen, {**folders}, executor, say
+        self.jobs, self.machines = jobs, executor.machines()
         self.titles = {stage.name: f"[{index}/{len(chosen)}] {stage.name}" for index, stage in enumerate(chosen, 1)}
         self.records: dict[str, dict[str, Any]] = {}
         self.failures: list[str] = []
@@ -54,10 +56,10 @@ class StageRun:
         with LiveLines() as lines:
 
             def watch(running: Sequence[Running]) -> None:
-                lines.show([self._line(one) for one in running if not one.share.alone])
+                lines.show([self._line(one) for one in running if self._output(one.stage, one.share)])
 
-            machine = (self.jobs, self.cores)
-            left = dispatch(waiting, set(self.records), *machine, self._start, self._end, watch)
+            places = (self.jobs, self.machines)
+            left = dispatch(waiting, set(self.records), *places, self._start, self._end, watch)
         if left:
             names = ", ".join(stage.name for stage in left)
             self.failures.append(f"not run, because they read a stage that failed: {names}")
@@ -73,7 +75,7 @@ class StageRun:
         self.records[stage.name] = self._about(stage) | record | {"cached": True}
 
     def _start(self, stage: Stage, share: Share) -> Job:
-        folder, title = self.folders[stage.name], self.titles[stage.name]
+        folder, title = self._folder_now(stage), self.titles[stage.name]
         if (why := folder.why_to_run()) not in (NEW, UNFINISHED):
             self.say(f"{title}: runs again; {why}")
         if aside := folder.begin():
@@ -81,9 +83,20 @@ class StageRun:
         places = {name: self.folders[name].path for name in stage.depends_on()} | {"self": folder.path}
         argv = stage.argv(places)
         self.say(f"{title}: cjepa {' '.join(argv)}")
-        if share.alone:
-            return self.executor.start(argv)
-        return self.executor.start(argv, share.cores, folder.path / OUTPUT)
+        return self.executor.start(argv, share, self._output(stage, share))
+
+    def _folder_now(self, stage: Stage) -> StageFolder:
+        """The stage's folder, with what the stage is made from as it starts: code may have changed before."""
+        with suppress(UserError):  # of a config that is no YAML any more; the stage will say so itself
+            upstream = {name: self.folders[name].key for name in stage.depends_on()}
+            made_from = Now().made_from(stage, upstream)
+            self.folders[stage.name] = self.folders[stage.name]._replace(made_from=made_from)
+        return self.folders[stage.name]
+
+    def _output(self, stage: Stage, share: Share) -> Path | None:
+        """Where a stage shows its progress; None: in the terminal."""
+        shown_here = share.alone and self.executor.shows_progress
+        return None if shown_here else self.folders[stage.name].path / OUTPUT
 
     def _end(self, one: Running, outcome: Outcome) -> None:
         stage, folder, title = one.stage, self.folders[one.stage.name], self.titles[one.stage.name]

@@ -15,6 +15,7 @@ from cjepa.studies.definition import STUDY_FILES, Study, load_study
 from cjepa.studies.executors import Executor
 from cjepa.studies.keys import all_made_from
 from cjepa.studies.outlook import outlook
+from cjepa.studies.resources import check_that_it_fits
 from cjepa.studies.selection import Selection
 from cjepa.studies.stage_folders import StageFolder, set_aside
 from cjepa.studies.stages import StageRun
@@ -29,7 +30,6 @@ def run_study(
     executor: Executor,
     say: Callable[[str], None],
     jobs: int = 1,
-    cores: int = 1,
     selection: Selection = _EVERYTHING,
 ) -> CommandResult:
     """Run what is not done yet, gather the results, write the report.
@@ -42,23 +42,26 @@ def run_study(
         executor: runs the stages.
         say: shows a line of progress.
         jobs: most stages at a time.
-        cores: of the machine.
         selection: the stages that are asked for.
 
     Raises:
-        UserError: the YAML or one of its configs is wrong, no stage matches the selection, or the study already runs.
+        UserError: the YAML or one of its configs is wrong, no stage matches the selection, a stage needs more than any
+            machine has, or the study already runs.
     """
     study = load_study(path)
     chosen, forced = selection.chosen(study.stages), selection.forced(study.stages)
     home = root / study.name
     folders = _folders(study, home)
+    for stage in chosen:
+        if stage in forced or not folders[stage.name].finished():
+            check_that_it_fits(stage.name, stage.resources, executor.machines())
     with only_process(home, f"study {study.name}"):
         _claim(home, study, say)
         for stage in reversed(forced):  # readers first: after a kill in between, none counts as done on an older input
             folders[stage.name].replace()
-        run = StageRun(study.stages, chosen, folders, executor, say, jobs, cores)
+        run = StageRun(study.stages, chosen, folders, executor, say, jobs)
         run.run()
-        return _gather(home, study, run)
+        return _gather(home, study, run, say)
 
 
 def preview_study(path: Path, root: Path, selection: Selection = _EVERYTHING) -> CommandResult:
@@ -92,12 +95,15 @@ def _claim(home: Path, study: Study, say: Callable[[str], None]) -> None:
     write_json(home / "study.json", {**mark, "description": study.description, "stages": []})
 
 
-def _gather(home: Path, study: Study, run: StageRun) -> CommandResult:
-    if not run.records:
-        return CommandResult(run.failures, failed=True)
+def _gather(home: Path, study: Study, run: StageRun, say: Callable[[str], None]) -> CommandResult:
     done = [run.records[stage.name] for stage in study.stages if stage.name in run.records]
     content = {"format": _FORMAT, "name": study.name, "description": study.description, "stages": done}
     write_json(home / "study.json", content)
+    if not done:
+        for path in (home / "results.json", home / "report.html"):
+            if path.exists():
+                say(f"{path} is of earlier stages; it is now {set_aside(path, 'replaced').name}")
+        return CommandResult(run.failures, failed=True)
     rows = [row for record in done for row in _rows(home / record["name"])]
     write_json(home / "results.json", rows)
     report = build_report(home)

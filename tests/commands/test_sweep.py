@@ -17,15 +17,15 @@ class Trainings(Executor):
     ran: list[list[str]] = []
     failing = ""
 
-    def start(self, words, cores=None, output=None):
+    def start(self, words, share, output=None):
         options = dict(zip(words[3::2], words[4::2], strict=True))
         self.ran.append(words)
-        if options["--model.lr"] == self.failing:
-            return Ended(failure(UserError("model.lr is too large")))
         value = float(options["--model.lr"]) ** 2 + 0.01 * int(options["--seed_everything"])
         row = {"metric": "rollout_error@5", "value": value, "model": "m", "split": "val"}
         with open(f"{options['--run_dir']}/results.json", "w") as file:
             json.dump([row], file)
+        if options["--model.lr"] == self.failing:  # after its results were written
+            return Ended(failure(UserError("model.lr is too large")))
         return Ended(done())
 
 

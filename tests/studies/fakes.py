@@ -10,6 +10,7 @@ from cjepa.cli import main
 from cjepa.command_result import OUTCOME_FILE
 from cjepa.errors import UserError
 from cjepa.studies.executors import Executor, Job, Outcome
+from cjepa.studies.resources import Machine, Share
 
 
 def done(seconds: float = 1.5, peak_memory_mb: float = 120.0) -> Outcome:
@@ -46,6 +47,8 @@ class FakeExecutor(Executor):
 
     Args:
         home: of the study.
+
+    ``meanwhile`` is called with the name of each stage while it runs.
     """
 
     def __init__(self, home: Path):
@@ -53,14 +56,20 @@ class FakeExecutor(Executor):
         self.ran: dict[str, list[str]] = {}
         self.outputs: dict[str, Path | None] = {}
         self.failing: dict[str, BaseException] = {}
+        self.cpus = 1
+        self.meanwhile = lambda name: None
 
-    def start(self, words: list[str], cores: int | None = None, output: Path | None = None) -> Job:
+    def machines(self) -> list[Machine]:
+        return [Machine(self.cpus, 0, 16)]
+
+    def start(self, words: list[str], share: Share, output: Path | None = None) -> Job:
         # the stage is the one that has just begun
         records = [path for path in self.home.glob("*/stage.json") if "." not in path.parent.name]
         begun = [path for path in records if "seconds" not in path.read_text() and path.parent.name not in self.ran]
         folder = max(begun, key=lambda path: path.stat().st_mtime_ns).parent
         self.ran[folder.name] = words
         self.outputs[folder.name] = output
+        self.meanwhile(folder.name)
         (folder / "made.txt").write_text(" ".join(words))
         error = self.failing.get(folder.name)
         if isinstance(error, Exception):
@@ -75,7 +84,7 @@ class FakeExecutor(Executor):
 class InProcess(Executor):
     """Runs commands as a process of their own would, without starting one."""
 
-    def start(self, words: list[str], cores: int | None = None, output: Path | None = None) -> Job:
+    def start(self, words: list[str], share: Share, output: Path | None = None) -> Job:
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             os.environ[OUTCOME_FILE] = str(Path(folder) / "outcome.json")

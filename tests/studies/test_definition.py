@@ -53,6 +53,16 @@ MISTAKES = [
     ("stages: {a: {command: fit, args: {p: '${b}'}}, b: {command: fit}}", r"\$\{b\}, which is not a stage above"),
     ("stages: {a: {command: fit, args: {p: {q: ['${b c}']}}}}", r"\$\{b c\}, which is not a stage above"),
     ("stages: {a: {command: fit, args: {p: '${a}'}}}", r"\$\{a\}, which is not a stage above"),
+    ("stages: {a: {command: fit, resources: 3}}", "stage a: resources is not a mapping of .*'cpus', 'gpus'"),
+    ("stages: {a: {command: fit, resources: {cpu: 1}}}", "stage a: resources: unknown key 'cpu'"),
+    ("stages: {a: {command: fit, resources: {cpus: 0}}}", "stage a: cpus in resources is 0, expected a whole number"),
+    ("stages: {a: {command: fit, resources: {cpus: 1.5}}}", "cpus in resources is 1.5, expected a whole number from 1"),
+    ("stages: {a: {command: fit, resources: {gpus: true}}}", "gpus in resources is True, expected a whole number"),
+    (
+        "stages: {a: {command: fit, resources: {memory_gb: 0}}}",
+        "memory_gb in resources is 0, expected a number",
+    ),
+    ("stages: {a: {command: fit, resources: {memory_gb: 4G}}}", "memory_gb in resources is '4G', expected a number"),
     ("stages: {a: [}", "not valid YAML"),
     ("stages: &a {b: *a}", "not valid YAML"),
 ]

@@ -6,15 +6,20 @@ import pytest
 
 from cjepa.studies import dispatch as module
 from cjepa.studies.definition import Stage
-from cjepa.studies.dispatch import Running, Share, dispatch
+from cjepa.studies.dispatch import Running, dispatch
 from cjepa.studies.executors import Job, Outcome
+from cjepa.studies.resources import Machine as Computer
+from cjepa.studies.resources import Resources, Share
 from tests.studies.fakes import done, failure
 
 EIGHT_CORES = 8
 
 
-def stage(name: str, reads: str = "", command: str = "fit") -> Stage:
-    return Stage(name, command, [f"${{{other}}}" for other in reads.split()], [], {})
+ONE_COMPUTER = [Computer(EIGHT_CORES, 2, 16.0)]
+
+
+def stage(name: str, reads: str = "", command: str = "fit", **resources) -> Stage:
+    return Stage(name, command, [f"${{{other}}}" for other in reads.split()], [], {}, Resources(**resources))
 
 
 # as in the quickstart
@@ -56,18 +61,22 @@ class Machine:
         self.jobs: dict[str, Polled] = {}
         self.lasts: dict[str, int] = {}
         self.failing: set[str] = set()
+        self.lost: dict[str, int] = {}
         self.ends_at_interrupt = 1
         self.at_sleep = lambda: None
         monkeypatch.setattr(module.time, "sleep", lambda _: self.at_sleep())
 
-    def run(self, stages: Iterable[Stage], jobs: int, finished: Iterable[str] = ()) -> list[str]:
+    def run(self, stages: Iterable[Stage], jobs: int, finished: Iterable[str] = (), on=ONE_COMPUTER) -> list[str]:
         callbacks = (self._start, self._end, lambda running: None)
-        return [left.name for left in dispatch(list(stages), set(finished), jobs, EIGHT_CORES, *callbacks)]
+        return [left.name for left in dispatch(list(stages), set(finished), jobs, on, *callbacks)]
 
     def _start(self, stage: Stage, share: Share) -> Job:
         self.events.append(f"+{stage.name}")
         self.shares[stage.name] = share
         outcome = failure(RuntimeError("broken")) if stage.name in self.failing else done()
+        if self.lost.get(stage.name):
+            self.lost[stage.name] -= 1
+            outcome = failure(RuntimeError("gone"))._replace(lost=True)
         self.jobs[stage.name] = Polled(self.lasts.get(stage.name, 2), outcome, self.ends_at_interrupt)
         return self.jobs[stage.name]
 
@@ -167,3 +176,39 @@ def test_an_error_of_the_study_itself_ends_its_stages(machine):
     with pytest.raises(OSError, match="disk full"):
         machine.run(PIPELINE, jobs=2)
     assert machine.jobs["patches"].interrupts == 1
+
+
+def test_stages_that_declare_resources_run_together_where_they_fit(machine):
+    machine.lasts = {"a": 9, "b": 2, "c": 2, "d": 2}
+    machine.run([stage("a", memory_gb=10), stage("b", memory_gb=6.5), stage("c", memory_gb=6), stage("d")], jobs=4)
+    assert machine.events == ["+a", "+c", "+d", "-c", "-d", "-a", "+b", "-b"]
+    assert machine.shares["c"].declared == Resources(memory_gb=6) and machine.shares["d"].declared == Resources()
+
+
+def test_cpus_and_gpus_are_counted_too(machine):
+    """A stage that declares no CPUs takes those that are left."""
+    machine.lasts = {"a": 9, "b": 3}
+    machine.run([stage("a", cpus=7, gpus=1), stage("b"), stage("c", cpus=1), stage("d", gpus=2)], jobs=2)
+    assert machine.events == ["+a", "+b", "-b", "+c", "-c", "-a", "+d", "-d"]
+    assert [machine.shares[name].cores for name in "abcd"] == [7, 1, 1, 8]
+    assert machine.shares["d"] == Share(8, alone=True, declared=Resources(gpus=2))
+
+
+def test_a_stage_alone_is_held_to_the_cpus_that_it_declares(machine):
+    machine.run([stage("plan", command="plan", cpus=2)], jobs=1)
+    assert machine.shares["plan"] == Share(2, alone=True, declared=Resources(cpus=2))
+
+
+def test_on_several_machines_a_timed_stage_has_one_to_itself_and_others_run_elsewhere(machine):
+    machine.lasts = {"plan": 9}
+    two = [Computer(4, 0, 8.0), Computer(4, 0, 8.0)]
+    machine.run([stage("plan", command="plan"), stage("a"), stage("b"), stage("c")], jobs=4, on=two)
+    assert machine.shares["plan"].cores == 4 and machine.shares["a"].cores == 2
+    assert machine.ended["plan"].beside == {"a", "b", "c"} and machine.events[:3] == ["+plan", "+a", "+b"]
+
+
+@pytest.mark.parametrize(("losses", "starts", "left"), [(1, 2, []), (9, 4, ["b"])])
+def test_a_stage_whose_worker_goes_starts_again_but_not_for_ever(machine, losses, starts, left):
+    machine.lost = {"a": losses}
+    assert machine.run([stage("a"), stage("b", "a")], jobs=1) == left
+    assert machine.events.count("+a") == starts and machine.events.count("-a") == 1

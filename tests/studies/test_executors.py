@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import cjepa
-from cjepa.studies import launcher
+from cjepa.studies import executors, launcher
 from cjepa.studies.executors import LocalProcesses, Outcome
+from cjepa.studies.resources import Resources, Share
 from tests.conftest import EXPERIMENTS
 
 SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
@@ -27,19 +28,20 @@ class Talking(StillPolicy):
     def reset(self, rng):
         print("cores", default_workers(), "threads", torch.get_num_threads(), flush=True)
 """
+ALONE = Share(2, alone=True)
 LAUNCHER = [sys.executable, "-I", "-S", launcher.__file__]
 
 
-def run(words: list[str], *place) -> Outcome:
+def run(words: list[str], share: Share = ALONE, output: Path | None = None) -> Outcome:
     """Run a command line to its end."""
-    job = LocalProcesses().start(words, *place)
+    job = LocalProcesses().start(words, share, output)
     while (outcome := job.outcome()) is None:
         time.sleep(0.02)
     return outcome
 
 
-def launch(folder: Path, *command: str, **options) -> subprocess.Popen:
-    words = [*LAUNCHER, str(folder / "measured.json"), *command]
+def launch(folder: Path, *command: str, limits: str = "{}", **options) -> subprocess.Popen:
+    words = [*LAUNCHER, str(folder / "measured.json"), limits, *command]
     return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0, **options)
 
 
@@ -76,7 +78,7 @@ def test_a_command_beside_others_has_its_share_of_the_cores_and_shows_nothing_he
     (tmp_path / "sharing.py").write_text(SHARING)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     words = ["--policy", "sharing.Talking", "--env_id=cjepa/PushT-v0", "--episodes=1", "--episode_env_steps=2"]
-    outcome = run(["collect", *words, "--out=e.h5"], 1, tmp_path / "output.txt")
+    outcome = run(["collect", *words, "--out=e.h5"], Share(1, alone=False), tmp_path / "output.txt")
     assert outcome.error == "" and capfd.readouterr() == ("", "")
     shown = (tmp_path / "output.txt").read_text()
     assert "cores 1 threads 1\n" in shown and "100 %" in shown
@@ -90,7 +92,7 @@ def test_a_large_parent_is_not_measured(nested, tmp_path):
         code = f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {code!r}])"
     parent = f"import subprocess, sys; {FILL.format(400)}; "
     parent += "process = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE); sys.exit(process.wait())"
-    command = [*LAUNCHER, str(tmp_path / "measured.json"), sys.executable, "-S", "-c", code]
+    command = [*LAUNCHER, str(tmp_path / "measured.json"), "{}", sys.executable, "-S", "-c", code]
     assert subprocess.run([sys.executable, "-S", "-c", parent, *command]).returncode == 0
     assert 100 < measured(tmp_path)["peak_memory_mb"] < 200
 
@@ -100,6 +102,60 @@ def test_the_exit_code_of_a_command(tmp_path):
     assert measured(tmp_path)["exit_code"] == 7
     launch(tmp_path, sys.executable, "-S", "-c", "import os; os.kill(os.getpid(), 9)").wait()
     assert measured(tmp_path)["exit_code"] == -9
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="only Linux enforces limits")
+@pytest.mark.parametrize(("limit_gb", "killed"), [(0.15, True), (0.5, False)])
+def test_processes_that_take_too_much_memory_together_are_killed(tmp_path, limit_gb, killed):
+    """Each of the two has less than the smaller limit."""
+    child = f"import time; {FILL.format(100)}; time.sleep({60 if killed else 1})"
+    code = f"import subprocess, sys; {FILL.format(100)}; "
+    code += f"sys.exit(subprocess.run([sys.executable, '-S', '-c', {child!r}]).returncode)"
+    limits = json.dumps({"memory_gb": limit_gb})
+    assert launch(tmp_path, sys.executable, "-S", "-c", code, limits=limits).wait(30) == 0
+    found = measured(tmp_path)
+    assert (found["passed_memory"], found["exit_code"]) == ((True, -signal.SIGKILL) if killed else (False, 0))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux enforces limits")
+def test_a_command_is_held_to_its_cores(tmp_path):
+    core = min(os.sched_getaffinity(0))
+    code = "import os; print(sorted(os.sched_getaffinity(0)))"
+    process = launch(tmp_path, sys.executable, "-S", "-c", code, limits=json.dumps({"cores": [core]}))
+    assert process.stdout.readline() == f"[{core}]\n" and process.wait(30) == 0
+
+
+class Limits(list):
+    """What a command is started with, instead of starting it."""
+
+    def __call__(self, words, limits, environment, output, at_end):
+        self.append((limits["cores"], environment))
+        return at_end
+
+
+def test_stages_have_cores_and_gpus_of_their_own_until_they_end(monkeypatch):
+    limits = Limits()
+    monkeypatch.setattr(executors, "CommandProcess", limits)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4, 5, 6}, raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,7")
+    local = LocalProcesses()
+    end = local.start([], Share(2, False, Resources(cpus=2, gpus=1)))
+    local.start([], Share(1, False, Resources(cpus=1, gpus=0)))
+    end()
+    local.start([], Share(1, True, Resources(cpus=1, gpus=1)))
+    local.start([], Share(3, False))
+    local.start([], Share(3, True))
+    threads = [environment.get("OMP_NUM_THREADS") for _, environment in limits]
+    assert [cores for cores, _ in limits] == [[4, 5], [6], [4], [], []] and threads == ["2", "1", "1", "3", None]
+    gpus = [environment.get("CUDA_VISIBLE_DEVICES") for _, environment in limits]
+    assert gpus == ["2", "", "7", None, None]
+
+
+@pytest.mark.slow
+def test_a_command_that_takes_too_much_memory_says_what_to_raise():
+    outcome = run(["info"], Share(1, False, Resources(memory_gb=0.01)))
+    assert outcome.error == "its processes took more than 0.01 GB of memory; raise memory_gb in its resources"
+    assert outcome.exit_code == -signal.SIGKILL and not outcome.lost
 
 
 def test_a_command_ends_with_its_parent(tmp_path):

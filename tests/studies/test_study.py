@@ -49,9 +49,10 @@ class Study:
         """Run it; the names of the stages that were not re-used."""
         self._write()
         self.executor.ran.clear()
+        self.executor.cpus = cores
         self.said: list[str] = []
         selection = Selection(only, force)
-        self.done = run_study(self.path, self.root, self.executor, self.said.append, jobs, cores, selection)
+        self.done = run_study(self.path, self.root, self.executor, self.said.append, jobs, selection)
         return self.new()
 
     def preview(self, *selection: tuple[str, ...]) -> list[list[str]]:
@@ -155,7 +156,7 @@ def test_side_by_side_leaves_what_one_by_one_leaves(study, tmp_path):
 
 def test_where_stages_show_their_progress(study):
     """Side by side: in files."""
-    study.run(jobs=2)
+    study.run(jobs=2, cores=2)
     home = study.root / "toy"
     outputs = {"left": home / "left" / "output.txt", "right": home / "right" / "output.txt"}
     assert study.executor.outputs == {"data": None, **outputs, "both": None}
@@ -253,6 +254,59 @@ def test_a_comment_or_a_docstring_in_code_changes_nothing(my_code):
     my_code.run()
     (my_code.home / "my_model.py").write_text(f'"""Mine."""\n# to do{MY_CLASS}\n    """Doubles."""\n')
     assert my_code.run() == []
+
+
+def test_code_that_changes_while_the_study_runs_counts_as_it_is_when_its_stage_starts(my_code):
+    def edit(name: str) -> None:
+        if name == "data":
+            (my_code.home / "my_parts.py").write_text("scale = 2\n")
+
+    my_code.executor.meanwhile = edit
+    my_code.run()
+    assert my_code.run() == []
+    (my_code.home / "my_parts.py").write_text("scale = 1\n")
+    assert my_code.run() == ["right", "both"]
+
+
+def test_classes_in_a_yaml_that_a_value_names_are_code_of_the_stage(my_code):
+    (my_code.home / "inner.yaml").write_text("class_path: my_model.Model\n")
+    (my_code.home / "outer.yaml").write_text(f"model: {my_code.home / 'inner.yaml'}\n")
+    my_code.stages["left"]["args"]["model"] = str(my_code.home / "outer.yaml")
+    my_code.run()
+    (my_code.home / "my_parts.py").write_text("scale = 2\n")
+    assert my_code.run() == ["left", "right", "both"]
+    (my_code.home / "inner.yaml").write_text("class_path: my_model.Model\nseed: 1\n")
+    assert my_code.run() == ["left", "both"]
+
+
+def test_resources_decide_when_a_stage_runs_and_not_what_it_makes(study):
+    study.run()
+    study.stages["left"]["resources"] = {"cpus": 1, "memory_gb": 0.5}
+    assert study.run() == []
+    study.stages["left"]["args"]["size"] = 4
+    rows = study.preview()
+    assert [row[-1] for row in rows] == ["", "1 CPU, 0.5 GB", "", ""] and rows[0][1] == "done"
+
+
+def test_a_stage_that_no_machine_can_run_is_noticed_before_anything_runs(study):
+    study.stages["right"]["resources"] = {"gpus": 1, "cpus": 1}
+    with pytest.raises(UserError) as refused:
+        study.run(cores=2)
+    said = "stage right needs 1 CPU, 1 GPU, but this machine has 2 CPUs, 0 GPUs, 16 GB; lower its resources, or leave"
+    assert str(refused.value).startswith(said) and not study.root.exists()
+    assert study.run(only=("left",)) == ["data", "left"]
+
+
+def test_where_nothing_is_done_the_results_of_earlier_stages_do_not_stay(study):
+    study.run(only=("data",))
+    study.failing["data"] = UserError("no luck")
+    study.stages["data"]["args"]["size"] = 4
+    study.run()
+    home = study.root / "toy"
+    assert not (home / "results.json").exists() and not (home / "report.html").exists()
+    assert [row["model"] for row in json.loads((home / "results.json.replaced").read_text())] == ["data"]
+    assert json.loads((home / "study.json").read_text())["stages"] == []
+    assert sum("is of earlier stages; it is now" in line for line in study.said) == 2
 
 
 def test_a_changed_input_from_outside_runs_what_reads_it(study):
@@ -525,8 +579,8 @@ def test_a_stage_that_does_no_work_is_not_done(words, tmp_path, monkeypatch):
     path.write_text(yaml.safe_dump({"name": "idle", "stages": {"idle": {"command": words[0]}}}))
 
     class Idle(InProcess):
-        def start(self, *_):
-            return super().start(words)
+        def start(self, _, *place):
+            return super().start(words, *place)
 
     with suppress(SystemExit):
         assert run_study(path, Path("runs"), Idle(), say_nothing).failed
