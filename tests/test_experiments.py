@@ -27,6 +27,7 @@ FEW_SCENES = ["--scenes=3", "--val_scenes=3", "--horizon_blocks=2"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
 TWO_STEPS = [*QUIET, "--trainer.max_steps=2", "--trainer.val_check_interval=2", "--data.init_args.batch_size=4"]
 SMALL_FRAMES = [f"--model.init_args.tokenizer.init_args.{size}" for size in ("image_size=64", "patch_size=16")]
+SMALL_STATES = [f"--model.init_args.predictor.init_args.{size}" for size in ("dim=64", "mlp_dim=16", "classes=4")]
 PREDICTOR = ("model", "init_args", "predictor", "init_args")
 POLICY = ("model", "init_args", "policy", "init_args")
 PRETRAINED_WIDTHS = (384, 1408)
@@ -131,6 +132,7 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         features = value_of(configs_of(words), *FEATURES, "class_path") or ""
         small = small_dinov2(get("tiny_dinov2")) if features.endswith("DinoV2Features") else []
         small += SMALL_FRAMES if path.name == "lewm_paper.yaml" else []
+        small += SMALL_STATES if path.name == "rssm_paper.yaml" else []
         small += small_patches(configs_of(words))
         assert main(["fit", *configs, *data, *small, *two_steps(words)]) == 0
         assert json.loads((out / "run.json").read_text())["model"]["optimizer_steps"] == 2
