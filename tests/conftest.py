@@ -150,6 +150,17 @@ def collide_model_run(tmp_path_factory, collide_table_path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def question_path(tmp_path_factory, collide_table_path) -> Path:
+    """Questions about the Collide episodes without an agent."""
+    words = ["questions", str(collide_table_path), "--removal_env_step=12", "--seen_env_steps=26", "--workers=1"]
+
+    def make(path: Path) -> None:
+        assert main([*words, "--out", str(path)]) == 0
+
+    return once(tmp_path_factory, "questions.json", make)
+
+
+@pytest.fixture(scope="session")
 def tokens_path(tmp_path_factory, episodes) -> Path:
     """Tokens that a fixed random projection makes of the true states."""
     projection = np.random.default_rng(0).normal(size=(7, SLOTS * TOKEN_DIM)) / 100

@@ -134,6 +134,7 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         small += SMALL_FRAMES if path.name == "lewm_paper.yaml" else []
         small += SMALL_STATES if path.name == "rssm_paper.yaml" else []
         small += small_patches(configs_of(words))
+        small += small_reader(get) if asks_questions(words) else []
         assert main(["fit", *configs, *data, *small, *two_steps(words)]) == 0
         assert json.loads((out / "run.json").read_text())["model"]["optimizer_steps"] == 2
         if trains_tokenizer(words) and path.name != "two_cores.yaml":  # which trains in processes of its own
@@ -167,7 +168,19 @@ def check_tokenizer(module: TokenizerTraining, run: Path) -> None:
 
 def two_steps(words: list[str]) -> list[str]:
     """What makes a training short; tokenizers also get few frames to score and draw."""
-    return [*TWO_STEPS, *(FEW_FRAMES if trains_on_videos(words) else ["--data.init_args.val_clips=8"])]
+    few = ["--data.init_args.val_rows=8"] if asks_questions(words) else ["--data.init_args.val_clips=8"]
+    return [*TWO_STEPS, *(FEW_FRAMES if trains_on_videos(words) else few)]
+
+
+def asks_questions(words: list[str]) -> bool:
+    return bool(value_of(configs_of(words), "data", "init_args", "questions"))
+
+
+def small_reader(get) -> list[str]:
+    """For the six bodies of oracle tokens and the 26 env steps that the shared questions are about, and one layer."""
+    sizes = {"token_dim": 128, "slots": 6, "frames": 6, "depth": 1}
+    words = [f"--model.init_args.reader.init_args.{name}={value}" for name, value in sizes.items()]
+    return [*words, f"--data.init_args.questions={get('question_path')}", "--data.init_args.frame_stride=4"]
 
 
 def trains_on_videos(words: list[str]) -> bool:
@@ -211,6 +224,8 @@ def data_of(configs: list[str], get) -> Path:
         return episodes_of(configs, get)
     if value_of(configs, *POLICY):
         return get("slot_tokens")
+    if value_of(configs, "data", "init_args", "questions"):
+        return get("wide_collide_tokens")
     if class_of(value_of(configs, *PREDICTOR[:-1], "class_path")).layer_normed:
         return get("normed_patch_tokens")
     width = value_of(configs, *PREDICTOR, "token_dim")

@@ -1,4 +1,4 @@
-"""`cjepa answer`: questions about held-out episodes, answered from a world model's tokens and rollouts."""
+"""`cjepa answer`: questions about held-out episodes, answered from tokens and rollouts."""
 
 import time
 from pathlib import Path
@@ -10,6 +10,8 @@ from cjepa.commands.evaluations import evaluated_run, new_results_folder
 from cjepa.commands.options import chosen_device
 from cjepa.evaluation.scenes import SceneProtocol
 from cjepa.progress import ProgressBar
+from cjepa.questions.aloe_card import answer_with_aloe
+from cjepa.questions.aloe_training import is_reader
 from cjepa.questions.card import answer_questions
 from cjepa.questions.files import read_questions
 from cjepa.reporting.answers import answer_table, write_answers
@@ -26,17 +28,17 @@ def answer_command(
     out: str | None = None,
     device: str = "auto",
 ) -> CommandResult:
-    """Answer questions about held-out episodes with a fixed symbolic reader.
+    """Answer questions about held-out episodes: with a fixed symbolic reader and a world model, or with a trained ALOE.
 
     Args:
-        run: folder of a world-model run, or a checkpoint.
-        questions: file of `cjepa questions`.
-        episodes: episode file that the questions are about.
+        run: folder of a world-model run or of a run of ALOE, or a checkpoint.
+        questions: file of `cjepa questions`; for ALOE also one of CLEVRER.
+        episodes: episode file that the questions are about; for ALOE the tokens of these episodes.
         scenes: number of test episodes, at most.
-        val_scenes: number of validation episodes, on which probes are fitted, at most.
+        val_scenes: number of validation episodes, on which the symbolic reader's probes are fitted, at most.
         model_name: name in the results; default: the run's folder.
         out: folder for results; default: RUN/answer.
-        device: PyTorch device of world model and tokenizer, such as cpu or cuda; auto uses cuda if there is a GPU.
+        device: PyTorch device of the models, such as cpu or cuda; auto uses cuda if there is a GPU.
     """
     used = chosen_device(device)
     asked = read_questions(Path(questions))
@@ -44,10 +46,11 @@ def answer_command(
     protocol = SceneProtocol(episodes, scenes=scenes, val_scenes=val_scenes, horizon_blocks=1)
     started = time.time()
     with new_results_folder(results, "answer") as folder:
-        answers = answer_questions(checkpoint, protocol, asked, used, ProgressBar)
+        answer = answer_with_aloe if is_reader(checkpoint) else answer_questions
+        answers = answer(checkpoint, protocol, asked, used, ProgressBar)
         seconds = time.time() - started
         rows = write_answers(
             answers, folder, name=name, checkpoint=checkpoint, questions=asked, protocol=protocol, seconds=seconds
         )
-    lines = [f"episodes: {answers.lab.account}", f"{folder}/results.json"]
+    lines = [f"episodes: {answers.account}", f"{folder}/results.json"]
     return CommandResult(lines, as_text(answer_table(rows)), f"cjepa report {folder}")

@@ -1,7 +1,7 @@
 """All answers to a question file: of a world model by the symbolic reader, and of what has no world model."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from cjepa.evaluation.measurements import Measurement, OpenProgress
 from cjepa.evaluation.planning import data_options
 from cjepa.evaluation.scenes import Laboratory, SceneProtocol, encode_episode, open_laboratory
 from cjepa.progress import Progress
-from cjepa.questions.files import QuestionFile
+from cjepa.questions.files import QuestionFile, check_source
 from cjepa.questions.perception import fit_perception
 from cjepa.questions.scores import Reader, score
 from cjepa.questions.symbolic import Clocks, SymbolicReader, by_world_model, constant_velocity
@@ -29,10 +29,16 @@ TEXT_ONLY = "text only"
 class Answers(NamedTuple):
     """Scores by reader, and what they are of."""
 
-    lab: Laboratory
     scores: dict[str, list[Measurement]]
-    """The world model's under ``""``."""
-    clocks: Clocks
+    """Those of the run under ``""``."""
+    account: str
+    """Why the episodes are held out, for people."""
+    fingerprint: str
+    """Of the episodes."""
+    tokens: int
+    token_dim: int
+    how: dict[str, Any]
+    """What the reader read, as plain values."""
 
 
 def answer_questions(
@@ -67,31 +73,6 @@ def answer_questions(
         return _answers(lab, file, questions, bar)
 
 
-def check_source(questions: QuestionFile, file: Episodes) -> None:
-    """Whether questions are about these episodes, as far as they say.
-
-    Raises:
-        UserError: they are not.
-    """
-    said, found = questions.source.get("episodes_fingerprint"), file.fingerprint
-    if file.attributes.get("format") == "cjepa-tokens":
-        found = file.attributes.get("episodes_fingerprint", found)
-    if said not in (None, found):
-        raise UserError(
-            f"{questions.path} is about episodes {said}, but {file.path} has {found}; give the episodes that the "
-            "questions were made of"
-        )
-    if (last := max(question.episode for question in questions.questions)) >= len(file):
-        raise UserError(f"{questions.path} asks about episode {last}, but {file.path} has 0 to {len(file) - 1}")
-    shortest = int(min(file.lengths))
-    removal, seen = (questions.source.get(name) for name in ("removal_env_step", "seen_env_steps"))
-    if removal is not None and seen is not None and not 0 < removal + 1 < seen < shortest:
-        raise UserError(
-            f"{questions.path}: removal_env_step is {removal}, seen_env_steps {seen}; expected removal + 1 < seen < "
-            f"{shortest} env steps of an episode; make it again with `cjepa questions`"
-        )
-
-
 def _answers(lab: Laboratory, file: Episodes, questions: QuestionFile, progress: Progress) -> Answers:
     if not {"removal_env_step", "seen_env_steps"} <= set(questions.source):
         raise UserError(f"{questions.path} does not say what is shown; make it with `cjepa questions`")
@@ -114,4 +95,5 @@ def _answers(lab: Laboratory, file: Episodes, questions: QuestionFile, progress:
     for name, reader in readers.items():
         scores[name] = score(asked, reader)
         progress.advance(len(questions.questions) / len(readers))
-    return Answers(lab, scores, clocks)
+    size = lab.tokenizer.num_slots, lab.tokenizer.slot_dim
+    return Answers(scores, lab.account, lab.fingerprint, *size, clocks._asdict())

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cjepa.data.store.episodes import Episodes
 from cjepa.errors import UserError
 from cjepa.files import parse_json, read_text
 from cjepa.plain_values import check_mapping
@@ -66,6 +67,31 @@ def read_questions(path: Path) -> QuestionFile:
         raise UserError(f"{path}: contains no questions with answers")
     source = check_mapping(f"{scenes[0][1]}: source", scenes[0][2].get("source", {}), _SOURCE)
     return QuestionFile(path, questions, source)
+
+
+def check_source(questions: QuestionFile, file: Episodes) -> None:
+    """Whether questions are about these episodes, as far as they say.
+
+    Raises:
+        UserError: they are not.
+    """
+    said, found = questions.source.get("episodes_fingerprint"), file.fingerprint
+    if file.attributes.get("format") == "cjepa-tokens":
+        found = file.attributes.get("episodes_fingerprint", found)
+    if said not in (None, found):
+        raise UserError(
+            f"{questions.path} is about episodes {said}, but {file.path} has {found}; give the episodes that the "
+            "questions were made of"
+        )
+    if (last := max(question.episode for question in questions.questions)) >= len(file):
+        raise UserError(f"{questions.path} asks about episode {last}, but {file.path} has 0 to {len(file) - 1}")
+    shortest = int(min(file.lengths))
+    removal, seen = (questions.source.get(name) for name in ("removal_env_step", "seen_env_steps"))
+    if removal is not None and seen is not None and not 0 < removal + 1 < seen < shortest:
+        raise UserError(
+            f"{questions.path}: removal_env_step is {removal}, seen_env_steps {seen}; expected removal + 1 < seen < "
+            f"{shortest} env steps of an episode; make it again with `cjepa questions`"
+        )
 
 
 def _questions(key: str, where: str, scene: Any) -> Iterator[Question]:

@@ -14,14 +14,19 @@ Reader = Callable[[Question], Given]
 
 
 def score(questions: Iterable[Question], reader: Reader) -> list[Measurement]:
+    """See :func:`scores_of`."""
+    return scores_of((question, reader(question)) for question in questions)
+
+
+def scores_of(answered: Iterable[tuple[Question, Given]]) -> list[Measurement]:
     """``question_accuracy@TYPE``, and ``option_accuracy@TYPE`` of types with options.
 
     A question with options is right if all of them are (Yi et al., 2020).
     """
     options: dict[str, list[tuple[int, bool]]] = {kind: [] for kind in TYPES}
     whole: dict[str, list[tuple[int, bool]]] = {kind: [] for kind in TYPES}
-    for question in questions:
-        right = rights(question, reader(question))
+    for question, given in answered:
+        right = rights(question, given)
         options[question.kind] += [(question.episode, value) for value in right if question.choices]
         whole[question.kind].append((question.episode, all(right)))
     named = [(f"{of}_accuracy@{kind}", found) for kind in TYPES for of, found in _of(whole[kind], options[kind])]

@@ -9,8 +9,7 @@ from cjepa.files import write_json
 from cjepa.questions.card import Answers
 from cjepa.questions.files import TYPES, QuestionFile
 from cjepa.reporting.pivot import Table, pivot
-from cjepa.reporting.records import evaluated_model, write_run_record
-from cjepa.reporting.scene_rows import rows_of_scenes
+from cjepa.reporting.records import evaluated_model, result_row, write_run_record
 from cjepa.reporting.tables import Row
 
 METRICS = [f"{of}_accuracy@{kind}" for kind in TYPES for of in ("question", "option")]
@@ -38,16 +37,16 @@ def write_answers(
         protocol: of the episodes.
         seconds: wall time of the evaluation.
     """
-    lab = answers.lab
-    scores = ((reader or name, found) for reader, measured in answers.scores.items() for found in measured)
-    rows = rows_of_scenes(scores, lab, protocol, folder)
+    common = {"tokens": answers.tokens, "token_dim": answers.token_dim, "seed": protocol.seed, "run": folder.name}
+    scores = [(reader or name, found) for reader, measured in answers.scores.items() for found in measured]
+    rows = [result_row(**found._asdict() | common, model=model) for model, found in scores]
     write_json(folder / "results.json", rows)
     write_run_record(
         folder,
         model=evaluated_model(name, checkpoint),
         objective={},
-        data={"path": protocol.episodes, "fingerprint": lab.fingerprint, "questions": str(questions.path)},
-        evaluation=asdict(protocol) | answers.clocks._asdict() | {"held_out": lab.account},
+        data={"path": protocol.episodes, "fingerprint": answers.fingerprint, "questions": str(questions.path)},
+        evaluation=asdict(protocol) | answers.how | {"held_out": answers.account},
         actions={},
         uncertainty=["95 % Wilson over questions, with the design effect of episodes"],
         seconds=seconds,
