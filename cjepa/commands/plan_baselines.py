@@ -21,7 +21,7 @@ def plan_baselines_command(
     protocol: PlanningProtocol,
     planner: Planner,
     out: str,
-    split_seed: NonNegativeInt = SPLIT_SEED,
+    split_seed: NonNegativeInt | None = SPLIT_SEED,
     workers: NonNegativeInt = 0,
     resume: bool = True,
 ) -> CommandResult:
@@ -31,7 +31,8 @@ def plan_baselines_command(
         protocol: trials and control loop.
         planner: searches action blocks on the simulator, by class_path.
         out: folder for the results.
-        split_seed: of the split by episode that the pairs are drawn from; that of the models to compare with.
+        split_seed: of the split by episode that the pairs are drawn from; that of the models to compare with. null:
+            pairs of all episodes, as models get that were trained on none of them.
         workers: number of processes; 0 uses all cores.
         resume: reuse the plans of an interrupted run of this command; the results are those of a run in one go.
     """

@@ -187,7 +187,7 @@ def evaluate_model(
 def evaluate_baselines(
     protocol: PlanningProtocol,
     planner: Planner,
-    split_seed: int,
+    split_seed: int | None,
     workers: int,
     progress: Progress,
     kept: PlanFiles | None = None,
@@ -197,15 +197,22 @@ def evaluate_baselines(
     Args:
         protocol: trials and control loop.
         planner: of action blocks.
-        split_seed: of the split that the pairs are drawn from.
+        split_seed: of the split that the pairs are drawn from; None for all episodes.
         workers: processes; results do not depend on their number.
         progress: advanced by each trial on the simulator.
         kept: where plans are kept until the evaluation is finished, and read if an earlier run was killed.
+
+    Raises:
+        UserError: the protocol contradicts itself, or the episodes do not fit it.
     """
     control_loop = protocol.control_loop()
     file = open_episodes(protocol.episodes)
     protocol = with_environment(protocol, file)
-    if protocol.published_protocol:
+    if split_seed is None:
+        if protocol.published_protocol:
+            raise UserError("--split_seed null: --published_protocol draws pairs from training episodes; give their seed")
+        source = PairSource(np.arange(len(file)), f"all {len(file)} episodes")
+    elif protocol.published_protocol:
         source = trained_on(file, {}, {"split_seed": split_seed})
     else:
         source = held_out_by_seed(file, split_seed, protocol.split)
