@@ -116,6 +116,20 @@ class TokenTraining(DynamicsTraining):
     """What hides objects in training, if anything does."""
     scale_tokens = True
     """Whether tokens are normalised, as proprioception and actions always are."""
+    matrix_lr: float | None = None
+    """Peak learning rate of Muon, with which matrices learn; None for AdamW, as all other parameters."""
+
+    def configure_optimizers(self) -> dict:
+        """See :class:`EpisodeTraining`; matrices learn with Muon if they have a learning rate of their own."""
+        if self.matrix_lr is None:
+            return super().configure_optimizers()
+        total = int(self.trainer.estimated_stepping_batches)
+        rates = (self.matrix_lr, self.lr, self.weight_decay, self.warmup_steps)
+        return muon_with_warmup_cosine(self.parameters(), *rates, total)
+
+    def scale_sample(self, source: TokenSource) -> Clip:
+        """Clips of training episodes as the dynamics see them, in the tokenizer's and the environment's units."""
+        return source.normalisation_sample()
 
     def on_fit_start(self) -> None:
         """Fit the scales on training episodes, once.
@@ -128,7 +142,7 @@ class TokenTraining(DynamicsTraining):
         check_source(self, self.trainer.datamodule)
         super().on_fit_start()
         source: TokenSource = self.trainer.datamodule
-        sample = source.normalisation_sample()
+        sample = self.scale_sample(source)
         check_data(self.dynamics, sample, source, self.predict_blocks)
         check_layer_norm(self.dynamics.predictor, sample, self.scale_tokens)
         if self.mask is not None:
@@ -228,14 +242,6 @@ class WorldModel(TokenTraining):
         if matrix_lr is not None:
             above(0, matrix_lr=matrix_lr)
         self.matrix_lr = matrix_lr
-
-    def configure_optimizers(self) -> dict:
-        """See :class:`EpisodeTraining`; matrices learn with Muon if they have a learning rate of their own."""
-        if self.matrix_lr is None:
-            return super().configure_optimizers()
-        total = int(self.trainer.estimated_stepping_batches)
-        rates = (self.matrix_lr, self.lr, self.weight_decay, self.warmup_steps)
-        return muon_with_warmup_cosine(self.parameters(), *rates, total)
 
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
         """Of a history of random length and the blocks after it, see :mod:`.losses`; the mean over members."""
