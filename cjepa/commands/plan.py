@@ -16,6 +16,7 @@ from cjepa.evaluation.planning import evaluate_model
 from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.planning.constraints import Constraint
 from cjepa.planning.fallbacks import Fallback
+from cjepa.planning.hierarchy import Hierarchy
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.sub_goals import SubGoals
@@ -33,6 +34,7 @@ def plan_command(
     goal_image: str | None = None,
     prior: str | None = None,
     sub_goals: SubGoals | None = None,
+    hierarchy: Hierarchy | None = None,
     history_blocks: PositiveInt = 1,
     num_videos: NonNegativeInt = 5,
     model_name: str | None = None,
@@ -56,6 +58,8 @@ def plan_command(
         prior: run or checkpoint of a policy (`cjepa fit -c experiments/pusht/policy.yaml`), at whose plan every search
             starts. Pairs are then from episodes that were held out from its training too.
         sub_goals: states or images to aim at before the goal, one after the other; success is that of the goal.
+        hierarchy: a second level, which searches macro-actions over long blocks and proposes what every plan aims at
+            (experiments/pusht/plan_hierarchy.yaml).
         history_blocks: frames that a plan starts from, one per block; with 1 every plan tokenizes its frame on its own,
             with more the tokenizer follows the objects through the whole trial.
         num_videos: number of trials with a video, from the first.
@@ -77,14 +81,15 @@ def plan_command(
         raise UserError("--goal_image: a given goal has no distance in episodes; leave out --goal_offsets")
     if protocol.shift is not None and (goal is not None or sub_goals is not None):
         raise UserError("--shift: goals and sub-goals that are given do not change with it; leave them out")
-    files = [checkpoint, first_guess, goal, *map(Path, (sub_goals and sub_goals.images) or ())]
+    macro = None if hierarchy is None else find_checkpoint(hierarchy.run)
+    files = [checkpoint, first_guess, macro, goal, *map(Path, (sub_goals and sub_goals.images) or ())]
 
     def evaluate(protocol: PlanningProtocol, part: Path, planner: Planner = planner) -> Evaluated:
         started = time.time()
         kept = kept_plans(results, asked | {"device": used, "protocol": protocol, "planner": planner}, files)
         with ProgressBar(title("plan", part, results), protocol.budget_env_steps, "env steps") as bar:
             parts = (planner, objective, history_blocks)
-            extra = (constraints or (), fallback, goal, first_guess, sub_goals, kept)
+            extra = (constraints or (), fallback, goal, first_guess, sub_goals, hierarchy, kept)
             result = evaluate_model(protocol, checkpoint, *parts, num_videos, used, bar, *extra)
         rows = write_model_result(
             result,
@@ -98,6 +103,7 @@ def plan_command(
             goal_image=goal_image,
             prior=first_guess,
             sub_goals=sub_goals,
+            hierarchy=hierarchy,
             history_blocks=history_blocks,
             seconds=time.time() - started,
         )

@@ -82,14 +82,20 @@ def held_out_from(
     )
 
 
-def common_to(file: Episodes, one: PairSource, other: PairSource) -> PairSource:
-    """The episodes that two models have in common, such as those that neither of them learned from.
+def common_to(file: Episodes, one: PairSource, other: PairSource, name: str) -> PairSource:
+    """The episodes that a world model has in common with another model, such as those that neither learned from.
+
+    Args:
+        file: of the episodes.
+        one: of the world model.
+        other: of the other model.
+        name: of the other model, such as policy.
 
     Raises:
         UserError: there are none.
     """
     episodes = _some(file, np.intersect1d(one.episodes, other.episodes))
-    accounts = "; policy: ".join([one.account, other.account])
+    accounts = f"; {name}: ".join([one.account, other.account])
     return PairSource(episodes, f"{len(episodes)} episodes in common: world model: {accounts}")
 
 

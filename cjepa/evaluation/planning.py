@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from cjepa.checkpoints import home_of, read_checkpoint
+from cjepa.checkpoints import find_checkpoint, home_of, read_checkpoint
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import open_episodes
 from cjepa.data.workers import parallel_map
@@ -43,6 +43,7 @@ from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits, check_policy
 from cjepa.planning.constraints import Constraint
 from cjepa.planning.fallbacks import Fallback
+from cjepa.planning.hierarchy import Hierarchy, load_high_level
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.priors import PolicyPrior
@@ -122,6 +123,7 @@ def evaluate_model(
     goal_image: Path | None = None,
     prior: Path | None = None,
     sub_goals: SubGoals | None = None,
+    hierarchy: Hierarchy | None = None,
     kept: PlanFiles | None = None,
 ) -> ModelResult:
     """Closed-loop planning with a world model, on episodes that it was not trained on.
@@ -141,6 +143,8 @@ def evaluate_model(
         prior: checkpoint of a policy, at whose plan every search starts. Pairs are then from episodes that were held
             out from its training too.
         sub_goals: to aim at before the goals; success is that of the goals.
+        hierarchy: the high level that proposes what every plan aims at. Pairs are then from episodes that were held out
+            from its training too.
         kept: where plans are kept until the evaluation is finished, and read if an earlier run was killed.
 
     Raises:
@@ -157,11 +161,15 @@ def evaluate_model(
             f"history_blocks is {history_blocks}, expected 1..{dynamics.history_blocks}: {checkpoint} was trained with "
             f"{dynamics.history_blocks}"
         )
-    source, first_guess = _source(protocol, file, loaded.lineage, checkpoint), None
+    source, first_guess, high_level = _source(protocol, file, loaded.lineage, checkpoint), None, None
     if prior is not None:
         policy, lineage = _policy_for(loaded, prior)
         first_guess = PolicyPrior(policy.to(device))
-        source = common_to(file, source, _source(protocol, file, lineage, prior))
+        source = common_to(file, source, _source(protocol, file, lineage, prior), "policy")
+    if hierarchy is not None:
+        high_level, lineage = load_high_level(hierarchy, loaded, device)
+        of_high_level = _source(protocol, file, lineage, find_checkpoint(hierarchy.run))
+        source = common_to(file, source, of_high_level, "high level")
     goal_state, goal_pixels_YXC = goal_state_of(protocol, file), None
     if goal_image is not None:
         goal_pixels_YXC = _goal_pixels(goal_image, tokenizer, env, "--goal_image")
@@ -170,8 +178,8 @@ def evaluate_model(
     contest = _contest(protocol, file, source, goal_state)
     check_proprio(dynamics, file, env, str(checkpoint))
     is_known = goal_state is None or np.isfinite(goal_state).all()
-    options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints, first_guess)
-    agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options)
+    options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints)
+    agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options, first_guess, high_level)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.agent_seed)
     with keeping_plans(kept, agent, progress) as keeping:
         extra = (num_recorded, keeping.progress, goal_pixels_YXC, sub_goals)
@@ -210,7 +218,9 @@ def evaluate_baselines(
     protocol = with_environment(protocol, file)
     if split_seed is None:
         if protocol.published_protocol:
-            raise UserError("--split_seed null: --published_protocol draws pairs from training episodes; give their seed")
+            raise UserError(
+                "--split_seed null: --published_protocol draws pairs from training episodes; give their seed"
+            )
         source = PairSource(np.arange(len(file)), f"all {len(file)} episodes")
     elif protocol.published_protocol:
         source = trained_on(file, {}, {"split_seed": split_seed})

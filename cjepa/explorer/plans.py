@@ -21,11 +21,12 @@ from cjepa.evaluation.scenes import places
 from cjepa.explorer.pictures import centres, cut_out, data_url, drawing_of, plain, without_bodies
 from cjepa.explorer.settings import PlansSettings, plans_settings
 from cjepa.interventions.quantities import WavePlace, exact_place
+from cjepa.planning.costs import checked_plan
 from cjepa.planning.objectives import Objective
 from cjepa.planning.perception import Observation
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.recording import RecordedCost, recorded_plan
-from cjepa.planning.world_model_agent import WorldModelAgent, checked_plan
+from cjepa.planning.world_model_agent import WorldModelAgent
 
 _KEPT_SEARCHES = 32
 _MOST_BLOCKS = 10

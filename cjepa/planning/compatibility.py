@@ -10,6 +10,7 @@ from cjepa.planning.blocks import ActionBlocks
 from cjepa.policies.base import GoalPolicy
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import Dynamics
+from cjepa.world_models.macro import MacroDynamics
 
 _FURTHEST_SCALES = 20.0  # of a bound from what was trained on, whose own values stay within 5
 _NARROWEST_SCALES = 0.2  # between the bounds: a policy that fills its bounds evenly covers 3.5
@@ -26,8 +27,12 @@ def check_fits(dynamics: Dynamics, env: ObjectEnv, blocks: ActionBlocks, where: 
         where: the world model is from.
 
     Raises:
-        UserError: another number of action or proprio values, or actions in other units.
+        UserError: another number of action or proprio values, actions in other units, or macro-actions.
     """
+    if isinstance(dynamics, MacroDynamics):
+        raise UserError(
+            f"{where}: macro-actions cannot be executed; give it with --hierarchy.run, beside a world model"
+        )
     if blocks.action_values != dynamics.action_dim:
         raise UserError(
             f"frame_stride {blocks.frame_stride} gives {blocks.action_values} action values per block, {where} was "

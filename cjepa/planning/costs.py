@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from cjepa.envs.base import ObjectEnv
+from cjepa.errors import UserError
 from cjepa.planning.objectives import Goal, Objective
+from cjepa.types import Plan
 from cjepa.world_models.dynamics import Dynamics, take_rows
 
 _CELLS_NEAR_THE_CACHES = 16_000  # sequences x entities in one forward pass on a CPU
@@ -99,6 +101,20 @@ class SimulatorCost:
         for action in actions_HFA.reshape(-1, actions_HFA.shape[-1]):
             env.advance(action)
         return env.get_state()
+
+
+def checked_plan(plan: Plan) -> Plan:
+    """A plan of a world model that can tell candidates apart.
+
+    Raises:
+        UserError: the world model predicts nothing but NaN.
+    """
+    if not torch.isfinite(plan.cost_B).all():
+        raise UserError(
+            "the world model predicts NaN or infinite values for every candidate of a plan; its training has "
+            "diverged or its weights are damaged: see train/loss in its metrics.csv, and train it again"
+        )
+    return plan
 
 
 def _cells_at_once(device: torch.device) -> int:

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cjepa.errors import UserError
 from cjepa.planning.agents import Agent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.constraints import Constraint
-from cjepa.planning.costs import RolloutCost
+from cjepa.planning.costs import RolloutCost, checked_plan
 from cjepa.planning.distances import matched_errors
+from cjepa.planning.hierarchy import HighLevel
 from cjepa.planning.objectives import Goal, Objective
 from cjepa.planning.perception import Observation, Perception
 from cjepa.planning.planners.base import Planner
@@ -37,6 +37,7 @@ class WorldModelAgent(Agent):
         history_blocks: frames that a plan starts from, 1 to ``dynamics.history_blocks``; fewer at the begin of a trial.
         constraints: of plans, besides the bounds.
         prior: whose plan the search starts from; None for what is left of the last plan.
+        high_level: proposes what to aim at on the way to the goal; None aims at the goal.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class WorldModelAgent(Agent):
         history_blocks: int = 1,
         constraints: Sequence[Constraint] = (),
         prior: PolicyPrior | None = None,
+        high_level: HighLevel | None = None,
     ):
         super().__init__(blocks, horizon_blocks)
         self.dynamics = dynamics
@@ -61,6 +63,7 @@ class WorldModelAgent(Agent):
         self.history_blocks = history_blocks
         self.constraints = tuple(constraints)
         self.prior = prior
+        self.high_level = high_level
         self._perception = Perception(tokenizer, history_blocks)
 
     def reset(self, goal: Observation) -> None:
@@ -107,16 +110,19 @@ class WorldModelAgent(Agent):
         return both_BKHA.gather(1, order_BK[..., None, None].expand_as(both_BKHA))
 
     def problem(self, generator: torch.Generator, horizon_blocks: int) -> PlanningProblem:
-        """What the planner has to solve now."""
+        """What the planner has to solve now: the way to the goal, or to the high level's sub-goal."""
         device = device_of(self.dynamics)
         tokens_BTSD, goal_tokens_BSD = self._perception.tokens(self.goal)
         context = self._clip(tokens_BTSD, self._proprio, device)
-        goal = self._normalised(goal_tokens_BSD)
-        self._seen_BSD, self._goal_BSD = tokens_BTSD[:, -1], goal_tokens_BSD
+        goal = self._clip(goal_tokens_BSD[:, None], [self.goal.proprio_BP], device)
+        skipped_B = torch.from_numpy(self.finished_B).to(device) if self.finished_B.any() else None
+        if self.high_level is not None:
+            goal = self.high_level.sub_goal(context, goal, self._goal_of, generator, skipped_B)
+        self._seen_BSD, self._goal_BSD = tokens_BTSD[:, -1], goal.tokens_BTSD[:, 0]
         with torch.autocast(device.type, torch.bfloat16):
             self._state = self.dynamics.observe(context)
-        skipped_B = torch.from_numpy(self.finished_B).to(device) if self.finished_B.any() else None
-        cost = RolloutCost(self.dynamics, self._state, self._goal_of(goal), self.objective, skipped_B)
+        aimed = self._goal_of(self.dynamics.normalise(goal))
+        cost = RolloutCost(self.dynamics, self._state, aimed, self.objective, skipped_B)
         return PlanningProblem(
             cost,
             *self.blocks.bounds(device),
@@ -198,17 +204,3 @@ class WorldModelAgent(Agent):
             fixed_BP.zero_()[:, list(self.goal_proprio)] = 1.0
         known_BP = proprio_BP.isfinite()  # not where only a picture is known of a sub-goal
         return Goal(tokens_BSD, proprio_BP.nan_to_num(), fixed_BP * known_BP)
-
-
-def checked_plan(plan: Plan) -> Plan:
-    """A plan of a world model that can tell candidates apart.
-
-    Raises:
-        UserError: the world model predicts nothing but NaN.
-    """
-    if not torch.isfinite(plan.cost_B).all():
-        raise UserError(
-            "the world model predicts NaN or infinite values for every candidate of a plan; its training has "
-            "diverged or its weights are damaged: see train/loss in its metrics.csv, and train it again"
-        )
-    return plan

@@ -21,6 +21,7 @@ from cjepa.evaluation.published import PUBLISHED_SPLIT
 from cjepa.files import write_json
 from cjepa.planning.constraints import Constraint
 from cjepa.planning.fallbacks import Fallback
+from cjepa.planning.hierarchy import Hierarchy
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.sub_goals import SubGoals
@@ -48,6 +49,7 @@ def write_model_result(
     goal_image: str | None = None,
     prior: Path | None = None,
     sub_goals: SubGoals | None = None,
+    hierarchy: Hierarchy | None = None,
 ) -> list[dict]:
     """Write ``results.json``, ``run.json``, ``trials.csv``, ``steps.csv`` and ``media/*.mp4``; returns the rows.
 
@@ -65,6 +67,7 @@ def write_model_result(
         goal_image: path of the picture that was shown as the goal.
         prior: checkpoint of the policy that searches started from.
         sub_goals: that were aimed at before the goals.
+        hierarchy: whose high level proposed what to aim at.
     """
     contest, control, tokenizer = result.contest, result.control, result.loaded.tokenizer
     size = {"tokens": tokenizer.num_slots, "token_dim": tokenizer.slot_dim}
@@ -90,6 +93,7 @@ def write_model_result(
     actions |= {"fallback": "none" if fallback is None else describe(fallback)}
     actions |= {"prior": "none" if prior is None else str(prior)}
     actions |= {"sub_goals": "none" if sub_goals is None else asdict(sub_goals)}
+    actions |= {"hierarchy": "none" if hierarchy is None else _described(hierarchy)}
     _write_record(folder, contest, identity, describe(objective), actions, seconds, goal_image)
     return rows
 
@@ -210,6 +214,11 @@ def _actions(contest: Contest, planner: Planner, bounds: list) -> dict[str, Any]
         "warm_start": loop.warm_start,
         "fallback": "none",
     }
+
+
+def _described(hierarchy: Hierarchy) -> dict[str, Any]:
+    parts = {"planner": describe(hierarchy.planner), "objective": describe(hierarchy.objective)}
+    return {"run": hierarchy.run, "horizon_blocks": hierarchy.horizon_blocks} | parts
 
 
 def _write_record(
