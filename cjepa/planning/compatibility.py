@@ -30,9 +30,7 @@ def check_fits(dynamics: Dynamics, env: ObjectEnv, blocks: ActionBlocks, where: 
         UserError: another number of action or proprio values, actions in other units, or macro-actions.
     """
     if isinstance(dynamics, MacroDynamics):
-        raise UserError(
-            f"{where}: macro-actions cannot be executed; give it with --hierarchy.run, beside a world model"
-        )
+        raise UserError(f"{where}: macro-actions cannot be executed; give it as --hierarchy.run, beside a world model")
     if blocks.action_values != dynamics.action_dim:
         raise UserError(
             f"frame_stride {blocks.frame_stride} gives {blocks.action_values} action values per block, {where} was "
