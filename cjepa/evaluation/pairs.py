@@ -1,6 +1,7 @@
 """Start/goal pairs of recorded episodes, from those that a model did not learn from."""
 
 from collections.abc import Callable, Collection, Mapping
+from functools import reduce
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -82,21 +83,21 @@ def held_out_from(
     )
 
 
-def common_to(file: Episodes, one: PairSource, other: PairSource, name: str) -> PairSource:
-    """The episodes that a world model has in common with another model, such as those that neither learned from.
+def common_to(file: Episodes, sources: Mapping[str, PairSource]) -> PairSource:
+    """The episodes that several models have in common, such as those that none of them learned from.
 
     Args:
         file: of the episodes.
-        one: of the world model.
-        other: of the other model.
-        name: of the other model, such as policy.
+        sources: of each model, by what it is for people, such as policy; at least one.
 
     Raises:
         UserError: there are none.
     """
-    episodes = _some(file, np.intersect1d(one.episodes, other.episodes))
-    accounts = f"; {name}: ".join([one.account, other.account])
-    return PairSource(episodes, f"{len(episodes)} episodes in common: world model: {accounts}")
+    if len(sources) == 1:
+        return next(iter(sources.values()))
+    episodes = _some(file, reduce(np.intersect1d, [source.episodes for source in sources.values()]))
+    accounts = "; ".join(f"{name}: {source.account}" for name, source in sources.items())
+    return PairSource(episodes, f"{len(episodes)} episodes in common: {accounts}")
 
 
 def held_out_by_seed(file: Episodes, split_seed: int, split: Split = "test") -> PairSource:

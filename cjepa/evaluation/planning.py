@@ -161,21 +161,20 @@ def evaluate_model(
             f"history_blocks is {history_blocks}, expected 1..{dynamics.history_blocks}: {checkpoint} was trained with "
             f"{dynamics.history_blocks}"
         )
-    source, first_guess, high_level = _source(protocol, file, loaded.lineage, checkpoint), None, None
+    sources, first_guess, high_level = {"world model": _source(protocol, file, loaded.lineage, checkpoint)}, None, None
     if prior is not None:
         policy, lineage = _policy_for(loaded, prior)
         first_guess = PolicyPrior(policy.to(device))
-        source = common_to(file, source, _source(protocol, file, lineage, prior), "policy")
+        sources["policy"] = _source(protocol, file, lineage, prior)
     if hierarchy is not None:
         high_level, lineage = load_high_level(hierarchy, loaded, device)
-        of_high_level = _source(protocol, file, lineage, find_checkpoint(hierarchy.run))
-        source = common_to(file, source, of_high_level, "high level")
+        sources["high level"] = _source(protocol, file, lineage, find_checkpoint(hierarchy.run))
     goal_state, goal_pixels_YXC = goal_state_of(protocol, file), None
     if goal_image is not None:
         goal_pixels_YXC = _goal_pixels(goal_image, tokenizer, env, "--goal_image")
         goal_state = np.full_like(env.get_state(), np.nan) if goal_state is None else goal_state
     _check_sub_goals(sub_goals, protocol, file, tokenizer, env)
-    contest = _contest(protocol, file, source, goal_state)
+    contest = _contest(protocol, file, common_to(file, sources), goal_state)
     check_proprio(dynamics, file, env, str(checkpoint))
     is_known = goal_state is None or np.isfinite(goal_state).all()
     options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints)

@@ -149,8 +149,8 @@ def test_an_old_checkpoint_has_the_split_of_its_options(tmp_path, data, split_se
 
 def test_two_models_have_only_some_episodes_in_common(episodes):
     one, other = PairSource(np.array([1, 4, 7]), "three"), PairSource(np.array([4, 7, 9]), "three others")
-    both = common_to(episodes, one, other, "policy")
+    both = common_to(episodes, {"world model": one, "policy": other})
     assert both.episodes.tolist() == [4, 7]
     assert both.account == "2 episodes in common: world model: three; policy: three others"
     with pytest.raises(UserError, match="no episode is held out from training"):
-        common_to(episodes, one, PairSource(np.array([2]), "another"), "policy")
+        common_to(episodes, {"world model": one, "policy": PairSource(np.array([2]), "another")})
