@@ -29,6 +29,8 @@ EPISODE_ENV_STEPS = 45
 SLOTS, TOKEN_DIM = 3, 6
 FEW_FRAMES = ["--data.init_args.val_clips=2", "--data.init_args.val_blocks=4"]
 """For trainings of tokenizers whose scores and videos no test looks at: most of their time goes into the videos."""
+SHORT_MACRO = ["--data.init_args.frame_stride=20", "--model.init_args.action_dim=40"]
+"""For macro.yaml, whose blocks of 25 env steps do not fit into the episodes of these tests."""
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
@@ -329,3 +331,11 @@ def ensemble_run(tmp_path_factory, slot_tokens) -> Path:
     words += [f"--model.init_args.predictor.init_args.{name}={value}" for name, value in few.items()]
     words += ["--data.init_args.val_clips=8"]
     return once(tmp_path_factory, "ensemble", lambda folder: fit(folder, slot_tokens, *words, validate_every=1))
+
+
+@pytest.fixture(scope="session")
+def macro_run(tmp_path_factory, slot_tokens) -> Path:
+    """A run folder of small dynamics over blocks of 20 env steps on the same tokens, two steps old."""
+    words = [*configs("pusht/cjepa.yaml", "pusht/macro.yaml"), "--model.init_args.predictor.init_args.dim=16"]
+    words += [*SHORT_MACRO, "--data.init_args.val_clips=8"]
+    return once(tmp_path_factory, "macro", lambda folder: fit(folder, slot_tokens, *words))

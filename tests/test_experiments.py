@@ -17,7 +17,7 @@ from cjepa.data.store.episode_file import EpisodeFile, split_episodes
 from cjepa.evaluation import probes
 from cjepa.studies.definition import load_study
 from cjepa.tokenizers.training import TokenizerTraining, load_tokenizer
-from tests.conftest import EXPERIMENTS, FEW_FRAMES
+from tests.conftest import EXPERIMENTS, FEW_FRAMES, SHORT_MACRO
 
 ROOT = EXPERIMENTS.parent
 FILES = sorted(EXPERIMENTS.rglob("*.yaml"))
@@ -28,12 +28,18 @@ QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
 TWO_STEPS = [*QUIET, "--trainer.max_steps=2", "--trainer.val_check_interval=2", "--data.init_args.batch_size=4"]
 SMALL_FRAMES = [f"--model.init_args.tokenizer.init_args.{size}" for size in ("image_size=64", "patch_size=16")]
 SMALL_STATES = [f"--model.init_args.predictor.init_args.{size}" for size in ("dim=64", "mlp_dim=16", "classes=4")]
+SMALLER = {"lewm_paper.yaml": SMALL_FRAMES, "macro.yaml": SHORT_MACRO, "rssm_paper.yaml": SMALL_STATES}
 PREDICTOR = ("model", "init_args", "predictor", "init_args")
 POLICY = ("model", "init_args", "policy", "init_args")
 PRETRAINED_WIDTHS = (384, 1408)
 """Of patches of DINOv2 ViT-S and V-JEPA 2 ViT-g."""
 BUILT_ELSEWHERE = {"ijepa_paper.yaml", "vjepa_paper.yaml"}
 """Too large to train: tests of their models build them without weights."""
+PLANS_READ = {
+    "plan_probe.yaml": {"objective.init_args.tokens": "slot_tokens"},
+    "plan_hierarchy.yaml": {"hierarchy.run": "macro_run"},
+}
+"""Files that an evaluation reads besides run and episodes: options, and the fixtures for them."""
 FEATURES = ("model", "init_args", "tokenizer", "init_args", "features")
 
 
@@ -108,6 +114,7 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         episodes = get("episodes_path")
         more = [f"--episodes={episodes}", f"--out={out}", "--num_videos=0", *ONE_PAIR]
         more += tiny_planner(configs_of(words))
+        more += [f"--{option}={get(fixture)}" for option, fixture in PLANS_READ.get(path.name, {}).items()]
         assert main(["plan", str(run), *configs, *more]) == 0
         assert (out / "results.json").is_file()
     elif words[0] == "intervene":
@@ -131,8 +138,7 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         data = [f"--data.init_args.path={data_of(configs_of(words), get)}", f"--run_dir={out}"]
         features = value_of(configs_of(words), *FEATURES, "class_path") or ""
         small = small_dinov2(get("tiny_dinov2")) if features.endswith("DinoV2Features") else []
-        small += SMALL_FRAMES if path.name == "lewm_paper.yaml" else []
-        small += SMALL_STATES if path.name == "rssm_paper.yaml" else []
+        small += SMALLER.get(path.name, [])
         small += small_patches(configs_of(words))
         small += small_reader(get) if asks_questions(words) else []
         assert main(["fit", *configs, *data, *small, *two_steps(words)]) == 0

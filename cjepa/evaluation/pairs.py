@@ -100,8 +100,10 @@ def common_to(file: Episodes, sources: Mapping[str, PairSource]) -> PairSource:
     return PairSource(episodes, f"{len(episodes)} episodes in common: {accounts}")
 
 
-def held_out_by_seed(file: Episodes, split_seed: int, split: Split = "test") -> PairSource:
-    """Episodes of a split, for agents that learn from nothing but share the pairs of models."""
+def held_out_by_seed(file: Episodes, split_seed: int | None, split: Split = "test") -> PairSource:
+    """Episodes of a split, for agents that learn from nothing but share the pairs of models; all without a seed."""
+    if split_seed is None:
+        return PairSource(np.arange(len(file)), f"all {len(file)} episodes")
     episodes = _some(file, _episodes_of(file, split_seed, (), split))
     return PairSource(episodes, f"{len(episodes)} {split} episodes by split_seed {split_seed}")
 

@@ -215,16 +215,12 @@ def evaluate_baselines(
     control_loop = protocol.control_loop()
     file = open_episodes(protocol.episodes)
     protocol = with_environment(protocol, file)
-    if split_seed is None:
-        if protocol.published_protocol:
-            raise UserError(
-                "--split_seed null: --published_protocol draws pairs from training episodes; give their seed"
-            )
-        source = PairSource(np.arange(len(file)), f"all {len(file)} episodes")
-    elif protocol.published_protocol:
-        source = trained_on(file, {}, {"split_seed": split_seed})
-    else:
+    if not protocol.published_protocol:
         source = held_out_by_seed(file, split_seed, protocol.split)
+    elif split_seed is None:
+        raise UserError("--split_seed null: --published_protocol draws from training episodes; give their seed")
+    else:
+        source = trained_on(file, {}, {"split_seed": split_seed})
     contest = _contest(protocol, file, source, goal_state_of(protocol, file))
     agent = RandomAgent(ActionBlocks.of(protocol.make_env(), protocol.frame_stride), protocol.horizon_blocks)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.agent_seed)

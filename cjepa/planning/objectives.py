@@ -10,7 +10,9 @@ from torch import Tensor
 from cjepa.arguments import at_least, check
 from cjepa.errors import UserError
 from cjepa.planning.distances import ByIndex, TokenDistance
+from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Rollout
+from cjepa.world_models.dynamics import Dynamics
 
 
 class Goal(NamedTuple):
@@ -24,6 +26,10 @@ class Goal(NamedTuple):
 
 class Objective(ABC):
     """Cost of candidate plans. Lower is better; objectives add up, see :class:`WeightedSum`."""
+
+    def for_model(self, dynamics: Dynamics, tokenizer: Tokenizer) -> "Objective":
+        """The objective for rollouts of one world model; itself, unless the objective needs to know the model."""
+        return self
 
     @abstractmethod
     def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
@@ -176,6 +182,10 @@ class WeightedSum(Objective):
             check(math.isfinite(weight), "a weight", weight, "a finite number")
         self.objectives = objectives
         self.weights = weights
+
+    def for_model(self, dynamics: Dynamics, tokenizer: Tokenizer) -> "WeightedSum":
+        """See :class:`Objective`; of every part."""
+        return WeightedSum([part.for_model(dynamics, tokenizer) for part in self.objectives], self.weights)
 
     def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
         """See :class:`Objective`."""

@@ -58,7 +58,7 @@ class WorldModelAgent(Agent):
         self.dynamics = dynamics
         self.tokenizer = tokenizer
         self.planner = planner
-        self.objective = objective
+        self.objective = objective.for_model(dynamics, tokenizer)
         self.goal_proprio = goal_proprio
         self.history_blocks = history_blocks
         self.constraints = tuple(constraints)

@@ -60,3 +60,8 @@ def test_nor_does_one_that_fails_unless_there_are_results(error, tmp_path):
         (folder / "results.json").write_text("[]")
         raise error
     assert (tmp_path / "out" / "results.json").read_text() == "[]"
+
+
+def test_pairs_as_published_need_the_seed_of_the_training(refused, episodes_path):
+    words = [*BASELINES, "--episodes", episodes_path, "--out", "out", "--published_protocol=true", "--split_seed=null"]
+    assert "--split_seed null: --published_protocol draws from training episodes; give their seed" in refused(*words)

@@ -154,3 +154,10 @@ def test_two_models_have_only_some_episodes_in_common(episodes):
     assert both.account == "2 episodes in common: world model: three; policy: three others"
     with pytest.raises(UserError, match="no episode is held out from training"):
         common_to(episodes, {"world model": one, "policy": PairSource(np.array([2]), "another")})
+
+
+def test_without_a_seed_all_episodes_give_pairs(episodes):
+    """As they do for models that were trained on none of them."""
+    source = held_out_by_seed(episodes, None)
+    assert source.episodes.tolist() == list(range(20)) and source.account == "all 20 episodes"
+    assert len(held_out_by_seed(episodes, 0).episodes) == 1

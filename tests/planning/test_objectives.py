@@ -13,8 +13,10 @@ from cjepa.planning.objectives import (
     Objective,
     WeightedSum,
 )
+from cjepa.planning.probe_error import ProbeError, StateProbe
 from cjepa.types import Rollout
 from tests.contracts import concrete_subclasses
+from tests.planning.worlds import PointDynamics
 
 B, N, H, S, D, P, A = 2, 3, 4, 2, 2, 4, 6
 FIXED = torch.tensor([1.0, 1.0, 0.0, 0.0]).expand(B, P)  # a place, not a speed
@@ -140,6 +142,9 @@ def test_an_objective_compares_by_its_distance():
 def build(cls: type[Objective]) -> Objective:
     if cls is WeightedSum:
         return cls([LastStepMSE()])
+    if cls is ProbeError:
+        ones = torch.ones(S * D, 3, dtype=torch.float64)
+        return cls(places=(0,)).reading(StateProbe(ones, ones[0]), PointDynamics())
     beside_the_goal = cls in (ActionCost, Disagreement)
     return WeightedSum([LastStepMSE(), cls()]) if beside_the_goal else cls()
 

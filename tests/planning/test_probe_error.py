@@ -1,0 +1,116 @@
+"""The distance in px and degrees, by hand: tokens hold the state, halved, and the world model's scale doubles them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cjepa.data.store.episode_file import EpisodeWriter
+from cjepa.errors import UserError
+from cjepa.planning.objectives import Goal, LastStepMSE, WeightedSum
+from cjepa.planning.probe_error import ProbeError, StateProbe, fit_probe
+from cjepa.tokenizers.encode import fingerprint
+from cjepa.tokenizers.oracle import OracleTokenizer
+from cjepa.types import Rollout
+from tests.conftest import token_attributes
+from tests.planning.worlds import PointDynamics
+
+EXACT = StateProbe(torch.eye(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64))
+"""Tokens are x, y, and cosine and sine of the angle."""
+
+
+class Doubled(PointDynamics):
+    token_dim = 4
+
+    def denormalise(self, rollout):
+        return rollout.map(lambda values: 2 * values)
+
+
+def tokens_of(*poses) -> torch.Tensor:
+    """Poses (x, y, degrees) in the model's units, one block after the other, ``(1, 1, H, 1, 4)``."""
+    rows = [(x, y, math.cos(math.radians(turn)), math.sin(math.radians(turn))) for x, y, turn in poses]
+    return torch.tensor(rows)[None, None, :, None] / 2
+
+
+def cost(predicted, goal, **options) -> float:
+    tokens, none = tokens_of(*predicted), torch.zeros(1, 1, len(predicted), 0)
+    aimed = Goal(tokens_of(goal)[:, 0, 0], torch.zeros(1, 0), torch.zeros(1, 0))
+    objective = ProbeError(places=(0, 1), angles=(2,), **options).reading(EXACT, Doubled(proprio_dim=0))
+    with torch.autocast("cpu", torch.bfloat16):  # as in planning
+        return float(objective(Rollout(tokens, none), torch.zeros(1, 1, len(predicted), 2), aimed))
+
+
+def test_place_and_angle_add_up_in_tolerances():
+    assert cost([(103, 204, 10)], (100, 200, 0)) == pytest.approx(5 / 20 + 10 / 20, abs=1e-4)
+    assert cost([(103, 204, 10)], (100, 200, 0), place_tolerance=5, angle_tolerance=40) == pytest.approx(1.25, abs=1e-4)
+
+
+def test_angles_go_round():
+    assert cost([(0, 0, 175)], (0, 0, -175)) == pytest.approx(0.5, abs=1e-4)
+
+
+def test_the_block_that_comes_nearest_counts():
+    assert cost([(160, 0, 0), (102, 0, 1), (100, 0, 90)], (100, 0, 0)) == pytest.approx(0.1 + 0.05, abs=1e-4)
+
+
+def test_a_probe_of_states_that_tokens_hold_is_exact():
+    generator = torch.Generator().manual_seed(0)
+    state_NF = torch.rand(500, 3, generator=generator, dtype=torch.float64) * 400
+    mixing = torch.randn(3, 8, generator=generator, dtype=torch.float64)
+    tokens_NW = torch.cat([state_NF @ mixing, torch.ones(500, 1)], dim=1)  # one value never changes
+    probe = fit_probe(tokens_NW, state_NF)
+    torch.testing.assert_close(probe(tokens_NW[:, None]), state_NF, atol=2.0, rtol=0)
+
+
+def states_as_tokens(path, tokenizer, columns=("tokens", "state", "action", "proprio")):
+    """A token file of 20 episodes whose tokens are the place of a point, in hundreds of px."""
+    rng, attributes = np.random.default_rng(0), token_attributes(num_slots=1, token_dim=2)
+    attributes["tokenizer_fingerprint"] = fingerprint(tokenizer)
+    with EpisodeWriter(path, "cjepa-tokens", attributes) as writer:
+        for _ in range(20):
+            state = rng.uniform(0, 400, (9, 2)).astype(np.float32)
+            tokens = (state / 100)[:, None].astype(np.float16)
+            row = {"tokens": tokens, "state": state, "action": state, "proprio": state}
+            writer.append({name: row[name] for name in columns})
+    return str(path)
+
+
+def test_it_is_fitted_on_a_token_file_for_one_model(tmp_path):
+    """3 and 4 hundred px off."""
+    tokenizer = OracleTokenizer(1, ("x", "y")).eval()
+    objective = ProbeError(states_as_tokens(tmp_path / "t.h5", tokenizer), places=(0, 1), angles=())
+    both = WeightedSum([LastStepMSE(), objective], [0.0, 1.0]).for_model(PointDynamics(), tokenizer)
+    goal = Goal(torch.zeros(1, 1, 2), torch.zeros(1, 2), torch.ones(1, 2))
+    off = Rollout(torch.tensor([3.0, 4.0])[None, None, None, None], torch.zeros(1, 1, 1, 2))
+    found = both(off, torch.zeros(1, 1, 1, 4), goal)
+    assert float(found) == pytest.approx(500 / 20, rel=0.02)
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    tokenizer, other = (OracleTokenizer(1, names).eval() for names in (("x", "y"), ("x",)))
+    path = states_as_tokens(tmp_path / "t.h5", tokenizer)
+    with pytest.raises(UserError, match="give the token file that the world model was trained on"):
+        ProbeError(path, (0, 1), ()).for_model(PointDynamics(), other)
+    with pytest.raises(UserError, match="index 4 of places or angles, but states of .* have 2 values"):
+        ProbeError(path).for_model(PointDynamics(), tokenizer)
+    bare = states_as_tokens(tmp_path / "bare.h5", tokenizer, ("tokens", "action", "proprio"))
+    with pytest.raises(UserError, match="no column 'state'"):
+        ProbeError(bare, (0, 1), ()).for_model(PointDynamics(), tokenizer)
+    reads = ProbeError(path, (0, 1), ()).for_model(PointDynamics(), tokenizer)
+    goal = Goal(torch.zeros(1, 2, 2), torch.zeros(1, 2), torch.ones(1, 2))
+    with pytest.raises(UserError, match="has 2 tokens, but the probe was fitted on 1"):
+        reads(Rollout(torch.zeros(1, 1, 1, 2, 2), torch.zeros(1, 1, 1, 2)), torch.zeros(1, 1, 1, 4), goal)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"places": (), "angles": ()}, "places and angles are both empty"),
+        ({"places": (-1,)}, "an index of places or angles is -1, expected 0 or more"),
+        ({"place_tolerance": 0.0}, "place_tolerance is 0.0, expected a finite number above 0"),
+    ],
+)
+def test_numbers_are_checked(options, said):
+    with pytest.raises(ValueError, match=said):
+        ProbeError(**options)
