@@ -1,0 +1,108 @@
+"""Copy the study of token budgets into docs/results/ and write the table and the figures of token_budget.md.
+
+python tools/update_token_budget.py runs/studies/token-budget
+"""
+
+import argparse
+from pathlib import Path
+
+from update_results import markdown, write_block
+from update_world_models import score_of
+
+from cjepa.errors import UserError
+from cjepa.files import read_json, write_json
+from cjepa.reporting.figures import success_by_tokens
+from cjepa.reporting.pareto import success_by_gigaflops
+from cjepa.reporting.reading import TEST_RESULTS
+from cjepa.reporting.tables import seconds_text, success_text, value_with_interval
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "results" / "token_budget.md"
+RESULTS = PAGE.with_suffix(".json")
+FIGURES = {"tokens": success_by_tokens, "gigaflops": success_by_gigaflops}
+ERRORS = {"block@1, px": "position_error_block@1", "block@5, px": "position_error_block@5"}
+
+
+def measured(study: Path) -> list[dict]:
+    """One row for every model that has been planned with: its training, its card, its plans."""
+    rows = []
+    for plan in sorted(study.glob("plan-*/results.json")):
+        model = plan.parent.name.removeprefix("plan-")
+        if model == "baselines":
+            rows += [{"model": row["model"], "scores": {"success": score_of(row)}} for row in _successes(plan)]
+            continue
+        found = read_json(plan)
+        scores = {row["metric"]: score_of(row) for row in found + _card(study / f"card-{model}" / TEST_RESULTS)}
+        record = read_json(study / model / "run.json")
+        rows.append(
+            {
+                "model": model,
+                "tokens": found[0]["tokens"],
+                "token_dim": found[0]["token_dim"],
+                "parameters": record["model"]["parameters"],
+                "steps": record["model"]["optimizer_steps"],
+                "seconds": record["seconds"],
+                "version": record["versions"]["cjepa"],
+                "commit": record["git"]["commit"],
+                "scores": scores,
+            }
+        )
+    return sorted(rows, key=lambda row: (row.get("tokens", 0) * row.get("token_dim", 0), row["model"]))
+
+
+def _successes(path: Path) -> list[dict]:
+    return [row for row in read_json(path) if row["metric"] == "success"]
+
+
+def _card(path: Path) -> list[dict]:
+    try:
+        return read_json(path)
+    except UserError:  # not tested yet
+        return []
+
+
+def page_block(result: dict) -> str:
+    """What stands between the markers of the page."""
+    head = ["tokens", "tokens x dim", "steps", "trained in", *ERRORS, "success % [95 %]", "n", "GFLOP/plan", "s/plan"]
+    table = [head, *(_cells(row) for row in result["rows"])]
+    return f"{markdown(table)}\n\n`{result['command']}`, on {result['machine']}."
+
+
+def _cells(row: dict) -> list[str]:
+    scores, success = row["scores"], row["scores"]["success"]
+    planned = [success_text(success), str(success["n"])]
+    if "tokens" not in row:
+        return [row["model"], *["–"] * (3 + len(ERRORS)), *planned, "–", "–"]
+    size = f"{row['tokens']} x {row['token_dim']} ({row['tokens'] * row['token_dim']:,})"
+    errors = [value_with_interval(scores.get(metric)) for metric in ERRORS.values()]
+    cost = [value_with_interval(scores[metric]) for metric in ("gigaflops_per_plan", "seconds_per_plan")]
+    return [row["model"], size, f"{row['steps']:,}", seconds_text(row["seconds"]), *errors, *planned, *cost]
+
+
+def draw(result: dict) -> None:
+    """The figures of the page."""
+    size = ("tokens", "token_dim")
+    rows = [
+        {"metric": metric, "model": row["model"], **{key: row.get(key) for key in size}, **score}
+        for row in result["rows"]
+        for metric, score in row["scores"].items()
+    ]
+    for name, figure in FIGURES.items():
+        if (drawn := figure(rows)) is not None:
+            drawn.savefig(DOCS / "images" / f"token-budget-{name}.png", dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--machine", default="one CPU core, no GPU")
+    args = parser.parse_args()
+    command = "cjepa study experiments/studies/token_budget.yaml"
+    result = {"command": command, "machine": args.machine, "rows": measured(args.study)}
+    write_json(RESULTS, result)
+    write_block(PAGE, "token-budget", page_block(result))
+    draw(result)
+
+
+if __name__ == "__main__":
+    main()
