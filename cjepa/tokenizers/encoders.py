@@ -1,6 +1,10 @@
 """Frames to grids of features."""
 
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 class ConvEncoder(nn.Module):
@@ -31,3 +35,13 @@ class ConvEncoder(nn.Module):
         for block in self.blocks:
             features = features + block(features)
         return features
+
+
+def quick_attention(device: torch.device) -> AbstractContextManager[None]:
+    """While open, PyTorch's layers train with attention that is quick for some tens of tokens.
+
+    PyTorch's fused kernel for CPUs is made for long sequences: its backward pass then takes two to three times as long.
+    The setting is one of the whole process, so it stays as it is where nothing is trained, as in threads that encode.
+    """
+    training_on_cpu = device.type == "cpu" and torch.is_grad_enabled()
+    return sdpa_kernel(SDPBackend.MATH) if training_on_cpu else nullcontext()

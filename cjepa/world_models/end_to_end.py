@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cjepa.arguments import at_least
+from cjepa.arguments import at_least, share
 from cjepa.data.token_clips import refuse_tokens
+from cjepa.moving_average import frozen_copy, move_towards
 from cjepa.tokenizers.base import Tokenizer, float_frames
 from cjepa.types import Clip, VideoBatch
 from cjepa.world_models.collapse import Spread, check_spread, spread_of
@@ -27,10 +28,10 @@ _WATCH_EVERY = 50
 class LeWorldModel(DynamicsTraining):
     """LeWorldModel (arXiv 2603.19312): mean squared error of the next token, and a regulariser against collapse.
 
-    The targets are tokens of the same encoder, with their gradient: no second encoder, no moving average. Tokens are
-    used as they are; actions are normalised. An :class:`AdaLNTransformer` predicts every block of its history from
-    those before it, then the other blocks of the clip. Other predictors, such as ``PrefixTransformer`` (Fast-LeWM),
-    predict all blocks from the first one.
+    The targets are tokens of the same encoder, with their gradient: no second encoder, no moving average, unless
+    ``target_momentum`` asks for one. Tokens are used as they are; actions are normalised. An
+    :class:`AdaLNTransformer` predicts every block of its history from those before it, then the other blocks of the
+    clip. Other predictors, such as ``PrefixTransformer`` (Fast-LeWM), predict all blocks from the first one.
 
     From the checkpoint `cjepa plan` and `cjepa test` take both parts, `cjepa tokenize` the tokenizer alone.
 
@@ -45,6 +46,9 @@ class LeWorldModel(DynamicsTraining):
         least_rank: effective rank below which the tokens of a batch count as collapsed.
         least_deviation: standard deviation below which they do.
         step_seed: of what the regulariser draws, together with rank and step.
+        target_momentum: m for targets of a second tokenizer without gradient, of whose weights a step keeps the share m
+            and takes 1 - m from the first one's; 0 stops the gradient and averages nothing. None for targets of the
+            same tokenizer, with their gradient.
 
     Raises:
         ValueError: a number is out of its range; the tokenizer has several tokens per frame; the predictor has
@@ -62,6 +66,7 @@ class LeWorldModel(DynamicsTraining):
         least_rank: float = 2.0,
         least_deviation: float = 0.05,
         step_seed: int = 0,
+        target_momentum: float | None = None,
     ):
         super().__init__(lr, weight_decay, warmup_steps, step_seed)
         at_least(0, least_rank=least_rank, least_deviation=least_deviation)
@@ -84,11 +89,18 @@ class LeWorldModel(DynamicsTraining):
         self.regulariser = regulariser
         self.least = Spread(least_rank, least_deviation)
         self.loss_weights = {"prediction": 1.0, **regulariser.weights}
-        self.against_collapse = f"{type(regulariser).__name__} of the tokens; targets keep their gradient"
+        targets = "targets keep their gradient"
+        self.target_tokenizer = None
+        self.target_momentum = target_momentum
+        if target_momentum is not None:
+            share(target_momentum=target_momentum)
+            self.target_tokenizer = frozen_copy(tokenizer)
+            targets = f"targets of a moving average (momentum {target_momentum:g}), without gradient"
+        self.against_collapse = f"{type(regulariser).__name__} of the tokens; {targets}"
 
     def clip_of(self, batch: VideoBatch) -> Clip:
         """See :class:`DynamicsTraining`."""
-        tokens_BTSD = self.tokenizer.encode(float_frames(self.tokenizer, batch.pixels_BTYXC)).slots_BTSD
+        tokens_BTSD = _tokens(self.tokenizer, batch)
         nothing = tokens_BTSD[:, :, 0, :0]
         proprio, actions = (nothing if part is None else part for part in (batch.proprio_BTP, batch.actions_BTA))
         return Clip(tokens_BTSD, proprio, actions)
@@ -101,8 +113,23 @@ class LeWorldModel(DynamicsTraining):
         each = self.dynamics.forward_members(clip, visible_BTS)
         if self.global_step >= self.warmup_steps and self.global_step % _WATCH_EVERY == 0:
             check_spread(spread_of(tokens), self.global_step, self.least)
-        error = torch.stack([_error(prediction, tokens) for prediction in each]).mean()
-        return {"prediction": error} | self.regulariser(tokens.flatten(2).transpose(0, 1), generator)
+        predicted_MBUSD = torch.stack([_after_the_first(prediction) for prediction in each]).float()
+        error = (predicted_MBUSD - self.targets(batch, tokens)[:, 1:]).square().mean()
+        by_time = tokens.flatten(2).transpose(0, 1), predicted_MBUSD.mean(dim=0).flatten(2).transpose(0, 1)
+        return {"prediction": error} | self.regulariser(by_time[0], generator, by_time[1])
+
+    def targets(self, batch: VideoBatch, tokens_BTSD: Tensor) -> Tensor:
+        """What the predictor should say: the batch's tokens, or those of the second tokenizer."""
+        if self.target_tokenizer is None:
+            return tokens_BTSD
+        with torch.no_grad():
+            return _tokens(self.target_tokenizer, batch)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step, after which the moving average follows."""
+        super().optimizer_step(*args, **kwargs)
+        if self.target_tokenizer is not None:
+            move_towards(self.target_tokenizer, self.tokenizer, self.target_momentum)
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         """Also how the tokens spread."""
@@ -143,7 +170,10 @@ class LeWorldModel(DynamicsTraining):
         self.tokenizer.info = self.tokenizer.info._replace(env_id=env_id)
 
 
-def _error(prediction: Prediction, tokens_BTSD: Tensor) -> Tensor:
-    """Mean squared, of all blocks but the first."""
-    predicted_BTSD = torch.cat([prediction.history_BTSD[:, 1:], prediction.future_BFSD], dim=1)
-    return (predicted_BTSD.float() - tokens_BTSD[:, 1:]).square().mean()
+def _tokens(tokenizer: Tokenizer, batch: VideoBatch) -> Tensor:
+    return tokenizer.encode(float_frames(tokenizer, batch.pixels_BTYXC)).slots_BTSD
+
+
+def _after_the_first(prediction: Prediction) -> Tensor:
+    """All predicted blocks but the first ``(B, U, S, D)``."""
+    return torch.cat([prediction.history_BTSD[:, 1:], prediction.future_BFSD], dim=1)

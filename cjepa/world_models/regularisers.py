@@ -19,13 +19,28 @@ class Regulariser(nn.Module, ABC):
     """Of the terms, by name."""
 
     @abstractmethod
-    def forward(self, tokens_TBD: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(
+        self, tokens_TBD: Tensor, generator: torch.Generator, predicted_UBD: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Unweighted scalar losses by name.
 
         Args:
             tokens_TBD: of one device, T x B x D; other devices have as many.
             generator: of all randomness, on the CPU; that of the first device decides.
+            predicted_UBD: what the predictor made of all time steps but the first, U = T - 1.
         """
+
+
+class NoGuard(Regulariser):
+    """Nothing: for the training that shows why a guard against collapse is needed."""
+
+    weights: dict[str, float] = {}
+
+    def forward(
+        self, tokens_TBD: Tensor, generator: torch.Generator, predicted_UBD: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """See :class:`Regulariser`."""
+        return {}
 
 
 class SIGReg(Regulariser):
@@ -62,7 +77,9 @@ class SIGReg(Regulariser):
         self.register_buffer("normal_K", normal_K, persistent=False)
         self.register_buffer("weight_K", width_K * normal_K, persistent=False)
 
-    def forward(self, tokens_TBD: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(
+        self, tokens_TBD: Tensor, generator: torch.Generator, predicted_UBD: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """See :class:`Regulariser`."""
         with torch.autocast(tokens_TBD.device.type, enabled=False):
             drawn_DM = torch.randn(tokens_TBD.shape[-1], self.num_directions, generator=generator)
@@ -95,7 +112,9 @@ class VICReg(Regulariser):
         at_least(0, variance_weight=variance_weight, covariance_weight=covariance_weight)
         self.weights = {"variance": variance_weight, "covariance": covariance_weight}
 
-    def forward(self, tokens_TBD: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(
+        self, tokens_TBD: Tensor, generator: torch.Generator, predicted_UBD: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """See :class:`Regulariser`."""
         with torch.autocast(tokens_TBD.device.type, enabled=False):
             flat_1ND = tokens_TBD.float().flatten(0, 1)[None]
@@ -106,6 +125,51 @@ class VICReg(Regulariser):
             short_D = (1 - (variance_D + 1e-4).sqrt()).relu()
             others = covariance_DD.square().sum() - variance_D.square().sum()
             return {"variance": short_D.mean(), "covariance": others / len(variance_D)}
+
+
+class BarlowTwins(Regulariser):
+    """Redundancy reduction (Zbontar et al., arXiv 2103.03230) between tokens and what the predictor made of them.
+
+    The two views are the encoder's tokens and their predictions. Their correlation matrix over all tokens of a batch,
+    value by value, should be the identity: ``diagonal`` is the sum of ``(1 - C_ii)^2`` over D, ``redundancy`` that of
+    all other ``C_ij^2`` over D. A correlation has no scale: the prediction's own loss decides that of the tokens.
+
+    Args:
+        diagonal_weight: relative to the prediction's 1.
+        redundancy_weight: likewise; published as 0.005 of the other.
+
+    Raises:
+        ValueError: a weight is out of its range.
+    """
+
+    def __init__(self, diagonal_weight: float = 1.0, redundancy_weight: float = 0.005):
+        super().__init__()
+        at_least(0, diagonal_weight=diagonal_weight, redundancy_weight=redundancy_weight)
+        self.weights = {"diagonal": diagonal_weight, "redundancy": redundancy_weight}
+
+    def forward(
+        self, tokens_TBD: Tensor, generator: torch.Generator, predicted_UBD: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """See :class:`Regulariser`; the predictions are needed."""
+        if predicted_UBD is None:
+            raise ValueError("BarlowTwins compares tokens with predictions, expected predicted_UBD")
+        with torch.autocast(tokens_TBD.device.type, enabled=False):
+            first_ND, second_ND = (_standardised(values.float()) for values in (tokens_TBD[1:], predicted_UBD))
+            devices = distributed.get_world_size() if distributed.is_initialized() else 1
+            correlation_DD = _summed(first_ND.T @ second_ND) / (len(first_ND) * devices)
+            diagonal_D = correlation_DD.diagonal()
+            others = correlation_DD.square().sum() - diagonal_D.square().sum()
+            count = len(diagonal_D)
+            return {"diagonal": (1 - diagonal_D).square().sum() / count, "redundancy": others / count}
+
+
+def _standardised(values_TBD: Tensor) -> Tensor:
+    """All tokens as one batch ``(N, D)``, every value with a mean of 0 and a variance of 1."""
+    flat_1ND = values_TBD.flatten(0, 1)[None]
+    mean_1D, _ = _batch_mean(flat_1ND)
+    centred_1ND = flat_1ND - mean_1D
+    variance_1D, _ = _batch_mean(centred_1ND.square())
+    return (centred_1ND * (variance_1D + 1e-5).rsqrt())[0]
 
 
 def _batch_mean(values: Tensor) -> tuple[Tensor, int]:

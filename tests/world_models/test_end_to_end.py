@@ -11,6 +11,7 @@ from torch import nn
 from cjepa.cli import main
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import TrainingFailed, UserError
+from cjepa.moving_average import move_towards
 from cjepa.tokenizers.base import Tokenizer, TokenizerInfo
 from cjepa.tokenizers.baselines.global_token import whole_frame
 from cjepa.tokenizers.baselines.vit import ViTTokenizer
@@ -25,7 +26,7 @@ from cjepa.world_models.predictors.base import Prediction, Predictor
 from cjepa.world_models.predictors.ensemble import Ensemble
 from cjepa.world_models.predictors.prefix_transformer import PrefixTransformer
 from cjepa.world_models.predictors.vjepa2_ac import VJepa2AC
-from cjepa.world_models.regularisers import Regulariser, SIGReg
+from cjepa.world_models.regularisers import NoGuard, Regulariser, SIGReg
 from tests.conftest import FEW_FRAMES, configs, fit
 from tests.contracts import stirred
 from tests.sharing import once
@@ -55,8 +56,8 @@ class Nothing(Regulariser):
 
     weights = {"nothing": 1.0}
 
-    def forward(self, tokens_TBD: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        self.shape = tuple(tokens_TBD.shape)
+    def forward(self, tokens_TBD, generator, predicted_UBD=None) -> dict[str, torch.Tensor]:
+        self.shape, self.predicted_UBD = tuple(tokens_TBD.shape), predicted_UBD
         return {"nothing": tokens_TBD.new_zeros(())}
 
 
@@ -93,6 +94,36 @@ def test_the_loss_by_hand():
     only_a_target = model.tokenizer.tokens_BTSD.grad[:, 3]
     torch.testing.assert_close(only_a_target, -2 * difference[:, 2].detach() / difference.numel())
     assert model.regulariser.shape == (4, 6, DIM)  # time by time
+    torch.testing.assert_close(model.regulariser.predicted_UBD, torch.cat(said, dim=1)[:, :, 0].transpose(0, 1))
+
+
+def test_targets_of_a_moving_average_take_no_gradient():
+    """The second tokenizer is half-way between where the first one was and where it is."""
+    model = made(tokens(), target_momentum=0.5)
+    model.tokenizer.tokens_BTSD.data.add_(1.0)
+    move_towards(model.target_tokenizer, model.tokenizer, model.target_momentum)
+    torch.testing.assert_close(model.target_tokenizer.tokens_BTSD, tokens() + 0.5)
+    terms = model.loss_terms(batch(), torch.Generator())
+    predicted_UBD = model.regulariser.predicted_UBD
+    expected = predicted_UBD - (tokens() + 0.5)[:, 1:, 0].transpose(0, 1)
+    torch.testing.assert_close(terms["prediction"], expected.square().mean())
+    terms["prediction"].backward()
+    grad = model.tokenizer.tokens_BTSD.grad
+    assert grad[:, :3].abs().sum() > 0 and not grad[:, 3].any()  # the last token was only a target
+    assert model.target_tokenizer.tokens_BTSD.grad is None
+    assert model.describe_objective()["against_collapse"].endswith("moving average (momentum 0.5), without gradient")
+
+
+def test_the_moving_average_follows_every_step(episodes_path):
+    predictor = AdaLNTransformer(8, 0, 10, 3, dim=8, depth=1, num_heads=2, mlp_dim=16)
+    model = LeWorldModel(ViTTokenizer(8, 1, 2, 32, 8), predictor, NoGuard(), target_momentum=0.25, warmup_steps=0)
+    before = model.target_tokenizer.embed.weight.clone()
+    data = VideoClips(str(episodes_path), train_blocks=4, val_blocks=4, batch_size=4)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "limit_val_batches": 0}
+    L.Trainer(max_steps=1, accelerator="cpu", **quiet).fit(model, datamodule=data)
+    expected = 0.25 * before + 0.75 * model.tokenizer.embed.weight
+    assert not torch.equal(model.tokenizer.embed.weight, before)
+    torch.testing.assert_close(model.target_tokenizer.embed.weight, expected)
 
 
 def test_fast_lewm_predicts_all_blocks_from_the_first():

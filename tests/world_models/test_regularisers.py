@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cjepa.world_models.regularisers import SIGReg, VICReg
+from cjepa.world_models.regularisers import BarlowTwins, NoGuard, SIGReg, VICReg
 
 
 def sigreg(tokens_TBD: torch.Tensor, seed: int = 0, **options) -> float:
@@ -84,9 +84,30 @@ def test_vicreg_by_hand():
     assert terms["covariance"].item() == pytest.approx(2 * 1.0**2 / 2, rel=1e-4)
 
 
+def test_barlow_twins_by_hand():
+    """Two values of two tokens at one time: the second view swaps the values and turns the sign of one."""
+    tokens = torch.tensor([[1.0, 2.0], [-1.0, 2.0], [1.0, -2.0], [-1.0, -2.0]]).reshape(1, 4, 2)
+    clip = torch.cat([torch.full_like(tokens, torch.nan), tokens])  # the first time step is not predicted
+    terms = BarlowTwins()(clip, torch.Generator(), tokens)
+    assert terms["diagonal"].item() == pytest.approx(0, abs=1e-4)
+    assert terms["redundancy"].item() == pytest.approx(0, abs=1e-4)
+    swapped = torch.stack([tokens[..., 1], -tokens[..., 0]], dim=-1)  # correlation [[0, -1], [1, 0]]
+    terms = BarlowTwins()(clip, torch.Generator(), swapped)
+    assert terms["diagonal"].item() == pytest.approx(1, abs=1e-4)
+    assert terms["redundancy"].item() == pytest.approx(1, abs=1e-4)
+    scaled = BarlowTwins()(100 * clip, torch.Generator(), 0.1 * swapped + 7)
+    assert scaled["redundancy"].item() == pytest.approx(1, abs=2e-3)  # no scale, no place
+
+
+def test_barlow_twins_needs_two_views():
+    with pytest.raises(ValueError, match="expected predicted_UBD"):
+        BarlowTwins()(torch.zeros(2, 3, 4), torch.Generator())
+
+
 def test_weights():
     assert SIGReg().weights == {"sigreg": 0.09}
     assert VICReg(2.0, 3.0).weights == {"variance": 2.0, "covariance": 3.0}
-    for regulariser in (SIGReg(), VICReg()):
-        assert set(regulariser(torch.randn(2, 8, 4), torch.Generator())) == set(regulariser.weights)
+    for regulariser in (SIGReg(), VICReg(), BarlowTwins(), NoGuard()):
+        terms = regulariser(torch.randn(2, 8, 4), torch.Generator(), torch.randn(1, 8, 4))
+        assert set(terms) == set(regulariser.weights)
         assert not regulariser.state_dict()

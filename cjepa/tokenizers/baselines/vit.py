@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cjepa.arguments import at_least
 from cjepa.tokenizers.base import Tokenizer, TokenizerInfo
 from cjepa.tokenizers.baselines.global_token import whole_frame
+from cjepa.tokenizers.encoders import quick_attention
 from cjepa.types import Tokens
 
 
@@ -63,8 +64,9 @@ class ViTTokenizer(Tokenizer):
         patches_NLW = rearrange(self.embed(2 * pixels_BT3YX.flatten(0, 1) - 1), "n w y x -> n (y x) w")
         tokens_NLW = torch.cat([self.class_token.expand(len(patches_NLW), -1, -1), patches_NLW], dim=1)
         tokens_NLW = tokens_NLW + self.position_embedding
-        for block in self.blocks:
-            tokens_NLW = block(tokens_NLW)
+        with quick_attention(tokens_NLW.device):
+            for block in self.blocks:
+                tokens_NLW = block(tokens_NLW)
         token_NW = self.project(self.norm(tokens_NLW[:, 0])).float()
         return whole_frame(rearrange(token_NW, "(b t) d -> b t 1 d", b=batch), height, width)
 

@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from cjepa.arguments import at_least, check
+from cjepa.tokenizers.encoders import quick_attention
 from cjepa.tokenizers.grid import gathered
 
 _LONGEST = 10_000.0  # patches per rad of the slowest sine
@@ -63,10 +64,11 @@ class PatchEncoder(nn.Module):
         tokens_BKW = self.embed(patches_BLC) + places_BLW
         every = len(self.blocks) // self.levels
         found = []
-        for number, block in enumerate(self.blocks, start=1):
-            tokens_BKW = block(tokens_BKW)
-            if number % every == 0:
-                found.append(self.norms[len(found)](tokens_BKW))
+        with quick_attention(pixels_BT3YX.device):
+            for number, block in enumerate(self.blocks, start=1):
+                tokens_BKW = block(tokens_BKW)
+                if number % every == 0:
+                    found.append(self.norms[len(found)](tokens_BKW))
         return torch.cat(found, dim=-1)
 
     def places(self, times: int, width: int, device: torch.device) -> Tensor:

@@ -10,6 +10,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from cjepa.arguments import at_least, check
+from cjepa.tokenizers.encoders import quick_attention
 from cjepa.tokenizers.grid import gathered
 from cjepa.tokenizers.jepa.masks import View
 from cjepa.tokenizers.jepa.patch_encoder import PatchEncoder, transformer_blocks
@@ -66,8 +67,9 @@ class PatchPredictor(nn.Module):
         queries = gathered(places_BLW, view.targets_BGM.flatten(1)) + self.mask_token
         queries = rearrange(queries, "b (g m) w -> (b g) m w", g=groups)
         tokens = torch.cat([repeat(context_BKW, "b k w -> (b g) k w", g=groups), queries], dim=1)
-        for block in self.blocks:
-            tokens = block(tokens)
+        with quick_attention(tokens.device):
+            for block in self.blocks:
+                tokens = block(tokens)
         tokens = rearrange(self.norm(tokens), "(b g) n w -> b g n w", g=groups)
         seen = None if self.to_visible is None else self.to_visible(tokens[:, :, :visible].mean(dim=1))
         return PredictedPatches(self.to_targets(tokens[:, :, visible:]), seen)
