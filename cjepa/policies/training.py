@@ -55,8 +55,19 @@ class PolicyTraining(EpisodeTraining):
 
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
         """``action``: mean squared error of normalised actions, towards one goal per clip."""
-        ahead_B = torch.randint(1, self.goal_blocks + 1, (len(batch.tokens_BTSD),), generator=generator)
-        return {"action": self.action_error(batch, ahead_B.to(batch.tokens_BTSD.device)).mean()}
+        return {"action": self.action_error(batch, self.drawn_goals(batch, generator)).mean()}
+
+    def drawn_goals(self, clip: Clip, generator: torch.Generator) -> Tensor:
+        """Blocks to the goal of each clip, ``(B,)``, drawn evenly."""
+        ahead_B = torch.randint(1, self.goal_blocks + 1, (len(clip.tokens_BTSD),), generator=generator)
+        return ahead_B.to(clip.tokens_BTSD.device)
+
+    def situation(self, clip: Clip, ahead_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the policy is given of clips, normalised: tokens, proprioception, and goals ``ahead_B`` blocks ahead."""
+        policy, rows_B = self.policy, torch.arange(len(ahead_B), device=ahead_B.device)
+        proprio_BP = policy.proprio_scale(clip.proprio_BTP[:, 0, : policy.proprio_dim])
+        goal_BSD = clip.tokens_BTSD[rows_B, ahead_B]
+        return policy.token_scale(clip.tokens_BTSD[:, 0]), proprio_BP, policy.token_scale(goal_BSD)
 
     def action_error(self, clip: Clip, ahead_B: Tensor) -> Tensor:
         """Mean squared error of the first block's actions, in units of their variance, ``(B,)``.
@@ -65,11 +76,8 @@ class PolicyTraining(EpisodeTraining):
             clip: in the units of tokenizer and environment.
             ahead_B: blocks to each clip's goal.
         """
-        policy, rows_B = self.policy, torch.arange(len(ahead_B), device=ahead_B.device)
-        goal_BSD = clip.tokens_BTSD[rows_B, ahead_B]
-        proprio_BP = policy.proprio_scale(clip.proprio_BTP[:, 0, : policy.proprio_dim])
-        found_BA = policy(policy.token_scale(clip.tokens_BTSD[:, 0]), proprio_BP, policy.token_scale(goal_BSD))
-        return (found_BA.float() - policy.action_scale(clip.actions_BTA[:, 0])).square().mean(dim=1)
+        found_BA = self.policy(*self.situation(clip, ahead_B))
+        return (found_BA.float() - self.policy.action_scale(clip.actions_BTA[:, 0])).square().mean(dim=1)
 
     def validation_step(self, batch: Clip, batch_idx: int) -> None:
         """``action_error@k`` for goals k blocks ahead, and their mean as ``val/loss``."""

@@ -6,6 +6,8 @@ import json
 import pytest
 
 from cjepa.cli import main
+from cjepa.policies.act_jepa import ActJepaPolicy
+from cjepa.policies.loading import load_policy
 from tests.conftest import configs, fit
 from tests.sharing import once
 
@@ -36,6 +38,15 @@ def test_a_policy_acts_by_way_of_a_sub_goal(policy_run, world_model_run, episode
     assert "1 episodes in common" in record["evaluation"]["held_out"]
     found = {row["metric"] for row in json.loads((tmp_path / "out" / "results.json").read_text())}
     assert {"success", "seconds_per_plan"} <= found
+
+
+def test_act_jepa_is_read_back_from_its_run(slot_tokens, tmp_path):
+    small = [f"--model.init_args.policy.init_args.{size}" for size in ("dim=16", "mlp_dim=16")]
+    words = [*configs("pusht/policy.yaml", "pusht/act_jepa.yaml"), *small, "--data.init_args.val_clips=8"]
+    run = fit(tmp_path / "run", slot_tokens, *words)
+    policy = load_policy(run / "checkpoints" / "last.ckpt").policy
+    assert isinstance(policy, ActJepaPolicy) and policy.chunk_blocks == 5
+    assert json.loads((run / "run.json").read_text())["objective"]["terms"] == {"action": 1.0, "latent": 1.0}
 
 
 def test_models_and_goals_that_are_none_are_refused(policy_run, world_model_run, episodes_path, refused):
