@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cjepa.reporting.comparison import Entry
-from cjepa.reporting.style import DASHES, FAINT, new_figure, style
+from cjepa.reporting.style import DASHES, FAINT, hover_points, new_figure, style
+from cjepa.reporting.tables import difference_text
 
 _MOST_PANELS = 4
 _PANEL_WIDTH, _ROW_HEIGHT = 2.7, 0.32
@@ -53,3 +54,5 @@ def _panel(axes: Axes, entries: Sequence[Entry], models: Sequence[str], colours:
         axes.errorbar(
             interval.value, place, xerr=reach, fmt="o", color=colour, markerfacecolor=face, markersize=6, elinewidth=1.4
         )
+        text = f"{entry.row['model']}: {difference_text(interval)}, {entry.difference.over}"
+        hover_points(axes, [interval.value], [place], [text])

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from cjepa.plain_values import finite_number
 from cjepa.reporting.records import read_metrics
-from cjepa.reporting.style import FAINT, label_column, legend_below, new_figure, series_colours, style
+from cjepa.reporting.style import FAINT, hover_points, label_column, legend_below, new_figure, series_colours, style
 from cjepa.reporting.tables import ERROR_PREFIX
 
 _SCORES = ("fg_ari", "fg_ari_video", "ari", "ari_video", "mbo", "mbo_video", "mean_iou", "mean_iou_video")
@@ -19,6 +19,8 @@ _LOSSES = ("loss", "future", "masked", "proprio", "reconstruction")
 _COPYING = "rollout error / copying error"
 _TITLES = ("training loss", "validation loss", "token error", _COPYING, "scores")
 _PANELS_A_ROW = 4
+_HOVER_POINTS = 25
+"""Of one curve; each takes 200 bytes of the page."""
 _LARGEST = float(np.finfo(np.float32).max)  # training logs nothing above it, and axes cannot be drawn far above it
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
@@ -114,6 +116,9 @@ def _draw(axes: Axes, title: str, curves: dict[str, Curve], colours: dict[str, s
     shown = colours or dict(zip(curves, series_colours(len(curves)), strict=True))
     for name, (steps, values) in curves.items():
         axes.plot(steps, values, color=shown[name], marker="o" if len(steps) < 3 else None, markersize=4)
+        shown_P = np.unique(np.linspace(0, len(steps) - 1, _HOVER_POINTS).round().astype(int))
+        texts = [f"{name}: {values[place]:.3g} at step {steps[place]:,g}" for place in shown_P]
+        hover_points(axes, steps[shown_P], values[shown_P], texts)
     is_loss = title.startswith("train/") or "loss" in title
     if is_loss and all((values > 0).all() for _, values in curves.values()):
         axes.set_yscale("log")

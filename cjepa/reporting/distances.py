@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cjepa.reporting.figures import model_colours
-from cjepa.reporting.style import legend_below, new_figure, style
+from cjepa.reporting.style import hover_points, legend_below, new_figure, style
 from cjepa.reporting.tables import Row, by_model, success_text
 
 DISTANCE = "goal_env_steps"
@@ -52,6 +52,8 @@ def success_by_distance(rows: Iterable[Row]) -> Figure | None:
                 for key in ("value", "low", "high")
             )
             reach_2P = np.clip([value_P - low_P, high_P - value_P], 0, None)
+            texts = [f"{model}: {success_text(row)} % at {distance:g} env steps" for distance, row in points.items()]
+            hover_points(axes, points, value_P, texts)
             axes.errorbar(list(points), value_P, reach_2P, fmt="o-", color=colours[model], markersize=6, elinewidth=1.4)
         handles = [Line2D([], [], color=colours[model], marker="o", label=f"{model}, 95 % interval") for model in lines]
         legend_below(figure, handles)

@@ -9,8 +9,28 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from cjepa.reporting.style import DASHES, FAINT, INK, label_column, legend_below, new_figure, series_colours, style
-from cjepa.reporting.tables import ERROR_PREFIX, Row, by_model, error_blocks, features, numbers_of, seconds_text
+from cjepa.reporting.style import (
+    DASHES,
+    FAINT,
+    INK,
+    hover_points,
+    label_column,
+    legend_below,
+    new_figure,
+    series_colours,
+    style,
+)
+from cjepa.reporting.tables import (
+    ERROR_PREFIX,
+    Row,
+    by_model,
+    error_blocks,
+    features,
+    numbers_of,
+    seconds_text,
+    success_text,
+    value_with_interval,
+)
 
 _DODGE = 1.09
 _SAME_SIZE = 1.3
@@ -126,6 +146,10 @@ def calibration(rows: Iterable[Row]) -> Figure | None:
             errors = [y["value"] for _, y in points]
             ends = np.concatenate([reach(y) for _, y in points], axis=1)
             axes.errorbar(places, errors, ends, fmt="o-", color=colours[model], **ERRORBAR)
+            texts = [
+                f"{model}: error {value_with_interval(y)}, disagreement {value_with_interval(x)}" for x, y in points
+            ]
+            hover_points(axes, places, errors, texts)
             handles.append(Line2D([], [], color=colours[model], marker="o", label=f"{model}, 95 % interval"))
         low, high = axes.get_xlim()
         axes.plot([low, high], [low, high], color=FAINT, linewidth=1.2, linestyle=DASHES, zorder=1)
@@ -180,6 +204,8 @@ def _draw_points(axes: Axes, points: dict[str, Row], colours: dict[str, str]) ->
             row = points[model]
             ends = 100 * reach(row)
             axes.errorbar(place, 100 * row["value"], ends, fmt="o", color=colours[model], **ERRORBAR)
+        texts = [f"{model}: {success_text(points[model])} %, {features(points[model]):,} features" for model in models]
+        hover_points(axes, places, [100 * points[model]["value"] for model in models], texts)
         labels = [(100 * points[model]["value"], model, colours[model]) for model in models]
         label_column(axes, places[-1] * 1.07, labels, in_data=True)
 
@@ -199,6 +225,7 @@ def _clusters(points: dict[str, Row]) -> list[tuple[int, int, list[str]]]:
 
 def _draw_across(axes: Axes, height: float, row: Row, colour: str, marker: str) -> None:
     axes.errorbar(row["value"], height, xerr=reach(row), fmt=marker, color=colour, **ERRORBAR)
+    hover_points(axes, [row["value"]], [height], [f"{row['model']}: {row['metric']} {value_with_interval(row)}"])
 
 
 def reach(row: Row) -> np.ndarray:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from cjepa.evaluation.counterfactuals import EMPTY, joined, score_effects, score_errors
 from cjepa.evaluation.influence_graphs import RIVALS
@@ -18,15 +19,17 @@ from cjepa.reporting.intervene_figures import (
     effect_sizes,
     influence_areas,
     influence_by_contact,
-    scene_graphs,
     surprise_by_time,
 )
 from cjepa.reporting.intervene_videos import write_scene_videos
 from cjepa.reporting.records import evaluated_model, write_run_record
+from cjepa.reporting.scene_graphs import busiest_scenes, scene_graphs, shown_estimates, worst_scenes
 from cjepa.reporting.scene_rows import rows_of_scenes
 from cjepa.reporting.tables import Row, csv_text
 
 _UNCERTAINTY = ["95 % bootstrap over episodes"]
+_SCENES = 4
+"""Of each figure of graphs."""
 
 
 def write_intervention_result(
@@ -45,7 +48,7 @@ def write_intervention_result(
     rows = rows_of_scenes(_measured(result, name), result.lab, protocol, folder)
     media = folder / "media"
     media.mkdir(exist_ok=True)
-    figures = {"influence-auroc": influence_areas(rows), "influence-graphs": scene_graphs(result)}
+    figures = {"influence-auroc": influence_areas(rows)} | _graphs(result)
     if result.effects:
         figures["effects"] = effect_sizes(result.effects)
     if result.violations is not None:
@@ -61,6 +64,16 @@ def write_intervention_result(
     write_json(folder / "results.json", rows)
     _write_record(result, folder, name, checkpoint, protocol, seconds)
     return rows
+
+
+def _graphs(result: InterventionResult) -> dict[str, Figure]:
+    """Graphs over the scenes with most influences, and over those in which the best estimate is worst."""
+    pairs, estimates = result.pairs, shown_estimates(result.pairs, result.best)
+    chosen = {"influence-graphs": busiest_scenes(pairs, len(result.lab.test.episode_B))}
+    if result.best is not None:
+        chosen["influence-worst"] = worst_scenes(pairs, result.best)
+    drawn = {title: scenes[:_SCENES] for title, scenes in chosen.items() if len(scenes)}
+    return {title: scene_graphs(result.lab, pairs, estimates, scenes) for title, scenes in drawn.items()}
 
 
 def _measured(result: InterventionResult, name: str) -> Iterable[tuple[str, Measurement]]:

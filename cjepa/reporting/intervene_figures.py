@@ -1,25 +1,17 @@
-"""Pictures of interventions: areas of influence graphs, graphs drawn over scenes, effects true and predicted."""
+"""Charts of interventions: areas of influence graphs, surprise and influence by time, effects true and predicted."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from cjepa.evaluation.agent_influence import InfluenceByTime
 from cjepa.evaluation.counterfactuals import Effects
 from cjepa.evaluation.intervals import bootstrap_of_clusters
-from cjepa.evaluation.intervention_card import InterventionResult
-from cjepa.evaluation.scenes import places
 from cjepa.evaluation.violations import Violations
-from cjepa.reporting.style import DASHES, FAINT, PALETTE, legend_below, new_figure, style
+from cjepa.reporting.style import DASHES, FAINT, PALETTE, new_figure, style
 from cjepa.reporting.tables import Row
-
-_SCENES = 4
-_TRUE, _WRONG = PALETTE[2], PALETTE[1]
-_EDGES = {"influence, by the contact graph": _TRUE, "estimated, but not in the contact graph": _WRONG}
-"""Names of the colours of arrows."""
 
 
 def influence_areas(rows: Iterable[Row]) -> Figure:
@@ -38,35 +30,6 @@ def influence_areas(rows: Iterable[Row]) -> Figure:
         axes.set_ylim(max(1, len(found)) - 0.5, -0.5)
         axes.set_xlabel("AUROC against the contact graph, 95 % interval; dashed: chance")
         axes.grid(axis="y", visible=False)
-    return figure
-
-
-def scene_graphs(result: InterventionResult) -> Figure:
-    """The contact graph beside the estimate that is best on validation scenes, over the scenes with most edges.
-
-    As many estimated edges are drawn as there are true ones, the strongest. The legend says which colour is which.
-    """
-    pairs, lab = result.pairs, result.lab
-    edges_B = np.bincount(pairs.scene_N, pairs.hops_N > 0, len(lab.test.episode_B))
-    scenes = np.argsort(-edges_B, kind="stable")[:_SCENES]
-    with style():
-        figure = new_figure(2.5 * max(1, len(scenes)), 5.4)
-        grid = figure.subplots(2, max(1, len(scenes)), squeeze=False)
-        for column, scene in zip(grid.T, scenes, strict=True):
-            of_N = pairs.scene_N == scene
-            edge = np.stack([pairs.source_N[of_N], pairs.target_N[of_N]], axis=1)
-            true_N = pairs.hops_N[of_N] > 0
-            picked_N = np.zeros(len(true_N), bool)
-            if result.best is not None:
-                picked_N[np.argsort(-pairs.scores[result.best][of_N], kind="stable")[: int(true_N.sum())]] = True
-            lab.env.set_state(lab.test.state_BF[scene])
-            _draw(column[0], lab, edge[true_N], [_TRUE] * int(true_N.sum()))
-            _draw(column[1], lab, edge[picked_N], [_TRUE if hit else _WRONG for hit in true_N[picked_N]])
-            episode, start = lab.test.episode_B[scene], lab.test.start_B[scene]
-            column[0].set_title(f"episode {episode}, env step {start}", fontsize=8)
-        grid[0, 0].set_ylabel("contact graph")
-        grid[1, 0].set_ylabel(result.best or "no estimate")
-        legend_below(figure, [Line2D([], [], color=colour, label=name) for name, colour in _EDGES.items()])
     return figure
 
 
@@ -140,17 +103,3 @@ def _mean_line(
     ]
     axes.plot(x_T, [mean.value for mean in means], color=colour, label=label, marker="o")
     axes.fill_between(x_T, [mean.low for mean in means], [mean.high for mean in means], color=colour, alpha=0.2, lw=0)
-
-
-def _draw(axes: Axes, lab, edges: np.ndarray, colours: Sequence[str]) -> None:
-    """The present scene of the simulator with an arrow from each source to its target."""
-    pixels_YXC = lab.env.render_pixels()
-    scale = pixels_YXC.shape[1] / lab.env.table[1]
-    place_O2 = places(lab.env.objects(), lab.env) * scale - 0.5
-    axes.imshow(pixels_YXC)
-    for (source, target), colour in zip(edges, colours, strict=True):
-        arrow = {"arrowstyle": "->", "color": colour, "linewidth": 1.3, "connectionstyle": "arc3,rad=0.15"}
-        axes.annotate("", place_O2[target], place_O2[source], arrowprops=arrow)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(visible=False)

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from cjepa.envs.interventions import Intervention, InterventionEnv
 from cjepa.evaluation.counterfactuals import EMPTY, latent_intervention
-from cjepa.evaluation.influence_graphs import why_no_removal
+from cjepa.evaluation.influence_graphs import Pairs, why_no_removal
 from cjepa.evaluation.intervention_card import InterventionResult
 from cjepa.evaluation.scenes import Laboratory
 from cjepa.interventions.edits import imagine
-from cjepa.interventions.quantities import empty_token
+from cjepa.interventions.quantities import Quantity, empty_token
 from cjepa.reporting.plan_places import mark_places
+from cjepa.reporting.scene_graphs import busiest_scenes, shown_estimates, worst_scenes
 from cjepa.reporting.sheets import body_colours
 from cjepa.reporting.videos import side_by_side, with_footer, write_video
 from cjepa.tokenizers.encode import device_of
@@ -33,28 +34,52 @@ _INK = np.array([30, 60, 110])
 
 
 def write_scene_videos(folder: Path, result: InterventionResult) -> None:
-    """One video for each of the scenes with most true edges, of different episodes.
+    """One video for each of the scenes with most true edges, of different episodes, and one where the model is worst.
 
     Panels: the simulator, the prediction, both again without the body that influences most others (in environments with
-    interventions), the contact graph and the best estimate as matrices. Row: who is influenced; column: by whom.
+    interventions), then matrices: the contact graph, the best estimate, and attention where the model has any. Row: who
+    is influenced; column: by whom.
     """
     pairs, lab = result.pairs, result.lab
-    edges_B = np.bincount(pairs.scene_N, pairs.hops_N > 0, len(lab.test.episode_B))
-    busiest_B = np.argsort(-edges_B, kind="stable")
+    busiest_B = busiest_scenes(pairs, len(lab.test.episode_B))
     first_of_each = np.unique(lab.test.episode_B[busiest_B], return_index=True)[1]
-    for scene in busiest_B[np.sort(first_of_each)[:_SCENES]]:
-        panels = scene_panels(result, int(scene))
+    names = {int(scene): f"scene{scene:03d}" for scene in busiest_B[np.sort(first_of_each)[:_SCENES]]}
+    worst = worst_scenes(pairs, result.best)[:1] if result.best is not None else ()
+    names |= {int(scene): f"worst-scene{scene:03d}" for scene in worst}
+    for scene, name in names.items():
+        panels = scene_panels(result, scene)
         video = side_by_side(list(panels.values()), list(panels), _SCALE)
         episode, start = lab.test.episode_B[scene], lab.test.start_B[scene]
         texts = [f"episode {episode}, env step {start}, block {block} after the history" for block in range(len(video))]
-        write_video(folder / f"scene{scene:03d}.mp4", with_footer(video, texts), _FPS)
+        write_video(folder / f"{name}.mp4", with_footer(video, texts), _FPS)
+
+
+def scene_panels(result: InterventionResult, scene: int) -> dict[str, np.ndarray]:
+    """Frames by caption, uint8 ``(T, Y, X, 3)``; matrices have a single frame."""
+    lab, slot_O = result.lab, result.lab.test.slot_BO[scene]
+    panels = scene_films(lab, result.place, scene)
+    true_TYXC = panels["true"]
+    colours_OC, side = _colours(lab, scene, true_TYXC[0]), true_TYXC.shape[1]
+    known_OO = (slot_O >= 0)[:, None] & (slot_O >= 0) & ~np.eye(len(slot_O), dtype=bool)
+    contact_OO = np.where(known_OO, lab.test.hops_BOO[scene] > 0, np.nan)
+    panels["contact graph"] = matrix_picture(contact_OO, colours_OC, side)[None]
+    for name in shown_estimates(result.pairs, result.best):
+        panels[name] = matrix_picture(_influences(result.pairs, name, scene, len(slot_O)), colours_OC, side)[None]
+    return panels
 
 
 @torch.no_grad()
-def scene_panels(result: InterventionResult, scene: int) -> dict[str, np.ndarray]:
-    """Frames by caption, uint8 ``(T, Y, X, 3)``; matrices have a single frame."""
-    lab, scenes = result.lab, result.lab.test
-    slot_O = scenes.slot_BO[scene]
+def scene_films(lab: Laboratory, place: Quantity, scene: int) -> dict[str, np.ndarray]:
+    """True and predicted frames by caption, uint8 ``(T, Y, X, 3)``.
+
+    In environments with interventions also those without the body that influences most others.
+
+    Args:
+        lab: the model, and the simulator with its test scenes.
+        place: where tokens hold it.
+        scene: index of a test scene.
+    """
+    scenes, slot_O = lab.test, lab.test.slot_BO[scene]
     true_TYXC = _simulated(lab, scene, None)
     colours_OC = _colours(lab, scene, true_TYXC[0])
     history, actions_BHA, _ = split_clip(lab.dynamics, take_rows(scenes.clip, slice(scene, scene + 1)))
@@ -63,26 +88,19 @@ def scene_panels(result: InterventionResult, scene: int) -> dict[str, np.ndarray
     body = _most_influential(scenes.hops_BOO[scene], slot_O, _free(lab, scene))
     if body is None:
         rollout = lab.dynamics.rollout(lab.dynamics.observe(history), actions_BHA)
-        panels = {"true": true_TYXC, "predicted": _seen(result, history, rollout, true_TYXC, colours_OC, slot_O)}
-    else:
-        way = "remove" if why_no_removal(lab) is None else EMPTY
-        edit = latent_intervention(lab, way, torch.tensor([slot_O[body]]), torch.zeros(1, 2), history, result.place)
-        factual, changed = imagine(lab.dynamics, history, actions_BHA, edit)
-        without_TYXC = _simulated(lab, scene, Intervention("remove", body, 0))
-        others_O = np.where(np.arange(len(slot_O)) == body, -1, slot_O)
-        panels = {
-            "true": true_TYXC,
-            "predicted": _seen(result, history, factual, true_TYXC, colours_OC, slot_O),
-            f"true, body {body} removed": without_TYXC,
-            f"predicted, body {body} removed": _seen(result, history, changed, without_TYXC, colours_OC, others_O),
-        }
-    side = true_TYXC.shape[1]
-    known_OO = (slot_O >= 0)[:, None] & (slot_O >= 0) & ~np.eye(len(slot_O), dtype=bool)
-    contact_OO = np.where(known_OO, scenes.hops_BOO[scene] > 0, np.nan)
-    panels["contact graph"] = matrix_picture(contact_OO, colours_OC, side)[None]
-    if result.best is not None:
-        panels[result.best] = matrix_picture(_influences(result, scene, len(slot_O)), colours_OC, side)[None]
-    return panels
+        predicted_TYXC = _seen(lab, place, history, rollout, true_TYXC, colours_OC, slot_O)
+        return {"true": true_TYXC, "predicted": predicted_TYXC}
+    way = "remove" if why_no_removal(lab) is None else EMPTY
+    edit = latent_intervention(lab, way, torch.tensor([slot_O[body]]), torch.zeros(1, 2), history, place)
+    factual, changed = imagine(lab.dynamics, history, actions_BHA, edit)
+    without_TYXC = _simulated(lab, scene, Intervention("remove", body, 0))
+    others_O = np.where(np.arange(len(slot_O)) == body, -1, slot_O)
+    return {
+        "true": true_TYXC,
+        "predicted": _seen(lab, place, history, factual, true_TYXC, colours_OC, slot_O),
+        f"true, body {body} removed": without_TYXC,
+        f"predicted, body {body} removed": _seen(lab, place, history, changed, without_TYXC, colours_OC, others_O),
+    }
 
 
 def matrix_picture(values_OO: np.ndarray, colours_OC: np.ndarray, side: int) -> np.ndarray:
@@ -106,11 +124,10 @@ def matrix_picture(values_OO: np.ndarray, colours_OC: np.ndarray, side: int) -> 
     return picture
 
 
-def _influences(result: InterventionResult, scene: int, bodies: int) -> np.ndarray:
-    """The best estimate of a scene, ``(O, O)``, NaN where there is none."""
-    pairs = result.pairs
+def _influences(pairs: Pairs, estimate: str, scene: int, bodies: int) -> np.ndarray:
+    """An estimate of a scene, ``(O, O)``, NaN where there is none."""
     values_OO, of_N = np.full((bodies, bodies), np.nan), pairs.scene_N == scene
-    values_OO[pairs.target_N[of_N], pairs.source_N[of_N]] = pairs.scores[result.best][of_N]
+    values_OO[pairs.target_N[of_N], pairs.source_N[of_N]] = pairs.scores[estimate][of_N]
     return values_OO
 
 
@@ -148,7 +165,8 @@ def _colours(lab: Laboratory, scene: int, frame_YXC: np.ndarray) -> np.ndarray:
 
 
 def _seen(
-    result: InterventionResult,
+    lab: Laboratory,
+    place: Quantity,
     history: Clip,
     rollout: Rollout,
     true_TYXC: np.ndarray,
@@ -156,7 +174,6 @@ def _seen(
     slot_O: np.ndarray,
 ) -> np.ndarray:
     """A rollout as frames: decoded, or places of the bodies on the pale true frames."""
-    lab = result.lab
     predicted_1HSD = lab.dynamics.denormalise(rollout).tokens_BHSD
     tokens_1TSD = torch.cat([history.tokens_BTSD[:, -1:], predicted_1HSD.float()], dim=1)
     decoded = lab.tokenizer.decode(_without_nan(lab, tokens_1TSD))
@@ -164,7 +181,7 @@ def _seen(
         return to_byte_pixels(decoded[0][0]).cpu().numpy()
     shown_O = slot_O >= 0
     low, high = lab.env.table
-    place_TO2 = result.place.read(tokens_1TSD[0]).double().cpu().numpy()[:, slot_O[shown_O]]
+    place_TO2 = place.read(tokens_1TSD[0]).double().cpu().numpy()[:, slot_O[shown_O]]
     return mark_places(true_TYXC, (place_TO2 - low) * true_TYXC.shape[1] / (high - low), colours_OC[shown_O])
 
 

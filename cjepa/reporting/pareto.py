@@ -7,8 +7,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from cjepa.reporting.figures import ERRORBAR, PLAIN, model_colours, reach
-from cjepa.reporting.style import DASHES, FAINT, INK, label_column, legend_below, new_figure, style
-from cjepa.reporting.tables import Row, by_model
+from cjepa.reporting.style import DASHES, FAINT, INK, hover_points, label_column, legend_below, new_figure, style
+from cjepa.reporting.tables import Row, by_model, success_text, value_with_interval
 
 _FRONT = {"color": FAINT, "linewidth": 1.2, "linestyle": DASHES}
 
@@ -49,6 +49,8 @@ def _pareto(rows: list[Row], metric: str, label: str) -> Figure | None:
         for model, (x, y) in points.items():
             ends = {"xerr": reach(cost[model]), "yerr": 100 * reach(success[model])}
             axes.errorbar(x, y, **ends, fmt="o", color=colours[model], **ERRORBAR)
+            text = f"{model}: {success_text(success[model])} %, {value_with_interval(cost[model])} {label}"
+            hover_points(axes, [x], [y], [text])
         front = [points[model] for model in undominated(points)]
         line = [*front, (axes.get_xlim()[1], front[-1][1])]
         axes.set_xlim(axes.get_xlim())  # stays as the points need it

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib
 from matplotlib.artist import Artist
@@ -17,6 +17,9 @@ FAINT = "#8b949e"
 GRID = "#d5dae0"
 _OF_THE_PAGE = {INK: "var(--ink)", GRID: "var(--grid)", "#ffffff": "var(--paper)"}
 """Colours of figures that a page has its own for, light or dark."""
+_HOVER = "hover:"
+"""Begins the addresses of points that become texts under the pointer."""
+_TITLED = r'<g class="hover"><title>\1</title>\2</g>'
 DASHES = (0, (5, 3))
 """Of lines that other values are compared with."""
 
@@ -78,6 +81,20 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
+def hover_points(axes: Axes, x: Iterable[float], y: Iterable[float], texts: Sequence[str]) -> None:
+    """Invisible discs that show a text under the pointer, in the pages that :func:`to_svg` writes for.
+
+    Args:
+        axes: with the points that the discs lie on.
+        x: of the points, in data coordinates.
+        y: of the points.
+        texts: one per point.
+    """
+    addresses = [f"{_HOVER}{text}" for text in texts]
+    discs = axes.scatter(list(x), list(y), s=90, alpha=0, linewidth=0, zorder=9, urls=addresses, clip_on=False)
+    discs.set_in_layout(False)
+
+
 def to_svg(figure: Figure) -> str:
     """The figure as an ``<svg>`` element without any address; ink, grid and background are in the page's colours."""
     buffer = io.StringIO()
@@ -89,10 +106,13 @@ def to_svg(figure: Figure) -> str:
     text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text)
     for colour, variable in _OF_THE_PAGE.items():
         text = re.sub(rf"(fill|stroke): {colour}\b", rf"\1: {variable}", text)
+    text = re.sub(rf'<a xlink:href="{_HOVER}([^"]*)"[^>]*>(.*?)</a>', _TITLED, text, flags=re.DOTALL)
     # Fixed sizes would overflow a phone, and ids of one figure would shadow those of the next.
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) width="([\d.]+)pt"', r'\1 style="width:\2pt"', text, count=1)
-    return re.sub(r'<g id="(?:figure|axes|patch|line2d|text|matplotlib|xtick|ytick|legend)[^"]*">', "<g>", text)
+    return re.sub(
+        r'<g id="(?:figure|axes|patch|line2d|PathCollection|text|matplotlib|xtick|ytick|legend)[^"]*">', "<g>", text
+    )
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from cjepa.reporting.page import render, svg
 from cjepa.reporting.pivot import plain_table
 from cjepa.reporting.records import versions
-from cjepa.reporting.style import FAINT, INK, PALETTE, new_figure, style
+from cjepa.reporting.style import FAINT, INK, PALETTE, hover_points, new_figure, style
 from cjepa.reporting.sweep import Score, Target, score_table, short_names, value_text, verdict
 
 _LOG_SPAN = 20.0
@@ -74,7 +74,14 @@ def parallel_coordinates(scores: Sequence[Score], target: Target) -> Figure:
             shade = 0.0 if len(scores) == 1 else rank / (len(scores) - 1)
             look = {"color": _BEST_TO_WORST(shade), "linewidth": 2.6 if rank == 0 else 1.2}
             axes.plot(range(len(scales)), heights, marker="o", markersize=3.5, **look)
+            hover_points(axes, range(len(scales)), heights, [_text(scores[rank], names, target)] * len(scales))
     return figure
+
+
+def _text(score: Score, names: dict[str, str], target: Target) -> str:
+    """A cell in words: its options and its result."""
+    options = [f"{name} {value_text(score.values[key])}" for key, name in names.items()]
+    return f"{', '.join(options)}: {target.metric} {score.interval.value:.3g}"
 
 
 def _axis(axes: Axes, place: int, scale: _Scale) -> None:

@@ -218,6 +218,14 @@ def test_svg_has_no_address_and_escapes_names():
     assert text.startswith("<svg") and "http" not in text and "oc-jepa &lt;&amp;&gt;" in text
 
 
+def test_points_carry_their_values_as_titles():
+    text = to_svg(figures.success_by_tokens(ROWS))
+    titles = re.findall("<title>(.*?)</title>", text)
+    assert "oc-jepa &lt;&amp;&gt;: 30 [19, 44] %, 260 features" in titles and len(titles) == 3
+    assert "hover:" not in text and "<a " not in text and "</a>" not in text
+    assert "<title>cjepa-1: rollout_error@5 0.60 [0.50, 0.70]</title>" in to_svg(figures.rollout_errors(ROWS))
+
+
 def test_spread_keeps_order_and_distance():
     assert spread([0.5, 0.1], 0.1) == [0.5, 0.1]
     moved = spread([0.5, 0.5, 0.5], 0.1)
