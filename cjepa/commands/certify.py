@@ -63,7 +63,7 @@ def certified(
         planner: with the full search.
         margin: of the rate of success, above 0.
         folder: of the results; each search has a folder in it.
-        evaluate: writes the results of one search into a folder.
+        evaluate: writes the results of one search into a folder, under a name of its own.
     """
     protocol = replace(protocol, split="val")
     searched: list[Searched] = []
@@ -74,15 +74,14 @@ def certified(
         found = folders.run(name, lambda part, search=search: evaluate(protocol, part, search))
         (control,) = found.agents.values()
         seconds = next(row["value"] for row in found.rows if row["metric"] == "seconds_per_plan")
-        named = [row | {"model": f"{row['model']}, {search_size(search)}"} for row in found.rows]
-        rows += named
+        rows += found.rows
         if success_N is None:
-            success_N, full = control.success, named[0]
+            success_N, full = control.success, found.rows[0]
             searched.append(Searched(search, seconds, None))
             continue
         difference = paired_difference(control.success, success_N, found.contest.pairs.episodes)
         searched.append(Searched(search, seconds, difference))
-        rows.append(_difference_row(difference, named[0], full))
+        rows.append(_difference_row(difference, found.rows[0], full))
         if not searched[-1].holds(margin):
             break
     write_json(folder / "certificate.json", _certificate(searched, margin))

@@ -1,5 +1,6 @@
 """`cjepa compare`: runs side by side, with the differences to one of them."""
 
+import hashlib
 from pathlib import Path
 
 from cjepa.command_result import CommandResult
@@ -10,6 +11,7 @@ from cjepa.reporting.comparison import compare, table, to_csv, to_markdown
 from cjepa.reporting.comparison_page import comparison_page
 from cjepa.reporting.contestants import is_study, labels_of, read_sources
 
+_LONGEST_NAME = 100
 _FILES = ("comparison.html", "comparison.md", "comparison.csv")
 
 
@@ -45,7 +47,10 @@ def compare_command(runs: list[str], against: str | None = None, out: str | None
 def _default_folder(paths: list[Path]) -> Path:
     if len(paths) == 1:
         return paths[0] / "comparison"
-    return Path("runs", "comparisons", "-vs-".join(label.replace("/", "-") for label in labels_of(paths))[:100])
+    name = "-vs-".join(label.replace("/", "-") for label in labels_of(paths))
+    if len(name) > _LONGEST_NAME:  # two long names may begin alike
+        name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return Path("runs", "comparisons", name)
 
 
 def _grouped(cells: list[list[str]]) -> list[list[str]]:

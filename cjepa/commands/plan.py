@@ -19,6 +19,7 @@ from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.hierarchy import Hierarchy
 from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
+from cjepa.planning.planners.smaller import search_size
 from cjepa.planning.sub_goals import SubGoals
 from cjepa.progress import ProgressBar
 from cjepa.reporting.plan import model_agents, write_model_result
@@ -85,7 +86,7 @@ def plan_command(
     files = [checkpoint, first_guess, macro, goal, *map(Path, (sub_goals and sub_goals.images) or ())]
 
     def evaluate(protocol: PlanningProtocol, part: Path, planner: Planner = planner) -> Evaluated:
-        started = time.time()
+        started, called = time.time(), f"{name}, {search_size(planner)}" if certify else name
         kept = kept_plans(results, asked | {"device": used, "protocol": protocol, "planner": planner}, files)
         with ProgressBar(title("plan", part, results), protocol.budget_env_steps, "env steps") as bar:
             parts = (planner, objective, history_blocks)
@@ -94,7 +95,7 @@ def plan_command(
         rows = write_model_result(
             result,
             part,
-            name=name,
+            name=called,
             checkpoint=checkpoint,
             planner=planner,
             objective=objective,
@@ -107,7 +108,7 @@ def plan_command(
             history_blocks=history_blocks,
             seconds=time.time() - started,
         )
-        return Evaluated(rows, result.contest, model_agents(result, name))
+        return Evaluated(rows, result.contest, model_agents(result, called))
 
     if certify:
         if goal is not None:

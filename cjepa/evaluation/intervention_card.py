@@ -104,14 +104,14 @@ def evaluate_interventions(
         with progress("counterfactuals", len(KINDS) * len(lab.test.episode_B), "scenes") as bar:
             effects = measure_effects(lab, lab.test, place, protocol.seed, bar)
         with progress("violations", len(lab.test.episode_B), "scenes") as bar:
-            violations = _violations(lab, protocol, bar)
+            violations = _violations(lab, place, protocol, bar)
     return InterventionResult(lab, place, test, graphs, removal, stability, best, effects, by_time, hidden, violations)
 
 
-def _violations(lab: Laboratory, protocol: SceneProtocol, progress: Progress) -> Violations | None:
+def _violations(lab: Laboratory, place: Quantity, protocol: SceneProtocol, progress: Progress) -> Violations | None:
     """None, which is logged, of a simulator that cannot change colours."""
     try:
-        return measure_violations(lab, lab.test, protocol.episodes, protocol.seed, progress)
+        return measure_violations(lab, lab.test, place, protocol.episodes, protocol.seed, progress)
     except UserError as reason:
         _log.warning("violation of expectation left out: %s", reason)
         return None

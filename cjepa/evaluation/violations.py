@@ -2,7 +2,7 @@
 
 Each scene is filmed three times with the same past: unchanged, with one body elsewhere from the next frame on, and with
 that body in another colour. Surprise is the mean squared error of each block's prediction from the true blocks before
-it, in the model's units.
+it: of whole tokens, in the model's units, and of the places alone that the tokens of bodies hold, in the environment's.
 
 File letters: N scenes; T blocks, the history and those after it; F blocks after the history.
 """
@@ -18,37 +18,48 @@ from cjepa.data.store.episodes import Episode
 from cjepa.data.store.shards import open_episodes
 from cjepa.envs.interventions import Intervention, InterventionEnv
 from cjepa.evaluation.binary_scores import binary_scores
-from cjepa.evaluation.intervals import bootstrap_of_clusters
+from cjepa.evaluation.intervals import Interval, bootstrap_of_clusters
 from cjepa.evaluation.measurements import Measurement
 from cjepa.evaluation.scenes import Laboratory, Scenes
+from cjepa.interventions.quantities import Quantity
 from cjepa.progress import Progress
 from cjepa.tokenizers.encode import clips_of, device_of, read_columns, step_clips
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import Dynamics
 
 EVENTS = ("unchanged", "teleport", "colour")
+_PARTS = {"": "tokens_NT", "_places": "places_NT"}
+"""What ends the names of metrics, and the surprise that they are of."""
 _BLOCKS_AFTER = 5
 _SCENES_A_BATCH = 64
+
+
+class Surprise(NamedTuple):
+    """Of blocks 1..T - 1."""
+
+    tokens_NT: np.ndarray
+    places_NT: np.ndarray
 
 
 class Violations(NamedTuple):
     """Surprise at every block that has one before it; the event is in the first block after the history."""
 
-    surprise_NT: dict[str, np.ndarray]
-    """By event, of blocks 1..T - 1."""
+    surprise: dict[str, Surprise]
+    """By event."""
     event: int
     """Column of the block of the event."""
     episode_N: np.ndarray
 
 
 def measure_violations(
-    lab: Laboratory, scenes: Scenes, episodes: str, seed: int, progress: Progress
+    lab: Laboratory, scenes: Scenes, place: Quantity, episodes: str, seed: int, progress: Progress
 ) -> Violations | None:
     """Film and encode every scene in which a free body is shown, and predict block after block.
 
     Args:
         lab: the model, and a simulator with interventions.
         scenes: test scenes.
+        place: where tokens hold it.
         episodes: file that they are from.
         seed: of bodies, places and colours.
         progress: advanced by scenes.
@@ -72,53 +83,72 @@ def measure_violations(
         progress.advance(1)
     if not used:
         return None
-    surprise_NT = {}
+    shown_NS = torch.from_numpy(
+        (scenes.slot_BO[used][:, :, None] == np.arange(scenes.clip.tokens_BTSD.shape[2])).any(1)
+    )
+    found = {}
     for event, parts in clips.items():
         clip = Clip(*(torch.cat(values) for values in zip(*parts, strict=True)))
-        surprise_NT[event] = surprise(lab.dynamics, clip)
-    return Violations(surprise_NT, lab.history - 1, scenes.episode_B[used])
+        found[event] = surprise(lab.dynamics, clip, place, shown_NS)
+    return Violations(found, lab.history - 1, scenes.episode_B[used])
 
 
 def score_violations(found: Violations) -> list[Measurement]:
     """How well the surprise at the event tells events apart, and how many times larger it is than without an event.
 
-    ``violation_auroc`` is teleport against colour, ``surprise_auroc_EVENT`` an event against none.
+    ``violation_auroc`` is teleport against colour, ``surprise_auroc_EVENT`` an event against none; ``_places`` at the
+    end of a name is surprise at places alone.
     """
-    at_event = {event: surprise_NT[:, found.event] for event, surprise_NT in found.surprise_NT.items()}
+    measured = []
+    for suffix, part in _PARTS.items():
+        at_event = {event: getattr(found.surprise[event], part)[:, found.event] for event in EVENTS}
+        measured += _scores(at_event, found.episode_N, suffix)
+    return measured
 
-    def area(positive: str, negative: str):
+
+def _scores(at_event: dict[str, np.ndarray], episode_N: np.ndarray, suffix: str) -> list[Measurement]:
+    def area(positive: str, negative: str) -> Interval:
         score = np.concatenate([at_event[positive], at_event[negative]])
         label = np.arange(len(score)) < len(at_event[positive])
-        return binary_scores(score, label, np.tile(found.episode_N, 2)).auroc
+        return binary_scores(score, label, np.tile(episode_N, 2)).auroc
 
-    measured = [Measurement.of("violation_auroc", area("teleport", "colour"))]
+    measured = [Measurement.of(f"violation_auroc{suffix}", area("teleport", "colour"))]
     for event in ("teleport", "colour"):
-        measured.append(Measurement.of(f"surprise_auroc_{event}", area(event, "unchanged")))
+        measured.append(Measurement.of(f"surprise_auroc_{event}{suffix}", area(event, "unchanged")))
         if (at_event["unchanged"] > 0).all():  # a perfect model is never surprised without an event
-            ratio = bootstrap_of_clusters(at_event[event], found.episode_N, at_event["unchanged"])
-            measured.append(Measurement.of(f"surprise_ratio_{event}", ratio, "times"))
+            ratio = bootstrap_of_clusters(at_event[event], episode_N, at_event["unchanged"])
+            measured.append(Measurement.of(f"surprise_ratio_{event}{suffix}", ratio, "times"))
     return measured
 
 
 @torch.no_grad()
-def surprise(dynamics: Dynamics, clip: Clip) -> np.ndarray:
+def surprise(dynamics: Dynamics, clip: Clip, place: Quantity, shown_NS: Tensor) -> Surprise:
     """Mean squared error of every block but the first, predicted from those before it, ``(N, T - 1)``.
 
     Args:
         dynamics: in eval mode; sees at most ``history_blocks``.
         clip: T blocks in the tokenizer's and the environment's units.
+        place: where tokens hold it.
+        shown_NS: bool, the slots of bodies, whose places count.
     """
-    device, errors_T = device_of(dynamics), []
+    device, found = device_of(dynamics), []
     for first in range(0, len(clip.tokens_BTSD), _SCENES_A_BATCH):
         part = Clip(*(values[first : first + _SCENES_A_BATCH].to(device) for values in clip))
-        errors = []
+        shown_BS = shown_NS[first : first + _SCENES_A_BATCH].to(device)
+        errors, distances = [], []
         for block in range(1, part.tokens_BTSD.shape[1]):
             seen = Clip(*(values[:, max(0, block - dynamics.history_blocks) : block] for values in part))
             predicted = dynamics.rollout(dynamics.observe(seen), part.actions_BTA[:, block - 1 : block])
             followed = dynamics.normalise(Clip(*(values[:, block : block + 1] for values in part)))
             errors.append((predicted.tokens_BHSD - followed.tokens_BTSD).square().mean(dim=(1, 2, 3)))
-        errors_T.append(torch.stack(errors, dim=1).double().cpu().numpy())
-    return np.concatenate(errors_T)
+            predicted_BS2, true_BS2 = (
+                place.read(tokens_B1SD)[:, 0]
+                for tokens_B1SD in (dynamics.denormalise(predicted).tokens_BHSD, part.tokens_BTSD[:, block : block + 1])
+            )
+            squared_BS = (predicted_BS2 - true_BS2).square().mean(dim=-1)
+            distances.append((squared_BS * shown_BS).sum(dim=1) / shown_BS.sum(dim=1))
+        found.append([torch.stack(values, dim=1).double().cpu().numpy() for values in (errors, distances)])
+    return Surprise(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def _changes(env: InterventionEnv, body: int, rng: np.random.Generator) -> dict[str, Callable[[], None]]:

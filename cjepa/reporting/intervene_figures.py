@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from cjepa.evaluation.agent_influence import InfluenceByTime
 from cjepa.evaluation.counterfactuals import Effects
 from cjepa.evaluation.intervals import bootstrap_of_clusters
-from cjepa.evaluation.violations import Violations
+from cjepa.evaluation.violations import Surprise, Violations
 from cjepa.reporting.style import DASHES, FAINT, PALETTE, new_figure, style
 from cjepa.reporting.tables import Row
 
@@ -34,17 +34,19 @@ def influence_areas(rows: Iterable[Row]) -> Figure:
 
 
 def surprise_by_time(found: Violations) -> Figure:
-    """Mean surprise by blocks since the event, with its 95 % interval, on a logarithmic scale."""
+    """Mean surprise by blocks since the event, with its 95 % interval, on logarithmic scales: tokens, places."""
     with style():
-        figure = new_figure(5.4, 3.2)
-        axes = figure.subplots()
-        axes.axvline(0, color=FAINT, linewidth=1.2)
-        for colour, (event, surprise_NT) in zip(PALETTE, found.surprise_NT.items(), strict=False):
-            since_T = np.arange(surprise_NT.shape[1]) - found.event
-            _mean_line(axes, since_T, surprise_NT, found.episode_N, colour, event)
-        axes.set_yscale("log")
-        axes.set_xlabel("blocks since the event")
-        axes.set_ylabel("surprise, mean squared error")
+        figure = new_figure(8.6, 3.2)
+        for axes, part in zip(figure.subplots(1, 2), Surprise._fields, strict=True):
+            axes.axvline(0, color=FAINT, linewidth=1.2)
+            for colour, (event, of_event) in zip(PALETTE, found.surprise.items(), strict=False):
+                surprise_NT = getattr(of_event, part)
+                since_T = np.arange(surprise_NT.shape[1]) - found.event
+                _mean_line(axes, since_T, surprise_NT, found.episode_N, colour, event)
+            axes.set_title(part.removesuffix("_NT"))
+            axes.set_yscale("log")
+            axes.set_xlabel("blocks since the event")
+            axes.set_ylabel("surprise, mean squared error")
         axes.legend()
     return figure
 

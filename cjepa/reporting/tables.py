@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from io import StringIO
 from typing import Any
 
-from cjepa.evaluation.intervals import Interval, wilson
+from cjepa.evaluation.intervals import Interval
 
 Row = dict[str, Any]
 """One row of results.json."""
@@ -72,8 +72,9 @@ def by_model(rows: Iterable[Row], metric: str) -> dict[str, Row]:
     """One row a model for a metric, in order of appearance; rows without a value are dropped.
 
     Where a model has rows of the test split, only they count. The same seed and run twice: the later row. Several
-    seeds or runs: the mean of their values, with the Wilson interval of the pooled trials for rates, and from the
-    lowest ``low`` to the highest ``high`` otherwise.
+    seeds or runs: the mean of their values. Its interval goes from the mean of their ``low`` to the mean of their
+    ``high`` for rates: runs may share their pairs, and then they are not independent trials. Otherwise it goes from the
+    lowest ``low`` to the highest ``high``.
     """
     groups: dict[str, dict[tuple, Row]] = {}
     for row in rows:
@@ -149,13 +150,17 @@ def _merge(rows: list[Row]) -> Row:
     merged = rows[-1] | {"seed": None, "run": "", "low": None, "high": None}
     counts = [row.get("n") for row in rows]
     merged["n"] = None if None in counts else sum(counts)
-    if rows[0].get("unit") == "rate" and merged.get("n"):
-        pooled = wilson(round(sum(row["value"] * row["n"] for row in rows)), merged["n"])
-        return merged | {"value": pooled.value, "low": pooled.low, "high": pooled.high}
-    merged["value"] = sum(row["value"] for row in rows) / len(rows)
+    weights = counts if rows[0].get("unit") == "rate" and merged["n"] else [1] * len(rows)
+    merged["value"] = _mean(rows, "value", weights)
     if all(row.get("low") is not None and row.get("high") is not None for row in rows):
+        if weights is counts:
+            return merged | {bound: _mean(rows, bound, weights) for bound in ("low", "high")}
         merged |= {"low": min(row["low"] for row in rows), "high": max(row["high"] for row in rows)}
     return merged
+
+
+def _mean(rows: list[Row], key: str, weights: list[int]) -> float:
+    return sum(weight * row[key] for weight, row in zip(weights, rows, strict=True)) / sum(weights)
 
 
 def _budget(rows: list[Row], model: str) -> str:

@@ -11,6 +11,7 @@ from cjepa.commands.certify import certified
 from cjepa.commands.parts import Evaluated
 from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.planning.planners.cem import CEM
+from cjepa.planning.planners.smaller import search_size
 from cjepa.reporting.reading import read_rows
 from cjepa.reporting.records import result_row
 from tests.conftest import configs
@@ -26,12 +27,13 @@ def certificate(successes: dict[str, int], folder, margin=0.1):
     def evaluate(protocol, part, planner):
         asked.append((part.name, protocol.split, planner.num_samples, planner.iterations))
         success_N = np.arange(PAIRS) < successes[part.name]
-        common = {"model": "toy", "seed": 0, "split": protocol.split, "run": part.name}
+        name = f"toy, {search_size(planner)}"
+        common = {"model": name, "seed": 0, "split": protocol.split, "run": part.name}
         seconds = planner.num_samples * planner.iterations / 1000
         rows = [result_row("success", success_N.mean(), n=PAIRS, episodes=PAIRS, unit="rate", **common)]
         rows.append(result_row("seconds_per_plan", seconds, unit="s", **common))
         contest = SimpleNamespace(pairs=SimpleNamespace(episodes=np.arange(PAIRS)))
-        return Evaluated(rows, contest, {"toy": SimpleNamespace(success=success_N)})
+        return Evaluated(rows, contest, {name: SimpleNamespace(success=success_N)})
 
     done = certified(PlanningProtocol("a.h5"), FULL, margin, folder, evaluate)
     return asked, done, json.loads((folder / "certificate.json").read_text())

@@ -1,8 +1,11 @@
 """`cjepa compare` shows one table, writes three files, and refuses in one line."""
 
+from pathlib import Path
+
 import pytest
 
 from cjepa.cli import main
+from cjepa.commands.compare import _default_folder
 from cjepa.files import write_json
 
 
@@ -50,3 +53,10 @@ def test_refusals_are_one_line_and_write_nothing(runs, capsys, words, said):
     assert main(["compare", *words]) == 2
     assert capsys.readouterr().err.strip().startswith(f"cjepa compare: error: {said}")
     assert sorted(runs.rglob("*")) == before and (runs / "mine" / "comparison.csv").read_text() == "mine\n"
+
+
+def test_long_names_that_begin_alike_have_folders_of_their_own():
+    one, two = ([Path(f"{letter * 80}-{number}") for letter in "ab"] for number in (1, 2))
+    folders = [_default_folder(paths) for paths in (one, two)]
+    assert folders[0] != folders[1] and folders[0] == _default_folder(one)
+    assert all(len(folder.name) < 120 for folder in folders)

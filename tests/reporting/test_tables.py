@@ -2,7 +2,6 @@
 
 import pytest
 
-from cjepa.evaluation.intervals import wilson
 from cjepa.reporting.tables import by_model, results_table, seconds_text
 
 
@@ -38,11 +37,14 @@ def test_error_columns_follow_the_blocks_that_were_measured():
     assert results_table(rows) == [["model", "error@2", "error@10"], ["a", "0.50", "0.90"], ["b", "", ""]]
 
 
-def test_seeds_are_pooled_for_rates_and_averaged_otherwise():
-    rows = [row("success", k / 10, n=10, seed=k, low=0, high=1, unit="rate") for k in (3, 5)]
+def test_seeds_are_averaged_and_share_their_pairs():
+    """A second seed on the same pairs makes the interval of a rate no narrower."""
+    rows = [row("success", k / 10, n=10, seed=k, low=k / 20, high=k / 5, unit="rate") for k in (3, 5)]
     merged = by_model(rows, "success")["a"]
-    expected = wilson(8, 20)
-    assert (merged["value"], merged["low"], merged["high"], merged["n"]) == expected[:3] + (20,)
+    assert [merged[k] for k in ("value", "low", "high", "n")] == pytest.approx([0.4, 0.2, 0.8, 20])
+    more = row("success", 0.8, n=30, seed=9, low=0.7, high=0.9, unit="rate")  # counts as often as it has trials
+    merged = by_model([rows[0], more], "success")["a"]
+    assert [merged[k] for k in ("value", "low", "high", "n")] == pytest.approx([0.675, 0.5625, 0.825, 40])
     rows = [row("rollout_error@1", v, seed=v, low=v - 0.1, high=v + 0.1) for v in (0.2, 0.4)]
     merged = by_model(rows, "rollout_error@1")["a"]
     assert [merged[k] for k in ("value", "low", "high")] == pytest.approx([0.3, 0.1, 0.5])
