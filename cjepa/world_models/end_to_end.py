@@ -2,30 +2,27 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cjepa.arguments import at_least, share
-from cjepa.data.token_clips import refuse_tokens
+from cjepa.data.clip_module import EpisodeClips
 from cjepa.moving_average import frozen_copy, move_towards
-from cjepa.tokenizers.base import Tokenizer, float_frames
+from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Clip, VideoBatch
 from cjepa.world_models.collapse import Spread, check_spread, spread_of
+from cjepa.world_models.from_pixels import EndToEnd, encoded
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.adaln_transformer import AdaLNTransformer
 from cjepa.world_models.predictors.base import Prediction, Predictor
 from cjepa.world_models.regularisers import Regulariser
 from cjepa.world_models.token_source import check_data
-from cjepa.world_models.training import DynamicsTraining
 
-_SCALE_CLIPS = 512
-"""Training clips whose actions decide the scale of actions."""
 _WATCH_EVERY = 50
 """Steps between two looks at whether the tokens have collapsed."""
 
 
-class LeWorldModel(DynamicsTraining):
+class LeWorldModel(EndToEnd):
     """LeWorldModel (arXiv 2603.19312): mean squared error of the next token, and a regulariser against collapse.
 
     The targets are tokens of the same encoder, with their gradient: no second encoder, no moving average, unless
@@ -98,13 +95,6 @@ class LeWorldModel(DynamicsTraining):
             targets = f"targets of a moving average (momentum {target_momentum:g}), without gradient"
         self.against_collapse = f"{type(regulariser).__name__} of the tokens; {targets}"
 
-    def clip_of(self, batch: VideoBatch) -> Clip:
-        """See :class:`DynamicsTraining`."""
-        tokens_BTSD = _tokens(self.tokenizer, batch)
-        nothing = tokens_BTSD[:, :, 0, :0]
-        proprio, actions = (nothing if part is None else part for part in (batch.proprio_BTP, batch.actions_BTA))
-        return Clip(tokens_BTSD, proprio, actions)
-
     def loss_terms(self, batch: VideoBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """The error of all blocks but the first, the mean over members, and the regulariser's terms."""
         clip = self.dynamics.normalise(self.clip_of(batch))
@@ -123,7 +113,7 @@ class LeWorldModel(DynamicsTraining):
         if self.target_tokenizer is None:
             return tokens_BTSD
         with torch.no_grad():
-            return _tokens(self.target_tokenizer, batch)
+            return encoded(self.target_tokenizer, batch)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One step, after which the moving average follows."""
@@ -139,39 +129,10 @@ class LeWorldModel(DynamicsTraining):
         values = {"val/effective_rank": spread.rank, "val/deviation": spread.deviation}
         self.log_dict(values, batch_size=len(batch.pixels_BTYXC), on_epoch=True, sync_dist=True)
 
-    def on_fit_start(self) -> None:
-        """Fit the scale of actions, once, and remember the environment.
-
-        Raises:
-            UserError: the data are tokens, or have other sizes than the predictor; clips are not longer than its
-                history, or too short for all blocks of its pass.
-        """
-        refuse_tokens(self, self.trainer.datamodule)
-        super().on_fit_start()
-        data = self.trainer.datamodule
-        dataset = data.training_clips()
-        actions = dataset.actions(np.unique(np.linspace(0, len(dataset) - 1, _SCALE_CLIPS).round().astype(int)))
-        actions = torch.zeros(0, 0) if actions is None else actions
+    def check_data(self, actions_NTA: Tensor, data: EpisodeClips) -> None:
+        """See :class:`EndToEnd`: widths, and clips long enough for the history and all blocks of a pass."""
         no_tokens = torch.zeros(0, 1, self.tokenizer.num_slots, self.tokenizer.slot_dim)
-        check_data(self.dynamics, Clip(no_tokens, torch.zeros(0, 0), actions), data)
-        if self.dynamics.action_dim and not bool(self.dynamics.action_scale.fitted):
-            self.dynamics.action_scale.fit(actions)
-        self._know(data.file.attributes.get("env_id"))
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["env_id"] = self.tokenizer.info.env_id
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        self._know(checkpoint.get("env_id"))
-
-    def _know(self, env_id: str | None) -> None:
-        self.tokenizer.info = self.tokenizer.info._replace(env_id=env_id)
-
-
-def _tokens(tokenizer: Tokenizer, batch: VideoBatch) -> Tensor:
-    return tokenizer.encode(float_frames(tokenizer, batch.pixels_BTYXC)).slots_BTSD
+        check_data(self.dynamics, Clip(no_tokens, torch.zeros(0, 0), actions_NTA), data)
 
 
 def _after_the_first(prediction: Prediction) -> Tensor:
