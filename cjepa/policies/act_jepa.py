@@ -198,8 +198,9 @@ class ActJepaTraining(PolicyTraining):
         latents = self.target_encoder(tokens.flatten(0, 1), proprio.flatten(0, 1)).float()
         return layer_norm(latents, latents.shape[-1:]).unflatten(0, tokens.shape[:2])
 
-    def on_train_batch_end(self, outputs: Any, batch: Clip, batch_idx: int) -> None:
-        """The slow copy follows the encoder."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step, after which the slow copy follows the encoder."""
+        super().optimizer_step(*args, **kwargs)
         move_towards(self.target_encoder, self.policy.encoder, self.momentum)
 
     def describe_objective(self) -> dict[str, Any]:
