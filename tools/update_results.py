@@ -1,6 +1,6 @@
 """Copy results into docs/results/ and write their tables into the pages that show them.
 
-python tools/update_results.py runs/studies/quickstart     a study: the README and its picture
+python tools/update_results.py runs/studies/quickstart     a study: the README and two pictures
 python tools/update_results.py runs/best                   a world model and its plan/: docs/push-t.md
 python tools/update_results.py loader.json                 printed by `cjepa bench loader --json`: docs/benchmarks.md
 python tools/update_results.py tokenize.json               printed by `cjepa bench tokenize --json`: docs/benchmarks.md
@@ -18,6 +18,7 @@ from cjepa.bench.planner import planner_table
 from cjepa.bench.timing import bench_table
 from cjepa.files import read_json, write_json
 from cjepa.reporting.comparison import to_markdown
+from cjepa.reporting.figures import success_by_tokens
 from cjepa.reporting.stages import elapsed_seconds, stages_table
 from cjepa.reporting.tables import results_table, seconds_text
 from cjepa.reporting.videos import write_png
@@ -130,6 +131,7 @@ def update_study(folder: Path, machine: str) -> None:
     write_json(DOCS / "results" / f"{study['name']}.json", result)
     write_block(README, "results", readme_block(result))
     write_png(DOCS / "images" / f"{study['name']}.png", picture(folder / "plan-cjepa-1" / "media"))
+    success_by_tokens(result["rows"]).savefig(DOCS / "images" / "budgets.png", dpi=100, facecolor="white")
 
 
 def picture(media: Path) -> np.ndarray:
