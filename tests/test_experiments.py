@@ -33,8 +33,8 @@ PREDICTOR = ("model", "init_args", "predictor", "init_args")
 POLICY = ("model", "init_args", "policy", "init_args")
 PRETRAINED_WIDTHS = (384, 1408)
 """Of patches of DINOv2 ViT-S and V-JEPA 2 ViT-g."""
-BUILT_ELSEWHERE = {"ijepa_paper.yaml", "vjepa_paper.yaml"}
-"""Too large to train: tests of their models build them without weights."""
+BUILT_ELSEWHERE = {"ijepa_paper.yaml", "vjepa_paper.yaml", "vjepa2_1.yaml", "videosaur_ijepa.yaml"}
+"""Too large to train, or a variant: tests in tokenizers/jepa build their models."""
 PLANS_READ = {
     "plan_probe.yaml": {"objective.init_args.tokens": "slot_tokens"},
     "plan_hierarchy.yaml": {"hierarchy.run": "macro_run"},

@@ -79,6 +79,69 @@ def test_the_page_of_the_card_says_what_goes_with_success(monkeypatch):
     assert update_results().block_of(module.PAGE, "card-success") == module.page_block(read_json(module.RESULTS))
 
 
+@pytest.fixture
+def update_family(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    return importlib.import_module("update_family")
+
+
+def test_the_page_of_the_family_says_what_the_results_file_says(update_family):
+    result = read_json(update_family.RESULTS)
+    assert update_results().block_of(update_family.PAGE, "family") == update_family.systems_block(result)
+    assert update_results().block_of(update_family.PAGE, "guards") == update_family.guards_block(result)
+
+
+def test_when_tokens_have_collapsed(update_family):
+    """A small spread at the start is no collapse, nor is one that the training gets over."""
+    guard = {"steps": [1, 2, 3, 4], "effective_rank": [9.0, 1.5, 8.0, 7.0], "deviation": [0.01, 1.0, 1.0, 1.0]}
+    assert update_family.collapsed_from(guard) is None
+    assert update_family.collapsed_from(guard | {"effective_rank": [9.0, 8.0, 1.9, 1.0]}) == 3
+    assert update_family.collapsed_from(guard | {"deviation": [1.0, 1.0, 1.0, 0.04]}) == 4
+
+
+def test_new_rows_of_the_family_replace_their_own_kind_only(update_family):
+    old = [{"system": name, "environment": "Push-T", "seed": seed, "at": "old"} for name, seed in (("a", 0), ("b", 0))]
+    new = [old[1] | {"at": "new"}, old[1] | {"seed": 1, "at": "new"}]
+    assert update_family.merged(old, new) == [old[0], *new]
+
+
+def test_rows_of_the_family_are_read_from_a_study(update_family, tmp_path):
+    record = {"model": {"parameters": 1234, "optimizer_steps": 9}, "seconds": 61.0}
+    write_json(tmp_path / "fit-ijepa-0" / "run.json", record | {"git": {"commit": "abc", "dirty": True}})
+    score = {"low": 0.5, "high": 0.75, "n": 9, "model": "ijepa-0", "tokens": 64, "token_dim": 128}
+    write_json(tmp_path / "ijepa-0" / "results_test.json", [score | {"metric": "mlp_r2@block_x", "value": 0.625}])
+    plan = [score | {"metric": "success", "value": 0.7}, score | {"metric": "success", "value": 0.0, "model": "random"}]
+    write_json(tmp_path / "plan-ijepa-0" / "results.json", plan)
+    write_json(tmp_path / "fit-vjepa-0" / "run.json", {})  # trained, not measured yet
+    rows = update_family.measured(tmp_path)
+    cells = update_family.systems_block({"rows": rows, "machine": "m"}).splitlines()[2].split("|")
+    assert [cell.strip() for cell in cells[1:]] == (
+        ["I-JEPA", "Push-T", "1", "64 x 128", "0.625 [0.5, 0.75]", "–", "–", "–", "0.7 [0.5, 0.75]", "–"]
+        + ["1,234", "1 min 1 s, 9 steps", ""]
+    )
+    assert rows[0]["commit"] == "abc-dirty"
+
+
+def test_the_table_of_guards(update_family, tmp_path, monkeypatch):
+    (tmp_path / "none-0").mkdir()
+    lines = [
+        "step,train/loss,val/effective_rank,val/deviation,val/error@1",
+        "3,1,,,",
+        "4,,8.0,0.5,0.1",
+        "9,,1.0,0.5,0.1",
+    ]
+    (tmp_path / "none-0" / "metrics.csv").write_text("\n".join(lines) + "\n")
+    record = {"model": {"parameters": 1, "optimizer_steps": 10}, "seconds": 5.0}
+    write_json(tmp_path / "none-0" / "run.json", record | {"git": {"commit": "abc", "dirty": False}})
+    rows = update_family.guards(tmp_path)
+    table = update_family.guards_block({"guards": rows, "machine": "m"}).splitlines()
+    assert table[0].startswith("| guard | rank, step 5 | rank, step 10 | deviation at the end |")
+    assert table[2] == "| none | 8.0 | 1.0 | 0.5 | 10 | 5 s |"
+    monkeypatch.setattr(update_family, "FIGURE", tmp_path / "guards.png")
+    update_family.draw_guards(rows)
+    assert (tmp_path / "guards.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_world_models_are_averaged_over_seeds(monkeypatch):
     """Seeds share their episodes, so that their intervals are averaged, not narrowed."""
     monkeypatch.syspath_prepend(TOOLS)

@@ -1,0 +1,65 @@
+"""A trained encoder where others take its features: patches, slots, a run of its own."""
+
+import pytest
+import torch
+import yaml
+
+from cjepa.errors import UserError
+from cjepa.tokenizers.baselines.global_token import GlobalTokenizer
+from cjepa.tokenizers.baselines.initialisers import GaussianSlots
+from cjepa.tokenizers.baselines.patches import PatchTokenizer
+from cjepa.tokenizers.baselines.videosaur import VideoSAUR
+from cjepa.tokenizers.jepa import pretrained
+from cjepa.tokenizers.jepa.ijepa import IJepa
+from cjepa.tokenizers.jepa.pretrained import PretrainedFeatures
+from cjepa.tokenizers.jepa.vjepa import VJepa
+from tests.conftest import EXPERIMENTS
+
+
+def trained() -> IJepa:
+    torch.manual_seed(0)
+    return IJepa(dim=16, depth=1, num_heads=2, predictor_width=8, predictor_depth=1, predictor_heads=2).eval()
+
+
+def frames() -> torch.Tensor:
+    return torch.rand(2, 3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def features(monkeypatch) -> PretrainedFeatures:
+    monkeypatch.setattr(pretrained, "load_tokenizer", {"runs/ijepa": trained()}.__getitem__)
+    content = yaml.safe_load((EXPERIMENTS / "pusht" / "videosaur_ijepa.yaml").read_text())
+    named = content["model"]["init_args"]["tokenizer"]["init_args"]["features"]
+    assert named["class_path"] == f"{PretrainedFeatures.__module__}.{PretrainedFeatures.__qualname__}"
+    return PretrainedFeatures(**named["init_args"])
+
+
+def test_slots_on_its_features(features):
+    slots = VideoSAUR(features, GaussianSlots(2, slot_dim=8))
+    sum(slots.loss_terms(frames()).values()).backward()
+    assert slots.feature_shape == (16, 8) and slots.image_size == 64
+    assert all(parameter.grad is None for parameter in features.parameters())
+    torch.testing.assert_close(slots.features(frames()[:, 0]), trained().features(frames()[:, 0]))
+
+
+@torch.no_grad()
+def test_patches_of_its_features():
+    tokens = PatchTokenizer(trained(), grid=4).encode(frames())
+    own = trained().encode(frames()).slots_BTSD.unflatten(2, (4, 2, 4, 2))
+    assert tokens.slots_BTSD.shape == (2, 3, 16, 48)
+    torch.testing.assert_close(tokens.slots_BTSD[..., :16], own.mean(dim=(3, 5)).flatten(2, 3))
+
+
+def test_a_tokenizer_without_a_grid_is_refused(monkeypatch):
+    monkeypatch.setattr(pretrained, "load_tokenizer", lambda source: GlobalTokenizer(dim=4, channels=2))
+    with pytest.raises(UserError, match="^features: runs/none is a GlobalTokenizer, which has no grid of features"):
+        PretrainedFeatures("runs/none")
+
+
+def test_version_2_1_is_what_its_yaml_says():
+    options = {}
+    for name in ("ijepa", "vjepa", "vjepa2_1"):
+        content = yaml.safe_load((EXPERIMENTS / "pusht" / f"{name}.yaml").read_text())
+        options |= content["model"]["init_args"]["tokenizer"]["init_args"]
+    terms = VJepa(**options).loss_terms(frames())
+    assert set(terms) == set(content["model"]["init_args"]["loss_weights"])

@@ -1,0 +1,187 @@
+"""Copy studies of the JEPA family and its relatives into docs/results/family.json and write the tables of family.md.
+
+python tools/update_family.py runs/studies/family runs/studies/guards
+
+Rows of systems that the studies do not have stay as they are. A new system needs a line in ``SYSTEMS`` and stages that
+are called after it: `fit-NAME-SEED`, and `NAME-SEED` (`cjepa test`) or `plan-NAME-SEED` (`cjepa plan`), or both.
+"""
+
+import argparse
+from pathlib import Path
+
+from matplotlib.lines import Line2D
+from update_results import markdown, write_block
+from update_world_models import mean_text, score_of
+
+from cjepa.errors import UserError
+from cjepa.files import read_json, replacing, write_json
+from cjepa.reporting.reading import TEST_RESULTS
+from cjepa.reporting.records import read_metrics
+from cjepa.reporting.style import legend_below, new_figure, series_colours, style
+from cjepa.reporting.tables import seconds_text
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "results" / "family.md"
+RESULTS, FIGURE = PAGE.with_suffix(".json"), DOCS / "images" / "guards.png"
+SYSTEMS = {  # stage -> system, environment
+    "ijepa": ("I-JEPA", "Push-T"),
+    "vjepa": ("V-JEPA", "Push-T"),
+    "vjepa2.1": ("V-JEPA 2.1", "Push-T"),
+}
+SCORES = {  # heading -> metrics, the first that was measured is shown
+    "place R²": ("mlp_r2@block_x", "mlp_r2@x"),
+    "angle R²": ("mlp_r2@block_angle", "mlp_r2@square_angle"),
+    "velocity R²": ("mlp_r2@block_velocity", "mlp_r2@velocity"),
+    "error@1": ("rollout_error@1",),
+    "success": ("success",),
+    "s/plan": ("seconds_per_plan",),
+}
+GUARDS = ("none", "stop-gradient", "ema", "vicreg", "sigreg", "barlow-twins")
+LEAST_RANK, LEAST_DEVIATION = 2.0, 0.05
+"""Below either, a training of LeWorldModel stops: its tokens have collapsed."""
+
+
+def measured(study: Path) -> list[dict]:
+    """One row for every system and seed that is trained: what it took, and all its scores."""
+    rows = []
+    for name, (system, environment) in SYSTEMS.items():
+        for path in sorted(study.glob(f"fit-{name}-[0-9]*/run.json")):
+            cell = path.parent.name.removeprefix("fit-")
+            scores = _results(study / cell / TEST_RESULTS) + _results(study / f"plan-{cell}" / "results.json")
+            if not scores:
+                continue
+            own = [row for row in scores if row["model"] not in ("random", "simulator-cem")]
+            row = {"system": system, "environment": environment, "seed": int(cell.rpartition("-")[2])}
+            row |= {name: own[0][name] for name in ("tokens", "token_dim")} | _training(path)
+            rows.append(row | {"scores": {score["metric"]: score_of(score) for score in own}})
+    return rows
+
+
+def guards(study: Path) -> list[dict]:
+    """One row for every guard that is trained: how its tokens spread over the steps."""
+    rows = []
+    for name in GUARDS:
+        folder = study / f"{name}-0"
+        logged = [row for row in read_metrics(folder / "metrics.csv") if "val/effective_rank" in row]
+        if not logged:
+            continue
+        curves = {
+            key: [float(row[f"val/{key}"]) for row in logged] for key in ("effective_rank", "deviation", "error@1")
+        }
+        steps = [int(float(row["step"])) + 1 for row in logged]
+        rows.append({"guard": name, "seed": 0, "steps": steps} | curves | {"training": _training(folder / "run.json")})
+    return rows
+
+
+def merged(before: list[dict], found: list[dict]) -> list[dict]:
+    """Rows with those that were found in place of older ones of the same system, environment and seed."""
+    rows = {_key(row): row for row in before} | {_key(row): row for row in found}
+    return list(rows.values())
+
+
+def collapsed_from(row: dict) -> int | None:
+    """The first measured step from which the tokens stay collapsed; None if they end well."""
+    last = None
+    for step, rank, deviation in zip(row["steps"], row["effective_rank"], row["deviation"], strict=True):
+        spread = rank >= LEAST_RANK and deviation >= LEAST_DEVIATION
+        last = None if spread else last or step
+    return last
+
+
+def systems_block(result: dict) -> str:
+    """What stands between the markers ``family`` of the page."""
+    table = [["system", "environment", "seeds", "tokens x dim", *SCORES, "parameters", "trained in"]]
+    for system, environment in dict.fromkeys((row["system"], row["environment"]) for row in result["rows"]):
+        rows = [row for row in result["rows"] if (row["system"], row["environment"]) == (system, environment)]
+        scores = [[_first(row["scores"], metrics) for row in rows] for metrics in SCORES.values()]
+        one = rows[0]
+        table.append(
+            [
+                system,
+                environment,
+                str(len(rows)),
+                f"{one['tokens']} x {one['token_dim']}",
+                *(mean_text(of_seeds) for of_seeds in scores),
+                f"{one['parameters']:,}",
+                f"{seconds_text(one['seconds'])}, {one['steps']:,} steps",
+            ]
+        )
+    return f"{markdown(table)}\n\nOn {result['machine']}."
+
+
+def guards_block(result: dict) -> str:
+    """What stands between the markers ``guards`` of the page."""
+    rows = result["guards"]
+    shown = [] if not rows else [rows[0]["steps"][index] for index in _spread(len(rows[0]["steps"]))]
+    heads = [f"rank, step {step}" for step in shown]
+    table = [["guard", *heads, "deviation at the end", "collapsed from step", "trained in"]]
+    for row in rows:
+        ranks = [f"{row['effective_rank'][row['steps'].index(step)]:.1f}" for step in shown]
+        end = [f"{row['deviation'][-1]:.3g}", str(collapsed_from(row) or "–")]
+        table.append([row["guard"], *ranks, *end, seconds_text(row["training"]["seconds"])])
+    return f"{markdown(table)}\n\n`cjepa study experiments/studies/guards.yaml`, on {result['machine']}."
+
+
+def draw_guards(rows: list[dict]) -> None:
+    """Effective rank and deviation of the tokens over the steps, one line per guard, into :data:`FIGURE`."""
+    colours = dict(zip(GUARDS, series_colours(len(GUARDS)), strict=True))
+    with style():
+        figure = new_figure(7.2, 3.0)
+        titles = {"effective_rank": "effective rank", "deviation": "standard deviation"}
+        for axes, (key, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+            for row in rows:
+                axes.plot(row["steps"], row[key], color=colours[row["guard"]])
+            axes.set(title=title, xlabel="optimizer steps", yscale="log")
+        legend_below(figure, [Line2D([], [], color=colours[row["guard"]], label=row["guard"]) for row in rows])
+        with replacing(FIGURE) as partial:
+            figure.savefig(partial, dpi=120, format="png")
+
+
+def _training(path: Path) -> dict:
+    record = read_json(path)
+    return {
+        "parameters": record["model"]["parameters"],
+        "steps": record["model"]["optimizer_steps"],
+        "seconds": record["seconds"],
+        "commit": record["git"]["commit"] + ("-dirty" if record["git"]["dirty"] else ""),
+    }
+
+
+def _results(path: Path) -> list[dict]:
+    try:
+        return read_json(path)
+    except UserError:  # not measured
+        return []
+
+
+def _key(row: dict) -> tuple[str, str, int]:
+    return row["system"], row["environment"], row["seed"]
+
+
+def _first(scores: dict[str, dict], metrics: tuple[str, ...]) -> dict | None:
+    return next((scores[metric] for metric in metrics if metric in scores), None)
+
+
+def _spread(count: int) -> list[int]:
+    """Some indices of a list, evenly spaced, the first and the last among them."""
+    return sorted({round(part * (count - 1) / 3) for part in range(4)})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", type=Path, nargs="+")
+    parser.add_argument("--machine", default="one CPU core for each system, beside other work, no GPU")
+    args = parser.parse_args()
+    before = read_json(RESULTS)
+    found = [row for study in args.studies for row in measured(study)]
+    of_guards = [row for study in args.studies for row in guards(study)] or before["guards"]
+    result = {"machine": args.machine, "rows": merged(before["rows"], found), "guards": of_guards}
+    write_json(RESULTS, result)
+    write_block(PAGE, "family", systems_block(result))
+    write_block(PAGE, "guards", guards_block(result))
+    if of_guards:
+        draw_guards(of_guards)
+
+
+if __name__ == "__main__":
+    main()
