@@ -183,7 +183,7 @@ def test_the_table_of_control(update_control, tmp_path):
 
     near = {f"near-none-{seed}": [row("success", f"pusht-none-{seed}", 0.4 + 0.2 * seed)] for seed in (0, 1)}
     far = {"far-none-0": [row("success", "pusht-none-0", 0.2, goal_env_steps=50)]}
-    higher = "pusht-best-hierarchy"
+    higher = "pusht-best-probe-hierarchy"
     far["far-h"] = [row(metric, higher, 0.3, goal_env_steps=75) for metric in ("success", "success_difference")]
     for name, rows in (near | far).items():
         write_json(tmp_path / name / "results.json", rows)

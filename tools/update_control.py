@@ -20,8 +20,8 @@ NEAR_ENV_STEPS, FAR_ENV_STEPS = 25, (50, 75, 100)
 KEPT = ("success", "seconds_per_plan", "gigaflops_per_plan", "success_difference")
 MODELS = {  # name in results, without the study's prefix -> published success in % at 25, 50, 75, 100, another protocol
     "pusht-best": "96, 56, 46, 20 (LeWM, flat)",
-    "pusht-best-hierarchy": "89, 78, 61, 31 (HWM)",
     "pusht-best-probe": "",
+    "pusht-best-probe-hierarchy": "89, 78, 61, 31 (HWM)",
     "object-filter": "",
     "flat-mlp": "",
     "none": "76 (OC-JEPA)",
