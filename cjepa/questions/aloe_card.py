@@ -38,7 +38,8 @@ def answer_with_aloe(
         UserError: questions, tokens and the reader do not fit each other.
     """
     module = load_reader(checkpoint).to(device)
-    data = QuestionTokens(protocol.episodes, str(questions.path), **module.reading)
+    split_seed = module.lineage["split_seed"]
+    data = QuestionTokens(protocol.episodes, str(questions.path), split_seed=split_seed, **module.reading)
     data.setup("test")
     check_tokens(module, data)
     if data.imagination is not None:

@@ -12,7 +12,6 @@ from cjepa.arguments import above
 from cjepa.checkpoints import load_module, read_checkpoint
 from cjepa.errors import UserError
 from cjepa.evaluation.measurements import Measurement, OpenProgress
-from cjepa.optim import muon_with_warmup_cosine
 from cjepa.questions.aloe import Aloe, QuestionBatch
 from cjepa.questions.files import Question
 from cjepa.questions.question_data import QuestionTokens
@@ -67,14 +66,6 @@ class AloeTraining(EpisodeTraining):
         self.reading: dict[str, Any] = {}
         """``READING`` of the training."""
         self.tokenizer_fingerprint = ""
-
-    def configure_optimizers(self) -> dict:
-        """See :class:`EpisodeTraining`; matrices learn with Muon if they have a learning rate of their own."""
-        if self.matrix_lr is None:
-            return super().configure_optimizers()
-        total = int(self.trainer.estimated_stepping_batches)
-        rates = (self.matrix_lr, self.lr, self.weight_decay, self.warmup_steps)
-        return muon_with_warmup_cosine(self.parameters(), *rates, total)
 
     def forward(self, batch: QuestionBatch) -> tuple[Tensor, Tensor]:
         """See :class:`Aloe`."""

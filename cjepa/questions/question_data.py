@@ -4,6 +4,7 @@ File letters: N scenes; F frames; R rows, each a descriptive question or one opt
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -145,7 +146,15 @@ class QuestionTokens(TokenClips):
                 f"{seen} or less"
             )
         self.imagination = None if self.world_model is None else open_imagination(self.world_model, self)
-        self.vocabulary = Vocabulary.of(self.questions_of("train"))
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Of the training questions; not needed by a reader that has learned its own.
+
+        Raises:
+            UserError: there are none.
+        """
+        return Vocabulary.of(self.questions_of("train"))
 
     def questions_of(self, split: Split) -> list[Question]:
         """Those about the episodes of a split.

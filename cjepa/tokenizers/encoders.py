@@ -37,6 +37,14 @@ class ConvEncoder(nn.Module):
         return features
 
 
+def transformer_blocks(width: int, depth: int, num_heads: int) -> nn.ModuleList:
+    """Pre-norm blocks with an MLP of four times their width, without dropout."""
+    return nn.ModuleList(
+        nn.TransformerEncoderLayer(width, num_heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+        for _ in range(depth)
+    )
+
+
 def quick_attention(device: torch.device) -> AbstractContextManager[None]:
     """While open, PyTorch's layers train with attention that is quick for some tens of tokens.
 

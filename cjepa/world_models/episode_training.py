@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cjepa.arguments import at_least
-from cjepa.optim import adamw_with_warmup_cosine, check_schedule
+from cjepa.optim import adamw_with_warmup_cosine, check_schedule, muon_with_warmup_cosine
 
 
 class EpisodeTraining(L.LightningModule, ABC):
@@ -28,6 +28,8 @@ class EpisodeTraining(L.LightningModule, ABC):
 
     loss_weights: dict[str, float]
     """Of the terms of :meth:`loss_terms`, by name; a term without a weight is an error."""
+    matrix_lr: float | None = None
+    """Peak learning rate of Muon, with which matrices learn; None for AdamW, as all other parameters."""
 
     def __init__(self, lr: float, weight_decay: float, warmup_steps: int, step_seed: int = 0):
         super().__init__()
@@ -57,9 +59,11 @@ class EpisodeTraining(L.LightningModule, ABC):
         return sum(self.loss_weights[name] * term for name, term in terms.items())
 
     def configure_optimizers(self) -> dict:
-        """AdamW with warm-up and cosine."""
-        total = int(self.trainer.estimated_stepping_batches)
-        return adamw_with_warmup_cosine(self.parameters(), self.lr, self.weight_decay, self.warmup_steps, total)
+        """AdamW with warm-up and cosine; matrices learn with Muon if they have a learning rate of their own."""
+        schedule = self.lr, self.weight_decay, self.warmup_steps, int(self.trainer.estimated_stepping_batches)
+        if self.matrix_lr is None:
+            return adamw_with_warmup_cosine(self.parameters(), *schedule)
+        return muon_with_warmup_cosine(self.parameters(), self.matrix_lr, *schedule)
 
     def on_fit_start(self) -> None:
         """Remember what is held out; a checkpoint carries it, so that nothing is evaluated on training episodes."""

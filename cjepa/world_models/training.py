@@ -7,7 +7,6 @@ from torch import Tensor
 
 from cjepa.arguments import above, at_least
 from cjepa.errors import UserError
-from cjepa.optim import muon_with_warmup_cosine
 from cjepa.run_config import run_folder
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Clip, Rollout
@@ -116,16 +115,6 @@ class TokenTraining(DynamicsTraining):
     """What hides objects in training, if anything does."""
     scale_tokens = True
     """Whether tokens are normalised, as proprioception and actions always are."""
-    matrix_lr: float | None = None
-    """Peak learning rate of Muon, with which matrices learn; None for AdamW, as all other parameters."""
-
-    def configure_optimizers(self) -> dict:
-        """See :class:`EpisodeTraining`; matrices learn with Muon if they have a learning rate of their own."""
-        if self.matrix_lr is None:
-            return super().configure_optimizers()
-        total = int(self.trainer.estimated_stepping_batches)
-        rates = (self.matrix_lr, self.lr, self.weight_decay, self.warmup_steps)
-        return muon_with_warmup_cosine(self.parameters(), *rates, total)
 
     def scale_sample(self, source: TokenSource) -> Clip:
         """Clips of training episodes as the dynamics see them, in the tokenizer's and the environment's units."""

@@ -2,13 +2,22 @@
 
 import json
 import math
+from contextlib import nullcontext
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from cjepa.cli import main
+from cjepa.evaluation.scenes import SceneProtocol
+from cjepa.progress import NoProgress
+from cjepa.questions import aloe_card
 from cjepa.questions.aloe import QuestionBatch
+from cjepa.questions.aloe_card import answer_with_aloe
 from cjepa.questions.aloe_training import AloeTraining, load_reader, shuffled
+from cjepa.questions.files import read_questions
+from cjepa.questions.question_data import QuestionTokens
 from tests.conftest import configs, fit, tokenize
 from tests.questions.scenes import DIM, SLOTS, is_lit, question_file, token_file
 from tests.sharing import once
@@ -105,6 +114,23 @@ def test_scenes_of_no_training_and_other_questions(folder, tmp_path):
     row = found["run", "question_accuracy@descriptive"]
     assert (row["n"], row["value"]) == (4, 0.75)
     assert found["run", "question_accuracy@explanatory"]["value"] == 1.0
+
+
+def test_scenes_are_split_as_in_training(folder, tmp_path, monkeypatch):
+    """Of a reader with another seed; the questions are about its own test scenes alone."""
+    module = load_reader(folder / "run" / "checkpoints" / "last.ckpt")
+    module.lineage["split_seed"] = 1
+    monkeypatch.setattr(aloe_card, "load_reader", lambda checkpoint: module)
+    used = []
+    monkeypatch.setattr(aloe_card, "check_tokens", lambda module, data: used.append(data))
+    data = QuestionTokens(f"{folder}/tokens.h5", f"{folder}/questions.json", frame_stride=2, split_seed=1)
+    data.setup("test")
+    scenes = json.loads((folder / "questions.json").read_text())
+    (tmp_path / "test.json").write_text(json.dumps([scenes[episode] for episode in data.splits["test"]]))
+    protocol = SceneProtocol(f"{folder}/tokens.h5", scenes=200, horizon_blocks=1)
+    asked = read_questions(tmp_path / "test.json")
+    answers = answer_with_aloe(Path("any"), protocol, asked, "cpu", lambda *_: nullcontext(NoProgress()))
+    assert answers.account.startswith("6 episodes") and np.array_equal(used[0].splits["test"], data.splits["test"])
 
 
 def test_what_the_checkpoint_says(folder):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cjepa.arguments import at_least
 from cjepa.tokenizers.base import Tokenizer, TokenizerInfo
 from cjepa.tokenizers.baselines.global_token import whole_frame
-from cjepa.tokenizers.encoders import quick_attention
+from cjepa.tokenizers.encoders import quick_attention, transformer_blocks
 from cjepa.types import Tokens
 
 
@@ -51,10 +51,7 @@ class ViTTokenizer(Tokenizer):
         self.embed = nn.Conv2d(3, dim, patch_size, stride=patch_size)
         self.class_token = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
         self.position_embedding = nn.Parameter(torch.randn((image_size // patch_size) ** 2 + 1, dim) * 0.02)
-        self.blocks = nn.ModuleList(
-            nn.TransformerEncoderLayer(dim, num_heads, 4 * dim, 0.0, "gelu", batch_first=True, norm_first=True)
-            for _ in range(depth)
-        )
+        self.blocks = transformer_blocks(dim, depth, num_heads)
         self.norm = nn.LayerNorm(dim)
         self.project = projection(dim, projection_dim)
 

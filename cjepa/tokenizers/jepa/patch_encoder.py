@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from cjepa.arguments import at_least, check
-from cjepa.tokenizers.encoders import quick_attention
+from cjepa.tokenizers.encoders import quick_attention, transformer_blocks
 from cjepa.tokenizers.grid import gathered
 
 _LONGEST = 10_000.0  # patches per rad of the slowest sine
@@ -78,14 +78,6 @@ class PatchEncoder(nn.Module):
         widths = (in_time, in_row, width - in_time - in_row)
         index_L3 = torch.cartesian_prod(*(torch.arange(n, device=device) for n in (times, self.side, self.side)))
         return torch.cat([_sines(index_L3[:, axis], part) for axis, part in enumerate(widths) if part], dim=1)
-
-
-def transformer_blocks(width: int, depth: int, num_heads: int) -> nn.ModuleList:
-    """Pre-norm blocks with an MLP of four times their width, without dropout."""
-    return nn.ModuleList(
-        nn.TransformerEncoderLayer(width, num_heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
-        for _ in range(depth)
-    )
 
 
 def _sines(index_L: Tensor, width: int) -> Tensor:

@@ -10,10 +10,10 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from cjepa.arguments import at_least, check
-from cjepa.tokenizers.encoders import quick_attention
+from cjepa.tokenizers.encoders import quick_attention, transformer_blocks
 from cjepa.tokenizers.grid import gathered
 from cjepa.tokenizers.jepa.masks import View
-from cjepa.tokenizers.jepa.patch_encoder import PatchEncoder, transformer_blocks
+from cjepa.tokenizers.jepa.patch_encoder import PatchEncoder
 
 
 class PredictedPatches(NamedTuple):

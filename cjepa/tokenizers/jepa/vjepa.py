@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
+from cjepa.arguments import at_least
 from cjepa.tokenizers.jepa.joint_embedding import JointEmbedding
 from cjepa.tokenizers.jepa.masks import View, tube_views
 from cjepa.tokenizers.jepa.patch_encoder import PatchEncoder
@@ -28,7 +29,7 @@ class VJepa(JointEmbedding):
         predictor_depth: blocks of the predictor.
         predictor_heads: of its attention; divides ``predictor_width``.
         patch_size: side of the square patches in pixels; divides ``image_size``.
-        tubelet: frames of a patch. A clip that is no multiple of it repeats its last frame.
+        tubelet: frames of a patch, 2 or more. A clip that is no multiple of it repeats its last frame.
         image_size: side of the square frames in pixels.
         momentum: of the moving average at the first step.
         visible: V-JEPA 2.1's loss of visible patches.
@@ -53,6 +54,7 @@ class VJepa(JointEmbedding):
         visible: bool = False,
         levels: int = 1,
     ):
+        at_least(2, tubelet=tubelet)  # patches of one frame have no place in time
         encoder = PatchEncoder(dim, depth, num_heads, patch_size, tubelet, image_size, levels)
         predictor = PatchPredictor(encoder, predictor_width, predictor_depth, predictor_heads, visible)
         super().__init__(encoder, predictor, momentum)

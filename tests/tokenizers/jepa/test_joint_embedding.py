@@ -179,6 +179,7 @@ def test_a_clip_that_is_no_multiple_of_the_tubelet_repeats_its_last_frame():
         ({"patch_size": 5}, "patch_size is 5, expected a divisor of image_size = 32"),
         ({"patch_size": 16}, "patch_size is 16, expected a quarter of image_size = 32 at most"),
         ({"levels": 3}, "levels is 3, expected a divisor of depth = 2"),
+        ({"tubelet": 1}, "tubelet is 1, expected 2 or more"),
         ({"momentum": 1.5}, "momentum is 1.5, expected a share in 0..1"),
     ],
 )

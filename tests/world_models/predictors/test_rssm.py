@@ -128,8 +128,8 @@ def test_the_published_size():
     ("changes", "said"),
     [
         ({"dim": 18}, "dim is 18, expected a multiple of groups = 4"),
-        ({"classes": 0}, "classes"),
-        ({"uniform": 1.0}, ""),
+        ({"classes": 0}, "classes is 0, expected 1 or more"),
+        ({"uniform": 1.0}, "uniform is 1.0, expected a share in 0 to below 1"),
     ],
 )
 def test_wrong_sizes_are_refused(changes, said):
