@@ -1,7 +1,11 @@
-"""Where classes are looked for that a command line, a YAML or a checkpoint names by their import path."""
+"""Where modules and classes are looked for that are named by their import path, not imported at the top of a file."""
 
+import importlib
 import os
 import sys
+from types import ModuleType
+
+from cjepa.errors import UserError
 
 HOW_TO_FIND = "install the package, or type the command in the folder that holds it"
 """What to do about a class that cannot be imported."""
@@ -14,3 +18,15 @@ def look_in_current_folder() -> None:
     """
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
+
+
+def optional(module: str, extra: str) -> ModuleType:
+    """A library that is not among the core dependencies.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise UserError(f"{module} is not installed; type: pip install 'cjepa[{extra}]'") from None

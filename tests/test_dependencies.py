@@ -84,7 +84,7 @@ def test_modules_that_are_asked_for_by_name_are_in_the_extra_that_the_error_name
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "optional":
                 module, extra = (argument.value for argument in node.args)
                 found.add((DISTRIBUTIONS.get(module, module.split(".")[0]), extra))
-    assert found == {("pylance", "lance"), ("pyarrow", "lance"), ("pyarrow", "lerobot")}
+    assert found == {("pylance", "lance"), ("pyarrow", "lance"), ("pyarrow", "lerobot"), ("ray", "ray")}
     assert all(distribution in names(EXTRAS[extra]) for distribution, extra in found)
 
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from jsonargparse.typing import PositiveInt
 
 from cjepa.command_result import CommandResult
-from cjepa.studies.executors import LocalProcesses
+from cjepa.errors import UserError
+from cjepa.studies.executors import Executor, LocalProcesses
+from cjepa.studies.ray_cluster import RayCluster
 from cjepa.studies.selection import Selection
 from cjepa.studies.study import preview_study, run_study
 
@@ -14,10 +17,12 @@ from cjepa.studies.study import preview_study, run_study
 def study_command(
     study: str,
     root: str = "runs/studies",
-    jobs: PositiveInt = 1,
+    jobs: PositiveInt | None = None,
     only: list[str] | None = None,
     force: list[str] | None = None,
     dry_run: bool = False,
+    executor: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
     *,
     say: Callable[[str], None],
 ) -> CommandResult:
@@ -27,13 +32,19 @@ def study_command(
         study: study YAML.
         root: folder of all studies.
         jobs: most stages to run at the same time, each with its share of the cores; plan, plan-baselines and
-            bench run alone, with all cores, because they measure times.
+            bench run alone, with all cores, because they measure times. Default: one for each machine.
         only: names of stages, or patterns such as 'plan-*': run only these stages and the stages that they need.
         force: names or patterns of stages to run again, with all stages that read them; old results are renamed.
         dry_run: only show which stages are done, why the others would run, and their estimated time and memory.
+        executor: local runs stages as processes of this machine; ray on the machines of a Ray cluster that see this
+            folder under the same path.
+        ray_address: of a running cluster; default: a local one, for this study alone.
         say: shows a line of progress.
     """
+    if ray_address is not None and executor != "ray":
+        raise UserError("--ray_address: add --executor ray")
     selection = Selection(only or (), force or ())
     if dry_run:
         return preview_study(Path(study), Path(root), selection)
-    return run_study(Path(study), Path(root), LocalProcesses(), say, jobs, selection)
+    chosen: Executor = RayCluster(ray_address) if executor == "ray" else LocalProcesses()
+    return run_study(Path(study), Path(root), chosen, say, jobs or len(chosen.machines()), selection)

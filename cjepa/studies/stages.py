@@ -124,7 +124,9 @@ class StageRun:
 
 
 def last_line(path: Path) -> str:
-    """What a command has shown last; empty if it has shown nothing yet."""
+    """What a command has shown last; empty if it has shown nothing yet, or another machine's file is not here yet."""
+    if not path.is_file():
+        return ""
     with path.open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(file.tell() - _TAIL_BYTES, 0))

@@ -171,6 +171,7 @@ def test_what_an_interrupted_stage_has_shown_goes_when_it_runs_again(tmp_path):
 
 def test_the_last_line_of_a_stage(tmp_path):
     path = tmp_path / "output.txt"
+    assert last_line(path) == ""
     for content, line in ((b"", ""), (b"a\nb 3 %\n\n", "b 3 %"), (b"a\rb", "b"), (b"x" * 9000 + b"\n\xff\nend", "end")):
         path.write_bytes(content)
         assert last_line(path) == line

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cjepa.class_paths import optional
 from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.lerobot_meta import (
     Record,
@@ -17,7 +18,7 @@ from cjepa.data.converters.lerobot_meta import (
     stretch,
     whole,
 )
-from cjepa.data.converters.tables import BATCH_ROWS, RowReader, clear_errors, images, numbers, optional
+from cjepa.data.converters.tables import BATCH_ROWS, RowReader, clear_errors, images, numbers
 from cjepa.data.converters.video import VideoReader
 from cjepa.data.store.episode_file import Episode
 from cjepa.errors import UserError

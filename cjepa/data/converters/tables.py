@@ -5,7 +5,6 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,18 +19,6 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 256
 _LABELS = ("1", "L", "P", "I", "I;16")
-
-
-def optional(module: str, extra: str) -> ModuleType:
-    """A library that is not among the core dependencies.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise UserError(f"{module} is not installed; type: pip install 'cjepa[{extra}]'") from None
 
 
 @contextmanager
