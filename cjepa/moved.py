@@ -19,6 +19,7 @@ MOVED = {
     "cjepa.tokenizers.decoders": "cjepa.tokenizers.baselines.decoders",
     "cjepa.tokenizers.global_token": "cjepa.tokenizers.baselines.global_token",
     "cjepa.tokenizers.initialisers": "cjepa.tokenizers.baselines.initialisers",
+    "cjepa.tokenizers.jepa.pretrained": "cjepa.tokenizers.pretrained",
     "cjepa.tokenizers.patches": "cjepa.tokenizers.baselines.patches",
     "cjepa.tokenizers.queries": "cjepa.tokenizers.baselines.queries",
     "cjepa.tokenizers.savi": "cjepa.tokenizers.baselines.savi",

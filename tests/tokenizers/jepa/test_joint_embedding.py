@@ -206,3 +206,12 @@ def test_the_published_sizes(name, cls, pixels, depth, width, published):
     assert encoder == (pixels + 1) * width + blocks(depth, width) + 2 * width
     assert predictor == (width + 1) * 384 + blocks(12, 384) + 3 * 384 + (384 + 1) * width
     assert encoder == pytest.approx(published, rel=0.015)
+
+
+def test_version_2_1_is_what_its_yaml_says():
+    options = {}
+    for name in ("ijepa", "vjepa", "vjepa2_1"):
+        content = yaml.safe_load((EXPERIMENTS / "pusht" / f"{name}.yaml").read_text())
+        options |= content["model"]["init_args"]["tokenizer"]["init_args"]
+    terms = VJepa(**options).loss_terms(torch.rand(1, 4, 3, 64, 64))
+    assert set(terms) == set(content["model"]["init_args"]["loss_weights"])
