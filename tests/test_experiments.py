@@ -34,6 +34,7 @@ POLICY = ("model", "init_args", "policy", "init_args")
 PRETRAINED_WIDTHS = (384, 1408)
 """Of patches of DINOv2 ViT-S and V-JEPA 2 ViT-g."""
 BUILT_ELSEWHERE = {"ijepa_paper.yaml", "vjepa_paper.yaml", "vjepa2_1.yaml", "videosaur_ijepa.yaml"}
+BUILT_ELSEWHERE |= {"mcjepa.yaml"}
 """Too large to train, or a variant: tests in tokenizers/jepa build their models."""
 PLANS_READ = {
     "plan_probe.yaml": {"objective.init_args.tokens": "slot_tokens"},

@@ -27,11 +27,13 @@ SYSTEMS = {  # stage -> system, environment
     "ijepa": ("I-JEPA", "Push-T"),
     "vjepa": ("V-JEPA", "Push-T"),
     "vjepa2.1": ("V-JEPA 2.1", "Push-T"),
+    "mcjepa": ("MC-JEPA", "Push-T"),
 }
 SCORES = {  # heading -> metrics, the first that was measured is shown
     "place R²": ("mlp_r2@block_x", "mlp_r2@x"),
     "angle R²": ("mlp_r2@block_angle", "mlp_r2@square_angle"),
     "velocity R²": ("mlp_r2@block_velocity", "mlp_r2@velocity"),
+    "flow error": ("flow_error",),
     "error@1": ("rollout_error@1",),
     "success": ("success",),
     "s/plan": ("seconds_per_plan",),

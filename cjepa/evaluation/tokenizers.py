@@ -3,12 +3,14 @@
 from typing import Literal
 
 from cjepa.data.video_clips import VideoClips
+from cjepa.evaluation.flow import measure_flow
 from cjepa.evaluation.hiding import measure_hiding, num_hiding_frames
 from cjepa.evaluation.intervals import Interval
 from cjepa.evaluation.measurements import Measurement, OpenProgress, logged
 from cjepa.evaluation.metrics import SlotConsistency, every_metric
 from cjepa.evaluation.probes import questions, read_bodies, run_probes
 from cjepa.evaluation.tokens import measure, num_frames
+from cjepa.tokenizers.jepa.mcjepa import McJepa
 from cjepa.tokenizers.scoring import ScoredTokenizer
 
 
@@ -35,6 +37,10 @@ def _test_intervals(module: ScoredTokenizer, data: VideoClips, progress: OpenPro
     if frames := num_hiding_frames(data):
         with progress("hide", frames, "frames") as bar:
             intervals = intervals | measure_hiding(module, data, bar)
+    if isinstance(module.tokenizer, McJepa) and "masks" in data.file.columns:
+        dataset = data.test_dataloader().dataset
+        with progress("flow", len(dataset) * dataset.blocks, "frames") as bar:
+            intervals = intervals | measure_flow(module.tokenizer, data, bar)
     if quality.samples:
         with progress("probe", len(questions(bodies)), "probes") as bar:
             intervals = intervals | run_probes(**quality.samples, bodies=bodies, progress=bar)
