@@ -67,6 +67,29 @@ def test_the_page_of_world_models_says_what_the_results_file_says(monkeypatch):
     assert update_results().block_of(module.RIVALS_PAGE, "rivals") == module.rivals_block(rivals)
 
 
+def test_the_page_of_scale_says_what_the_results_file_says(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    module = importlib.import_module("update_scale")
+    assert update_results().block_of(module.PAGE, "scale") == module.page_block(read_json(module.RESULTS))
+
+
+def row(command: str, episodes: int, work: int, seconds: float, cores: int = 1) -> dict:
+    measured = {"seconds": seconds, "cores": cores, "peak_memory_mb": 100 + episodes / 20, "bytes": 1000}
+    return {"stage": command, "command": command, "episodes": episodes, "work": work} | measured
+
+
+def test_costs_of_scale_are_told_apart_where_stages_differ(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    module = importlib.import_module("update_scale")
+    rows = [row("collect", 200, 0, 12), row("collect", 2000, 0, 51, 2), row("collect", 20000, 0, 1)]
+    rows += [row("fit", 200, 200, 60.2), row("fit", 2000, 200, 62), row("fit", 2000, 400, 112)]
+    assert module.cost_of("collect", rows) == pytest.approx((2, 0, 0.05, 100, 0.05), abs=1e-6)
+    assert module.cost_of("fit", rows) == pytest.approx((10, 0.25, 0.001, 100, 0.05), abs=1e-6)
+    assert module.cost_of("fit", [row("fit", 2000, 400, 100)]) == pytest.approx((0, 0.25, 0, 200, 0), abs=1e-6)
+    assert module.elapsed(100, 8, "fit", 100, 2) == 7  # 8 fit into the memory of a machine: 7 rounds of an hour
+    assert module.elapsed(64, 1, "collect", 5, 2) == 2
+
+
 def test_the_page_of_interventions_says_what_the_results_file_says(monkeypatch):
     monkeypatch.syspath_prepend(TOOLS)
     module = importlib.import_module("update_interventions")
