@@ -6,11 +6,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from cjepa.plain_values import finite_number
 from cjepa.reporting.records import read_metrics
-from cjepa.reporting.style import FAINT, hover_points, label_column, legend_below, new_figure, series_colours, style
+from cjepa.reporting.style import (
+    FAINT,
+    hover_points,
+    label_column,
+    legend_below,
+    new_figure,
+    plain_log_ticks,
+    series_colours,
+    style,
+)
 from cjepa.reporting.tables import ERROR_PREFIX
 
 _SCORES = ("fg_ari", "fg_ari_video", "ari", "ari_video", "mbo", "mbo_video", "mean_iou", "mean_iou_video")
@@ -22,7 +30,6 @@ _PANELS_A_ROW = 4
 _HOVER_POINTS = 25
 """Of one curve; each takes 200 bytes of the page."""
 _LARGEST = float(np.finfo(np.float32).max)  # training logs nothing above it, and axes cannot be drawn far above it
-_PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 Curve = tuple[np.ndarray, np.ndarray]
 """Steps and values of one logged quantity."""
@@ -122,11 +129,7 @@ def _draw(axes: Axes, title: str, curves: dict[str, Curve], colours: dict[str, s
     is_loss = title.startswith("train/") or "loss" in title
     if is_loss and all((values > 0).all() for _, values in curves.values()):
         axes.set_yscale("log")
-        low, high = axes.get_ylim()
-        subs = (1, 2, 5) if high < 100 * low else (1,)  # more labels than one per decade would touch each other
-        axes.yaxis.set_major_locator(LogLocator(subs=subs))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(_PLAIN)
+        plain_log_ticks(axes.yaxis)
     if title == _COPYING or ERROR_PREFIX in title:
         axes.axhline(1.0, color=FAINT, linewidth=1.0, linestyle=(0, (5, 3)), zorder=1)
     axes.margins(x=0.02)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from cjepa.reporting.style import (
     DASHES,
@@ -17,6 +17,7 @@ from cjepa.reporting.style import (
     label_column,
     legend_below,
     new_figure,
+    plain_log_ticks,
     series_colours,
     style,
 )
@@ -36,9 +37,7 @@ _DODGE = 1.09
 _SAME_SIZE = 1.3
 _MARKERS = ("o", "s", "^", "D", "v")
 ERRORBAR = {"markersize": 6, "elinewidth": 1.4, "capsize": 0}
-_FEW_TICKS = 1.5  # decades; a shorter log axis has ticks at 1, 2 and 5
 _CALIBRATION = ("calibration_disagreement@", "calibration_error@")
-PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 
 def model_colours(rows: Iterable[Row]) -> dict[str, str]:
@@ -116,10 +115,7 @@ def time_per_plan(rows: Iterable[Row]) -> Figure | None:
         axes.set_xscale("log")
         ends = [max(bound, row["value"] / 10) for row in seconds.values() for bound in _bounds(row)]
         axes.set_xlim(min(ends) / 2, max(ends) * 3)  # room for the values, which stand on the right
-        decades = np.log10(max(ends) * 6 / min(ends))
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < _FEW_TICKS else (1,)))
-        axes.xaxis.set_major_formatter(PLAIN)
-        axes.xaxis.set_minor_locator(NullLocator())
+        plain_log_ticks(axes.xaxis)
         axes.set_xlabel("seconds per plan, 95 % interval (log scale)")
         for place, (model, row) in enumerate(seconds.items()):
             _draw_across(axes, place, row, colours[model], "o")
@@ -154,6 +150,8 @@ def calibration(rows: Iterable[Row]) -> Figure | None:
         low, high = axes.get_xlim()
         axes.plot([low, high], [low, high], color=FAINT, linewidth=1.2, linestyle=DASHES, zorder=1)
         axes.set_xlim(low, high)
+        for axis in (axes.xaxis, axes.yaxis):
+            plain_log_ticks(axis)
         handles.append(Line2D([], [], color=FAINT, linewidth=1.2, linestyle=DASHES, label="error = disagreement"))
         legend_below(figure, handles)
     return figure

@@ -10,7 +10,7 @@ from cjepa.evaluation.agent_influence import InfluenceByTime
 from cjepa.evaluation.counterfactuals import Effects
 from cjepa.evaluation.intervals import bootstrap_of_clusters
 from cjepa.evaluation.violations import Surprise, Violations
-from cjepa.reporting.style import DASHES, FAINT, PALETTE, new_figure, style
+from cjepa.reporting.style import DASHES, FAINT, PALETTE, new_figure, plain_log_ticks, style
 from cjepa.reporting.tables import Row
 
 
@@ -45,6 +45,7 @@ def surprise_by_time(found: Violations) -> Figure:
                 _mean_line(axes, since_T, surprise_NT, found.episode_N, colour, event)
             axes.set_title(part.removesuffix("_NT"))
             axes.set_yscale("log")
+            plain_log_ticks(axes.yaxis)
             axes.set_xlabel("blocks since the event")
             axes.set_ylabel("surprise, mean squared error")
         axes.legend()

@@ -4,10 +4,19 @@ from collections.abc import Iterable
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
 
-from cjepa.reporting.figures import ERRORBAR, PLAIN, model_colours, reach
-from cjepa.reporting.style import DASHES, FAINT, INK, hover_points, label_column, legend_below, new_figure, style
+from cjepa.reporting.figures import ERRORBAR, model_colours, reach
+from cjepa.reporting.style import (
+    DASHES,
+    FAINT,
+    INK,
+    hover_points,
+    label_column,
+    legend_below,
+    new_figure,
+    plain_log_ticks,
+    style,
+)
 from cjepa.reporting.tables import Row, by_model, success_text, value_with_interval
 
 _FRONT = {"color": FAINT, "linewidth": 1.2, "linestyle": DASHES}
@@ -43,9 +52,6 @@ def _pareto(rows: list[Row], metric: str, label: str) -> Figure | None:
         figure = new_figure(6.2, 3.9)
         axes = figure.subplots()
         axes.set(xscale="log", ylim=(-2, 102), xlabel=f"{label} (log scale)", ylabel="success, %")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(PLAIN)
-        axes.xaxis.set_minor_locator(NullLocator())
         for model, (x, y) in points.items():
             ends = {"xerr": reach(cost[model]), "yerr": 100 * reach(success[model])}
             axes.errorbar(x, y, **ends, fmt="o", color=colours[model], **ERRORBAR)
@@ -54,6 +60,7 @@ def _pareto(rows: list[Row], metric: str, label: str) -> Figure | None:
         front = [points[model] for model in undominated(points)]
         line = [*front, (axes.get_xlim()[1], front[-1][1])]
         axes.set_xlim(axes.get_xlim())  # stays as the points need it
+        plain_log_ticks(axes.xaxis)
         axes.step(*zip(*line, strict=True), where="post", zorder=1, **_FRONT)
         label_column(axes, 1.02, [(y, model, colours[model]) for model, (_, y) in points.items()])
         interval = Line2D([], [], color=INK, linewidth=1.4, marker="o", markersize=5, label="model, 95 % intervals")

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#7f7f7f")
 """Okabe and Ito's colours that read on white and on dark grey, then two more."""
@@ -79,6 +81,15 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
     entry_inches = 0.55 + 0.085 * longest  # line, gaps, and letters of 8.5 points
     columns = max(1, min(len(handles), int(figure.get_figwidth() / entry_inches)))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis, its limits already set, as plain numbers: one per decade, or at 1, 2 and 5."""
+    low, high = axis.get_view_interval()
+    subs = (1, 2, 5) if high < 100 * low else (1,)  # more labels than one per decade would touch each other
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def hover_points(axes: Axes, x: Iterable[float], y: Iterable[float], texts: Sequence[str]) -> None:
