@@ -185,7 +185,7 @@ def asks_questions(words: list[str]) -> bool:
 
 def small_reader(get) -> list[str]:
     """For the six bodies of oracle tokens and the 26 env steps that the shared questions are about, and one layer."""
-    sizes = {"token_dim": 128, "slots": 6, "frames": 6, "depth": 1}
+    sizes = {"token_dim": 128, "slots": 6, "frames": 6, "depth": 1, "joined_frames": 2}
     words = [f"--model.init_args.reader.init_args.{name}={value}" for name, value in sizes.items()]
     return [*words, f"--data.init_args.questions={get('question_path')}", "--data.init_args.frame_stride=4"]
 

@@ -8,6 +8,7 @@ File letters: F frames; Q words of a question, V words of an option; E entries o
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from cjepa.arguments import at_least
@@ -34,7 +35,7 @@ class QuestionBatch(NamedTuple):
 
 
 class Aloe(nn.Module):
-    """All tokens of all frames, the words of a question and of one option, and a summary entry in one sequence.
+    """The tokens of all frames, the words of a question and of one option, and a summary entry in one sequence.
 
     Every entry sees every other one. Every place in the sequence has its own learned embedding.
 
@@ -52,6 +53,8 @@ class Aloe(nn.Module):
         mlp_dim: hidden width of the layers' MLPs.
         word_dim: width of a word's embedding.
         dropout: on both branches of every layer.
+        joined_frames: successive frames of a slot that make one entry, which then shows how the slot moves and makes
+            the sequence shorter; divides ``frames``.
 
     Raises:
         ValueError: a number is out of its range.
@@ -72,21 +75,24 @@ class Aloe(nn.Module):
         mlp_dim: int = 512,
         word_dim: int = 14,
         dropout: float = 0.1,
+        joined_frames: int = 1,
     ):
         super().__init__()
         at_least(1, token_dim=token_dim, slots=slots, frames=frames, vocabulary=vocabulary, answers=answers)
         at_least(1, question_words=question_words, option_words=option_words, word_dim=word_dim)
-        at_least(1, dim=dim, depth=depth, num_heads=num_heads, mlp_dim=mlp_dim)
+        at_least(1, dim=dim, depth=depth, num_heads=num_heads, mlp_dim=mlp_dim, joined_frames=joined_frames)
         if dim % num_heads:
             raise ValueError(f"num_heads is {num_heads}, which does not divide dim {dim}")
-        self.token_dim, self.slots, self.frames = token_dim, slots, frames
+        if frames % joined_frames:
+            raise ValueError(f"joined_frames is {joined_frames}, which does not divide frames {frames}")
+        self.token_dim, self.slots, self.frames, self.joined_frames = token_dim, slots, frames, joined_frames
         self.vocabulary, self.answers = vocabulary, answers
         self.question_words, self.option_words = question_words, option_words
-        self.embed_token = nn.Linear(token_dim, dim)
+        self.embed_token = nn.Linear(joined_frames * token_dim, dim)
         self.embed_word = nn.Embedding(vocabulary, word_dim)
         self.project_word = nn.Linear(word_dim + _ROLES, dim)
         self.summary = nn.Parameter(torch.zeros(1, 1, dim))
-        self.place_of_token = nn.Parameter(0.02 * torch.randn(frames, slots, dim))
+        self.place_of_token = nn.Parameter(0.02 * torch.randn(frames // joined_frames, slots, dim))
         self.place_of_word = nn.Parameter(0.02 * torch.randn(1, question_words + option_words, dim))
         self.place_of_summary = nn.Parameter(0.02 * torch.randn(1, 1, dim))
         self.blocks = nn.ModuleList(Block(dim, num_heads, mlp_dim, dropout) for _ in range(depth))
@@ -101,7 +107,8 @@ class Aloe(nn.Module):
             question_BQ: as in :class:`QuestionBatch`; Q is at most ``question_words``.
             option_BV: likewise, at most ``option_words``.
         """
-        objects_BEH = (self.embed_token(tokens_BFSD) + self.place_of_token).flatten(1, 2)
+        joined = rearrange(tokens_BFSD, "b (f joined) s d -> b f s (joined d)", joined=self.joined_frames)
+        objects_BEH = (self.embed_token(joined) + self.place_of_token).flatten(1, 2)
         of_question = self._words(question_BQ, role=0, first_place=0)
         of_option = self._words(option_BV, role=1, first_place=self.question_words)
         summary_BEH = (self.summary + self.place_of_summary).expand(len(tokens_BFSD), -1, -1)

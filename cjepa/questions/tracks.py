@@ -13,6 +13,8 @@ from cjepa.questions.stories import Event
 
 _LEAST_FRAMES = 2
 """A slot that shows an object in fewer frames shows none."""
+_SAME_TURN_UNITS = 1e-6
+"""Changes of velocity that differ by less are alike: those of a straight track are rounding errors."""
 _CHOICES = 30
 """Values that are tried of each threshold."""
 
@@ -40,9 +42,11 @@ class Thresholds(NamedTuple):
 
 
 class Approaches(NamedTuple):
-    """Frames at which two slots are nearer to each other than before and after."""
+    """Times at which two slots are nearer to each other than before and after."""
 
     frame_N: np.ndarray
+    """At which their velocities change most, of the frame in which they are nearest and its neighbours: bodies that
+    go on slowly side by side are nearest some frames after they collide."""
     slot_N2: np.ndarray
     distance_N: np.ndarray
     turn_N: np.ndarray
@@ -76,9 +80,16 @@ def approaches(track: Track) -> Approaches:
             # not the steps to and from this frame: the collision may be in the middle of either
             old, new = max(frame - 2, 0), min(frame + 1, len(velocity_K22) - 1)
             turn = np.linalg.norm(velocity_K22[new] - velocity_K22[old], axis=-1).sum()
-            found.append((first + frame, pair, float(distance_K[frame]), float(turn)))
+            found.append((first + _turning(velocity_K22, frame), pair, float(distance_K[frame]), float(turn)))
     columns = list(zip(*found, strict=True)) or [[], np.zeros((0, 2), int), [], []]
     return Approaches(*(np.array(values) for values in columns))
+
+
+def _turning(velocity_K22: np.ndarray, nearest: int) -> int:
+    """The frame of the largest change of both velocities, of the nearest one and its neighbours."""
+    known = [frame for frame in (nearest, nearest - 1, nearest + 1) if 0 < frame < len(velocity_K22)]
+    turns = [np.linalg.norm(velocity_K22[frame] - velocity_K22[frame - 1], axis=-1).sum() for frame in known]
+    return known[int(np.argmax(np.divide(turns, _SAME_TURN_UNITS).round()))] if known else nearest
 
 
 def fit_thresholds(near: Approaches, collided_N: np.ndarray, by_distance: bool = False) -> Thresholds:

@@ -70,6 +70,19 @@ def test_every_frame_of_every_slot_and_every_word_is_read(reader, inputs):
         assert not torch.allclose(reader(tokens, changed, option)[0], answers_BC, atol=1e-5)
 
 
+def test_joined_frames_are_successive_ones_of_a_slot():
+    """An entry holds two frames of one slot: with the first one's weights alone the second one is not read."""
+    reader = Aloe(**SMALL | {"joined_frames": 2}).eval()
+    with torch.no_grad():
+        reader.embed_token.weight[:, 3:] = 0.0
+    tokens, word = torch.randn(1, 4, 2, 3), torch.ones(1, 1, dtype=torch.long)
+    tokens.requires_grad_()
+    (gradient,) = torch.autograd.grad(reader(tokens, word, word)[0].sum(), tokens)
+    assert (gradient.abs().sum(dim=(2, 3))[0] > 0).tolist() == [True, False, True, False]
+    with pytest.raises(ValueError, match="joined_frames is 3, which does not divide frames 4"):
+        Aloe(**SMALL | {"joined_frames": 3})
+
+
 def test_heads_that_do_not_divide_the_width():
     with pytest.raises(ValueError, match="num_heads is 3, which does not divide dim 16"):
         Aloe(**SMALL | {"num_heads": 3})

@@ -24,7 +24,7 @@ from tests.sharing import once
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 READER = "--model.init_args.reader.init_args."
-SMALL = {"dim": 16, "depth": 2, "num_heads": 2, "mlp_dim": 16, "word_dim": 8}
+SMALL = {"dim": 16, "depth": 2, "num_heads": 2, "mlp_dim": 16, "word_dim": 8, "joined_frames": 3}
 EPISODES = 120  # 6 of them for the test
 LEARNED_STEPS = 100
 
@@ -143,7 +143,7 @@ def test_what_the_checkpoint_says(folder):
 def test_data_that_do_not_fit(folder, refused, tmp_path):
     words = ["fit", *configs("collide/aloe.yaml"), f"--data.init_args.path={folder}/tokens.h5", "--run_dir=run"]
     words += [f"--data.init_args.questions={folder}/questions.json", "--data.init_args.frame_stride=2"]
-    assert "init_args.reader.init_args.frames is 8, but the data have 3; set it so" in refused(*words)
+    assert "init_args.reader.init_args.frames is 16, but the data have 3; set it so" in refused(*words)
     fits = [*words, *sizes(token_dim=DIM, slots=SLOTS, frames=3)]
     assert "reader.init_args.vocabulary is 3, but the data need 11; set it to 11 or more" in refused(
         *fits, f"{READER}vocabulary=3"
@@ -168,7 +168,7 @@ def test_on_the_rollout_of_a_world_model(
 ):
     """Trained for two steps with a world model that is two steps old, then asked."""
     tokens = once(tmp_path_factory, "table-tokens.h5", tokenize("oracle", collide_table_path))
-    words = [*configs("collide/aloe.yaml"), *sizes(token_dim=14, frames=6)]
+    words = [*configs("collide/aloe.yaml"), *sizes(token_dim=14, frames=13, joined_frames=1)]
     words += [f"--data.init_args.questions={question_path}", f"--data.init_args.world_model={collide_model_run}"]
     run = fit(tmp_path / "run", tokens, *words, "--data.init_args.imagined_env_steps=14")
     assert load_reader(run / "checkpoints" / "last.ckpt").reading["imagined_env_steps"] == 14

@@ -28,6 +28,15 @@ def test_a_collision_is_near_and_changes_velocities():
     assert passed.frame_N.tolist() == [7] and passed.turn_N[0] == 0
 
 
+def test_a_collision_is_timed_where_velocities_change():
+    """After frame 3 the ball pushes the other one along; they are nearest in frame 4."""
+    place_KS2 = np.zeros((8, 2, 2))
+    place_KS2[:, 0, 0] = [0, 30, 60, 90, 100, 110, 120, 130]
+    place_KS2[:, 1, 0] = [150, 150, 150, 150, 159, 171, 183, 195]
+    near = approaches(Track(place_KS2, np.ones((8, 2), bool), 2 * np.arange(8)))
+    assert near.frame_N.tolist() == [3] and near.distance_N.tolist() == [59.0]
+
+
 def test_enter_and_exit():
     came = track(hit=False)
     came.on_KS[:3, 0] = came.on_KS[8:, 0] = False
