@@ -1,0 +1,79 @@
+"""Copy the answers of the study of questions into docs/results/ and write the table of questions.md.
+
+python tools/update_questions.py runs/studies/questions
+"""
+
+import argparse
+from pathlib import Path
+
+from update_results import markdown, write_block
+from update_world_models import mean_text, score_of
+
+from cjepa.files import read_json, write_json
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "questions.md"
+RESULTS = DOCS / "results" / "questions.json"
+READERS = {  # name in the results -> in the table, in this order
+    "text only": "text only",
+    "aloe-none": "ALOE without a world model",
+    "aloe-collide-best": "ALOE on the rollout of `zoo:collide-best`",
+    "tokens, constant velocity": "symbolic, straight tracks",
+    "collide-none": "symbolic, C-JEPA's transformer",
+    "collide-best": "symbolic, `zoo:collide-best`",
+}
+SCORES = {  # heading -> metric
+    "descriptive": "question_accuracy@descriptive",
+    "explanatory": "question_accuracy@explanatory",
+    "its options": "option_accuracy@explanatory",
+    "predictive": "question_accuracy@predictive",
+    "its options ": "option_accuracy@predictive",
+    "counterfactual": "question_accuracy@counterfactual",
+    "its options  ": "option_accuracy@counterfactual",
+}
+
+
+def measured(study: Path) -> list[dict]:
+    """One row for every reader; those that stand in several results have the same scores in all."""
+    found: dict[str, dict] = {}
+    for path in sorted(study.glob("answer-*/results.json")):
+        for row in read_json(path):
+            found.setdefault(row["model"], {})[row["metric"]] = score_of(row)
+    trained = {path.parent.name: read_json(path) for path in sorted(study.glob("aloe-*/run.json"))}
+    return [
+        {"reader": name, "scores": found[name]}
+        | ({"steps": trained[name]["model"]["optimizer_steps"]} if name in trained else {})
+        for name in READERS
+        if name in found
+    ]
+
+
+def page_block(result: dict) -> str:
+    """What stands between the markers of the page."""
+    table = [["reader", *(heading.strip() for heading in SCORES)]]
+    for row in result["rows"]:
+        table.append([READERS[row["reader"]], *(mean_text([row["scores"].get(name)]) for name in SCORES.values())])
+    counts = {name: score["n"] for row in result["rows"] for name, score in row["scores"].items()}
+    asked = ", ".join(
+        f"{counts[metric]} {heading}" + (f" ({counts[option]} options)" if option in counts else "")
+        for heading, metric in SCORES.items()
+        if (option := metric.replace("question_", "option_")) and metric.startswith("question_")
+    )
+    steps = sorted({row["steps"] for row in result["rows"] if "steps" in row})
+    trained = f" ALOE learned for {' or '.join(f'{count:,}' for count in steps)} steps." if steps else ""
+    return f"{markdown(table)}\n\nOf {asked} questions.{trained} `{result['command']}`, on {result['machine']}."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--machine", default="one CPU core for each stage, no GPU")
+    args = parser.parse_args()
+    command = "cjepa study experiments/studies/questions.yaml"
+    result = {"command": command, "machine": args.machine, "rows": measured(args.study)}
+    write_json(RESULTS, result)
+    write_block(PAGE, "questions", page_block(result))
+
+
+if __name__ == "__main__":
+    main()
