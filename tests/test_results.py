@@ -96,6 +96,41 @@ def test_the_page_of_interventions_says_what_the_results_file_says(monkeypatch):
     assert update_results().block_of(module.PAGE, "interventions") == module.page_block(read_json(module.RESULTS))
 
 
+def test_the_page_of_questions_says_what_the_results_file_says(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    module, result = importlib.import_module("update_questions"), read_json(DOCS / "results" / "questions.json")
+    assert update_results().block_of(module.PAGE, "questions") == module.page_block(result)
+    assert {"text only", "tokens, constant velocity", "collide-best"} <= {row["reader"] for row in result["rows"]}
+    scores = [score for row in result["rows"] for score in row["scores"].values()]
+    assert all(score["low"] <= score["value"] <= score["high"] and score["n"] >= 50 for score in scores)
+    assert len({tuple(row["scores"][metric]["n"] for metric in row["scores"]) for row in result["rows"]}) == 1
+
+
+def test_answers_are_collected_by_reader(monkeypatch, tmp_path):
+    """Readers that need no model stand in several results of a study, and in one row of the page."""
+    monkeypatch.syspath_prepend(TOOLS)
+    module = importlib.import_module("update_questions")
+    score = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 12}
+    for name in ("aloe-none", "collide-best"):
+        metrics = ("question_accuracy@descriptive", "question_accuracy@predictive", "option_accuracy@predictive")
+        rows = [score | {"metric": metric, "model": model} for model in (name, "text only") for metric in metrics]
+        (tmp_path / f"answer-{name}").mkdir()
+        write_json(tmp_path / f"answer-{name}" / "results.json", rows)
+    (tmp_path / "aloe-none").mkdir()
+    write_json(tmp_path / "aloe-none" / "run.json", {"model": {"optimizer_steps": 1500}})
+    rows = module.measured(tmp_path)
+    assert [(row["reader"], row.get("steps")) for row in rows] == [
+        ("text only", None),
+        ("aloe-none", 1500),
+        ("collide-best", None),
+    ]
+    lines = module.page_block({"command": "c", "machine": "m", "rows": rows}).splitlines()
+    assert lines[3].startswith("| ALOE without a world model | 0.5 [0.25, 0.75] | – | – | 0.5 [0.25, 0.75] |")
+    assert (
+        lines[-1] == "Of 12 descriptive, 12 predictive (12 options) questions. ALOE learned for 1,500 steps. `c`, on m."
+    )
+
+
 def test_the_page_of_the_card_says_what_goes_with_success(monkeypatch):
     monkeypatch.syspath_prepend(TOOLS)
     module = importlib.import_module("card_against_success")

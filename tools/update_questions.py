@@ -53,15 +53,23 @@ def page_block(result: dict) -> str:
     table = [["reader", *(heading.strip() for heading in SCORES)]]
     for row in result["rows"]:
         table.append([READERS[row["reader"]], *(mean_text([row["scores"].get(name)]) for name in SCORES.values())])
-    counts = {name: score["n"] for row in result["rows"] for name, score in row["scores"].items()}
-    asked = ", ".join(
-        f"{counts[metric]} {heading}" + (f" ({counts[option]} options)" if option in counts else "")
-        for heading, metric in SCORES.items()
-        if (option := metric.replace("question_", "option_")) and metric.startswith("question_")
-    )
     steps = sorted({row["steps"] for row in result["rows"] if "steps" in row})
     trained = f" ALOE learned for {' or '.join(f'{count:,}' for count in steps)} steps." if steps else ""
-    return f"{markdown(table)}\n\nOf {asked} questions.{trained} `{result['command']}`, on {result['machine']}."
+    counted, where = _counted(result["rows"]), f"`{result['command']}`, on {result['machine']}."
+    return f"{markdown(table)}\n\nOf {counted} questions.{trained} {where}"
+
+
+def _counted(rows: list[dict]) -> str:
+    """How many questions, and options, of each type."""
+    counts = {name: score["n"] for row in rows for name, score in row["scores"].items()}
+    kinds = [metric.partition("@")[2] for metric in SCORES.values() if metric.startswith("question_")]
+    said = [
+        f"{counts[f'question_accuracy@{kind}']:,} {kind}"
+        + (f" ({counts[f'option_accuracy@{kind}']:,} options)" if f"option_accuracy@{kind}" in counts else "")
+        for kind in kinds
+        if f"question_accuracy@{kind}" in counts
+    ]
+    return ", ".join(said)
 
 
 def main() -> None:
