@@ -87,7 +87,7 @@ def _answers(lab: Laboratory, file: Episodes, questions: QuestionFile, progress:
     perception = fit_perception(val, place_of(lab), lab.env.attribute_names, lab.env.table[1], lab.frame_stride)
     known = lab.episodes, perception, clocks
     readers: dict[str, Reader] = {
-        "": SymbolicReader(*known, by_world_model(lab, perception)),
+        "": SymbolicReader(*known, by_world_model(lab, perception)).with_fitted_future(val),
         CONSTANT_VELOCITY: SymbolicReader(*known, constant_velocity(lab.env.table[1]), perception.straight),
         TEXT_ONLY: TextOnly(others),
     }

@@ -15,8 +15,18 @@ from cjepa.questions.executor import Unanswerable, answer, is_correct
 from cjepa.questions.files import Question
 from cjepa.questions.perception import Perception
 from cjepa.questions.scores import Given
+from cjepa.questions.simulated import events_of, on_table
 from cjepa.questions.stories import Event, Story
-from cjepa.questions.tracks import Thresholds, Track, events_of_track, spans
+from cjepa.questions.tracks import (
+    Approaches,
+    Thresholds,
+    Track,
+    approaches,
+    events_of_track,
+    fit_thresholds,
+    joined,
+    spans,
+)
 from cjepa.tokenizers.encode import device_of
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import split_clip, take_rows
@@ -81,6 +91,38 @@ class SymbolicReader:
             self._stories[index] = self._understood(self.episodes[index])
         return self._stories[index]
 
+    def with_fitted_future(self, episodes: Sequence[EncodedEpisode]) -> "SymbolicReader":
+        """The same reader with thresholds for what it imagines, where bodies turn less sharply than in what it sees.
+
+        Args:
+            episodes: none of which is asked about.
+        """
+        near, collided = zip(*(self._imagined_approaches(episode) for episode in episodes), strict=True)
+        future = fit_thresholds(joined(near), np.concatenate(collided))
+        return SymbolicReader(self.episodes, self.perception, self.clocks, self.imagine, future)
+
+    def _imagined_approaches(self, episode: EncodedEpisode) -> tuple[Approaches, np.ndarray]:
+        """Approaches after what is shown, and which of them are of bodies that collide then, whenever they do."""
+        shown_K = self.clocks.shown_steps
+        past = self.perception.track(episode.tokens_TSD[shown_K], shown_K)
+        (future,) = self.imagine(episode, past, self._later_steps(episode), [None])
+        whole, last = _continued(past, future, None), int(shown_K[-1])
+        found = approaches(whole)
+        found = Approaches(*(values[whole.env_step_K[found.frame_N] > last] for values in found))
+        happened = events_of(on_table(episode.rows["objects"]), episode.rows["contacts"].astype(bool))
+        pairs = {
+            tuple(sorted(episode.slot_TO[event.env_step, list(event.bodies)].tolist()))
+            for event in happened
+            if event.kind == "collision" and event.env_step > last
+        }
+        return found, np.array([tuple(pair) in pairs for pair in found.slot_N2.tolist()], bool)
+
+    def _later_steps(self, episode: EncodedEpisode) -> np.ndarray:
+        """Env steps of the frames after what is shown."""
+        # a model sees whole blocks, so the actions of the last one have to be in the episode
+        stride = self.clocks.stride
+        return np.arange(self.clocks.shown_steps[-1] + stride, episode.env_steps - stride + 1, stride)
+
     def _understood(self, episode: EncodedEpisode) -> Story:
         clocks, shown_K = self.clocks, self.clocks.shown_steps
         tokens_KSD = episode.tokens_TSD[shown_K]
@@ -88,8 +130,7 @@ class SymbolicReader:
         words = {slot: self.perception.words(tokens_KSD[track.on_KS[:, slot], slot]) for slot in spans(track)}
         removal, last = int(np.searchsorted(shown_K, clocks.removal_env_step)), int(shown_K[-1])
         there = [slot for slot in np.flatnonzero(track.on_KS[removal]).tolist() if slot in words]
-        # a model sees whole blocks, so the actions of the last one have to be in the episode
-        later_K = np.arange(last + clocks.stride, episode.env_steps - clocks.stride + 1, clocks.stride)
+        later_K = self._later_steps(episode)
         (events,) = self._events(episode, track, later_K, [None])
         until_K = np.r_[shown_K[removal + 1 :], later_K[:_MARGIN]]
         without = [

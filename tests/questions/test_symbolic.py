@@ -98,6 +98,22 @@ def test_it_is_mostly_right(lab, perception, clocks, file, episodes):
     assert rows["model"]["question_accuracy@predictive"] > rows["straight"]["question_accuracy@predictive"] + 0.1
 
 
+def test_a_model_whose_bodies_hardly_turn_gets_thresholds_of_its_own(lab, perception, clocks, episodes, collide_table):
+    """On straight tracks the thresholds of what is seen find hardly anything; fitted ones do not ask for a turn."""
+    asked = {index: episode for index, episode in episodes.items() if index % 4 == 2}
+    reader = SymbolicReader(asked, perception, clocks, constant_velocity(512.0))
+    fitted = reader.with_fitted_future([episode for index, episode in episodes.items() if index % 4 == 0])
+    assert fitted.future.turn_units < 1e-6 < perception.thresholds.turn_units
+    hits = []
+    for one in (reader, fitted):
+        hits.append(0)
+        for index in asked:
+            stories = one.story(index), true_story(lab.env, collide_table.episode(index), *clocks[1:])
+            mine, theirs = ({event.what for event in story.unseen if event.kind == "collision"} for story in stories)
+            hits[-1] += len(mine & theirs)
+    assert hits[1] > hits[0] + 3
+
+
 def test_collisions_without_a_body(lab, perception, clocks, episodes, collide_table):
     """Those of bodies that are there at the removal; a later one that hits them is not in the model's history."""
     reader = SymbolicReader(episodes, perception, clocks, by_world_model(lab, perception))
