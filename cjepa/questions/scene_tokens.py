@@ -104,19 +104,20 @@ def read_scenes(data: TokenClips, episodes: np.ndarray, frames: Frames, imaginat
 @torch.no_grad()
 def _imagined(data: TokenClips, episodes: np.ndarray, frames: Frames, imagination: Imagination) -> Tensor:
     dynamics, stride = imagination.model.dynamics, imagination.frame_stride
-    every, blocks = frames.stride // stride, frames.stride // stride * frames.imagined
-    start = frames.seen_env_steps - 1 - (dynamics.history_blocks - 1) * stride
-    _check_span(data, episodes, start, start + (dynamics.history_blocks + blocks) * stride, frames, imagination)
+    history, every = dynamics.history_blocks, frames.stride // stride
+    start = frames.seen_env_steps - 1 - (history - 1) * stride
+    env_steps = (history - 1 + every * frames.imagined) * stride  # to the last imagined frame, which has no action
+    _check_span(data, episodes, start, start + env_steps, frames, imagination)
     row_N = torch.from_numpy(data.file.offsets[episodes]) + start
-    frame_NT = row_N[:, None] + torch.arange(dynamics.history_blocks) * stride
-    step_NTK = row_N[:, None, None] + torch.arange((dynamics.history_blocks + blocks) * stride).view(-1, stride)
+    frame_NT = row_N[:, None] + torch.arange(history) * stride
+    step_NTK = row_N[:, None, None] + torch.arange(env_steps).view(-1, stride)
     tokens, proprio, actions = data.rows
     # a model without actions may imagine more than there is: any row does for actions that it does not read
     actions_NTA = actions[step_NTK.clamp(max=len(actions) - 1)].flatten(2)
     clip = Clip(tokens[frame_NT].float(), proprio[frame_NT], actions_NTA)
     tokens_NTSD, proprio_NTP, actions_NTA = (values.to(device_of(dynamics)) for values in clip)
-    state = dynamics.observe(Clip(tokens_NTSD, proprio_NTP, actions_NTA[:, : dynamics.history_blocks]))
-    rollout = dynamics.rollout(state, actions_NTA[:, dynamics.history_blocks - 1 : -1])
+    state = dynamics.observe(Clip(tokens_NTSD, proprio_NTP, actions_NTA[:, :history]))
+    rollout = dynamics.rollout(state, actions_NTA[:, history - 1 :])
     return dynamics.denormalise(rollout).tokens_BHSD[:, every - 1 :: every].cpu()
 
 

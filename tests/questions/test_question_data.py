@@ -100,6 +100,16 @@ def test_predictive_questions_have_the_frames_up_to_the_end_of_what_is_imagined(
     assert tokens[:, :, 0, 0].unique().tolist() == [data.splits["val"][0]]
 
 
+def test_a_model_with_actions_imagines_as_far_as_actions_are_known(folder, counting, monkeypatch):
+    """Ten env steps, of which seven are shown: the actions of env steps 6 to 9 lead to env step 10."""
+    monkeypatch.setattr(Counting, "action_dim", 1)
+    data = opened(folder, frame_stride=1, world_model="one", imagined_env_steps=4)
+    assert data.held_out_clips("val").__getitems__([3]).tokens_BFSD[0, :, 0, 1].tolist() == list(range(4, 11))
+    data = opened(folder, frame_stride=1, world_model="one", imagined_env_steps=5)
+    with pytest.raises(UserError, match="has actions of 10 env steps, but one needs 11"):
+        data.held_out_clips("val")
+
+
 def test_validation_is_spread_over_the_questions(folder):
     loader = opened(folder, val_rows=4, batch_size=2).val_dataloader()
     answers = torch.cat([batch.answer_B for batch in loader])
