@@ -242,14 +242,15 @@ def test_the_table_of_control(update_control, tmp_path):
     near = {f"near-none-{seed}": [row("success", f"pusht-none-{seed}", 0.4 + 0.2 * seed)] for seed in (0, 1)}
     far = {"far-none-0": [row("success", "pusht-none-0", 0.2, goal_env_steps=50)]}
     higher = "pusht-best-probe-hierarchy"
-    far["far-h"] = [row(metric, higher, 0.3, goal_env_steps=75) for metric in ("success", "success_difference")]
+    unit = {"unit": "rate, minus that of flat (far-probe/goal-75)", "goal_env_steps": 75}
+    far["far-h"] = [row(metric, higher, 0.3, **unit) for metric in ("success", "success_difference")]
     for name, rows in (near | far).items():
         write_json(tmp_path / name / "results.json", rows)
     block = update_control.page_block({"command": "c", "machine": "m", "rows": update_control.measured(tmp_path)})
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines() if line.startswith("|")]
     assert lines[2][:7] == [higher, "2 x 34", "1", "–", "–", "30 [20, 40], n = 50", "–"]
     assert lines[3][:5] == ["none", "2 x 34", "2", "50 [40, 60], n = 50 x 2", "20 [10, 30], n = 50"]
-    assert lines[4:] == [["model", "+75"], ["---", "---"], [higher, "+30 [+20, +40], n = 50"]]
+    assert lines[4:] == [["model", "minus", "+75"], ["---"] * 3, [higher, "flat", "+30 [+20, +40], n = 50"]]
 
 
 def test_the_page_of_tokenizers_says_what_was_measured_of_backgrounds(monkeypatch):

@@ -18,6 +18,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "results" / "control.md"
 RESULTS = PAGE.with_suffix(".json")
 NEAR_ENV_STEPS, FAR_ENV_STEPS = 25, (50, 75, 100)
 KEPT = ("success", "seconds_per_plan", "gigaflops_per_plan", "success_difference")
+_MINUS = "rate, minus that of "  # how the unit of a difference begins; the model and its run follow
 MODELS = {  # name in results, without the study's prefix -> published success in % at 25, 50, 75, 100, another protocol
     "pusht-best": "96, 56, 46, 20 (LeWM, flat)",
     "pusht-best-probe": "",
@@ -48,6 +49,8 @@ def measured(study: Path) -> list[dict]:
             key = {"model": model, "seed": seed, DISTANCE: distance, **size, "commit": row["git"]}
             kept = rows.setdefault((model, seed, distance), key | {"scores": {}})
             kept["scores"][row["metric"]] = score_of(row)
+            if row["metric"] == "success_difference":
+                kept["against"] = row["unit"].removeprefix(_MINUS).partition(" (")[0]
     return sorted(rows.values(), key=lambda row: (list(MODELS).index(row["model"]), row["seed"], row[DISTANCE]))
 
 
@@ -63,7 +66,7 @@ def page_block(result: dict) -> str:
     """What stands between the markers of control.md."""
     parts = [markdown(_table(result["rows"]))]
     if differences := _differences(result["rows"]):
-        parts += ["Success minus that of `pusht-best` on the same pairs, in points [95 %]:", markdown(differences)]
+        parts += ["Differences in success on the same pairs, in points [95 %]:", markdown(differences)]
     return "\n\n".join([*parts, f"`{result['command']}`, on {result['machine']}."])
 
 
@@ -94,11 +97,12 @@ def _differences(rows: list[dict]) -> list[list[str]]:
     """A line for every model that was compared; empty where none was."""
     found = [row for row in rows if "success_difference" in row["scores"]]
     distances = sorted({row[DISTANCE] for row in found})
-    table = [["model", *(f"+{distance}" for distance in distances)]]
-    for model in dict.fromkeys(row["model"] for row in found):
-        of_model = {row[DISTANCE]: row["scores"]["success_difference"] for row in found if row["model"] == model}
+    table = [["model", "minus", *(f"+{distance}" for distance in distances)]]
+    for model, against in dict.fromkeys((row["model"], row["against"]) for row in found):
+        own = [row for row in found if (row["model"], row["against"]) == (model, against)]
+        of_model = {row[DISTANCE]: row["scores"]["success_difference"] for row in own}
         cells = [f"{_points(of_model[d])}, n = {of_model[d]['n']}" if d in of_model else "–" for d in distances]
-        table.append([model, *cells])
+        table.append([model, against, *cells])
     return table if found else []
 
 
