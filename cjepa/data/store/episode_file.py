@@ -19,7 +19,7 @@ from cjepa import __version__
 from cjepa.data.store.attributes import check_attributes
 from cjepa.data.store.disk import HDF5Target, clear_errors, remove_abandoned
 from cjepa.data.store.episodes import IDENTITY_COLUMNS, DamagedEpisode, Episode, Episodes
-from cjepa.data.store.hdf5 import check_columns, open_hdf5, read_index
+from cjepa.data.store.hdf5 import address_of, check_columns, open_hdf5, read_index, refuse_address
 from cjepa.errors import UserError
 
 FORMATS = ("cjepa-episodes", "cjepa-tokens")
@@ -48,6 +48,7 @@ class EpisodeWriter:
     def __init__(self, path: str | Path, format: str, attributes: dict[str, Any], shown: Path | None = None):
         self.path = Path(path)
         self._shown = shown or self.path
+        refuse_address(self.path)
         # A process writes under a name of its own: two that make the same file cannot spoil each other's.
         self._partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         with clear_errors(self._shown):
@@ -126,7 +127,7 @@ class EpisodeFile(Episodes):
     """One episode or token file; opened on first use, so that it can cross process borders.
 
     Args:
-        path: an ``.h5`` file written by this project.
+        path: an ``.h5`` file written by this project, or its address for fsspec.
 
     Raises:
         UserError: the file is missing, in use or damaged, is not HDF5, or is of another format or version.
@@ -263,7 +264,7 @@ class EpisodeFile(Episodes):
     def _open(self) -> h5py.File:
         if self.path.is_dir():
             raise UserError(f"{self.path}: is a folder, expected one file")
-        if not self.path.is_file():
+        if address_of(self.path) is None and not self.path.is_file():
             raise UserError(
                 f"{self.path}: no such file; `cjepa collect` makes episode files, `cjepa tokenize` makes token files"
             )

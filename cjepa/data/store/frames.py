@@ -13,7 +13,7 @@ import lz4.block
 import numpy as np
 
 from cjepa.data.store.episode_file import EpisodeFile
-from cjepa.data.store.hdf5 import open_hdf5
+from cjepa.data.store.hdf5 import address_of, open_hdf5
 from cjepa.errors import UserError
 
 _LZ4_FILTER = 32004
@@ -106,7 +106,9 @@ def _row_of_chunk(handle: BinaryIO, start: int, length: int, size: int) -> bytes
 
 
 def _single_row_chunks(path: Path, column: str) -> _Chunks | None:
-    """The chunks of a column that has one row a chunk, each one LZ4 block; None for any other column."""
+    """The chunks of a column that has one row a chunk, each one LZ4 block; None for any other column or elsewhere."""
+    if address_of(path) is not None:
+        return None
     with open_hdf5(path) as file:
         dataset = file[column]
         pipeline = dataset.id.get_create_plist()

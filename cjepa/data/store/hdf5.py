@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import re
 from functools import cache
 from pathlib import Path
 
@@ -22,18 +23,45 @@ _MOST_COMPRESSION = 5_000
 """Above what any filter reaches: what is declared beyond it was never written."""
 _SMALL_BYTES = 1 << 30
 
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)", re.DOTALL)
+
 _log = logging.getLogger(__name__)
 
 
+def address_of(path: Path) -> str | None:
+    """What fsspec calls a file elsewhere, such as ``s3://bucket/a.h5``; None of a file of this machine.
+
+    Args:
+        path: made of the address, whose // it has as /.
+    """
+    match = _ADDRESS.fullmatch(str(path))
+    if match is None or path.exists():
+        return None
+    return f"{match[1]}:{'///' if match[1] == 'file' else '//'}{match[2]}"
+
+
+def refuse_address(path: Path) -> None:
+    """Refuse to write there.
+
+    Raises:
+        UserError: ``path`` is an address.
+    """
+    if (address := address_of(path)) is not None:
+        raise UserError(f"{address}: only reading works there; write to a path of this machine and copy the file")
+
+
 def open_hdf5(path: Path) -> h5py.File:
-    """``path`` for reading.
+    """``path`` for reading, a file of this machine or an address that fsspec knows.
 
     A file system that grants no locks is read without one, which is logged: no file of ours is ever changed in place.
 
     Raises:
         Unavailable: another program is writing the file.
+        UserError: nothing is at the address, or a package to read from there is missing.
         OSError: not HDF5, or damaged.
     """
+    if (address := address_of(path)) is not None:
+        return _open_address(address)
     try:
         return h5py.File(path, "r")
     except BlockingIOError:
@@ -43,6 +71,15 @@ def open_hdf5(path: Path) -> h5py.File:
             raise
     _warn_once(path.parent)
     return h5py.File(path, "r", locking=False)
+
+
+def _open_address(address: str) -> h5py.File:
+    import fsspec
+
+    try:
+        return h5py.File(fsspec.open(address, "rb").open(), "r")
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        raise UserError(f"{address}: cannot be read ({' '.join(str(error).split()) or 'no such file'})") from None
 
 
 @cache

@@ -22,6 +22,7 @@ from cjepa import __version__
 from cjepa.data.store.disk import clear_errors
 from cjepa.data.store.episode_file import Episode, EpisodeFile, EpisodeWriter
 from cjepa.data.store.episodes import Unavailable
+from cjepa.data.store.hdf5 import refuse_address
 from cjepa.errors import UserError
 from cjepa.files import replacing
 from cjepa.locks import only_process
@@ -50,6 +51,7 @@ def complete_file(
     Raises:
         UserError: ``out`` is something else, or may not be used; it is never overwritten.
     """
+    refuse_address(out)
     if not out.exists():
         return None
     mend = "choose another name or delete it first"
