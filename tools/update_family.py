@@ -1,6 +1,6 @@
 """Copy studies of the JEPA family and its relatives into docs/results/family.json and write the tables of family.md.
 
-python tools/update_family.py runs/studies/family runs/studies/guards
+python tools/update_family.py runs/studies/family runs/studies/relatives runs/studies/guards
 
 Rows of systems that the studies do not have stay as they are. A new system needs a line in ``SYSTEMS`` and stages that
 are called after it: `fit-NAME-SEED`, and `NAME-SEED` (`cjepa test`) or `plan-NAME-SEED` (`cjepa plan`), or both.
@@ -28,6 +28,9 @@ SYSTEMS = {  # stage -> system, environment
     "vjepa": ("V-JEPA", "Push-T"),
     "vjepa2.1": ("V-JEPA 2.1", "Push-T"),
     "mcjepa": ("MC-JEPA", "Push-T"),
+    "rssm": ("DreamerV3's world model, on slots", "Push-T"),
+    "act-jepa": ("ACT-JEPA, on slots", "Push-T"),
+    "pixels": ("pixels", "Push-T"),
 }
 SCORES = {  # heading -> metrics, the first that was measured is shown
     "place R²": ("mlp_r2@block_x", "mlp_r2@x"),
