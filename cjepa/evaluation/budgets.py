@@ -28,9 +28,10 @@ def gigaflops(cost: Cost, actions_BNHA: Tensor) -> float:
 
 
 def plan_gigaflops(agent: WorldModelAgent, start: Observation, goal: Observation) -> float:
-    """Operations of the world model in a plan for one environment, in units of 1e9, without the tokenizer's.
+    """Operations of the world model in a plan for one environment, in units of 1e9.
 
-    The backward passes of a planner that follows gradients are not counted.
+    Not counted: the tokenizer, the policy of a first guess, the search of a high level, and the backward passes of a
+    planner that follows gradients.
 
     Args:
         agent: that plans.

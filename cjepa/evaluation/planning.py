@@ -1,6 +1,5 @@
 """Agents on the same start/goal pairs: a world model's, chance, and the planner on the simulator itself."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from cjepa.errors import UserError
 from cjepa.evaluation.against import Rival, read_rivals
 from cjepa.evaluation.budgets import plan_gigaflops
 from cjepa.evaluation.control import ControlResult, plan_seconds, run_trials
+from cjepa.evaluation.goals import check_sub_goals, goal_pixels
 from cjepa.evaluation.kept_plans import PlanFiles, keeping_plans
 from cjepa.evaluation.pairs import (
     Pair,
@@ -29,15 +29,8 @@ from cjepa.evaluation.pairs import (
     held_out_by_seed,
     held_out_from,
 )
-from cjepa.evaluation.protocol import (
-    GOALS_AS_PUBLISHED,
-    PlanningProtocol,
-    checked_state,
-    goal_state_of,
-    with_environment,
-)
+from cjepa.evaluation.protocol import GOALS_AS_PUBLISHED, PlanningProtocol, goal_state_of, with_environment
 from cjepa.evaluation.published import draw_as_published, trained_on
-from cjepa.pictures import read_picture
 from cjepa.planning.agents import RandomAgent, SimulatorAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits, check_policy
@@ -53,11 +46,8 @@ from cjepa.policies.base import GoalPolicy
 from cjepa.policies.loading import load_policy
 from cjepa.progress import NoProgress, Progress
 from cjepa.run_config import read_config
-from cjepa.tokenizers.base import Tokenizer, check_environment
-from cjepa.tokenizers.encode import read_columns
+from cjepa.tokenizers.base import check_environment
 from cjepa.world_models.loading import LoadedWorldModel, load_world_model
-
-_log = logging.getLogger(__name__)
 
 
 class Contest(NamedTuple):
@@ -171,9 +161,10 @@ def evaluate_model(
         sources["high level"] = _source(protocol, file, lineage, find_checkpoint(hierarchy.run))
     goal_state, goal_pixels_YXC = goal_state_of(protocol, file), None
     if goal_image is not None:
-        goal_pixels_YXC = _goal_pixels(goal_image, tokenizer, env, "--goal_image")
+        goal_pixels_YXC = goal_pixels(goal_image, tokenizer, env, "--goal_image")
         goal_state = np.full_like(env.get_state(), np.nan) if goal_state is None else goal_state
-    _check_sub_goals(sub_goals, protocol, file, tokenizer, env)
+    if sub_goals is not None:
+        check_sub_goals(sub_goals, protocol, file, tokenizer, env)
     contest = _contest(protocol, file, common_to(file, sources), goal_state)
     check_proprio(dynamics, file, env, str(checkpoint))
     is_known = goal_state is None or np.isfinite(goal_state).all()
@@ -288,40 +279,6 @@ def _contest(protocol: PlanningProtocol, file: Episodes, source: PairSource, goa
     pairs = pairs.of_states(protocol.shifted)
     rivals = () if protocol.against is None else tuple(read_rivals(Path(protocol.against), pairs, protocol))
     return Contest(protocol, file.fingerprint, source, pairs, rivals)
-
-
-def _check_sub_goals(
-    sub_goals: SubGoals | None, protocol: PlanningProtocol, file: Episodes, tokenizer: Tokenizer, env: ObjectEnv
-) -> None:
-    for state in (sub_goals and sub_goals.states) or ():
-        checked_state(state, protocol, file, "--sub_goals.states")
-    for image in (sub_goals and sub_goals.images) or ():
-        _goal_pixels(Path(image), tokenizer, env, "--sub_goals.images")
-    if sub_goals is not None:
-        plan_env_steps = (protocol.execute_blocks or protocol.horizon_blocks) * protocol.frame_stride
-        each = -(-sub_goals.most_env_steps // plan_env_steps) * plan_env_steps  # they change when a plan is made
-        most = len(sub_goals.states or sub_goals.images) * each
-        if most >= protocol.budget_env_steps:
-            _log.warning(
-                "--sub_goals may take %d env steps of a budget of %d, which leaves nothing for the goal; give a larger "
-                "--budget_env_steps, or a smaller --sub_goals.most_env_steps or --execute_blocks",
-                most,
-                protocol.budget_env_steps,
-            )
-
-
-def _goal_pixels(path: Path, tokenizer: Tokenizer, env: ObjectEnv, option: str) -> np.ndarray:
-    """The picture of a goal, of the size of the environment's frames."""
-    if "pixels" not in read_columns(tokenizer):
-        raise UserError(
-            f"{option}: this world model was trained on tokens of {type(tokenizer).__name__}, which looks at no "
-            f"pictures; give {option.replace('image', 'state')}"
-        )
-    pixels_YXC, expected = read_picture(path), env.render_pixels().shape
-    if pixels_YXC.shape != expected:
-        (height, width), (rows, columns) = pixels_YXC.shape[:2], expected[:2]
-        raise UserError(f"{path}: {width} x {height} px, but frames have {columns} x {rows} px; resize it")
-    return pixels_YXC
 
 
 def _simulator_trial(task: tuple[PlanningProtocol, Planner, Pair, int, PlanFiles | None]) -> ControlResult:

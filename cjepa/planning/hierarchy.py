@@ -66,7 +66,7 @@ class HighLevel:
         Where the plan comes nearest to the goal in its first long block, this is the goal itself.
 
         Args:
-            seen: until now; its actions are not read.
+            seen: until now. Only its last frame is read: those before it are not a long block apart.
             goal: one frame.
             goal_of: what counts of a goal that is normalised.
             generator: of the search.
@@ -76,10 +76,11 @@ class HighLevel:
             UserError: the dynamics predict nothing but NaN.
         """
         dynamics, device = self.dynamics, seen.tokens_BTSD.device
-        no_actions = seen.proprio_BTP.new_zeros(*seen.proprio_BTP.shape[:2], dynamics.action_dim)
+        now = Clip(*(values[:, -1:] for values in seen))
+        no_actions = now.proprio_BTP.new_zeros(len(now.proprio_BTP), 1, dynamics.action_dim)
         with torch.autocast(device.type, torch.bfloat16):
-            state = dynamics.observe(seen._replace(actions_BTA=no_actions))
-        aimed = goal_of(dynamics.normalise(goal._replace(actions_BTA=no_actions[:, :1])))
+            state = dynamics.observe(now._replace(actions_BTA=no_actions))
+        aimed = goal_of(dynamics.normalise(goal._replace(actions_BTA=no_actions)))
         cost = RolloutCost(dynamics, state, aimed, self.objective, skipped_B)
         sizes = (len(no_actions), self.horizon_blocks, generator_on(device, generator))
         plan = checked_plan(self.planner.plan(PlanningProblem(cost, *dynamics.bounds(), *sizes)))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,7 +64,8 @@ def visible_gpus() -> list[str]:
     """Names by which CUDA_VISIBLE_DEVICES knows the GPUs that this process sees."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return [name.strip() for name in named.split(",") if name.strip()]
+        names = [name.strip() for name in named.split(",") if name.strip()]
+        return list(takewhile(lambda name: name != "-1", names))  # which hides all behind it
     return [str(index) for index, _ in enumerate(_NVIDIA.iterdir())] if _NVIDIA.is_dir() else []
 
 

@@ -75,6 +75,17 @@ def test_the_high_level_starts_at_what_is_seen_now():
     assert aimed_at([(9, 0)], (1.0, 0.0), (1.0, 0.0), starts=[(3, 1)]) == [[4.0, 1.0]]
 
 
+def test_the_high_level_sees_no_frames_that_are_not_a_long_block_apart():
+    """The dynamics of points start at the mean of all frames that they see."""
+    low, high_level = Aims(), HighLevel(PointMacro(), Given((1.0, 0.0), (1.0, 0.0)), LeastStepMSE(), 2)
+    agent = point_agent(planner=low, history_blocks=2, high_level=high_level)
+    agent.reset(observation([(9, 0)]))
+    agent.observe(observation([(0, 0)]))
+    agent.observe(observation([(2, 0)]), torch.zeros(1, 4))
+    agent.plan(torch.Generator())
+    assert low.goal.tokens_BSD[:, 0].tolist() == [[3.0, 0.0]]
+
+
 def test_the_search_of_macro_actions_is_within_their_bounds():
     """Blocks of 2 at most lead to 8 in four; the first ends at 2."""
     low, search = Aims(), CEM(128, 12, 16)
