@@ -57,7 +57,7 @@ def displacement_errors(flow_BT2YX: Tensor, labels_BTYX: Tensor) -> tuple[Tensor
         Sums over objects and frames of every clip ``(B,)`` in pixels: of the errors, and of the displacements.
     """
     height, width = labels_BTYX.shape[-2:]
-    masks_BTKYX = torch.stack([labels_BTYX == 1 + k for k in range(int(labels_BTYX.max()))], dim=2).float()
+    masks_BTKYX = torch.stack([labels_BTYX == 1 + k for k in range(max(1, int(labels_BTYX.max())))], dim=2).float()
     pixels_BTK = masks_BTKYX.sum(dim=(-1, -2))
     place_BTK2 = centroids(masks_BTKYX) * torch.tensor([width, height]) / 2
     seen_BTK = pixels_BTK >= _FEWEST_PIXELS

@@ -32,3 +32,8 @@ def test_no_flow_has_an_error_of_one(episodes_path, monkeypatch):
     monkeypatch.setattr(model, "flow", lambda pixels: torch.zeros_like(pixels[:, 1:, :2]))
     interval = measure_flow(model, data, ignore_progress)["flow_error"]
     assert interval.value == pytest.approx(1.0) and interval.n == 1  # one test episode
+
+
+def test_clips_of_background_alone_have_nothing_to_count():
+    error_B, displacement_B = displacement_errors(torch.ones(2, 1, 2, 4, 4), torch.zeros(2, 2, 4, 4, dtype=torch.uint8))
+    assert error_B.tolist() == displacement_B.tolist() == [0, 0]
