@@ -25,6 +25,7 @@ from tests.studies.fakes import InProcess
 torch.set_num_threads(1)
 
 NUM_EPISODES = 20  # 5 % of 20 is one episode each for val and test
+QUESTION_CLOCKS = ("--removal_env_step=12", "--seen_env_steps=26")
 EPISODE_ENV_STEPS = 45
 SLOTS, TOKEN_DIM = 3, 6
 FEW_FRAMES = ["--data.init_args.val_clips=2", "--data.init_args.val_blocks=4"]
@@ -154,7 +155,7 @@ def collide_model_run(tmp_path_factory, collide_table_path) -> Path:
 @pytest.fixture(scope="session")
 def question_path(tmp_path_factory, collide_table_path) -> Path:
     """Questions about the Collide episodes without an agent."""
-    words = ["questions", str(collide_table_path), "--removal_env_step=12", "--seen_env_steps=26", "--workers=1"]
+    words = ["questions", str(collide_table_path), *QUESTION_CLOCKS, "--workers=1"]
 
     def make(path: Path) -> None:
         assert main([*words, "--out", str(path)]) == 0

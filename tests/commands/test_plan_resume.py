@@ -26,6 +26,7 @@ def searches(monkeypatch):
     plan.count, plan.stop_at, plan.stop_with = 0, 0, KeyboardInterrupt()
     monkeypatch.setattr(CEM, "plan", plan)
     monkeypatch.setattr("cjepa.evaluation.planning.plan_seconds", lambda *_: [0.1])
+    monkeypatch.setattr("cjepa.evaluation.planning.plan_gigaflops", lambda *_: 1.0)
     return plan
 
 

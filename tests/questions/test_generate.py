@@ -11,7 +11,7 @@ from cjepa.envs.collide.drawing import COLOUR_NAMES
 from cjepa.questions.files import TYPES, read_questions
 from cjepa.questions.scores import score
 from cjepa.questions.text_only import TextOnly
-from tests.questions.conftest import CLOCKS
+from tests.conftest import QUESTION_CLOCKS
 
 _NAME = re.compile(rf"the (\w+ )?({'|'.join(COLOUR_NAMES)}) (disc|square|triangle|object)\b")
 
@@ -82,7 +82,14 @@ def halves(questions):
 
 
 def test_the_same_seed_gives_the_same_file(question_path, collide_table_path, tmp_path):
-    words = ["questions", str(collide_table_path), "--out", str(tmp_path / "again.json"), "--workers=1", *CLOCKS]
+    words = [
+        "questions",
+        str(collide_table_path),
+        "--out",
+        str(tmp_path / "again.json"),
+        "--workers=1",
+        *QUESTION_CLOCKS,
+    ]
     assert main(words) == 0
     assert (tmp_path / "again.json").read_text() == question_path.read_text()
 
