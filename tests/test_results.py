@@ -131,6 +131,12 @@ def test_answers_are_collected_by_reader(monkeypatch, tmp_path):
     )
 
 
+def test_the_page_of_token_budgets_says_what_the_results_file_says(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    module = importlib.import_module("update_token_budget")
+    assert update_results().block_of(module.PAGE, "token-budget") == module.page_block(read_json(module.RESULTS))
+
+
 def test_the_page_of_the_card_says_what_goes_with_success(monkeypatch):
     monkeypatch.syspath_prepend(TOOLS)
     module = importlib.import_module("card_against_success")

@@ -17,7 +17,7 @@ from cjepa.errors import UserError
 from cjepa.files import read_json, replacing, write_json
 from cjepa.reporting.reading import TEST_RESULTS
 from cjepa.reporting.records import read_metrics
-from cjepa.reporting.style import legend_below, new_figure, series_colours, style
+from cjepa.reporting.style import legend_below, new_figure, plain_log_ticks, series_colours, style
 from cjepa.reporting.tables import seconds_text
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -137,6 +137,7 @@ def draw_guards(rows: list[dict]) -> None:
             for row in rows:
                 axes.plot(row["steps"], row[key], color=colours[row["guard"]])
             axes.set(title=title, xlabel="optimizer steps", yscale="log")
+            plain_log_ticks(axes.yaxis)
         legend_below(figure, [Line2D([], [], color=colours[row["guard"]], label=row["guard"]) for row in rows])
         with replacing(FIGURE) as partial:
             figure.savefig(partial, dpi=120, format="png")
