@@ -67,12 +67,6 @@ def test_the_page_of_world_models_says_what_the_results_file_says(monkeypatch):
     assert update_results().block_of(module.RIVALS_PAGE, "rivals") == module.rivals_block(rivals)
 
 
-def test_the_page_of_scale_says_what_the_results_file_says(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    module = importlib.import_module("update_scale")
-    assert update_results().block_of(module.PAGE, "scale") == module.page_block(read_json(module.RESULTS))
-
-
 def row(command: str, episodes: int, work: int, seconds: float, cores: int = 1) -> dict:
     measured = {"seconds": seconds, "cores": cores, "peak_memory_mb": 100 + episodes / 20, "bytes": 1000}
     return {"stage": command, "command": command, "episodes": episodes, "work": work} | measured
@@ -88,12 +82,6 @@ def test_costs_of_scale_are_told_apart_where_stages_differ(monkeypatch):
     assert module.cost_of("fit", [row("fit", 2000, 400, 100)]) == pytest.approx((0, 0.25, 0, 200, 0), abs=1e-6)
     assert module.elapsed(100, 8, "fit", 100, 2) == 7  # 8 fit into the memory of a machine: 7 rounds of an hour
     assert module.elapsed(64, 1, "collect", 5, 2) == 2
-
-
-def test_the_page_of_interventions_says_what_the_results_file_says(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    module = importlib.import_module("update_interventions")
-    assert update_results().block_of(module.PAGE, "interventions") == module.page_block(read_json(module.RESULTS))
 
 
 def test_the_page_of_questions_says_what_the_results_file_says(monkeypatch):
@@ -131,16 +119,19 @@ def test_answers_are_collected_by_reader(monkeypatch, tmp_path):
     )
 
 
-def test_the_page_of_token_budgets_says_what_the_results_file_says(monkeypatch):
+@pytest.mark.parametrize(
+    ("tool", "table"),
+    [
+        ("update_scale", "scale"),
+        ("update_interventions", "interventions"),
+        ("update_token_budget", "token-budget"),
+        ("card_against_success", "card-success"),
+    ],
+)
+def test_a_page_says_what_its_results_file_says(tool, table, monkeypatch):
     monkeypatch.syspath_prepend(TOOLS)
-    module = importlib.import_module("update_token_budget")
-    assert update_results().block_of(module.PAGE, "token-budget") == module.page_block(read_json(module.RESULTS))
-
-
-def test_the_page_of_the_card_says_what_goes_with_success(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    module = importlib.import_module("card_against_success")
-    assert update_results().block_of(module.PAGE, "card-success") == module.page_block(read_json(module.RESULTS))
+    module = importlib.import_module(tool)
+    assert update_results().block_of(module.PAGE, table) == module.page_block(read_json(module.RESULTS))
 
 
 @pytest.fixture

@@ -3,15 +3,14 @@
 python tools/update_control.py runs/studies/control
 """
 
-import argparse
 from pathlib import Path
 from statistics import mean
 
-from update_results import markdown, write_block
+from update_results import markdown, update_page
 from update_world_models import score_of
 
 from cjepa.errors import UserError
-from cjepa.files import read_json, write_json
+from cjepa.files import read_json
 from cjepa.reporting.distances import DISTANCE
 
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "control.md"
@@ -125,16 +124,5 @@ def _mean(scores: list[dict | None]) -> str:
     return f"{mean(there):.2g}" if there else "–"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path)
-    parser.add_argument("--machine", default="one CPU core, no GPU")
-    args = parser.parse_args()
-    command = "cjepa study experiments/studies/control.yaml"
-    result = {"command": command, "machine": args.machine, "rows": measured(args.study)}
-    write_json(RESULTS, result)
-    write_block(PAGE, "control", page_block(result))
-
-
 if __name__ == "__main__":
-    main()
+    update_page(__doc__, PAGE, "control", "one CPU core, no GPU", measured, page_block)

@@ -3,13 +3,12 @@
 python tools/update_interventions.py runs/studies/world-models
 """
 
-import argparse
 from pathlib import Path
 
-from update_results import markdown, write_block
+from update_results import markdown, update_page
 from update_world_models import mean_text, score_of
 
-from cjepa.files import read_json, write_json
+from cjepa.files import read_json
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "results" / "interventions.md"
@@ -58,16 +57,5 @@ def page_block(result: dict) -> str:
     return f"{markdown(table)}\n\n`{result['command']}`, on {result['machine']}."
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path)
-    parser.add_argument("--machine", default="one CPU core for each model, no GPU")
-    args = parser.parse_args()
-    command = "cjepa study experiments/studies/world_models.yaml"
-    result = {"command": command, "machine": args.machine, "rows": measured(args.study)}
-    write_json(RESULTS, result)
-    write_block(PAGE, "interventions", page_block(result))
-
-
 if __name__ == "__main__":
-    main()
+    update_page(__doc__, PAGE, "world_models", "one CPU core for each model, no GPU", measured, page_block)

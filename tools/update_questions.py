@@ -3,13 +3,12 @@
 python tools/update_questions.py runs/studies/questions
 """
 
-import argparse
 from pathlib import Path
 
-from update_results import markdown, write_block
+from update_results import markdown, update_page
 from update_world_models import mean_text, score_of
 
-from cjepa.files import read_json, write_json
+from cjepa.files import read_json
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "questions.md"
@@ -72,16 +71,5 @@ def _counted(rows: list[dict]) -> str:
     return ", ".join(said)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path)
-    parser.add_argument("--machine", default="one CPU core for each stage, no GPU")
-    args = parser.parse_args()
-    command = "cjepa study experiments/studies/questions.yaml"
-    result = {"command": command, "machine": args.machine, "rows": measured(args.study)}
-    write_json(RESULTS, result)
-    write_block(PAGE, "questions", page_block(result))
-
-
 if __name__ == "__main__":
-    main()
+    update_page(__doc__, PAGE, "questions", "one CPU core for each stage, no GPU", measured, page_block)

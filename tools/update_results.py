@@ -9,6 +9,7 @@ python tools/update_results.py train.json                  printed by `cjepa ben
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -73,6 +74,38 @@ def write_block(page: Path, name: str, text: str) -> None:
     """Put ``text`` there."""
     before, _, after = _around(page, name)
     page.write_text(f"{before}\n{text}\n{after}")
+
+
+def update_page(
+    about: str,
+    page: Path,
+    study: str,
+    machine: str,
+    measured: Callable[[Path], list[dict]],
+    block: Callable[[dict], str],
+) -> dict:
+    """The command line of a tool that copies one study into docs/results/ and writes the table of its page.
+
+    Args:
+        about: the tool's docstring.
+        page: of docs/, whose markers and results file are named after it.
+        study: its YAML in experiments/studies/, without the ending.
+        machine: where it is measured if the command does not say.
+        measured: the rows of a study's folder.
+        block: what stands between the markers.
+
+    Returns:
+        What the results file holds now.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--machine", default=machine)
+    args = parser.parse_args()
+    command = f"cjepa study experiments/studies/{study}.yaml"
+    result = {"command": command, "machine": args.machine, "rows": measured(args.study)}
+    write_json(DOCS / "results" / f"{page.stem}.json", result)
+    write_block(page, page.stem.replace("_", "-"), block(result))
+    return result
 
 
 def _around(page: Path, name: str) -> tuple[str, str, str]:

@@ -3,14 +3,13 @@
 python tools/update_token_budget.py runs/studies/token-budget
 """
 
-import argparse
 from pathlib import Path
 
-from update_results import markdown, write_block
+from update_results import markdown, update_page
 from update_world_models import score_of
 
 from cjepa.errors import UserError
-from cjepa.files import read_json, write_json
+from cjepa.files import read_json
 from cjepa.reporting.figures import success_by_tokens
 from cjepa.reporting.pareto import success_by_gigaflops
 from cjepa.reporting.reading import TEST_RESULTS
@@ -92,17 +91,5 @@ def draw(result: dict) -> None:
             drawn.savefig(DOCS / "images" / f"token-budget-{name}.png", dpi=110)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path)
-    parser.add_argument("--machine", default="one CPU core, no GPU")
-    args = parser.parse_args()
-    command = "cjepa study experiments/studies/token_budget.yaml"
-    result = {"command": command, "machine": args.machine, "rows": measured(args.study)}
-    write_json(RESULTS, result)
-    write_block(PAGE, "token-budget", page_block(result))
-    draw(result)
-
-
 if __name__ == "__main__":
-    main()
+    draw(update_page(__doc__, PAGE, "token_budget", "one CPU core, no GPU", measured, page_block))
