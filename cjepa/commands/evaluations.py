@@ -14,7 +14,7 @@ from typing import Any
 from cjepa import __version__
 from cjepa.checkpoints import find_checkpoint
 from cjepa.errors import UserError
-from cjepa.evaluation.contents import contents_text
+from cjepa.evaluation.contents import NotComparable, contents_text
 from cjepa.evaluation.kept_plans import PlanFiles
 from cjepa.files import missing_folders, remove_made
 from cjepa.locks import only_process, refuse_foreign
@@ -85,6 +85,9 @@ def kept_plans(folder: Path, asked: Mapping[str, Any], files: Iterable[Path | No
 
     Returns:
         None, and a warning is logged, where an argument is of a kind that cannot be compared with that of another run.
+
+    Raises:
+        UserError: a file that an argument names is gone.
     """
     protocol = replace(asked["protocol"], against=None)
     stamps = [
@@ -95,7 +98,7 @@ def kept_plans(folder: Path, asked: Mapping[str, Any], files: Iterable[Path | No
     decides = {name: value for name, value in asked.items() if name not in _DECIDES_NOTHING} | {"protocol": protocol}
     try:
         job = contents_text([__version__, stamps, decides])
-    except UserError as error:
+    except NotComparable as error:
         _log.warning("%s: the plans of an interrupted run cannot be reused", error)
         return None
     return PlanFiles(folder / KEPT_PLANS, job)

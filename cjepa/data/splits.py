@@ -1,8 +1,8 @@
 """Which episodes are used for what; damaged ones can be left out, and no other episode changes its place."""
 
 import logging
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -116,6 +116,25 @@ def held_out(file: Episodes, lineage: Lineage, split: str) -> np.ndarray:
         )
     _log.warning("%s: none of its %d episodes was trained on; all count as held out", file.path, len(file))
     return np.arange(len(file))
+
+
+def training_episodes(file: Episodes, lineage: Mapping[str, Any], otherwise: int) -> np.ndarray:
+    """Episodes of a file that are for training: what is fitted on them has seen no episode that a model holds out.
+
+    Args:
+        file: the episodes that the model learned from, or others, which are split by the model's seed.
+        lineage: of the model, as its checkpoint holds it; empty where it is unknown.
+        otherwise: seed of the split where there is no lineage.
+
+    Returns:
+        Sorted int64 indices.
+    """
+    if not lineage:
+        return split_episodes(len(file), SPLIT_SHARES, otherwise)["train"]
+    model = Lineage(**lineage)
+    episodes = split_episodes(len(file), SPLIT_SHARES, model.split_seed)["train"]
+    is_the_same = _source_fingerprint(file) == model.episodes_fingerprint
+    return np.setdiff1d(episodes, model.excluded) if is_the_same else episodes
 
 
 def _source_fingerprint(file: Episodes) -> str:

@@ -14,12 +14,20 @@ from cjepa.errors import UserError
 from cjepa.files import json_text
 
 
+class NotComparable(UserError):
+    """A part of an object is of a kind whose contents cannot be compared between runs."""
+
+
 def contents_text(value: Any) -> str:
     """``value`` with its private attributes, tensors and the source files of foreign classes, as JSON.
 
+    An object with a method ``decided_by`` consists of what this method returns, instead of its attributes: a path may
+    stay while its file changes.
+
     Raises:
-        UserError: a part is of a kind whose contents cannot be compared between runs, such as a function or an open
+        NotComparable: a part is of a kind whose contents cannot be compared between runs, such as a function or an open
             file; the attribute is named.
+        UserError: a file that an object names is gone.
     """
     return json_text(_contents(value, type(value).__name__, ()))
 
@@ -41,7 +49,7 @@ def _contents(value: Any, where: str, inside: tuple[int, ...]) -> Any:
 
 def _parts(value: Any, where: str) -> Iterator[tuple[str, Any]]:
     """Everything inside a collection or an object, with a name for messages."""
-    own = dict(getattr(value, "__dict__", {}))
+    own = value.decided_by() if hasattr(value, "decided_by") else dict(getattr(value, "__dict__", {}))
     if isinstance(value, Mapping):
         yield from ((where, pair) for pair in value.items())
     elif isinstance(value, set | frozenset):
@@ -49,7 +57,7 @@ def _parts(value: Any, where: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple):
         yield from ((where, part) for part in value)
     elif inspect.isroutine(value) or not hasattr(value, "__dict__"):
-        raise UserError(f"{where} is a {type(value).__name__}, which cannot be compared between runs")
+        raise NotComparable(f"{where} is a {type(value).__name__}, which cannot be compared between runs")
     for name, part in own.items():
         yield where, name
         yield f"{type(value).__name__}.{name}", part

@@ -169,7 +169,8 @@ def evaluate_model(
     check_proprio(dynamics, file, env, str(checkpoint))
     is_known = goal_state is None or np.isfinite(goal_state).all()
     options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints)
-    agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options, first_guess, high_level)
+    options += (first_guess, high_level, loaded.lineage)
+    agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.agent_seed)
     with keeping_plans(kept, agent, progress) as keeping:
         extra = (num_recorded, keeping.progress, goal_pixels_YXC, sub_goals)

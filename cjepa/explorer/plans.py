@@ -160,7 +160,7 @@ class PlansExplorer:
         _, _, loaded, env, blocks = self.model
         start, goal = (self._seen(state) for state in self._states(index))
         parts = (loaded.dynamics, loaded.tokenizer, self.planner, self.objective, blocks, horizon, env.goal_proprio)
-        agent = WorldModelAgent(*parts)
+        agent = WorldModelAgent(*parts, lineage=loaded.lineage)
         agent.reset(goal)
         agent.observe(start)
         plan, tried = recorded_plan(self.planner, agent.problem(torch.Generator().manual_seed(seed), horizon))

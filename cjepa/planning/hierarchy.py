@@ -132,6 +132,6 @@ def load_high_level(hierarchy: Hierarchy, model: LoadedWorldModel, device: torch
             f"--hierarchy.run {checkpoint}: it was trained on {found}, but the world model on {expected}; train both "
             "on the same tokens"
         )
-    objective = hierarchy.objective.for_model(loaded.dynamics, loaded.tokenizer)
+    objective = hierarchy.objective.for_model(loaded.dynamics, loaded.tokenizer, loaded.lineage)
     parts = (hierarchy.planner, objective, hierarchy.horizon_blocks)
     return LoadedHighLevel(HighLevel(loaded.dynamics.to(device), *parts), loaded.lineage)

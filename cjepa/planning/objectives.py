@@ -2,8 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -27,8 +27,15 @@ class Goal(NamedTuple):
 class Objective(ABC):
     """Cost of candidate plans. Lower is better; objectives add up, see :class:`WeightedSum`."""
 
-    def for_model(self, dynamics: Dynamics, tokenizer: Tokenizer) -> "Objective":
-        """The objective for rollouts of one world model; itself, unless the objective needs to know the model."""
+    def for_model(self, dynamics: Dynamics, tokenizer: Tokenizer, lineage: Mapping[str, Any]) -> "Objective":
+        """The objective for rollouts of one world model; itself, unless the objective needs to know the model.
+
+        Args:
+            dynamics: of the world model.
+            tokenizer: whose tokens the world model was trained on.
+            lineage: which episodes the world model learned from, see :class:`~cjepa.data.splits.Lineage`; empty where
+                this is unknown.
+        """
         return self
 
     @abstractmethod
@@ -183,9 +190,9 @@ class WeightedSum(Objective):
         self.objectives = objectives
         self.weights = weights
 
-    def for_model(self, dynamics: Dynamics, tokenizer: Tokenizer) -> "WeightedSum":
+    def for_model(self, dynamics: Dynamics, tokenizer: Tokenizer, lineage: Mapping[str, Any]) -> "WeightedSum":
         """See :class:`Objective`; of every part."""
-        return WeightedSum([part.for_model(dynamics, tokenizer) for part in self.objectives], self.weights)
+        return WeightedSum([part.for_model(dynamics, tokenizer, lineage) for part in self.objectives], self.weights)
 
     def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
         """See :class:`Objective`."""

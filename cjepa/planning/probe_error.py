@@ -5,16 +5,15 @@ File letters: W values of all tokens of a frame (S x D), R answers of a probe, V
 
 import copy
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cjepa.arguments import above, check
-from cjepa.data.splits import SPLIT_SEED, SPLIT_SHARES
-from cjepa.data.store.episode_file import split_episodes
+from cjepa.data.splits import SPLIT_SEED, training_episodes
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import frame_reader, open_episodes
 from cjepa.errors import UserError
@@ -59,7 +58,7 @@ class ProbeError(Objective):
         angles: indices of the state's values that are angles, in radians.
         place_tolerance: distance that costs 1, in the units of the state.
         angle_tolerance: angle that costs 1, in degrees.
-        split_seed: of the split by episode, whose training part the probe is fitted on.
+        split_seed: of the split by episode, whose training part the probe is fitted on; None: the world model's.
 
     Raises:
         ValueError: neither places nor angles, an index below 0, or a tolerance that is not above 0.
@@ -72,7 +71,7 @@ class ProbeError(Objective):
         angles: Sequence[int] = (4,),
         place_tolerance: float = 20.0,
         angle_tolerance: float = 20.0,
-        split_seed: int = SPLIT_SEED,
+        split_seed: int | None = None,
     ):
         above(0, place_tolerance=place_tolerance, angle_tolerance=angle_tolerance)
         if not [*places, *angles]:
@@ -84,12 +83,19 @@ class ProbeError(Objective):
         self.place_tolerance, self.angle_tolerance = place_tolerance, angle_tolerance
         self.split_seed = split_seed
 
-    def for_model(self, dynamics: Dynamics, tokenizer: Tokenizer) -> "ProbeError":
+    def for_model(self, dynamics: Dynamics, tokenizer: Tokenizer, lineage: Mapping[str, Any]) -> "ProbeError":
         """See :class:`~cjepa.planning.objectives.Objective`; fits the probe.
 
         Raises:
-            UserError: ``tokens`` is not a file of the tokenizer's tokens with states, or its states are too short.
+            UserError: ``tokens`` is not a file of the tokenizer's tokens with states, its states are too short, or the
+                world model was trained with another ``split_seed``.
         """
+        trained_with = lineage.get("split_seed", self.split_seed)
+        if self.split_seed not in (None, trained_with):
+            raise UserError(
+                f"objective.init_args.split_seed is {self.split_seed}, but the world model was trained with "
+                f"split_seed {trained_with}; leave split_seed out"
+            )
         file = open_episodes(self.tokens)
         found, expected = file.attributes.get("tokenizer_fingerprint"), fingerprint(tokenizer)
         if found != expected:
@@ -97,7 +103,15 @@ class ProbeError(Objective):
                 f"objective.init_args.tokens {self.tokens}: its tokens are of tokenizer {found}, those of the world "
                 f"model of {expected}; give the token file that the world model was trained on"
             )
-        return self.reading(self._fitted(file), dynamics)
+        return self.reading(self._fitted(file, lineage), dynamics)
+
+    def decided_by(self) -> dict[str, Any]:
+        """What decides its costs: the content of the token file, wherever the file is.
+
+        Raises:
+            UserError: there is no such file.
+        """
+        return vars(self) | {"tokens": open_episodes(self.tokens).fingerprint}
 
     def reading(self, probe: StateProbe, dynamics: Dynamics) -> "ProbeError":
         """The objective with a probe, for the rollouts of a world model."""
@@ -130,7 +144,7 @@ class ProbeError(Objective):
             tokens = self._dynamics.denormalise(flat.map(Tensor.float)).tokens_BHSD
             return self._probe(tokens).unflatten(0, tokens_BNHSD.shape[:2])
 
-    def _fitted(self, file: Episodes) -> StateProbe:
+    def _fitted(self, file: Episodes, lineage: Mapping[str, Any]) -> StateProbe:
         """Ridge regression on frames of training episodes."""
         file.require("tokens"), file.require("state")
         width = file.columns["state"][0][1]
@@ -139,7 +153,7 @@ class ProbeError(Objective):
                 f"objective.init_args: index {largest} of places or angles, but states of {file.path} have {width} "
                 f"values; give indices in 0..{width - 1}"
             )
-        train = split_episodes(len(file), SPLIT_SHARES, self.split_seed)["train"]
+        train = training_episodes(file, lineage, SPLIT_SEED if self.split_seed is None else self.split_seed)
         rows = np.concatenate([file.offsets[e] + np.arange(file.lengths[e]) for e in train])
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, _FRAMES).round().astype(int))]
         tokens_NW, state_NF = (

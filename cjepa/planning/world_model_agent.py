@@ -1,6 +1,7 @@
 """The agent that plans in the imagination of a world model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ class WorldModelAgent(Agent):
         constraints: of plans, besides the bounds.
         prior: whose plan the search starts from; None for what is left of the last plan.
         high_level: proposes what to aim at on the way to the goal; None aims at the goal.
+        lineage: which episodes the world model learned from, for objectives that learn from the same; empty: unknown.
     """
 
     def __init__(
@@ -53,12 +55,13 @@ class WorldModelAgent(Agent):
         constraints: Sequence[Constraint] = (),
         prior: PolicyPrior | None = None,
         high_level: HighLevel | None = None,
+        lineage: Mapping[str, Any] | None = None,
     ):
         super().__init__(blocks, horizon_blocks)
         self.dynamics = dynamics
         self.tokenizer = tokenizer
         self.planner = planner
-        self.objective = objective.for_model(dynamics, tokenizer)
+        self.objective = objective.for_model(dynamics, tokenizer, lineage or {})
         self.goal_proprio = goal_proprio
         self.history_blocks = history_blocks
         self.constraints = tuple(constraints)

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.data.store.episode_file import EpisodeWriter
+from cjepa.data.splits import SPLIT_SHARES, lineage_of
+from cjepa.data.store.episode_file import EpisodeWriter, split_episodes
+from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
+from cjepa.evaluation.contents import contents_text
 from cjepa.planning.objectives import Goal, LastStepMSE, WeightedSum
 from cjepa.planning.probe_error import ProbeError, StateProbe, fit_probe
 from cjepa.tokenizers.encode import fingerprint
@@ -63,14 +66,14 @@ def test_a_probe_of_states_that_tokens_hold_is_exact():
     torch.testing.assert_close(probe(tokens_NW[:, None]), state_NF, atol=2.0, rtol=0)
 
 
-def states_as_tokens(path, tokenizer, columns=("tokens", "state", "action", "proprio")):
-    """A token file of 20 episodes whose tokens are the place of a point, in hundreds of px."""
+def states_as_tokens(path, tokenizer, columns=("tokens", "state", "action", "proprio"), spoilt=()):
+    """A token file of 20 episodes whose tokens are the place of a point, in hundreds of px; but for those spoilt."""
     rng, attributes = np.random.default_rng(0), token_attributes(num_slots=1, token_dim=2)
     attributes["tokenizer_fingerprint"] = fingerprint(tokenizer)
     with EpisodeWriter(path, "cjepa-tokens", attributes) as writer:
-        for _ in range(20):
+        for episode in range(20):
             state = rng.uniform(0, 400, (9, 2)).astype(np.float32)
-            tokens = (state / 100)[:, None].astype(np.float16)
+            tokens = (state / (-100 if episode in spoilt else 100))[:, None].astype(np.float16)
             row = {"tokens": tokens, "state": state, "action": state, "proprio": state}
             writer.append({name: row[name] for name in columns})
     return str(path)
@@ -80,24 +83,58 @@ def test_it_is_fitted_on_a_token_file_for_one_model(tmp_path):
     """3 and 4 hundred px off."""
     tokenizer = OracleTokenizer(1, ("x", "y")).eval()
     objective = ProbeError(states_as_tokens(tmp_path / "t.h5", tokenizer), places=(0, 1), angles=())
-    both = WeightedSum([LastStepMSE(), objective], [0.0, 1.0]).for_model(PointDynamics(), tokenizer)
+    both = WeightedSum([LastStepMSE(), objective], [0.0, 1.0]).for_model(PointDynamics(), tokenizer, {})
     goal = Goal(torch.zeros(1, 1, 2), torch.zeros(1, 2), torch.ones(1, 2))
     off = Rollout(torch.tensor([3.0, 4.0])[None, None, None, None], torch.zeros(1, 1, 1, 2))
     found = both(off, torch.zeros(1, 1, 1, 4), goal)
     assert float(found) == pytest.approx(500 / 20, rel=0.02)
 
 
+def lineage(path, **changes):
+    file = open_episodes(path)
+    return lineage_of(file, 5, ())._replace(**changes)._asdict()
+
+
+def test_it_is_fitted_on_what_the_model_was_trained_on(tmp_path):
+    """No episode that the model holds out, nor one that its training left out."""
+    tokenizer = OracleTokenizer(1, ("x", "y")).eval()
+    parts = split_episodes(20, SPLIT_SHARES, 5)
+    left_out = int(parts["train"][0])
+    spoilt = [left_out, *parts["val"], *parts["test"]]
+    path = states_as_tokens(tmp_path / "t.h5", tokenizer, spoilt=spoilt)
+    errors = []
+    for known in (lineage(path, excluded=[left_out]), {}):
+        fitted = ProbeError(path, (0, 1), ()).for_model(PointDynamics(), tokenizer, known)
+        errors.append(float((fitted._probe(torch.tensor([[1.0, 2.0]])) - torch.tensor([100.0, 200.0])).norm()))
+    assert errors[0] < 1 < 10 < errors[1]
+    with pytest.raises(UserError, match="split_seed is 3, but the world model was trained with split_seed 5; leave"):
+        ProbeError(path, (0, 1), (), split_seed=3).for_model(PointDynamics(), tokenizer, lineage(path))
+
+
+def test_its_costs_are_decided_by_the_content_of_its_tokens(tmp_path):
+    """Kept plans are told apart by this text, at any depth of what was asked."""
+    tokenizer = OracleTokenizer(1, ("x", "y")).eval()
+    texts = []
+    for name, spoilt in (("a", ()), ("b", ()), ("c", [0])):
+        objective = ProbeError(states_as_tokens(tmp_path / f"{name}.h5", tokenizer, spoilt=spoilt))
+        texts.append(contents_text({"objective": WeightedSum([objective])}))
+    assert texts[0] == texts[1] != texts[2]
+    assert contents_text(ProbeError(objective.tokens)) != contents_text(ProbeError(objective.tokens, place_tolerance=1))
+    with pytest.raises(UserError, match="no-such.h5"):
+        contents_text(ProbeError("no-such.h5"))
+
+
 def test_what_does_not_fit_is_refused(tmp_path):
     tokenizer, other = (OracleTokenizer(1, names).eval() for names in (("x", "y"), ("x",)))
     path = states_as_tokens(tmp_path / "t.h5", tokenizer)
     with pytest.raises(UserError, match="give the token file that the world model was trained on"):
-        ProbeError(path, (0, 1), ()).for_model(PointDynamics(), other)
+        ProbeError(path, (0, 1), ()).for_model(PointDynamics(), other, {})
     with pytest.raises(UserError, match="index 4 of places or angles, but states of .* have 2 values"):
-        ProbeError(path).for_model(PointDynamics(), tokenizer)
+        ProbeError(path).for_model(PointDynamics(), tokenizer, {})
     bare = states_as_tokens(tmp_path / "bare.h5", tokenizer, ("tokens", "action", "proprio"))
     with pytest.raises(UserError, match="no column 'state'"):
-        ProbeError(bare, (0, 1), ()).for_model(PointDynamics(), tokenizer)
-    reads = ProbeError(path, (0, 1), ()).for_model(PointDynamics(), tokenizer)
+        ProbeError(bare, (0, 1), ()).for_model(PointDynamics(), tokenizer, {})
+    reads = ProbeError(path, (0, 1), ()).for_model(PointDynamics(), tokenizer, {})
     goal = Goal(torch.zeros(1, 2, 2), torch.zeros(1, 2), torch.ones(1, 2))
     with pytest.raises(UserError, match="has 2 tokens, but the probe was fitted on 1"):
         reads(Rollout(torch.zeros(1, 1, 1, 2, 2), torch.zeros(1, 1, 1, 2)), torch.zeros(1, 1, 1, 4), goal)
