@@ -1,20 +1,52 @@
-"""The same function for many tasks in several processes, which end with the one that started them."""
+"""The same function for many tasks in several threads, or in processes that end with the one that started them."""
 
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from cjepa.errors import UserError
 
 CORES = "CJEPA_CORES"
 """Environment variable: the most cores that a command may use, for commands that run side by side."""
+_Task, _Result = TypeVar("_Task"), TypeVar("_Result")
+
+
+def thread_map(
+    function: Callable[[_Task], _Result],
+    tasks: Iterable[_Task],
+    threads: int,
+    ahead: int,
+    prepare: Callable[[], None] | None = None,
+) -> Iterator[_Result]:
+    """Results in the order of the tasks, made by threads before they are asked for; closing it drops the rest.
+
+    Args:
+        function: of one task.
+        tasks: taken in the calling thread.
+        threads: how many.
+        ahead: the most results and running tasks that wait while another is used.
+        prepare: called in every thread first.
+    """
+    pending: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(threads, initializer=prepare) as pool:
+        try:
+            for task in tasks:
+                pending.append(pool.submit(function, task))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 @contextmanager

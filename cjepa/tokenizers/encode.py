@@ -1,15 +1,15 @@
 """From stored data to tokens: the columns that a tokenizer reads, tokens as in token files, its fingerprint."""
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import chain
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from cjepa.data.workers import thread_map
 from cjepa.errors import UserError
 from cjepa.tokenizers.base import Memory, Tokenizer, float_frames
 from cjepa.tokenizers.hints import hints_from_labels
@@ -55,17 +55,17 @@ def _hints(tokenizer: Tokenizer, batch: VideoBatch) -> Tensor:
     return hints_from_labels(batch.labels_BTYX[:, 0], tokenizer.num_slots, tokenizer.info.hint_dim)
 
 
-def encode_clips(tokenizer: Tokenizer, batch: VideoBatch) -> Tensor:
-    """Whole clips -> float32 tokens ``(B, T, S, D)`` on the CPU, under bf16 autocast as token files are made.
+def encode_clips(tokenizer: Tokenizer, batch: VideoBatch, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Whole clips -> tokens ``(B, T, S, D)`` on the CPU, under bf16 autocast as token files are made.
 
     Args:
         tokenizer: in eval mode.
         batch: clips; the columns that the tokenizer does not read may be None.
+        dtype: of the tokens, which are rounded before they leave the tokenizer's device.
     """
-    return step_clips(tokenizer, batch)[0]
+    return _step(tokenizer, batch, None)[0].to(dtype).cpu()
 
 
-@torch.inference_mode()
 def step_clips(tokenizer: Tokenizer, batch: VideoBatch, memory: Memory = None) -> tuple[Tensor, Memory]:
     """The next frames of clips, see :meth:`Tokenizer.step`, encoded as in :func:`encode_clips`.
 
@@ -77,12 +77,19 @@ def step_clips(tokenizer: Tokenizer, batch: VideoBatch, memory: Memory = None) -
     Returns:
         float32 tokens of these frames ``(B, T, S, D)`` on the CPU, and the memory, on the tokenizer's device.
     """
+    slots_BTSD, memory = _step(tokenizer, batch, memory)
+    return slots_BTSD.cpu(), memory
+
+
+@torch.inference_mode()
+def _step(tokenizer: Tokenizer, batch: VideoBatch, memory: Memory) -> tuple[Tensor, Memory]:
+    """As :func:`step_clips`, but the tokens are on the tokenizer's device too."""
     device = device_of(tokenizer)
     batch = VideoBatch(*(None if values is None else values.to(device) for values in batch))
     with torch.autocast(device.type, torch.bfloat16):
         hints_BSH = _hints(tokenizer, batch) if tokenizer.info.hint_dim and memory is None else None
         tokens, memory = tokenizer.step(_seen(tokenizer, batch), memory, hints_BSH)
-    return tokens.slots_BTSD.float().cpu(), memory
+    return tokens.slots_BTSD.float(), memory
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:
@@ -112,19 +119,10 @@ def in_parallel(
     """
     available = torch.get_num_threads()
     threads = min(available, _MOST_THREADS) if device_of(tokenizer).type == "cpu" else 1
-    pending: deque[Future[_Encoded]] = deque()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for batch in batches:
-                pending.append(pool.submit(encode, batch))
-                if len(pending) > 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
+        yield from thread_map(encode, batches, threads, 2 * threads, partial(torch.set_num_threads, 1))
     finally:
-        for future in pending:
-            future.cancel()
         torch.set_num_threads(available)
 
 

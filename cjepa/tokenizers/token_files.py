@@ -10,16 +10,23 @@ import torch
 
 from cjepa.data.splits import EpisodesWithout
 from cjepa.data.store.episode_file import EpisodeFile
-from cjepa.data.store.episodes import Episode, Episodes
+from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.origins import stored_path, stored_tokenizer
 from cjepa.data.store.parts import ResumableWriter, complete_file, write_part
 from cjepa.errors import UserError
 from cjepa.progress import Progress
 from cjepa.tokenizers.base import Tokenizer, check_environment
-from cjepa.tokenizers.encode import clips_of, encode_clips, fingerprint, in_parallel, read_columns
+from cjepa.tokenizers.encode import clips_of, device_of, encode_clips, fingerprint, in_parallel, read_columns
+from cjepa.tokenizers.episode_batches import (
+    CarriedColumns,
+    batches_of,
+    frames_at_once,
+    padded,
+    read_batches,
+    row_bytes,
+)
 from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer
 
-_FRAMES_PER_BATCH = 512
 _CARRIED_COLUMNS = ("action", "proprio", "state")
 _CARRIED_ATTRIBUTES = ("env_id", "env_kwargs")  # with states, what it takes to run the simulator again
 
@@ -65,43 +72,37 @@ def tokenize(
         "excluded_episodes": list(excluded),
         **{name: episodes.attributes[name] for name in _CARRIED_ATTRIBUTES if name in episodes.attributes},
     }
-    episodes = EpisodesWithout(episodes, excluded)
+    lengths = EpisodesWithout(episodes, excluded).lengths
     identity = ("tokenizer_fingerprint", "episodes_fingerprint", "excluded_episodes")
     job = json.dumps([attributes[key] for key in identity])
     if file := complete_file(out, job, len(episodes), resume):
         return file
     with ResumableWriter(out, "cjepa-tokens", attributes, job, resume) as writer:
-        groups = _groups(episodes)
-        is_new = [not all(map(writer.has, group)) for group in groups]
-        read = (_read(episodes, group, tokenizer) for group, new in zip(groups, is_new, strict=True) if new)
-        made = in_parallel(tokenizer, partial(_token_episodes, tokenizer), read)
-        for group, new in zip(groups, is_new, strict=True):
-            if new:
-                for index, episode in zip(group, next(made), strict=True):
-                    _check_finite(episode["tokens"], f"{episodes.path}: episode {index}")
-                    write_part(writer.part(index), episode)
-            for index in group:
-                writer.append_part(index)
-            progress.advance(int(episodes.lengths[group].sum()), new)
+        columns = read_columns(tokenizer)
+        frames = frames_at_once(device_of(tokenizer), row_bytes(episodes, columns))
+        batches = batches_of(lengths, frames)
+        is_new = [not all(map(writer.has, batch)) for batch in batches]
+        new = [batch for batch, is_new_batch in zip(batches, is_new, strict=True) if is_new_batch]
+        carried = CarriedColumns(episodes, lengths, _CARRIED_COLUMNS)
+        read = read_batches(episodes, lengths, columns, new, device_of(tokenizer))
+        made = in_parallel(tokenizer, partial(_tokens, tokenizer), read)
+        for batch, is_new_batch in zip(batches, is_new, strict=True):
+            if is_new_batch:
+                for index, tokens_TSD in zip(batch, next(made), strict=True):
+                    _check_finite(tokens_TSD, f"{episodes.path}: episode {index}")
+                    write_part(writer.part(index), {**carried.of(index), "tokens": tokens_TSD})
+            writer.append_parts(batch)
+            progress.advance(int(lengths[batch].sum()), is_new_batch)
     return EpisodeFile(out)
 
 
-def _read(episodes: Episodes, group: list[int], tokenizer: Tokenizer) -> list[Episode]:
-    carried = {name for name in _CARRIED_COLUMNS if name in episodes.columns}
-    return [episodes.episode(index, read_columns(tokenizer) | carried) for index in group]
-
-
-def _token_episodes(tokenizer: Tokenizer, rows: list[Episode]) -> list[Episode]:
+def _tokens(tokenizer: Tokenizer, rows: list[dict[str, torch.Tensor]]) -> list[np.ndarray]:
+    """float16 tokens ``(T, S, D)`` of the episodes of a batch."""
     # what pads the shorter episodes is cut off again, and changes nothing before it: a tokenizer is causal
-    clips = clips_of({column: _padded(rows, column) for column in read_columns(tokenizer)})
-    tokens = encode_clips(tokenizer, clips).to(torch.float16).numpy()
-    return [
-        {
-            **{name: row[name] for name in _CARRIED_COLUMNS if name in row},
-            "tokens": clip[: len(row[tokenizer.info.column])],
-        }
-        for row, clip in zip(rows, tokens, strict=True)
-    ]
+    columns = read_columns(tokenizer)
+    clips = clips_of({name: padded([row[name] for row in rows], device_of(tokenizer)) for name in columns})
+    tokens_BTSD = encode_clips(tokenizer, clips, torch.float16).numpy()
+    return [clip[: len(row[tokenizer.info.column])] for row, clip in zip(rows, tokens_BTSD, strict=True)]
 
 
 def _check_finite(tokens_TSD: np.ndarray, where: str) -> None:
@@ -112,26 +113,3 @@ def _check_finite(tokens_TSD: np.ndarray, where: str) -> None:
             "tokenizer diverged or the frame's own values are not finite; give another tokenizer, or leave the episode "
             "out with --exclude_episodes"
         )
-
-
-def _padded(rows: list[Episode], column: str) -> torch.Tensor:
-    """A column of episodes as (B, T, ...), T that of the longest, with zeros behind the shorter ones."""
-    parts = [row[column] for row in rows]
-    longest = max(1, *map(len, parts))
-    padded_BT = np.zeros((len(parts), longest, *parts[0].shape[1:]), parts[0].dtype)
-    for clip, part in zip(padded_BT, parts, strict=True):
-        clip[: len(part)] = part
-    return torch.from_numpy(padded_BT)
-
-
-def _groups(episodes: Episodes) -> list[list[int]]:
-    """Whole episodes, about a batch of frames at a time."""
-    groups: list[list[int]] = [[]]
-    frames = 0
-    for index, length in enumerate(episodes.lengths):
-        if frames + length > _FRAMES_PER_BATCH and groups[-1]:
-            groups.append([])
-            frames = 0
-        groups[-1].append(index)
-        frames += int(length)
-    return groups

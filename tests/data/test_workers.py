@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cjepa.data.workers import default_workers, parallel_map
+from cjepa.data.workers import default_workers, parallel_map, thread_map
 from cjepa.errors import UserError
 
 
@@ -67,3 +67,34 @@ def test_an_interrupt_stops_what_still_runs(tmp_path):
 
 def test_default_workers():
     assert 1 <= default_workers() <= (os.cpu_count() or 1)
+
+
+def test_threads_work_ahead_and_keep_the_order():
+    taken, done = [], []
+
+    def tasks():
+        for number in range(9):
+            taken.append(number)
+            yield number
+
+    def work(number: int) -> int:
+        time.sleep(0.01 / (1 + number))  # the later the faster
+        done.append(number)
+        return number**2
+
+    results = thread_map(work, tasks(), threads=3, ahead=2)
+    assert next(results) == 0 and taken == [0, 1, 2]
+    assert list(results) == [number**2 for number in range(1, 9)]
+    assert sorted(done) == list(range(9))
+
+
+def test_an_error_in_a_thread_is_raised_here_and_the_rest_is_dropped():
+    done = []
+
+    def work(number: int) -> int:
+        done.append(number)
+        return refuse(number)
+
+    with pytest.raises(UserError, match="^not 3$"):
+        list(thread_map(work, range(60), threads=1, ahead=50))
+    assert len(done) < 60

@@ -98,7 +98,7 @@ def test_episodes_of_unequal_length_are_tokenized_as_if_alone(tmp_path, monkeypa
         expected = encode_clips(tokenizer, VideoBatch(torch.from_numpy(some.episode(index)["pixels"])[None]))[0]
         found = torch.from_numpy(tokens.episode(index)["tokens"]).float()
         torch.testing.assert_close(found, expected, atol=0.05, rtol=0.05)
-    monkeypatch.setattr(token_files, "_FRAMES_PER_BATCH", 4)  # the first batch is then of one episode without rows
+    monkeypatch.setattr(token_files, "frames_at_once", lambda *_: 4)  # the first batch: an episode without rows
     partly = tokenize(ANY, some, tmp_path / "partly.h5", ignore_progress, excluded=[0])
     assert partly.lengths.tolist() == [0, 4, 1, 7]
     found, expected = (file.episode(3)["tokens"] for file in (partly, tokens))

@@ -74,8 +74,23 @@ class EpisodeWriter:
             self._target.close()
             self._partial.unlink(missing_ok=True)
 
-    def append(self, episode: Episode) -> None:
-        """Add one episode; every column has the same number of rows, and the same columns every time."""
+    def append(self, *episodes: Episode) -> None:
+        """Add episodes; every column has the same number of rows, and the same columns every time.
+
+        Several at once take HDF5 hardly longer than one.
+        """
+        lengths = [self._length(episode) for episode in episodes]
+        start = sum(self._lengths)
+        for name, column in self._columns.items():
+            column.resize(start + sum(lengths), axis=0)
+            column[start:] = np.concatenate([episode[name] for episode in episodes])
+        with clear_errors(self._shown):
+            self._target.check()
+        self._lengths += lengths
+        self._checksums += [[crc32(episode[name]) for name in self._columns] for episode in episodes]
+
+    def _length(self, episode: Episode) -> int:
+        """Rows of an episode; the first one decides the columns."""
         lengths = {len(values) for values in episode.values()}
         if len(lengths) != 1:
             raise ValueError(f"columns of one episode differ in length: { {k: len(v) for k, v in episode.items()} }")
@@ -83,15 +98,7 @@ class EpisodeWriter:
             self._columns = {name: self._create_column(name, episode[name]) for name in sorted(episode)}
         if sorted(episode) != list(self._columns):
             raise ValueError(f"episode has columns {sorted(episode)}, but the file has {list(self._columns)}")
-        rows = lengths.pop()
-        start = sum(self._lengths)
-        for name, column in self._columns.items():
-            column.resize(start + rows, axis=0)
-            column[start:] = episode[name]
-        with clear_errors(self._shown):
-            self._target.check()
-        self._lengths.append(rows)
-        self._checksums.append([crc32(episode[name]) for name in self._columns])
+        return lengths.pop()
 
     def close(self) -> None:
         """Write the index, checksums and fingerprint, then move the file to its name."""

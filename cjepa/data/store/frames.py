@@ -4,7 +4,9 @@ Most of what HDF5 spends on a single row goes into finding its chunk and passing
 one row, the places of all chunks are listed once; rows are then read and decompressed without HDF5.
 """
 
+import math
 import os
+import threading
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -12,12 +14,16 @@ import h5py
 import lz4.block
 import numpy as np
 
-from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_file import EpisodeFile, crc32
 from cjepa.data.store.hdf5 import address_of, open_hdf5
 from cjepa.errors import UserError
 
 _LZ4_FILTER = 32004
 _LZ4_HEADER = 16  # bytes before the compressed row: size of the row (8), of a block (4), of the compressed block (4)
+_UNREADABLE = (lz4.block.LZ4BlockError, ValueError)  # ValueError: what comes out is too short
+
+HDF5_LOCK = threading.Lock()
+"""Held by threads that read through HDF5, which lets in one at a time anyway, or that open and close its files."""
 
 
 class _Chunks(NamedTuple):
@@ -67,8 +73,35 @@ class FrameReader:
             for place in order:
                 values[place] = self.file.read(self.column, rows[place], rows[place] + 1)[0]
         else:
-            self._decompress(rows[order], order, values)
+            self._read_in_order(rows[order], order, values)
         return values
+
+    def episode(self, index: int) -> np.ndarray:
+        """All rows of one episode, checked every time; several threads may ask at once.
+
+        Raises:
+            DamagedEpisode: its rows are not what was written.
+        """
+        values = None if self._chunks is None else self._unchecked_episode(index)
+        if values is None or not self._is_intact(index, values):
+            with HDF5_LOCK:
+                return self.file.episode(index, [self.column])[self.column]  # it says what is wrong, if anything is
+        self._checked[index] = True
+        return values
+
+    def _unchecked_episode(self, index: int) -> np.ndarray | None:
+        rows = self.file.offsets[index] + np.arange(self.file.lengths[index])
+        values = np.empty((len(rows), *self._row_shape), self._dtype)
+        try:
+            with open(self.file.path, "rb", buffering=0) as handle:
+                self._decompress(handle, rows, np.arange(len(rows)), values)
+        except (*_UNREADABLE, OSError):
+            return None
+        return values
+
+    def _is_intact(self, index: int, values: np.ndarray) -> bool:
+        columns = self.file.checksummed_columns
+        return self.column not in columns or crc32(values) == self.file.checksums[index, columns.index(self.column)]
 
     def close(self) -> None:
         """Let go of the file; the next read opens it again."""
@@ -83,19 +116,22 @@ class FrameReader:
             self.file.episode(episode, [self.column])  # whatever the file reads it checks
             self._checked[episode] = True
 
-    def _decompress(self, rows: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
+    def _read_in_order(self, rows: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
         if self._handle is None:
             self._handle = open(self.file.path, "rb", buffering=0)
-        size = values[0].nbytes
-        out = memoryview(values.reshape(-1).view(np.uint8))
-        starts, lengths = (part[rows].tolist() for part in self._chunks)
         try:
-            for place, start, length in zip((places * size).tolist(), starts, lengths, strict=True):
-                out[place : place + size] = _row_of_chunk(self._handle, start, length, size)
-        except (lz4.block.LZ4BlockError, ValueError) as error:  # ValueError: what comes out is too short
+            self._decompress(self._handle, rows, places, values)
+        except _UNREADABLE as error:
             raise UserError(
                 f"{self.file.path}: column {self.column!r} has changed since it was opened ({error})"
             ) from None
+
+    def _decompress(self, handle: BinaryIO, rows: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
+        size = math.prod(self._row_shape) * self._dtype.itemsize
+        out = memoryview(values.reshape(-1).view(np.uint8))
+        starts, lengths = (part[rows].tolist() for part in self._chunks)
+        for place, start, length in zip((places * size).tolist(), starts, lengths, strict=True):
+            out[place : place + size] = _row_of_chunk(handle, start, length, size)
 
 
 def _row_of_chunk(handle: BinaryIO, start: int, length: int, size: int) -> bytes:

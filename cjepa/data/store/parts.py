@@ -10,7 +10,7 @@ import logging
 import math
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -156,11 +156,19 @@ class ResumableWriter:
 
     def append_part(self, number: int) -> Episode:
         """Add a finished episode to the file, and give it back."""
-        values = read_part(self.part(number))
-        if values is None:
+        return self.append_parts([number])[0]
+
+    def append_parts(self, numbers: Sequence[int]) -> list[Episode]:
+        """Add finished episodes to the file in this order, and give them back; quicker than one after the other."""
+        episodes = [self._part(number) for number in numbers]
+        self._writer.append(*episodes)
+        return episodes
+
+    def _part(self, number: int) -> Episode:
+        episode = read_part(self.part(number))
+        if episode is None:
             raise UserError(f"{self.part(number)} is damaged; repeat the command to make this episode again")
-        self._writer.append(values)
-        return values
+        return episode
 
 
 def parts_folder(out: Path) -> Path:

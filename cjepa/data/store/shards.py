@@ -12,7 +12,7 @@ import numpy as np
 
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.episodes import DamagedEpisode, Episodes
-from cjepa.data.store.frames import FrameReader
+from cjepa.data.store.frames import HDF5_LOCK, FrameReader
 from cjepa.data.store.parts import refuse_unfinished
 from cjepa.errors import UserError
 
@@ -138,6 +138,15 @@ class ShardedFrames:
             values[here] = self.episodes.in_shard(index, lambda reader=reader, local=local: reader.read(local))
             self._recent.use(reader)
         return values
+
+    def episode(self, index: int) -> np.ndarray:
+        """See :meth:`FrameReader.episode`."""
+        shard = int(np.searchsorted(self.episodes.first_episodes, index, side="right")) - 1
+        with HDF5_LOCK:
+            reader = self._reader(shard)
+            self._recent.use(reader)
+        local = index - int(self.episodes.first_episodes[shard])
+        return self.episodes.in_shard(shard, lambda: reader.episode(local))
 
     def _reader(self, index: int) -> FrameReader:
         if index not in self._readers:

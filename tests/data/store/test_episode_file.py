@@ -67,6 +67,17 @@ def test_layout_is_that_of_stable_worldmodel(tmp_path, originals):
         assert file.attrs["crc32"].tolist() == [[crc32(e[c]) for c in columns] for e in originals]
 
 
+def test_several_episodes_may_be_added_at_once(tmp_path, originals):
+    one_by_one = write(tmp_path / "a.h5", originals)
+    with EpisodeWriter(tmp_path / "b.h5", "cjepa-episodes", {}) as writer:
+        writer.append(originals[0])
+        writer.append(*originals[1:])
+    at_once = EpisodeFile(tmp_path / "b.h5")
+    assert at_once.fingerprint == one_by_one.fingerprint
+    assert at_once.lengths.tolist() == [len(rows["pixels"]) for rows in originals]
+    np.testing.assert_array_equal(at_once.episode(2)["action"], originals[2]["action"])
+
+
 def test_a_file_without_episodes(tmp_path):
     file = write(tmp_path / "a.h5", [])
     assert (file.lengths.shape, file.offsets.shape, file.checksums.shape) == ((0,), (0,), (0, 0))

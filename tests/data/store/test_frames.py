@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episodes import DamagedEpisode
 from cjepa.data.store.frames import FrameReader
 from cjepa.errors import UserError
 
@@ -92,3 +93,25 @@ def test_a_file_that_changes_under_the_reader_is_named(path):
 def test_an_unknown_column_is_the_users_error(path):
     with pytest.raises(UserError, match="'masks'.*'pixels'"):
         FrameReader(EpisodeFile(path), "masks")
+
+
+def test_whole_episodes_come_past_hdf5_and_are_checked(path, monkeypatch):
+    expected = [rows["pixels"] for rows in EpisodeFile(path).episodes(["pixels"])]
+    damage(path, 7)
+    damage(path, 13)
+    reader = FrameReader(EpisodeFile(path), "pixels")
+    for episode in (1, 2):  # noise that is another noise, and a frame whose packing is broken
+        with pytest.raises(DamagedEpisode, match=f"episode {episode}, column 'pixels'"):
+            reader.episode(episode)
+    monkeypatch.setattr(EpisodeFile, "read", None)
+    np.testing.assert_array_equal(reader.episode(0), expected[0])
+
+
+@pytest.mark.parametrize("column", ["action", "tokens"])
+def test_whole_episodes_of_other_columns(path, column):
+    file = EpisodeFile(path)
+    reader = FrameReader(file, column)
+    for index, length in enumerate(LENGTHS):
+        values = reader.episode(index)
+        assert len(values) == length
+        np.testing.assert_array_equal(values, file.episode(index)[column])

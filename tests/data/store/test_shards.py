@@ -79,7 +79,10 @@ def test_it_reads_like_the_file_that_it_was_cut_from(shards, episodes):
     for mine, theirs in zip(ours.episodes(), episodes.episodes(), strict=True):
         assert all(np.array_equal(mine[name], theirs[name]) for name in theirs)
     picks = np.random.default_rng(0).integers(0, rows, 100)
-    np.testing.assert_array_equal(frame_reader(ours, "pixels").read(picks), episodes.read("pixels", 0, rows)[picks])
+    reader = frame_reader(ours, "pixels")
+    np.testing.assert_array_equal(reader.read(picks), episodes.read("pixels", 0, rows)[picks])
+    for index in (0, 7, 8, 19):
+        np.testing.assert_array_equal(reader.episode(index), episodes.episode(index)["pixels"])
     copy = pickle.loads(pickle.dumps(ours))
     np.testing.assert_array_equal(copy.read("state", 300, 400), episodes.read("state", 300, 400))
     with pytest.raises(UserError, match="no column 'tokens'"):
@@ -153,7 +156,12 @@ def test_damage_is_named_with_the_index_in_the_set(shards):
         file["pixels"][50] = 0  # in the second episode of this shard
     ours = open_episodes(shards)
     rows = np.arange(ours.env_steps)
-    for read in (lambda: ours.read("pixels", 0, ours.env_steps), lambda: frame_reader(ours, "pixels").read(rows)):
+    reader = frame_reader(ours, "pixels")
+    for read in (
+        lambda: ours.read("pixels", 0, ours.env_steps),
+        lambda: reader.read(rows),
+        lambda: reader.episode(9),
+    ):
         with pytest.raises(DamagedEpisode) as raised:
             read()
         assert (raised.value.episode, raised.value.index) == (1, 9)

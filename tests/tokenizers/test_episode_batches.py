@@ -1,0 +1,59 @@
+"""How many frames are encoded at once, and whole episodes as a tokenizer is given them."""
+
+import numpy as np
+import pytest
+import torch
+
+from cjepa.tokenizers.episode_batches import CarriedColumns, batches_of, frames_at_once, padded, read_batches
+
+FRAME = 64 * 64 * 3
+
+
+@pytest.mark.parametrize(
+    ("device", "free_frames", "frames"),
+    [
+        ("cpu", 0, 512),
+        ("cuda", 300_000, 1_000),  # a 300th of the free memory
+        ("cuda:1", 300 * 40_000, 32_768),
+        ("cuda", 3, 1),
+    ],
+)
+def test_a_batch_is_as_large_as_the_device_likes(monkeypatch, device, free_frames, frames):
+    asked = []
+
+    def memory(device: torch.device) -> tuple[int, int]:
+        asked.append(device)
+        return free_frames * FRAME, 0
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", memory)
+    assert frames_at_once(torch.device(device), FRAME) == frames
+    assert asked == ([] if device == "cpu" else [torch.device(device)])
+
+
+def test_batches_are_of_whole_episodes():
+    assert batches_of(np.array([3, 4, 9, 1, 1, 0, 2]), 7) == [[0, 1], [2], [3, 4, 5, 6]]
+    assert batches_of(np.array([], int), 7) == [[]]
+
+
+def test_what_is_read_is_padded_behind(episodes):
+    lengths = episodes.lengths.copy()
+    lengths[1] = 0  # left out
+    batches = [[0, 1, 2], [3]]
+    read = list(read_batches(episodes, lengths, {"pixels", "masks"}, batches, torch.device("cpu")))
+    assert [[len(rows["masks"]) for rows in batch] for batch in read] == [[45, 0, 45], [45]]
+    rows = [part["pixels"][:length] for part, length in zip(read[0], (2, 0, 4), strict=True)]
+    clips = padded(rows, torch.device("cpu"))
+    assert clips.shape == (3, 4, 64, 64, 3) and clips.dtype == torch.uint8
+    for clip, index, length in zip(clips.numpy(), (0, 1, 2), (2, 0, 4), strict=True):
+        np.testing.assert_array_equal(clip[:length], episodes.episode(index)["pixels"][:length])
+        assert not clip[length:].any()
+
+
+def test_columns_are_carried_over_but_for_what_is_left_out(episodes):
+    lengths = episodes.lengths.copy()
+    lengths[1] = 0
+    carried = CarriedColumns(episodes, lengths, ("action", "state", "none"))
+    assert {name: values.shape for name, values in carried.of(1).items()} == {"action": (0, 2), "state": (0, 7)}
+    for index in (0, 2, len(episodes) - 1):
+        for name, values in carried.of(index).items():
+            np.testing.assert_array_equal(values, episodes.episode(index)[name])
