@@ -17,6 +17,7 @@ from cjepa.tensor_files import check_plain_tensor, load_tensors
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import; finding a checkpoint needs neither
     import lightning as L
+    import torch
 
 ZOO = Path(__file__).parent / "zoo"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -215,8 +216,13 @@ def _import_module(class_path: str) -> None:
         ) from None
 
 
-def export_checkpoint(checkpoint: Path, folder: Path) -> Path:
+def export_checkpoint(checkpoint: Path, folder: Path, half: bool = False) -> Path:
     """Weights as safetensors and all else that loading needs as JSON, into a folder of their own.
+
+    Args:
+        checkpoint: of a run.
+        folder: to make.
+        half: store weights as float16, half the size; they are float32 again when loaded.
 
     Raises:
         UserError: the folder holds a model already, or the checkpoint cannot be loaded.
@@ -233,8 +239,12 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     with replacing(weights) as partial:
-        save_file({name: value.contiguous() for name, value in content["state_dict"].items()}, partial)
+        save_file({name: _stored(value, half) for name, value in content["state_dict"].items()}, partial)
     return weights
+
+
+def _stored(value: "torch.Tensor", half: bool) -> "torch.Tensor":
+    return (value.half() if half and value.is_floating_point() else value).contiguous()
 
 
 def _zoo_weights(name: str) -> Path:

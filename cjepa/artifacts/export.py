@@ -13,12 +13,13 @@ _RESULTS = ("results.json", TEST_RESULTS)
 _RECORDS = ("config.yaml", "run.json", *_RESULTS)
 
 
-def export_run(run: str, folder: Path) -> Path:
+def export_run(run: str, folder: Path, half: bool = False) -> Path:
     """Export a run's last checkpoint.
 
     Args:
         run: run folder or checkpoint; its record and results are copied if they exist.
         folder: to make.
+        half: store weights as float16; they are float32 again when loaded.
 
     Returns:
         The weights.
@@ -33,7 +34,7 @@ def export_run(run: str, folder: Path) -> Path:
         card = _card(folder.name, source)
         if (source / "config.yaml").is_file():
             read_config(source / "config.yaml")  # a damaged one is of no use to anybody
-        export_checkpoint(checkpoint, made)
+        export_checkpoint(checkpoint, made, half)
         for name in _RECORDS:
             if (source / name).is_file():
                 shutil.copyfile(source / name, made / name)

@@ -42,6 +42,16 @@ def test_it_is_small_and_says_what_it_is(exported, slots_run):
     assert card.startswith("# my-slots") and record["data"]["fingerprint"] in card and "| fg_ari |" in card
 
 
+def test_half_precision_takes_half_the_size_and_rounds_the_weights(exported, slots_run, tmp_path):
+    assert main(["export", str(slots_run), "--out", str(tmp_path / "half"), "--half", "true"]) == 0
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (tmp_path / "half", exported)]
+    assert sizes[0] < 0.6 * sizes[1]
+    rounded, exact = (load_tokenizer(folder).state_dict() for folder in (tmp_path / "half", exported))
+    for name, value in exact.items():
+        assert rounded[name].dtype == value.dtype
+        assert torch.equal(rounded[name], value.half().float() if value.is_floating_point() else value)
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "run.json", "results.json"])
 def test_damaged_records_are_named_where_they_are(name, slots_run, tmp_path, capsys):
     run = shutil.copytree(slots_run, tmp_path / "run")
