@@ -3,18 +3,19 @@
 # 16 CPU cores: collect, tokenize, train side by side, card, success on pairs from episodes that nothing was trained on.
 #
 #     tools/one_gpu.sh FOLDER          # 12,000 episodes
-#     tools/one_gpu.sh FOLDER toy      # the same commands on a few episodes, for a minute on a CPU
+#     tools/one_gpu.sh FOLDER toy      # the same commands on a few episodes, for some minutes on a CPU
 #
 # What is finished is in FOLDER/models (exported runs) and FOLDER/plans from the moment it is; times are in FOLDER/log.
 set -u
 out=$1 size=${2:-full}
 if [ "$size" = toy ]; then
-  shards=2 episodes=${EPISODES:-30} held_out=8 pixel_episodes=30 pairs=6 val_clips=8 batch=16 pixel_batch=4 patch_batch=4 patch_episodes=30 workers=0
-  steps_fast=4 steps_cjepa=4 steps_dino=2 steps_lewm=2 val=2
+  shards=2 episodes=30 pixel_episodes=30 patch_episodes=30 held_out=8 pairs=6 val_clips=8
+  batch=16 patch_batch=4 pixel_batch=4 steps_fast=4 steps_cjepa=4 steps_dino=2 steps_lewm=2 workers=0
 else
-  shards=6 episodes=2000 held_out=150 pixel_episodes=${PIXEL_EPISODES:-1500} pairs=150 val_clips=1024 batch=512 pixel_batch=128 patch_batch=64 patch_episodes=1500 workers=4
-  steps_fast=${STEPS_FAST:-9000} steps_cjepa=${STEPS_CJEPA:-7000} steps_dino=${STEPS_DINO:-3000} steps_lewm=${STEPS_LEWM:-3000} val=1000000
+  shards=6 episodes=2000 pixel_episodes=1500 patch_episodes=1500 held_out=150 pairs=150 val_clips=1024
+  batch=512 patch_batch=64 pixel_batch=128 steps_fast=9000 steps_cjepa=7000 steps_dino=3000 steps_lewm=3000 workers=4
 fi
+eval "${CHANGES:-}"   # such as CHANGES="steps_fast=12000 pairs=50"
 mkdir -p "$out/models" "$out/plans" "$out/output"
 export OMP_NUM_THREADS=${THREADS:-2}
 pusht=experiments/pusht
@@ -29,7 +30,7 @@ collect() {  # NAME SEED EPISODES ENV_STEPS WORKERS MORE...
 }
 train() {  # NAME STEPS BATCH ARGUMENTS: fit, card, weights in half precision
   local name=$1 steps=$2 batch=$3; shift 3
-  run "fit-$name" fit "$@" --run_dir "$out/runs/$name" --trainer.max_steps "$steps" --trainer.val_check_interval "$((steps < val ? steps : val))" \
+  run "fit-$name" fit "$@" --run_dir "$out/runs/$name" --trainer.max_steps "$steps" --trainer.val_check_interval "$steps" \
     --data.init_args.batch_size "$batch" --data.init_args.val_clips $val_clips --trainer.enable_progress_bar false || return 1
   run "export-$name" export "$out/runs/$name" --out "$out/models/$name" --half true
 }

@@ -74,6 +74,7 @@ def measured(study: Path) -> list[dict]:
                 "optimiser": "AdamW" if record["objective"].get("matrix_lr") is None else "Muon",
                 "version": record["versions"]["cjepa"],
                 "seconds": record["seconds"],
+                "machine": record["machine"],
                 "commit": record["git"]["commit"] + ("-dirty" if record["git"]["dirty"] else ""),
                 "scores": {row["metric"]: score_of(row) for row in scores} | _plans(study, environment, rest),
             }
@@ -146,8 +147,19 @@ def _cells(seeds: list[dict], metrics: Iterable[str]) -> list[str]:
         *(mean_text([row["scores"].get(metric) for row in seeds]) for metric in metrics),
         f"{seeds[0]['parameters']:,}",
         f"{seeds[0]['steps']:,}",
-        seconds_text(mean(row["seconds"] for row in seeds)),
+        _training_time(seeds),
     ]
+
+
+def _training_time(seeds: list[dict]) -> str:
+    """Mean time of the seeds that were trained on one core; of the others where there are none."""
+    timed = [row for row in seeds if not _on_gpu(row)]
+    where = "" if timed else " (GPU)"
+    return seconds_text(mean(row["seconds"] for row in timed or seeds)) + where
+
+
+def _on_gpu(row: dict) -> bool:
+    return "no GPU" not in row.get("machine", "no GPU")
 
 
 def mean_text(scores: list[dict | None]) -> str:
