@@ -5,7 +5,7 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cjepa.class_paths import HOW_TO_FIND, look_in_current_folder
 from cjepa.errors import UserError
@@ -38,6 +38,17 @@ _MISFITS = {
 _NOT_EXPORTED = ("optimizer_states", "lr_schedulers", "loops", "callbacks", "state_dict", "run_folder")
 
 Module = TypeVar("Module", bound="L.LightningModule")
+
+
+class RunKind(NamedTuple):
+    """What the runs of a class are: its attribute ``kind``, for messages to whoever gives a run of another kind."""
+
+    name: str
+    """With its article."""
+    made_by: str
+    """The command that makes one."""
+    used_by: str
+    """The command that takes one as RUN."""
 
 
 def find_checkpoint(run: str) -> Path:
@@ -133,18 +144,21 @@ def load_module(cls: type[Module], content: dict, checkpoint: Path) -> Module:
     """The module, on the CPU, from what :func:`read_checkpoint` gave of this checkpoint.
 
     Raises:
-        UserError: its weights are not finite or do not fit the module as it is now, or its parameters are not those of
-            the module.
+        UserError: the checkpoint is of another kind, its weights are not finite or do not fit the module as it is now,
+            or its parameters are not those of the module.
     """
     import torch
     from jsonargparse import ArgumentError
 
+    trained = class_of(content)
+    if hasattr(cls, "kind") and not issubclass(trained, cls):
+        raise another_kind(checkpoint, trained, cls.kind)
     check_finite(content, checkpoint)
     buffer = io.BytesIO()
     torch.save(content, buffer)
     buffer.seek(0)
     try:
-        return _class_of(cls, content).load_from_checkpoint(buffer, map_location="cpu", weights_only=True)
+        return trained.load_from_checkpoint(buffer, map_location="cpu", weights_only=True)
     except (RuntimeError, ArgumentError, TypeError, LookupError, ValueError, AttributeError) as error:
         if "state_dict" in str(error):
             misfit = _misfit(str(error))
@@ -174,16 +188,29 @@ def check_finite(content: dict, checkpoint: Path) -> None:
             raise UserError(f"{checkpoint}: {name} contains values that are not finite")
 
 
-def _class_of(base: type[Module], content: dict) -> type[Module]:
-    """The subclass of ``base`` that a checkpoint names, if that is imported; else ``base``: Lightning refuses then."""
-    path = content["hyper_parameters"].get("_class_path", "")
+def another_kind(checkpoint: Path, trained: type, expected: RunKind) -> UserError:
+    """The message about a checkpoint of a class that is not of the expected kind."""
+    found = getattr(trained, "kind", None)
+    line = f"{checkpoint}: {found.name if found else trained.__name__}, not {expected.name}; "
+    line += f"give a run of `{expected.made_by}`"
+    return UserError(f"{line}, or use this one with `{found.used_by}`" if found else line)
+
+
+def class_of(content: dict) -> type["L.LightningModule"]:
+    """The class that a checkpoint was trained as.
+
+    Raises:
+        UserError: the class, or one that its parameters name, cannot be imported, or is no LightningModule.
+    """
+    import lightning as L
+
     _import_classes(content["hyper_parameters"])
-    known, waiting = {}, [base]
-    while waiting:
-        cls = waiting.pop()
-        known[f"{cls.__module__}.{cls.__qualname__}"] = cls
-        waiting += cls.__subclasses__()
-    return known.get(path, base)
+    path = content["hyper_parameters"]["_class_path"]
+    module, _, name = path.rpartition(".")
+    found = getattr(importlib.import_module(module), name, None) if module else None
+    if not (isinstance(found, type) and issubclass(found, L.LightningModule)):
+        raise UserError(f"the checkpoint names {path}, which is no LightningModule; {HOW_TO_FIND}")
+    return found
 
 
 def _import_classes(value: Any) -> None:

@@ -8,9 +8,12 @@ import torch
 from cjepa.checkpoints import ZOO, export_checkpoint, find_checkpoint, read_checkpoint
 from cjepa.cli import main
 from cjepa.errors import UserError
+from cjepa.policies.loading import load_policy
+from cjepa.questions.aloe_training import load_reader
 from cjepa.tokenizers.baselines.patches import PatchTokenizer
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.training import load_tokenizer
+from cjepa.world_models.loading import load_world_model
 
 
 def test_a_folder_means_its_last_checkpoint(tmp_path):
@@ -90,3 +93,35 @@ def test_a_tokenizer_knows_whose_frames_it_was_trained_on(slots_run, collide_epi
         assert main(words) == 2
         assert "trained on cjepa/PushT-v0" in capfd.readouterr().err
     assert not (tmp_path / "tokens.h5").exists()
+
+
+RUNS = {
+    "cjepa.tokenizers.training.TokenizerTraining": ("a tokenizer", "cjepa tokenize RUN EPISODES --out TOKENS"),
+    "cjepa.world_models.training.WorldModel": ("a world model", "cjepa plan RUN -c experiments/pusht/plan.yaml"),
+    "cjepa.world_models.pixels.PixelWorldModel": ("a world model of pixels", "cjepa plan RUN"),
+    "cjepa.policies.training.PolicyTraining": ("a policy", "cjepa plan WORLD_MODEL"),
+    "cjepa.questions.aloe_training.AloeTraining": ("a reader of questions", "cjepa answer RUN QUESTIONS"),
+    "lightning.pytorch.demos.boring_classes.BoringModel": ("BoringModel", None),
+}
+LOADERS = {
+    load_tokenizer: ("a tokenizer", "experiments/pusht/tokenizer.yaml"),
+    load_world_model: ("a world model", "experiments/pusht/cjepa.yaml"),
+    load_policy: ("a policy", "experiments/pusht/policy.yaml"),
+    load_reader: ("a reader of questions", "experiments/collide/aloe.yaml"),
+}
+
+
+@pytest.mark.parametrize("trained_as", RUNS)
+def test_a_run_of_another_kind_is_refused_by_its_name(trained_as, tmp_path):
+    """One line: what the run is, what was expected, and a command for either."""
+    checkpoint = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {}, "hyper_parameters": {"_class_path": trained_as}}, checkpoint)
+    name, used_by = RUNS[trained_as]
+    for load, (expected, made_by) in LOADERS.items():
+        if name.startswith(expected):
+            continue
+        with pytest.raises(UserError) as raised:
+            load(checkpoint)
+        line = f"{checkpoint}: {name}, not {expected}; give a run of `cjepa fit -c {made_by}`"
+        assert str(raised.value).startswith(f"{line}, or use this one with `{used_by}" if used_by else line)
+        assert used_by or str(raised.value) == line

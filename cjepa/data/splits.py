@@ -118,6 +118,26 @@ def held_out(file: Episodes, lineage: Lineage, split: str) -> np.ndarray:
     return np.arange(len(file))
 
 
+def check_held_out(file: Episodes, splits: Mapping[str, np.ndarray], lineage: Lineage, learner: str) -> None:
+    """Check that a model learned from no episode that is held out now.
+
+    Args:
+        file: the episodes, or tokens of them.
+        splits: indices under ``val`` and ``test``, which are held out now.
+        lineage: of the model.
+        learner: what the model is, for messages.
+
+    Raises:
+        UserError: it learned from one of them, or from another version of the file.
+    """
+    for split in ("val", "test"):
+        if learned := np.setdiff1d(splits[split], held_out(file, lineage, split)).tolist():
+            raise UserError(
+                f"{learner}: it was trained on episode {learned[0]} of {file.path}, which is held out here; set "
+                f"data.init_args.split_seed to {lineage.split_seed}"
+            )
+
+
 def training_episodes(file: Episodes, lineage: Mapping[str, Any], otherwise: int) -> np.ndarray:
     """Episodes of a file that are for training: what is fitted on them has seen no episode that a model holds out.
 

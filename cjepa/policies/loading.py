@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cjepa.checkpoints import load_module, read_checkpoint
-from cjepa.errors import UserError
 from cjepa.policies.base import GoalPolicy
 
 
@@ -27,7 +26,5 @@ def load_policy(checkpoint: Path) -> LoadedPolicy:
     from cjepa.policies.training import PolicyTraining  # brings Lightning, which takes seconds
 
     content = read_checkpoint(checkpoint)
-    if "policy" not in content["hyper_parameters"]:
-        raise UserError(f"{checkpoint}: not a policy; give a run of `cjepa fit -c experiments/pusht/policy.yaml`")
     module = load_module(PolicyTraining, content, checkpoint).requires_grad_(False).eval()
     return LoadedPolicy(module.policy, module.tokenizer_fingerprint, module.lineage)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cjepa.arguments import at_least
+from cjepa.checkpoints import RunKind
 from cjepa.errors import UserError
 from cjepa.policies.base import GoalPolicy
 from cjepa.types import Clip
@@ -34,6 +35,11 @@ class PolicyTraining(EpisodeTraining):
         ValueError: a number is out of its range.
     """
 
+    kind = RunKind(
+        "a policy",
+        "cjepa fit -c experiments/pusht/policy.yaml",
+        "cjepa plan WORLD_MODEL -c experiments/pusht/plan.yaml --prior RUN",
+    )
     evaluation = "cjepa.evaluation.policies:evaluate"
 
     def __init__(

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from cjepa.arguments import above
-from cjepa.checkpoints import load_module, read_checkpoint
+from cjepa.checkpoints import RunKind, load_module, read_checkpoint
 from cjepa.errors import UserError
 from cjepa.evaluation.measurements import Measurement, OpenProgress
 from cjepa.questions.aloe import Aloe, QuestionBatch
@@ -43,6 +43,11 @@ class AloeTraining(EpisodeTraining):
         ValueError: a number is out of its range.
     """
 
+    kind = RunKind(
+        "a reader of questions",
+        "cjepa fit -c experiments/collide/aloe.yaml",
+        "cjepa answer RUN QUESTIONS --episodes TOKENS",
+    )
     evaluation = "cjepa.questions.aloe_training:evaluate"
 
     def __init__(

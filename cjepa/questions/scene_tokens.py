@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cjepa.checkpoints import find_checkpoint
-from cjepa.data.splits import Lineage, held_out
+from cjepa.data.splits import Lineage, check_held_out
 from cjepa.data.token_clips import TokenClips
 from cjepa.errors import UserError
 from cjepa.evaluation.planning import data_options
@@ -65,13 +65,7 @@ def open_imagination(world_model: str, data: TokenClips) -> Imagination:
             f"{data.tokenizer_fingerprint}; give a world model that was trained on tokens of the same tokenizer"
         )
     if model.lineage:
-        for split in ("val", "test"):
-            allowed = held_out(data.file, Lineage(**model.lineage), split)
-            if learned := np.setdiff1d(data.splits[split], allowed).tolist():
-                raise UserError(
-                    f"{checkpoint}: it was trained on episode {learned[0]} of {data.path}, which is held out here; set "
-                    f"data.init_args.split_seed to {model.lineage['split_seed']}"
-                )
+        check_held_out(data.file, data.splits, Lineage(**model.lineage), str(checkpoint))
     return Imagination(model, data_options(checkpoint).get("frame_stride") or 5, checkpoint)
 
 

@@ -5,13 +5,16 @@ File letter: K width of features.
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from cjepa.data.store.episodes import Episodes
 from cjepa.errors import UserError
 from cjepa.tokenizers.encoders import ConvEncoder
 
@@ -52,6 +55,17 @@ class FeatureEncoder(nn.Module, ABC):
     def prepare(self, pixels_B3YX: Tensor) -> None:  # noqa: B027 - most need nothing
         """Look at training frames, once, before training."""
 
+    def check_data(self, file: Episodes, splits: Mapping[str, np.ndarray]) -> None:  # noqa: B027 - most need no check
+        """Check that what is trained on these features may use them with these episodes.
+
+        Args:
+            file: the episodes.
+            splits: indices under ``val`` and ``test``, which are held out.
+
+        Raises:
+            UserError: the encoder was trained on another environment, or on episodes that are held out now.
+        """
+
     @abstractmethod
     def forward(self, pixels_B3YX: Tensor) -> Features:
         """Frames, float in [0, 1] -> features."""
@@ -59,6 +73,13 @@ class FeatureEncoder(nn.Module, ABC):
     def train(self, mode: bool = True) -> "FeatureEncoder":
         """Stays in eval mode."""
         return super().train(False)
+
+
+def check_features(module: nn.Module, file: Episodes, splits: Mapping[str, np.ndarray]) -> None:
+    """:meth:`FeatureEncoder.check_data` of every encoder within a module."""
+    for part in module.modules():
+        if isinstance(part, FeatureEncoder):
+            part.check_data(file, splits)
 
 
 class ConvFeatures(FeatureEncoder):

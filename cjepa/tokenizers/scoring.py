@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from cjepa.checkpoints import RunKind
 from cjepa.errors import UserError
 from cjepa.tokenizers.base import Tokenizer, check_environment, float_frames
 from cjepa.tokenizers.encode import tokenizer_inputs
@@ -32,6 +33,11 @@ class ScoredTokenizer(L.LightningModule):
             ``val/<their name>`` and ``test/<their name>``.
     """
 
+    kind = RunKind(
+        "a tokenizer",
+        "cjepa fit -c experiments/pusht/tokenizer.yaml",
+        "cjepa tokenize RUN EPISODES --out TOKENS",
+    )
     tokenizer: Tokenizer
     evaluation = "cjepa.evaluation.tokenizers:evaluate"
 

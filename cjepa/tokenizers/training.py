@@ -9,12 +9,13 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from cjepa.arguments import at_least
-from cjepa.checkpoints import find_checkpoint, load_module, read_checkpoint
+from cjepa.checkpoints import another_kind, class_of, find_checkpoint, load_module, read_checkpoint
 from cjepa.data.token_clips import refuse_tokens
 from cjepa.errors import UserError
 from cjepa.moved import original
 from cjepa.optim import adamw_with_warmup_cosine, check_schedule
 from cjepa.tokenizers.base import Tokenizer, TrainableTokenizer, float_frames
+from cjepa.tokenizers.features import check_features
 from cjepa.tokenizers.scoring import Encoded, ScoredTokenizer
 from cjepa.types import VideoBatch
 
@@ -102,11 +103,13 @@ class TokenizerTraining(ScoredTokenizer):
         """Show the tokenizer training frames, unless a checkpoint brings what it made of them.
 
         Raises:
-            UserError: the data are tokens, or frames of another environment.
+            UserError: the data are tokens, frames of another environment, or episodes that a pretrained encoder within
+                the tokenizer may not be tested on.
         """
         refuse_tokens(self, self.trainer.datamodule)
         self.check_environment()
         data = self.trainer.datamodule
+        check_features(self.tokenizer, data.file, data.splits)
         self._know(env_id=data.file.attributes.get("env_id"))
         if self.trainer.ckpt_path is None:
             frames = data.sample_frames(_PREPARING_FRAMES)
@@ -114,6 +117,8 @@ class TokenizerTraining(ScoredTokenizer):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["env_id"] = self.tokenizer.info.env_id
+        lineage = getattr(self.trainer.datamodule, "lineage", None)  # a DataModule of the user's own may not know
+        checkpoint["lineage"] = {} if lineage is None else lineage._asdict()
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         options = original(checkpoint["hyper_parameters"]["tokenizer"])  # a moved class makes the same tokens
@@ -123,6 +128,18 @@ class TokenizerTraining(ScoredTokenizer):
 
     def _know(self, **facts: str | None) -> None:
         self.tokenizer.info = self.tokenizer.info._replace(**facts)
+
+
+def lineage_of_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """Which episodes the model of a checkpoint learned from, see :class:`~cjepa.data.splits.Lineage`; empty: unknown.
+
+    Raises:
+        UserError: the file is missing, or is not a checkpoint.
+    """
+    content = read_checkpoint(checkpoint)
+    callbacks = content.get("callbacks") or {}
+    known = callbacks.get("SameEpisodes") or {}  # where checkpoints of 0.6.0 have it
+    return content.get("lineage") or (known | {"identities": []} if known else {})
 
 
 def load_tokenizer(checkpoint: str | Path) -> Tokenizer:
@@ -137,5 +154,5 @@ def load_tokenizer(checkpoint: str | Path) -> Tokenizer:
     checkpoint = find_checkpoint(str(checkpoint))
     content = read_checkpoint(checkpoint)
     if not any(name.startswith("tokenizer.") for name in content["state_dict"]):
-        raise UserError(f"{checkpoint}: not a tokenizer; give a run of `cjepa fit -c experiments/pusht/tokenizer.yaml`")
+        raise another_kind(checkpoint, class_of(content), TokenizerTraining.kind)
     return load_module(L.LightningModule, content, checkpoint).tokenizer.requires_grad_(False).eval()

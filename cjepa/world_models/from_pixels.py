@@ -10,6 +10,7 @@ from torch import Tensor
 from cjepa.data.clip_module import EpisodeClips
 from cjepa.data.token_clips import refuse_tokens
 from cjepa.tokenizers.base import Tokenizer, float_frames
+from cjepa.tokenizers.features import check_features
 from cjepa.types import Clip, VideoBatch
 from cjepa.world_models.training import DynamicsTraining
 
@@ -51,6 +52,7 @@ class EndToEnd(DynamicsTraining):
         refuse_tokens(self, self.trainer.datamodule)
         super().on_fit_start()
         data = self.trainer.datamodule
+        check_features(self.tokenizer, data.file, data.splits)
         dataset = data.training_clips()
         actions = dataset.actions(np.unique(np.linspace(0, len(dataset) - 1, _SCALE_CLIPS).round().astype(int)))
         actions = torch.zeros(0, 0) if actions is None else actions

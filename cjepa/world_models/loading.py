@@ -34,10 +34,6 @@ def load_world_model(checkpoint: Path) -> LoadedWorldModel:
     from cjepa.world_models.training import DynamicsTraining  # brings Lightning, which takes seconds
 
     content = read_checkpoint(checkpoint)
-    if not {"tokenizer", "lineage"} & set(content):
-        raise UserError(f"{checkpoint}: not a world model; give a run of `cjepa fit -c experiments/pusht/cjepa.yaml`")
-    if "policy" in content["hyper_parameters"]:
-        raise UserError(f"{checkpoint}: a policy, not a world model; give it with --prior, beside a world model")
     module = load_module(DynamicsTraining, content, checkpoint).requires_grad_(False).eval()
     tokenizer = tokenizer_of(module, str(checkpoint), home_of(checkpoint))
     return LoadedWorldModel(module.dynamics, tokenizer, fingerprint(tokenizer), module.lineage)

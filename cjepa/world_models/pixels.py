@@ -142,6 +142,7 @@ class PixelWorldModel(EndToEnd):
         ValueError: a number is out of its range, or tokenizer and dynamics have frames of different sizes.
     """
 
+    kind = EndToEnd.kind._replace(name="a world model of pixels")
     against_collapse = "targets are the frames"
 
     def __init__(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cjepa.arguments import above, at_least
+from cjepa.checkpoints import RunKind
 from cjepa.errors import UserError
 from cjepa.run_config import run_folder
 from cjepa.tokenizers.base import Tokenizer
@@ -33,6 +34,11 @@ class DynamicsTraining(EpisodeTraining):
     turns its batches into clips: :meth:`clip_of`.
     """
 
+    kind = RunKind(
+        "a world model",
+        "cjepa fit -c experiments/pusht/cjepa.yaml",
+        "cjepa plan RUN -c experiments/pusht/plan.yaml",
+    )
     evaluation = "cjepa.evaluation.card:evaluate"
     dynamics: Dynamics
     tokenizer: Tokenizer | None

@@ -53,6 +53,7 @@ def test_models_and_goals_that_are_none_are_refused(policy_run, world_model_run,
     plan = [*PLAN, *SHORT, "--episodes", episodes_path, "--out", "out"]
     line = refused("plan", world_model_run, "--prior", world_model_run, *plan)
     assert "not a policy; give a run of `cjepa fit -c experiments/pusht/policy.yaml`" in line
-    assert "a policy, not a world model; give it with --prior" in refused("plan", policy_run, *plan)
+    line = refused("plan", policy_run, *plan)
+    assert "a policy, not a world model; give a run of `cjepa fit -c experiments/pusht/cjepa.yaml`, or use" in line
     line = refused("plan", world_model_run, *plan, "--sub_goals.states=[[9000, 100, 250, 250, 0, 0, 0]]")
     assert "--sub_goals.states: value 0 is 9000, but in the states of" in line

@@ -1,9 +1,13 @@
 """A trained encoder where others take its features: patches, slots, a run of its own."""
 
+from types import SimpleNamespace
+
+import lightning as L
 import pytest
 import torch
 import yaml
 
+from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
 from cjepa.tokenizers import pretrained
 from cjepa.tokenizers.baselines.global_token import GlobalTokenizer
@@ -12,6 +16,7 @@ from cjepa.tokenizers.baselines.patches import PatchTokenizer
 from cjepa.tokenizers.baselines.videosaur import VideoSAUR
 from cjepa.tokenizers.jepa.ijepa import IJepa
 from cjepa.tokenizers.pretrained import PretrainedFeatures
+from cjepa.tokenizers.training import TokenizerTraining, lineage_of_checkpoint
 from tests.conftest import EXPERIMENTS
 
 
@@ -53,3 +58,35 @@ def test_a_tokenizer_without_a_grid_is_refused(monkeypatch):
     monkeypatch.setattr(pretrained, "load_tokenizer", lambda source: GlobalTokenizer(dim=4, channels=2))
     with pytest.raises(UserError, match="^features: runs/none is a GlobalTokenizer, which has no grid of features"):
         PretrainedFeatures("runs/none")
+
+
+def slots_on(source, episodes, split_seed: int) -> tuple[TokenizerTraining, VideoClips]:
+    slots = VideoSAUR(PretrainedFeatures(str(source)), GaussianSlots(2, slot_dim=8))
+    data = VideoClips(str(episodes), train_blocks=3, batch_size=4, split_seed=split_seed)
+    data.setup("fit")
+    return TokenizerTraining(slots, [], {"reconstruction": 1.0}), data
+
+
+def test_no_episode_that_the_encoder_learned_from_is_held_out(slots_run, episodes_path):
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    module, data = slots_on(slots_run, episodes_path, 1)
+    with pytest.raises(UserError, match=r"^features: .* was trained on episode \d+ of .*; set .*split_seed to 0$"):
+        L.Trainer(max_steps=1, **quiet).fit(module, datamodule=data)
+    module, data = slots_on(slots_run, episodes_path, 0)
+    module.tokenizer.backbone.check_data(data.file, data.splits)
+    elsewhere = SimpleNamespace(attributes={"env_id": "cjepa/Collide-v0"}, path="collide.h5")
+    with pytest.raises(UserError, match="collide.h5: frames of cjepa/Collide-v0, but this SlotTokenizer was trained"):
+        module.tokenizer.backbone.check_data(elsewhere, data.splits)
+
+
+def test_checkpoints_say_what_a_tokenizer_learned_from(slots_run, episodes_path, tmp_path):
+    _, data = slots_on(slots_run, episodes_path, 0)
+    checkpoint = slots_run / "checkpoints" / "last.ckpt"
+    assert lineage_of_checkpoint(checkpoint) == data.lineage._asdict()
+    content = torch.load(checkpoint, weights_only=True)
+    del content["lineage"]
+    torch.save(content, tmp_path / "of-0.6.0.ckpt")
+    assert lineage_of_checkpoint(tmp_path / "of-0.6.0.ckpt") == data.lineage._asdict() | {"identities": []}
+    del content["callbacks"]
+    torch.save(content, tmp_path / "older.ckpt")
+    assert lineage_of_checkpoint(tmp_path / "older.ckpt") == {}

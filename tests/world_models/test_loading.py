@@ -114,6 +114,6 @@ def test_a_model_that_is_trained_from_pixels_stands_beside(episodes_path, tmp_pa
     trainer.fit(model, datamodule=data)
     assert not torch.equal(model.dynamics.predictor.change.weight, before)
     assert {"train/future", "train/reconstruction", "val/rollout_error@1"} <= set(trainer.callback_metrics)
-    content = {"state_dict": model.state_dict(), "hyper_parameters": {"dim": 8, "_class_path": "EndToEnd"}}
+    content = {"state_dict": model.state_dict(), "hyper_parameters": {"dim": 8, "_class_path": f"{__name__}.EndToEnd"}}
     model.on_save_checkpoint(content)
     assert content["lineage"] == data.lineage._asdict() and "tokenizer_fingerprint" not in content
