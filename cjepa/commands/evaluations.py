@@ -18,11 +18,12 @@ from cjepa.evaluation.contents import NotComparable, contents_text
 from cjepa.evaluation.kept_plans import PlanFiles
 from cjepa.files import missing_folders, remove_made
 from cjepa.locks import only_process, refuse_foreign
+from cjepa.policies.lessons import LESSONS_FILE
 
 _log = logging.getLogger(__name__)
 
 _RESULT_FILES = ("results.json", "run.json", "trials.csv", "steps.csv", "pairs.csv", "effects.csv", "media")
-_RESULT_FILES += ("report.html",)
+_RESULT_FILES += ("report.html", LESSONS_FILE)
 _DECIDES_NOTHING = ("num_videos", "model_name", "out", "workers", "resume", "certify", "certify_margin")
 KEPT_PLANS = "plan.parts"
 """Plans of an unfinished evaluation, beside its results; a study keeps what ends so when a stage starts again."""

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveFloat, PositiveInt
 
 from cjepa.checkpoints import find_checkpoint
 from cjepa.command_result import CommandResult
@@ -21,6 +21,7 @@ from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.planners.smaller import search_size
 from cjepa.planning.sub_goals import SubGoals
+from cjepa.policies.lessons import LESSONS_FILE, write_lessons
 from cjepa.progress import ProgressBar
 from cjepa.reporting.plan import model_agents, write_model_result
 
@@ -36,6 +37,7 @@ def plan_command(
     prior: str | None = None,
     sub_goals: SubGoals | None = None,
     hierarchy: Hierarchy | None = None,
+    policy_share: ClosedUnitInterval | None = None,
     history_blocks: PositiveInt = 1,
     num_videos: NonNegativeInt = 5,
     model_name: str | None = None,
@@ -61,6 +63,8 @@ def plan_command(
         sub_goals: states or images to aim at before the goal, one after the other; success is that of the goal.
         hierarchy: a second level, which searches macro-actions over long blocks and proposes what every plan aims at
             (experiments/pusht/plan_hierarchy.yaml).
+        policy_share: keep what is decided as lessons for the prior's policy, in lessons.pt beside the results, and let
+            that policy act in this share of the blocks, 0 to 1 (experiments/studies/dagger.yaml); default: no lessons.
         history_blocks: frames that a plan starts from, one per block; with 1 every plan tokenizes its frame on its own,
             with more the tokenizer follows the objects through the whole trial.
         num_videos: number of trials with a video, from the first.
@@ -78,6 +82,8 @@ def plan_command(
     first_guess = None if prior is None else find_checkpoint(prior)
     checkpoint, name, results = evaluated_run(run, model_name, out, "certify" if certify else "plan")
     goal = None if goal_image is None else Path(goal_image)
+    if policy_share is not None:
+        check_teaching(prior, protocol, certify)
     if goal is not None and protocol.goal_offsets:
         raise UserError("--goal_image: a given goal has no distance in episodes; leave out --goal_offsets")
     if protocol.shift is not None and (goal is not None or sub_goals is not None):
@@ -90,7 +96,7 @@ def plan_command(
         kept = kept_plans(results, asked | {"device": used, "protocol": protocol, "planner": planner}, files)
         with ProgressBar(title("plan", part, results), protocol.budget_env_steps, "env steps") as bar:
             parts = (planner, objective, history_blocks)
-            extra = (constraints or (), fallback, goal, first_guess, sub_goals, hierarchy, kept)
+            extra = (constraints or (), fallback, goal, first_guess, sub_goals, hierarchy, policy_share, kept)
             result = evaluate_model(protocol, checkpoint, *parts, num_videos, used, bar, *extra)
         rows = write_model_result(
             result,
@@ -105,9 +111,12 @@ def plan_command(
             prior=first_guess,
             sub_goals=sub_goals,
             hierarchy=hierarchy,
+            policy_share=policy_share,
             history_blocks=history_blocks,
             seconds=time.time() - started,
         )
+        if result.lessons is not None:
+            write_lessons(part / LESSONS_FILE, result.lessons)
         return Evaluated(rows, result.contest, model_agents(result, called))
 
     if certify:
@@ -119,3 +128,20 @@ def plan_command(
     with new_results_folder(results, "plan", resume, tuple(protocol.parts())):
         evaluated = evaluate_all(protocol, results, evaluate)
     return command_result(evaluated, protocol, results)
+
+
+def check_teaching(prior: str | None, protocol: PlanningProtocol, certify: bool) -> None:
+    """Whether a policy can be taught like this.
+
+    Raises:
+        UserError: there is no policy; several blocks of a plan are executed, of which it could learn only the first; or
+            the command is for something else.
+    """
+    if prior is None:
+        raise UserError(
+            "--policy_share: no policy; give a run of `cjepa fit -c experiments/pusht/policy.yaml` with --prior"
+        )
+    if protocol.execute_blocks != 1:
+        raise UserError("--policy_share: a lesson is about one block; give --execute_blocks 1")
+    if certify or protocol.published_protocol:
+        raise UserError("--policy_share is for lessons; leave out --certify and --published_protocol")

@@ -41,8 +41,10 @@ from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.priors import PolicyPrior
 from cjepa.planning.sub_goals import SubGoals
+from cjepa.planning.teaching import TeachingAgent
 from cjepa.planning.world_model_agent import WorldModelAgent
 from cjepa.policies.base import GoalPolicy
+from cjepa.policies.lessons import StoredLessons
 from cjepa.policies.loading import load_policy
 from cjepa.progress import NoProgress, Progress
 from cjepa.run_config import read_config
@@ -77,6 +79,8 @@ class ModelResult(NamedTuple):
     blocks: ActionBlocks
     goal_distance_N2: np.ndarray | None = None
     """Squared error of tokens to the goal's at start and end of each trial; where there is no other measure."""
+    lessons: StoredLessons | None = None
+    """What was decided, if it was kept."""
 
 
 class PlanningModel(NamedTuple):
@@ -114,6 +118,7 @@ def evaluate_model(
     prior: Path | None = None,
     sub_goals: SubGoals | None = None,
     hierarchy: Hierarchy | None = None,
+    policy_share: float | None = None,
     kept: PlanFiles | None = None,
 ) -> ModelResult:
     """Closed-loop planning with a world model, on episodes that it was not trained on.
@@ -135,6 +140,7 @@ def evaluate_model(
         sub_goals: to aim at before the goals; success is that of the goals.
         hierarchy: the high level that proposes what every plan aims at. Pairs are then from episodes that were held out
             from its training too.
+        policy_share: keep what is decided, and let the policy act in this share of the blocks; None keeps nothing.
         kept: where plans are kept until the evaluation is finished, and read if an earlier run was killed.
 
     Raises:
@@ -170,17 +176,25 @@ def evaluate_model(
     is_known = goal_state is None or np.isfinite(goal_state).all()
     options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints)
     options += (first_guess, high_level, loaded.lineage)
-    agent = WorldModelAgent(dynamics, tokenizer, planner, objective, blocks, *options)
+    parts = (dynamics, tokenizer, planner, objective, blocks, *options)
+    if policy_share is None:
+        agent = WorldModelAgent(*parts)
+    else:
+        agent = TeachingAgent(*parts, policy_share=policy_share, seed=protocol.agent_seed)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.agent_seed)
     with keeping_plans(kept, agent, progress) as keeping:
         extra = (num_recorded, keeping.progress, goal_pixels_YXC, sub_goals)
         control = keeping.timed(run_trials(agent, control_loop, *trials, *extra))
+    lessons = None
+    if isinstance(agent, TeachingAgent):  # before the plans that are only timed
+        taken_from = sorted({file.identities[episode] for episode in contest.pairs.episodes})
+        lessons = StoredLessons(agent.lessons, loaded.tokenizer_fingerprint, taken_from)
     agent.aim(control.goals)
     distances = [] if control.measured else [agent.goal_distance(seen) for seen in (control.starts, control.ends)]
     distance_N2 = torch.stack(distances, dim=1).numpy() if distances else None
     seconds = plan_seconds(agent, control.starts, control.goals)
     operations = plan_gigaflops(agent, control.starts, control.goals)
-    return ModelResult(contest, control, seconds, operations, loaded, blocks, distance_N2)
+    return ModelResult(contest, control, seconds, operations, loaded, blocks, distance_N2, lessons)
 
 
 def evaluate_baselines(

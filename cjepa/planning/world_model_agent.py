@@ -102,15 +102,17 @@ class WorldModelAgent(Agent):
         """
         starts = [] if warm_start_BKHA is None else [warm_start_BKHA.to(problem.device)]
         if self.prior is not None:
-            proprio_BP = torch.from_numpy(self._proprio[-1])
-            seen = (self._seen_BSD, proprio_BP, self._goal_BSD)
-            situation = Situation(*(values.to(problem.device) for values in seen))
-            starts.insert(0, self.prior(self.dynamics, self._state, situation, problem)[:, None])
+            starts.insert(0, self.prior(self.dynamics, self._state, self.situation(), problem)[:, None])
         if len(starts) < 2:
             return starts[0] if starts else None
         both_BKHA = torch.cat(starts, dim=1)
         order_BK = problem.cost(problem.project(both_BKHA)).nan_to_num(nan=torch.inf).argsort(dim=1)
         return both_BKHA.gather(1, order_BK[..., None, None].expand_as(both_BKHA))
+
+    def situation(self) -> Situation:
+        """What a policy would look at, on the device of the world model; to be called after :meth:`problem`."""
+        seen = (self._seen_BSD, torch.from_numpy(self._proprio[-1]), self._goal_BSD)
+        return Situation(*(values.to(device_of(self.dynamics)) for values in seen))
 
     def problem(self, generator: torch.Generator, horizon_blocks: int) -> PlanningProblem:
         """What the planner has to solve now: the way to the goal, or to the high level's sub-goal."""

@@ -12,6 +12,7 @@ from cjepa.arguments import at_least
 from cjepa.checkpoints import RunKind
 from cjepa.errors import UserError
 from cjepa.policies.base import GoalPolicy
+from cjepa.policies.lessons import Lessons, read_lessons
 from cjepa.types import Clip
 from cjepa.world_models.episode_training import EpisodeTraining
 from cjepa.world_models.token_source import TokenSource, check_source
@@ -21,7 +22,8 @@ class PolicyTraining(EpisodeTraining):
     """Behaviour cloning with hindsight goals, on cached tokens.
 
     The policy sees the first frame of a clip and one that is 1 to ``goal_blocks`` blocks later, and should do what was
-    done in the first block. With ``goal_blocks`` 1 it is the inverse dynamics: the actions between two frames.
+    done in the first block. With ``goal_blocks`` 1 it is the inverse dynamics: the actions between two frames. With
+    lessons of a planner, as many of them as there are clips in a batch count beside it.
 
     Args:
         policy: to train.
@@ -29,7 +31,9 @@ class PolicyTraining(EpisodeTraining):
         lr: peak learning rate of AdamW.
         weight_decay: of AdamW, on matrices.
         warmup_steps: of the learning rate.
-        step_seed: of the distances, together with rank and step.
+        step_seed: of distances and lessons, together with rank and step.
+        lessons: files of `cjepa plan --policy_share`: what a planner decided; none by default.
+        lesson_weight: weight of their error beside that of clips, which is 1.
 
     Raises:
         ValueError: a number is out of its range.
@@ -50,18 +54,33 @@ class PolicyTraining(EpisodeTraining):
         weight_decay: float = 1e-2,
         warmup_steps: int = 200,
         step_seed: int = 0,
+        lessons: list[str] | None = None,
+        lesson_weight: float = 1.0,
     ):
         super().__init__(lr, weight_decay, warmup_steps, step_seed)
         at_least(1, goal_blocks=goal_blocks)
+        at_least(0, lesson_weight=lesson_weight)
         self.save_hyperparameters()
         self.policy = policy
         self.goal_blocks = goal_blocks
-        self.loss_weights = {"action": 1.0}
+        self.lesson_files = list(lessons or ())
+        self.loss_weights = {"action": 1.0} | ({"lesson": lesson_weight} if self.lesson_files else {})
+        self._lessons: Lessons | None = None
         self.tokenizer_fingerprint = ""
 
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
-        """``action``: mean squared error of normalised actions, towards one goal per clip."""
-        return {"action": self.action_error(batch, self.drawn_goals(batch, generator)).mean()}
+        """``action``: mean squared error of normalised actions, towards one goal per clip; ``lesson``: of lessons."""
+        terms = {"action": self.action_error(batch, self.drawn_goals(batch, generator)).mean()}
+        if self._lessons is not None:
+            drawn_B = torch.randint(len(self._lessons.actions_NA), (len(batch.tokens_BTSD),), generator=generator)
+            terms["lesson"] = self.lesson_error(Lessons(*(values[drawn_B] for values in self._lessons)))
+        return terms
+
+    def lesson_error(self, lessons: Lessons) -> Tensor:
+        """Mean squared error of the actions of lessons, in units of the variance of actions in episodes."""
+        policy, (tokens, proprio, goal, actions) = self.policy, (values.to(self.device) for values in lessons)
+        seen = policy.token_scale(tokens), policy.proprio_scale(proprio[:, : policy.proprio_dim])
+        return (policy(*seen, policy.token_scale(goal)).float() - policy.action_scale(actions)).square().mean()
 
     def drawn_goals(self, clip: Clip, generator: torch.Generator) -> Tensor:
         """Blocks to the goal of each clip, ``(B,)``, drawn evenly."""
@@ -115,6 +134,25 @@ class PolicyTraining(EpisodeTraining):
         self._check_data(sample, source)
         self.policy.fit_scales(sample)
         self.tokenizer_fingerprint = source.tokenizer_fingerprint
+        if self.lesson_files:
+            self._take_lessons()
+
+    def _take_lessons(self) -> None:
+        """Read the lessons, and remember that their episodes are not held out."""
+        stored = read_lessons(self.lesson_files)
+        if stored.tokenizer_fingerprint != self.tokenizer_fingerprint:
+            raise UserError(
+                f"model.init_args.lessons {self.lesson_files[0]}: of tokenizer {stored.tokenizer_fingerprint}, but the "
+                f"data are of {self.tokenizer_fingerprint}; give lessons of a world model on the same tokens"
+            )
+        for name, takes in (("token", self.policy.token_dim), ("proprio", self.policy.proprio_dim)):
+            found = getattr(stored.lessons, "tokens_NSD" if name == "token" else "proprio_NP").shape[-1]
+            if takes not in (found, 0):
+                where = f"model.init_args.lessons {self.lesson_files[0]}"
+                raise UserError(f"{where}: {found} {name} values, but the policy takes {takes}")
+        self._lessons = stored.lessons
+        known = self.lineage.get("identities", [])
+        self.lineage = self.lineage | {"identities": known + sorted(set(stored.identities) - set(known))}
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -50,6 +50,7 @@ def write_model_result(
     prior: Path | None = None,
     sub_goals: SubGoals | None = None,
     hierarchy: Hierarchy | None = None,
+    policy_share: float | None = None,
 ) -> list[dict]:
     """Write ``results.json``, ``run.json``, ``trials.csv``, ``steps.csv`` and ``media/*.mp4``; returns the rows.
 
@@ -68,6 +69,7 @@ def write_model_result(
         prior: checkpoint of the policy that searches started from.
         sub_goals: that were aimed at before the goals.
         hierarchy: whose high level proposed what to aim at.
+        policy_share: of the blocks, in which the policy acted; None where lessons were not kept.
     """
     contest, control, tokenizer = result.contest, result.control, result.loaded.tokenizer
     size = {"tokens": tokenizer.num_slots, "token_dim": tokenizer.slot_dim}
@@ -94,6 +96,7 @@ def write_model_result(
     actions |= {"prior": "none" if prior is None else str(prior)}
     actions |= {"sub_goals": "none" if sub_goals is None else asdict(sub_goals)}
     actions |= {"hierarchy": "none" if hierarchy is None else _described(hierarchy)}
+    actions |= {"policy_share": "none" if policy_share is None else policy_share}
     _write_record(folder, contest, identity, describe(objective), actions, seconds, goal_image)
     return rows
 

@@ -7,6 +7,7 @@ import pytest
 
 from cjepa.cli import main
 from cjepa.policies.act_jepa import ActJepaPolicy
+from cjepa.policies.lessons import read_lessons
 from cjepa.policies.loading import load_policy
 from tests.conftest import configs, fit
 from tests.sharing import once
@@ -38,6 +39,24 @@ def test_a_policy_acts_by_way_of_a_sub_goal(policy_run, world_model_run, episode
     assert "1 episodes in common" in record["evaluation"]["held_out"]
     found = {row["metric"] for row in json.loads((tmp_path / "out" / "results.json").read_text())}
     assert {"success", "seconds_per_plan"} <= found
+
+
+def test_a_planner_teaches_its_policy(policy_run, world_model_run, episodes_path, slot_tokens, tmp_path, refused):
+    """Plan, act, store, fit; what was taught is not held out any more."""
+    plan = ["plan", world_model_run, "--prior", policy_run, *PLAN, *SHORT, "--episodes", episodes_path]
+    taught = tmp_path / "taught"
+    assert main([str(word) for word in [*plan, "--policy_share=0.5", "--out", taught]]) == 0
+    stored = read_lessons([taught / "lessons.pt"])
+    assert stored.lessons.actions_NA.shape == (2, 10)
+    assert json.loads((taught / "run.json").read_text())["actions"]["policy_share"] == 0.5
+    words = [*configs("pusht/policy.yaml"), "--model.init_args.policy.init_args.dim=16", "--data.init_args.val_clips=8"]
+    run = fit(tmp_path / "run", slot_tokens, *words, f"--model.init_args.lessons=[{taught / 'lessons.pt'}]")
+    assert set(stored.identities) <= set(load_policy(run / "checkpoints" / "last.ckpt").lineage["identities"])
+    assert json.loads((run / "run.json").read_text())["objective"]["terms"] == {"action": 1.0, "lesson": 1.0}
+    line = refused("plan", world_model_run, *PLAN, *SHORT, "--episodes", episodes_path, "--policy_share=0.5")
+    assert "--policy_share: no policy; give a run of `cjepa fit" in line
+    line = refused(*plan, "--policy_share=0.5", "--horizon_blocks=2", "--execute_blocks=2")
+    assert "--policy_share: a lesson is about one block; give --execute_blocks 1" in line
 
 
 def test_act_jepa_is_read_back_from_its_run(slot_tokens, tmp_path):

@@ -5,6 +5,7 @@ import torch
 from cjepa.data.token_clips import TokenClips
 from cjepa.errors import UserError
 from cjepa.policies.base import GoalPolicy
+from cjepa.policies.lessons import Lessons, StoredLessons, read_lessons, write_lessons
 from cjepa.policies.object_policy import ObjectPolicy
 from cjepa.policies.training import PolicyTraining
 from cjepa.types import Clip
@@ -102,3 +103,41 @@ def test_other_tokens_than_those_of_the_checkpoint_are_refused(tokens_path):
     module.tokenizer_fingerprint = "of others"
     with pytest.raises(UserError, match="was trained on tokens of tokenizer of others"):
         fit(tokens_path, module)
+
+
+def lessons_of(folder, tokenizer: str = "0123456789abcdef", tokens: int = 6) -> str:
+    values = torch.linspace(-1, 1, 3)[:, None]
+    many = Lessons(
+        values[:, None].expand(-1, 2, tokens), values.expand(-1, 4), torch.zeros(3, 2, tokens), values.expand(-1, 10)
+    )
+    write_lessons(folder / "lessons.pt", StoredLessons(many, tokenizer, [11, 12]))
+    return str(folder / "lessons.pt")
+
+
+def test_the_error_of_lessons_is_in_units_of_the_scales():
+    """A policy that goes all the way: 3 from 1 to 4, told to go 5; actions have a deviation of 2, tokens of 1."""
+    module = PolicyTraining(Step())
+    module.policy.action_scale.std.fill_(2.0)
+    lesson = Lessons(torch.ones(1, 1, 2), torch.zeros(1, 0), torch.full((1, 1, 2), 4.0), torch.tensor([[5.0]]))
+    assert module.lesson_error(lesson) == (3 - 5 / 2) ** 2
+
+
+def test_a_policy_learns_from_lessons_and_remembers_their_episodes(tokens_path, tmp_path):
+    path = lessons_of(tmp_path)
+    errors = {}
+    for name, given in (("with", [path]), ("without", None)):
+        module = a_module()
+        module = PolicyTraining(module.policy, 3, lr=1e-2, warmup_steps=0, lessons=given)
+        metrics = fit(tokens_path, module, max_steps=20, batch_size=128, val_clips=64)
+        errors[name] = module.lesson_error(read_lessons([path]).lessons).item()
+        assert ("train/lesson" in metrics) == bool(given)
+        assert ({11, 12} <= set(module.lineage["identities"])) == bool(given)
+    assert errors["with"] < 0.5 * errors["without"]
+
+
+def test_lessons_of_other_tokens_are_refused(tokens_path, tmp_path):
+    policy = a_module().policy
+    with pytest.raises(UserError, match="lessons.pt: of tokenizer other, but the data are of 0123456789abcdef"):
+        fit(tokens_path, PolicyTraining(policy, 3, lessons=[lessons_of(tmp_path, "other")]))
+    with pytest.raises(UserError, match="lessons.pt: 5 token values, but the policy takes 6"):
+        fit(tokens_path, PolicyTraining(policy, 3, lessons=[lessons_of(tmp_path, tokens=5)]))
