@@ -1,5 +1,6 @@
 """Training of ALOE on the questions about training episodes, and its answers to others."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from cjepa.arguments import above
-from cjepa.checkpoints import RunKind, load_module, read_checkpoint
+from cjepa.checkpoints import RunKind, home_of, load_module, read_checkpoint
+from cjepa.data.store.origins import moved_path
 from cjepa.errors import UserError
 from cjepa.evaluation.measurements import Measurement, OpenProgress
 from cjepa.questions.aloe import Aloe, QuestionBatch
@@ -17,6 +19,7 @@ from cjepa.questions.files import Question
 from cjepa.questions.question_data import QuestionTokens
 from cjepa.questions.scores import Given, scores_of
 from cjepa.questions.vocabulary import Vocabulary
+from cjepa.run_config import run_folder
 from cjepa.world_models.episode_training import EpisodeTraining
 from cjepa.world_models.normalise import Normaliser
 
@@ -69,7 +72,9 @@ class AloeTraining(EpisodeTraining):
         self.loss_weights = {"answer": 1.0, "option": 1.0}
         self.vocabulary = Vocabulary([], [])
         self.reading: dict[str, Any] = {}
-        """``READING`` of the training."""
+        """``READING`` of the training; the path of the world model is absolute."""
+        self.run_folder = ""
+        """Where the run was when it was trained, absolute; empty in checkpoints that do not say."""
         self.tokenizer_fingerprint = ""
 
     def forward(self, batch: QuestionBatch) -> tuple[Tensor, Tensor]:
@@ -133,6 +138,9 @@ class AloeTraining(EpisodeTraining):
         if not self.vocabulary.words:
             self.vocabulary, self.tokenizer_fingerprint = data.vocabulary, data.tokenizer_fingerprint
         self.reading = {name: getattr(data, name) for name in READING}
+        if (model := data.world_model) is not None and os.path.exists(model):  # zoo:NAME stays as it is
+            self.reading["world_model"] = os.path.abspath(model)
+        self.run_folder = str(run_folder(self.trainer).resolve())
         rows = data.training_clips()
         check_reader(self.reader, rows, self.vocabulary)
         self._check_same(data)
@@ -152,12 +160,14 @@ class AloeTraining(EpisodeTraining):
         super().on_save_checkpoint(checkpoint)
         kept = {"vocabulary": self.vocabulary._asdict(), "reading": self.reading}
         checkpoint["questions"] = kept | {"tokenizer_fingerprint": self.tokenizer_fingerprint}
+        checkpoint["run_folder"] = self.run_folder
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         super().on_load_checkpoint(checkpoint)
         kept = checkpoint["questions"]
         self.vocabulary, self.reading = Vocabulary(**kept["vocabulary"]), kept["reading"]
         self.tokenizer_fingerprint = kept["tokenizer_fingerprint"]
+        self.run_folder = checkpoint.get("run_folder", "")
 
     def _check_same(self, data: QuestionTokens) -> None:
         """Whether words have the numbers that they had in training.
@@ -219,12 +229,18 @@ def is_reader(checkpoint: Path) -> bool:
 
 
 def load_reader(checkpoint: Path) -> AloeTraining:
-    """A trained reader, on the CPU, frozen and in eval mode.
+    """A trained reader, on the CPU, frozen and in eval mode, with its world model's path as it is today.
 
     Raises:
-        UserError: its weights do not fit it.
+        UserError: it is no reader, its weights do not fit it, or its world model is gone.
     """
-    return load_module(AloeTraining, read_checkpoint(checkpoint), checkpoint).requires_grad_(False).eval()
+    module = load_module(AloeTraining, read_checkpoint(checkpoint), checkpoint).requires_grad_(False).eval()
+    if model := module.reading["world_model"]:
+        try:
+            module.reading["world_model"] = moved_path(model, module.run_folder, home_of(checkpoint))
+        except FileNotFoundError as error:
+            raise UserError(f"{checkpoint}: its world model is gone: {error}; move it back, or train again") from None
+    return module
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cjepa.cli import main
+from cjepa.errors import UserError
 from cjepa.evaluation.scenes import SceneProtocol
 from cjepa.progress import NoProgress
 from cjepa.questions import aloe_card
@@ -164,14 +165,16 @@ def test_alike_scenes_differ(folder):
 
 
 def test_on_the_rollout_of_a_world_model(
-    collide_model_run, collide_table_path, question_path, tmp_path_factory, tmp_path
+    collide_model_run, collide_table_path, question_path, tmp_path_factory, tmp_path, monkeypatch
 ):
-    """Trained for two steps with a world model that is two steps old, then asked."""
+    """Trained for two steps with a world model that is two steps old, then asked from another folder."""
     tokens = once(tmp_path_factory, "table-tokens.h5", tokenize("oracle", collide_table_path))
     words = [*configs("collide/aloe.yaml"), *sizes(token_dim=14, frames=13, joined_frames=1)]
-    words += [f"--data.init_args.questions={question_path}", f"--data.init_args.world_model={collide_model_run}"]
+    words += [f"--data.init_args.questions={question_path}", f"--data.init_args.world_model={collide_model_run.name}"]
+    monkeypatch.chdir(collide_model_run.parent)
     run = fit(tmp_path / "run", tokens, *words, "--data.init_args.imagined_env_steps=14")
     assert load_reader(run / "checkpoints" / "last.ckpt").reading["imagined_env_steps"] == 14
+    monkeypatch.chdir(tmp_path)
     words = ["answer", str(run), str(question_path), "--episodes", str(tokens), "--out", str(tmp_path / "out")]
     assert main(words) == 0
     found = results(tmp_path / "out" / "results.json")
@@ -179,3 +182,17 @@ def test_on_the_rollout_of_a_world_model(
     assert found["run", "option_accuracy@predictive"]["n"] == found["text only", "option_accuracy@predictive"]["n"]
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["evaluation"]["world_model"] == str(collide_model_run)
+    moved_with_its_world_model(run, tmp_path)
+
+
+def moved_with_its_world_model(run, folder):
+    """The reader finds it beside itself, and says where it looked when it is gone."""
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    content["run_folder"], content["questions"]["reading"]["world_model"] = "/was/reader", "/was/model"
+    checkpoint = folder / "is" / "reader" / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    torch.save(content, checkpoint)
+    with pytest.raises(UserError, match=f"its world model is gone: {folder}/is/model or /was/model; move it back"):
+        load_reader(checkpoint)
+    (folder / "is" / "model").mkdir()
+    assert load_reader(checkpoint).reading["world_model"] == str(folder / "is" / "model")

@@ -77,18 +77,31 @@ def moved_tokenizer(spec: dict[str, Any], was: str, now: Path, where: str) -> di
         UserError: there is nothing at either path.
     """
 
-    def followed(path: str) -> str:
-        if not was or not os.path.isabs(path):
-            return path
-        near = os.path.normpath(now.resolve() / os.path.relpath(path, was))
-        if not any(map(os.path.exists, (near, path))):
-            places = near if near == path else f"{near} or {path}"
-            raise UserError(
-                f"{where}: no such checkpoint of its tokenizer: {places}; move it back, or tokenize and train again"
-            )
-        return near if os.path.exists(near) else path
+    try:
+        return _with_paths(spec, lambda path: moved_path(path, was, now))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{where}: no such checkpoint of its tokenizer: {error}; move it back, or tokenize and train again"
+        ) from None
 
-    return _with_paths(spec, followed)
+
+def moved_path(path: str, was: str, now: Path) -> str:
+    """A path that a run of training keeps, followed to where the run is today, see :func:`moved_tokenizer`.
+
+    Args:
+        path: as it was at the time of the training; what is no absolute path stays as it is.
+        was: the folder that the run was in; empty where this is unknown.
+        now: the folder that it is in.
+
+    Raises:
+        FileNotFoundError: there is nothing at either path; the message names both.
+    """
+    if not was or not os.path.isabs(path):
+        return path
+    near = os.path.normpath(now.resolve() / os.path.relpath(path, was))
+    if not any(map(os.path.exists, (near, path))):
+        raise FileNotFoundError(near if near == path else f"{near} or {path}")
+    return near if os.path.exists(near) else path
 
 
 def _first_file(data: Episodes) -> Episodes:
