@@ -32,10 +32,12 @@ def study_command(
         study: study YAML.
         root: folder of all studies.
         jobs: most stages to run at the same time, each with its share of the cores; plan, plan-baselines and
-            bench run alone, with all cores, because they measure times. Default: one for each machine.
+            bench measure times and run alone, with all cores, unless their resources declare cpus. Default: one for
+            each machine.
         only: names of stages, or patterns such as 'plan-*': run only these stages and the stages that they need.
         force: names or patterns of stages to run again, with all stages that read them; old results are renamed.
-        dry_run: only show which stages are done, why the others would run, and their estimated time and memory.
+        dry_run: only show which stages are done, why the others would run, and what time and memory they would take on
+            this machine, with as many jobs.
         executor: local runs stages as processes of this machine; ray on the machines of a Ray cluster that see this
             folder under the same path.
         ray_address: of a running cluster; default: a local one, for this study alone.
@@ -45,6 +47,6 @@ def study_command(
         raise UserError("--ray_address: add --executor ray")
     selection = Selection(only or (), force or ())
     if dry_run:
-        return preview_study(Path(study), Path(root), selection)
+        return preview_study(Path(study), Path(root), selection, jobs or 1)
     chosen: Executor = RayCluster(ray_address) if executor == "ray" else LocalProcesses()
     return run_study(Path(study), Path(root), chosen, say, jobs or len(chosen.machines()), selection)

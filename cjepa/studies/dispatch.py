@@ -1,19 +1,27 @@
-"""Which stage of a study runs when: side by side where inputs are finished and there is room, timed ones alone."""
+"""Which stage of a study runs when: side by side where inputs are done and there is room, timed ones undisturbed."""
 
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from cjepa.studies.definition import Stage
 from cjepa.studies.executors import Job, Outcome
 from cjepa.studies.resources import Machine, Share, share_beside
 
 TIMED = ("plan", "plan-baselines", "bench")
-"""Commands whose results contain times: nothing else runs beside them."""
+"""Commands whose results contain times: one runs alone, or where it and all beside it are held to CPUs of their own."""
 _POLL_SECONDS = 0.1
 _MOST_STARTS = 4
 """Of a stage whose machine or worker goes again and again."""
+
+
+class Placed(Protocol):
+    """A stage that has its share of a machine."""
+
+    stage: Stage
+    share: Share
 
 
 @dataclass
@@ -64,7 +72,7 @@ def dispatch(
     try:
         while True:
             watch(running)  # before a start: a stage alone shows its own progress
-            while found := _next(waiting, finished, running, jobs, machines):
+            while found := next_stage(waiting, finished, running, jobs, machines):
                 stage, share = found
                 waiting.remove(stage)
                 starts[stage.name] += 1
@@ -90,28 +98,36 @@ def dispatch(
         raise
 
 
-def _next(
-    waiting: Sequence[Stage], finished: set[str], running: Sequence[Running], jobs: int, machines: Sequence[Machine]
+def next_stage(
+    waiting: Sequence[Stage], finished: set[str], running: Sequence[Placed], jobs: int, machines: Sequence[Machine]
 ) -> tuple[Stage, Share] | None:
-    """The stage to start now, if any."""
+    """The stage to start now, if any, and what it gets; the arguments are those of :func:`dispatch`."""
     if any(one.share.alone for one in running):
         return None
     ready = [stage for stage in waiting if finished.issuperset(stage.depends_on())]
-    beside = [stage for stage in ready if jobs > 1 and not _is_timed_here(stage, machines)]
+    beside = [stage for stage in ready if jobs > 1 and not _runs_alone(stage, machines)]
     if beside and (running or len(beside) > 1):
-        shares = ((stage, _share(stage, running, jobs, machines)) for stage in beside if len(running) < jobs)
+        fitting = [stage for stage in beside if all(_may_share(stage, one.stage, machines) for one in running)]
+        shares = ((stage, _share(stage, running, jobs, machines)) for stage in fitting if len(running) < jobs)
         return next(((stage, share) for stage, share in shares if share is not None), None)
     # nothing can become ready while one stage runs: it has a machine to itself
     alone = (beside or ready) if not running else []
     return (alone[0], _all_of_a_machine(alone[0], machines)) if alone else None
 
 
-def _is_timed_here(stage: Stage, machines: Sequence[Machine]) -> bool:
+def _runs_alone(stage: Stage, machines: Sequence[Machine]) -> bool:
     """Whether nothing may run beside it; where there are several machines, it gets one to itself instead."""
-    return stage.command in TIMED and len(machines) == 1
+    return stage.command in TIMED and stage.resources.cpus is None and len(machines) == 1
 
 
-def _share(stage: Stage, running: Sequence[Running], jobs: int, machines: Sequence[Machine]) -> Share | None:
+def _may_share(stage: Stage, other: Stage, machines: Sequence[Machine]) -> bool:
+    """Whether two stages may run on one machine: a timed one only where neither can take CPUs of the other."""
+    pair = (stage, other)
+    is_timed = len(machines) == 1 and any(one.command in TIMED for one in pair)
+    return not is_timed or all(one.resources.cpus is not None for one in pair)
+
+
+def _share(stage: Stage, running: Sequence[Placed], jobs: int, machines: Sequence[Machine]) -> Share | None:
     whole = max(machine.cpus for machine in machines)
     declared = stage.resources
     if stage.command in TIMED and declared.cpus is None:

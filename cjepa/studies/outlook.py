@@ -2,21 +2,22 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from statistics import mean
-from typing import NamedTuple
 
 from cjepa.command_result import CommandResult
 from cjepa.reporting.tables import seconds_text
 from cjepa.studies.definition import Stage
+from cjepa.studies.forecast import Cost, forecast
+from cjepa.studies.resources import Machine
 from cjepa.studies.stage_folders import StageFolder
 
 
-class _Cost(NamedTuple):
-    seconds: float
-    memory_mb: float
-
-
 def outlook(
-    stages: Sequence[Stage], folders: Mapping[str, StageFolder], forced: Collection[str], everything: Sequence[Stage]
+    stages: Sequence[Stage],
+    folders: Mapping[str, StageFolder],
+    forced: Collection[str],
+    everything: Sequence[Stage],
+    jobs: int,
+    machines: Sequence[Machine],
 ) -> CommandResult:
     """A table of stages, with their resources if any stage declares some. Nothing is written.
 
@@ -25,39 +26,43 @@ def outlook(
         folders: by the names of the stages.
         forced: names of the stages that run again although they are done.
         everything: all stages of the study; what they took before is the estimate.
+        jobs: most stages at a time.
+        machines: that the stages would run on.
     """
     declares = any(any(need is not None for need in stage.resources) for stage in everything)
     costs = {stage.name: cost for stage in everything if (cost := _cost(folders[stage.name])) is not None}
-    table, expected, done = [["stage", "state", "time", "memory"]], [], 0
+    is_done = {stage.name for stage in everything if stage.name not in forced and folders[stage.name].finished()}
+    table, expected = [["stage", "state", "time", "memory"]], {}
     for stage in stages:
-        if stage.name not in forced and folders[stage.name].finished():
+        if stage.name in is_done:
             table.append([stage.name, "done", "", ""])
-            done += 1
             continue
         why = "--force" if stage.name in forced else folders[stage.name].why_to_run()
         alike = [costs[other.name] for other in everything if other.name in costs and other.command == stage.command]
         known = [costs[stage.name]] if stage.name in costs else alike
-        cost = _Cost(mean(one.seconds for one in known), max(one.memory_mb for one in known)) if known else None
-        expected.append(cost)
+        cost = Cost(mean(one.seconds for one in known), max(one.memory_mb for one in known)) if known else None
+        if cost is not None:
+            expected[stage.name] = cost
         shown = (seconds_text(cost.seconds), f"{cost.memory_mb:,.0f} MB") if cost else ("unknown", "unknown")
         table.append([stage.name, f"to run ({why})", *shown])
     if declares:
         for row, declared in zip(table, ["resources", *(str(stage.resources) for stage in stages)], strict=True):
             row.append(declared)
-    return CommandResult([_summary(len(stages), done, expected)], table)
+    to_run = [stage for stage in stages if stage.name not in is_done]
+    total = forecast(to_run, expected, is_done, jobs, machines)
+    return CommandResult([_summary(len(stages), len(to_run), len(expected), total, jobs)], table)
 
 
-def _cost(folder: StageFolder) -> _Cost | None:
+def _cost(folder: StageFolder) -> Cost | None:
     record = folder.earlier()
-    return record and _Cost(record["seconds"], record.get("peak_memory_mb", 0))
+    return record and Cost(record["seconds"], record.get("peak_memory_mb", 0))
 
 
-def _summary(stages: int, done: int, expected: Sequence[_Cost | None]) -> str:
-    known = [cost for cost in expected if cost is not None]
-    line = f"{done} of {stages} stages are done"
+def _summary(stages: int, to_run: int, known: int, total: Cost, jobs: int) -> str:
+    line = f"{stages - to_run} of {stages} stages are done"
     if known:
-        seconds, memory = sum(cost.seconds for cost in known), max(cost.memory_mb for cost in known)
-        line += f"; the others take about {seconds_text(seconds)} one after another, and up to {memory:,.0f} MB"
-    if unknown := len(expected) - len(known):
+        how = "one after another" if jobs == 1 else f"with --jobs {jobs}"
+        line += f"; the others take about {seconds_text(total.seconds)} {how}, and up to {total.memory_mb:,.0f} MB"
+    if unknown := to_run - known:
         line += f"; for {unknown}, time and memory are unknown: no stage with such a command has run in this study"
     return line

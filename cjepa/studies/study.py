@@ -15,7 +15,7 @@ from cjepa.studies.definition import STUDY_FILES, Study, load_study
 from cjepa.studies.executors import Executor
 from cjepa.studies.keys import all_made_from
 from cjepa.studies.outlook import outlook
-from cjepa.studies.resources import check_that_it_fits
+from cjepa.studies.resources import check_that_it_fits, this_machine
 from cjepa.studies.selection import Selection
 from cjepa.studies.stage_folders import StageFolder, set_aside
 from cjepa.studies.stages import StageRun
@@ -64,15 +64,18 @@ def run_study(
         return _gather(home, study, run, say)
 
 
-def preview_study(path: Path, root: Path, selection: Selection = _EVERYTHING) -> CommandResult:
-    """What :func:`run_study` would do, with estimates of time and memory; nothing is written.
+def preview_study(path: Path, root: Path, selection: Selection = _EVERYTHING, jobs: int = 1) -> CommandResult:
+    """What :func:`run_study` would do on this machine, with estimates of time and memory; nothing is written.
+
+    The arguments are those of :func:`run_study`.
 
     Raises:
         UserError: the YAML or one of its configs is wrong, or no stage matches the selection.
     """
     study = load_study(path)
     forced = {stage.name for stage in selection.forced(study.stages)}
-    return outlook(selection.chosen(study.stages), _folders(study, root / study.name), forced, study.stages)
+    chosen, folders = selection.chosen(study.stages), _folders(study, root / study.name)
+    return outlook(chosen, folders, forced, study.stages, jobs, [this_machine()])
 
 
 def _folders(study: Study, home: Path) -> dict[str, StageFolder]:

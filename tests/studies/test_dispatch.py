@@ -136,6 +136,22 @@ def test_bench_is_timed_too(machine):
     assert machine.events == ["+b", "+c", "-b", "-c", "+a", "-a"]
 
 
+def test_timed_stages_that_declare_cpus_run_beside_stages_that_do_so_too(machine):
+    timed, held = {"command": "plan", "cpus": 4}, {"cpus": 4}
+    machine.lasts = {"plan-1": 1, "plan-2": 4, "train": 9, "free": 1}
+    stages = [stage("plan-1", **timed), stage("plan-2", **timed), stage("train", **held), stage("free")]
+    machine.run(stages, jobs=3)
+    assert machine.events == ["+plan-1", "+plan-2", "-plan-1", "+train", "-plan-2", "+free", "-free", "-train"]
+    assert machine.shares["plan-2"] == Share(4, alone=False, declared=Resources(cpus=4))
+    assert machine.ended["plan-2"].beside == {"plan-1", "train"} and machine.ended["free"].beside == {"train"}
+
+
+def test_a_timed_stage_waits_for_a_stage_that_could_take_its_cpus(machine):
+    machine.lasts = {"free": 5}
+    machine.run([stage("free"), stage("plan", command="plan", cpus=1), stage("held", cpus=1)], jobs=2)
+    assert machine.events == ["+free", "+held", "-held", "-free", "+plan", "-plan"]
+
+
 def test_finished_stages_do_not_run(machine):
     assert machine.run(PIPELINE[4:6], jobs=2, finished=["episodes", "slots", "tokens"]) == []
     assert machine.events[:2] == ["+masked", "+unmasked"]
