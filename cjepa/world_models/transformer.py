@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import dropout, scaled_dot_product_attention
+from torch.nn.functional import dropout, pad, scaled_dot_product_attention
 
 from cjepa.arguments import share_below_one
 
+_VECTOR = 16  # float32 numbers of a CPU's vector: over shorter rows, torch's softmax is five times as slow
 _LONGEST = 100.0  # blocks per rad of the slowest angle; texts take 10,000, histories here have some ten blocks
 
 
@@ -177,4 +178,6 @@ def attention(query: Tensor, key: Tensor, value: Tensor, visible_LM: Tensor | No
         scores = scores.masked_fill(~visible_LM, -torch.inf)
     # a softmax of bfloat16 over rows this short takes three times as long as one of float32
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if (missing := _VECTOR - scores.shape[-1]) > 0:  # padded with tokens that get no attention
+        scores, value = pad(scores, (0, missing), value=-torch.inf), pad(value, (0, 0, 0, missing))
     return scores.softmax(dim=-1).to(value.dtype) @ value
