@@ -102,7 +102,7 @@ class FiniteTraining(Callback):
     """Ends a training whose loss or weights are not finite numbers, and keeps them out of checkpoints."""
 
     def __init__(self):
-        self._latest: tuple[int, int, Tensor, dict[str, Tensor]] | None = None
+        self._latest: tuple[int, int, Tensor, dict[str, Tensor], Arriving] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at what a checkpoint gave to optimizers and schedulers, which take it unseen.
@@ -132,12 +132,13 @@ class FiniteTraining(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._check(trainer)  # of the step before, which a GPU has finished by now: nothing has to wait
+        self._check(trainer)  # of the step before, which a GPU has finished by now
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):
             terms = {k: v for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
             batch_number = trainer.fit_loop.epoch_loop.batch_progress.total.processed - 1
-            self._latest = (trainer.global_step, batch_number, loss.detach(), terms)
+            is_finite = Arriving(loss.detach().isfinite().all())
+            self._latest = (trainer.global_step, batch_number, loss.detach(), terms, is_finite)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._check(trainer)
@@ -158,13 +159,33 @@ class FiniteTraining(Callback):
     def _check(self, trainer: Trainer) -> None:
         if self._latest is None:
             return
-        (step, batch_number, loss, terms), self._latest = self._latest, None
-        if bool(loss.isfinite().all()):
+        (step, batch_number, loss, terms, is_finite), self._latest = self._latest, None
+        if bool(is_finite.value()):
             return
         wrong = {name: float(value) for name, value in terms.items() if not bool(value.isfinite().all())}
         partial = {name: value for name, value in wrong.items() if name != "train/loss"} or wrong
         said = ", ".join(f"{name} is {value}" for name, value in partial.items()) or f"the loss is {float(loss)}"
         raise TrainingFailed(f"step {step}: {said}{_clips_of(trainer, batch_number)}; {_ADVICE}")
+
+
+class Arriving:
+    """A tensor on its way to the CPU; reading it waits for nothing that a GPU was told to do afterwards.
+
+    Args:
+        value: on any device.
+    """
+
+    def __init__(self, value: Tensor):
+        self._event = torch.cuda.Event() if value.is_cuda else None
+        self._value = value.to("cpu", non_blocking=value.is_cuda)
+        if self._event is not None:
+            self._event.record()
+
+    def value(self) -> Tensor:
+        """On the CPU."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._value
 
 
 def _clips_of(trainer: Trainer, batch_number: int) -> str:

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from cjepa.data.clip_module import EpisodeClips
 from cjepa.data.clip_windows import clip_starts
@@ -55,11 +55,23 @@ class ClipDataset(Dataset):
 
     def __getitems__(self, indices: list[int]) -> Clip:
         """A whole batch at once."""
-        start_B = self.starts[torch.as_tensor(indices)]
-        frame_BT = start_B[:, None] + torch.arange(self.blocks) * self.frame_stride
-        step_BTF = frame_BT[:, :, None] + torch.arange(self.frame_stride)
+        device = self.rows.actions_BTA.device
+        start_B = self.starts[torch.as_tensor(indices)].to(device, non_blocking=True)  # else it waits for the last step
+        frame_BT = start_B[:, None] + torch.arange(self.blocks, device=device) * self.frame_stride
+        step_BTF = frame_BT[:, :, None] + torch.arange(self.frame_stride, device=device)
         tokens, proprio, actions = self.rows
         return Clip(tokens[frame_BT].float(), proprio[frame_BT], actions[step_BTF].flatten(2))
+
+    def move_rows_to(self, device: torch.device) -> None:
+        """Hold the rows on a GPU if they take at most half of what is free there; then clips are made there too.
+
+        Rows that are not all in memory stay where they are, and so do those for any other device.
+        """
+        if device.type != "cuda" or isinstance(self.rows.tokens_BTSD, StoredTokens):
+            return
+        free, _ = torch.cuda.mem_get_info(device)
+        if 2 * sum(values.nbytes for values in self.rows) <= free:
+            self.rows = Clip(*(values.to(device) for values in self.rows))
 
 
 class TokenClips(EpisodeClips):
@@ -79,6 +91,13 @@ class TokenClips(EpisodeClips):
     def training_clips(self) -> ClipDataset:
         """See :meth:`EpisodeClips.training_clips`."""
         return self._clips("train", self.train_blocks)
+
+    def train_dataloader(self) -> DataLoader:
+        """See :meth:`EpisodeClips.train_dataloader`; rows are on the trainer's GPU, if it has one and they fit."""
+        loader = super().train_dataloader()
+        if self.trainer is not None:
+            loader.dataset.move_rows_to(self.trainer.strategy.root_device)
+        return loader
 
     def held_out_clips(self, split: str, blocks: int | None = None) -> ClipDataset:
         """See :meth:`EpisodeClips.held_out_clips`."""

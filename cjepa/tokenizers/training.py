@@ -65,7 +65,7 @@ class TokenizerTraining(ScoredTokenizer):
         terms = self.tokenizer.loss_terms(*self.inputs(batch))
         loss = self.weighted(terms)
         self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=len(batch.pixels_BTYXC))
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.pixels_BTYXC))
+        self.log("train/loss", loss, batch_size=len(batch.pixels_BTYXC))
         return loss
 
     def weighted(self, terms: dict[str, Tensor]) -> Tensor:

@@ -51,7 +51,8 @@ class EpisodeTraining(L.LightningModule, ABC):
         terms = self.loss_terms(batch, self._step_generator())
         loss = self.total(terms)
         self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=len(batch[0]))
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch[0]))
+        # not for a progress bar: Lightning would wait for a GPU in every step, to have the value as a number
+        self.log("train/loss", loss, batch_size=len(batch[0]))
         return loss
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:

@@ -76,7 +76,7 @@ class Mask(ABC):
             hidden_B = torch.rand(draws, generator=generator) < self.hide_proprio
             hidden_BME = torch.cat([hidden_BME, hidden_B[:, None, None].expand(-1, blocks - 1, 1)], dim=2)
         hidden_BTE = pad(hidden_BME, (0, 0, 1, 0))
-        return hidden_BTE.repeat(batch // draws, 1, 1).to(tokens_BTSD.device)
+        return hidden_BTE.repeat(batch // draws, 1, 1).to(tokens_BTSD.device, non_blocking=True)
 
     def check_budget(self, slots: int) -> None:
         """Whether there are as many objects as are to be hidden.

@@ -147,3 +147,22 @@ def test_what_float16_cannot_hold_stays_as_it_is(value):
     assert halved(close) is close
     tokens[3, 1, 2] = value
     assert halved(tokens) is tokens
+
+
+@pytest.mark.parametrize(("free", "moved"), [(10_000, True), (500, False)])
+def test_rows_are_held_on_a_gpu_that_has_room(numbered_tokens, monkeypatch, free, moved):
+    """The device meta stands for the GPU: it keeps shapes and no values."""
+    dataset = clips_of(numbered_tokens([7, 12]), [1], blocks=3, frame_stride=2)
+    before = dataset.rows
+    assert 500 < 2 * sum(values.nbytes for values in before) < 10_000
+    gpu, on_meta = torch.device("cuda"), torch.Tensor.to
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 0))
+    monkeypatch.setattr(torch.Tensor, "to", lambda values, device, **_: on_meta(values, "meta"))
+    dataset.move_rows_to(torch.device("cpu"))
+    assert dataset.rows is before
+    dataset.move_rows_to(gpu)
+    assert dataset.rows.tokens_BTSD.is_meta == moved
+    if moved:
+        clip = dataset.__getitems__([0, 6])
+        assert all(values.is_meta for values in clip)
+        assert [tuple(values.shape[:2]) for values in clip] == [(2, 3)] * 3
