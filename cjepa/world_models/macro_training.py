@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cjepa.arguments import above, at_least
 from cjepa.errors import UserError
 from cjepa.types import Clip
-from cjepa.world_models.losses import loss_terms
+from cjepa.world_models.dynamics import rollout_clip
 from cjepa.world_models.macro import MacroDynamics
 from cjepa.world_models.normalise import Normaliser
 from cjepa.world_models.predictors.base import Predictor, start_at_zero
@@ -105,10 +105,10 @@ class MacroModel(TokenTraining):
         mean_BTM, log_variance_BTM = self.encoder(batch.actions_BTA)
         noise_BTM = torch.randn(mean_BTM.shape, generator=generator).to(mean_BTM)
         code_BTM = mean_BTM + noise_BTM * (log_variance_BTM / 2).exp()
-        clip = self.dynamics.normalise(batch._replace(actions_BTA=code_BTM))
-        visible_BTS = torch.zeros(clip.tokens_BTSD[:, :history].shape[:3], dtype=torch.bool, device=code_BTM.device)
-        found = loss_terms(self.dynamics(clip, visible_BTS), clip, visible_BTS)
-        del found["masked"]  # nothing is hidden
+        rollout, followed = rollout_clip(self.dynamics, batch._replace(actions_BTA=code_BTM))
+        found = {"future": (rollout.tokens_BHSD.float() - followed.tokens_BHSD).square().mean()}
+        if self.dynamics.proprio_dim:
+            found["proprio"] = (rollout.proprio_BHP.float() - followed.proprio_BHP).square().mean()
         used_BTM = mean_BTM[:, :-1], log_variance_BTM[:, :-1]
         return found | {"code": divergence(*used_BTM).mean()}
 

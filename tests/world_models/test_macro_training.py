@@ -44,6 +44,28 @@ def test_a_rollout_sees_its_own_past_and_actions_only(first):
     assert (actions[: first + 1] > 0).all() and not actions[first + 1 :].any()
 
 
+def test_a_rollout_goes_on_from_its_predictions_as_from_frames():
+    module, clip = stirred(a_module()), a_clip()
+    dynamics, codes = module.dynamics, module.clip_of(clip).actions_BTA
+    start = Clip(*(values[:, :1] for values in clip[:2]), codes[:, :1])
+    both = dynamics.denormalise(dynamics.rollout(dynamics.observe(start), codes[:, :2]))
+    middle = Clip(both.tokens_BHSD[:, :1], both.proprio_BHP[:, :1], codes[:, :1])
+    second = dynamics.denormalise(dynamics.rollout(dynamics.observe(middle), codes[:, 1:2]))
+    torch.testing.assert_close(both.tokens_BHSD[:, 1:], second.tokens_BHSD)
+    torch.testing.assert_close(both.proprio_BHP[:, 1:], second.proprio_BHP)
+
+
+def test_a_loss_over_several_blocks_is_that_of_their_rollout():
+    module, clip = stirred(a_module(predict_blocks=2, code_weight=0.0)), a_clip()
+    with torch.no_grad():
+        module.encoder.layers[-1].bias[3:] = -40.0  # a variance of almost 0: codes are their means
+        module.encoder.layers[-1].weight[3:] = 0.0
+    rollout, followed = rollout_clip(module.dynamics, module.clip_of(clip))
+    found = module.loss_terms(clip, torch.Generator())
+    torch.testing.assert_close(found["future"], (rollout.tokens_BHSD - followed.tokens_BHSD).square().mean())
+    torch.testing.assert_close(found["proprio"], (rollout.proprio_BHP - followed.proprio_BHP).square().mean())
+
+
 def test_codes_are_drawn_anew_in_every_step():
     module, clip = stirred(a_module()), a_clip(2)
     terms = [module.loss_terms(clip, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
