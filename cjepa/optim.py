@@ -1,7 +1,7 @@
 """The optimisers and the schedule that tokenizers and world models share."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -24,19 +24,19 @@ def check_schedule(lr: float, weight_decay: float, warmup_steps: int) -> None:
 
 
 def adamw_with_warmup_cosine(
-    parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, warmup_steps: int, total_steps: int
+    model: nn.Module, lr: float, weight_decay: float, warmup_steps: int, total_steps: int
 ) -> dict:
-    """AdamW; linear warm-up, then a cosine down to 2 % of ``lr``. Matrices decay, vectors (biases, norms) do not.
+    """AdamW; linear warm-up, then a cosine down to 2 % of ``lr``. Matrices decay, vectors and biases do not.
 
     Returns:
         What Lightning's ``configure_optimizers`` wants.
     """
-    optimizer = AdamW(_adamw_groups([p for p in parameters if p.requires_grad], weight_decay), lr=lr)
+    optimizer = AdamW(_adamw_groups(_trained(model), weight_decay), lr=lr)
     return _with_warmup_cosine(optimizer, warmup_steps, total_steps)
 
 
 def muon_with_warmup_cosine(
-    parameters: Iterable[nn.Parameter],
+    model: nn.Module,
     matrix_lr: float,
     lr: float,
     weight_decay: float,
@@ -46,16 +46,16 @@ def muon_with_warmup_cosine(
     """As :func:`adamw_with_warmup_cosine`, but matrices of 16 or more rows and columns learn with Muon.
 
     Args:
-        parameters: of the model.
+        model: to train.
         matrix_lr: peak learning rate of Muon.
         lr: peak learning rate of AdamW, for all other parameters.
         weight_decay: on all matrices.
         warmup_steps: of both learning rates.
         total_steps: at which the cosine ends.
     """
-    trained = [p for p in parameters if p.requires_grad]
-    matrices = [p for p in trained if p.ndim == 2 and min(p.shape) >= _NARROWEST]
-    others = [p for p in trained if p.ndim != 2 or min(p.shape) < _NARROWEST]
+    trained = _trained(model)
+    wide = {n: p for n, p in trained.items() if _decays(n, p) and p.ndim == 2 and min(p.shape) >= _NARROWEST}
+    matrices, others = list(wide.values()), {n: p for n, p in trained.items() if n not in wide}
     groups = [{"params": matrices, "lr": matrix_lr, "weight_decay": weight_decay, "name": "muon"}] if matrices else []
     groups += [group | {"lr": lr} for group in _adamw_groups(others, weight_decay)]
     return _with_warmup_cosine(MuonAndAdamW(groups), warmup_steps, total_steps)
@@ -105,10 +105,20 @@ def parts_of(optimizer: Optimizer) -> list[Optimizer]:
     return list(optimizer.parts.values()) if isinstance(optimizer, MuonAndAdamW) else [optimizer]
 
 
-def _adamw_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _decays(name: str, parameter: nn.Parameter) -> bool:
+    """Biases have two dimensions where a layer has several groups."""
+    return parameter.ndim >= 2 and name.rpartition(".")[2] != "bias"
+
+
+def _adamw_groups(trained: Mapping[str, nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    decayed, kept = ([p for n, p in trained.items() if _decays(n, p) is decays] for decays in (True, False))
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay, "name": "decay"},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0, "name": "no_decay"},
+        {"params": decayed, "weight_decay": weight_decay, "name": "decay"},
+        {"params": kept, "weight_decay": 0.0, "name": "no_decay"},
     ]
     return [group for group in groups if group["params"]]
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Muon
 
-from cjepa.optim import muon_with_warmup_cosine
+from cjepa.optim import adamw_with_warmup_cosine, muon_with_warmup_cosine
+from cjepa.world_models.predictors.rssm import GroupedLinear
 
 
 def small_model() -> nn.Module:
@@ -25,7 +26,7 @@ def train(model: nn.Module, optimiser: torch.optim.Optimizer, scheduler, steps: 
 
 
 def of(model: nn.Module):
-    made = muon_with_warmup_cosine(model.parameters(), 0.02, 0.003, 0.1, warmup_steps=2, total_steps=10)
+    made = muon_with_warmup_cosine(model, 0.02, 0.003, 0.1, warmup_steps=2, total_steps=10)
     return made["optimizer"], made["lr_scheduler"]["scheduler"]
 
 
@@ -41,6 +42,16 @@ def test_who_learns_with_muon():
     rates = {name: group["lr"] for name, group in groups.items()}
     assert rates == pytest.approx({"muon": 0.02 * first_of_two, "decay": 0.0015, "no_decay": 0.0015})
     assert [groups[name]["weight_decay"] for name in ("muon", "decay", "no_decay")] == [0.1, 0.1, 0.0]
+
+
+@pytest.mark.parametrize("groups", [2, 16])
+def test_no_bias_decays_whatever_its_shape(groups):
+    """A layer in groups has biases as large as a matrix that learns with Muon."""
+    model = nn.Sequential(nn.Linear(20, 32), GroupedLinear(2, 16, groups))
+    for made in (of(model)[0], adamw_with_warmup_cosine(model, 0.01, 0.1, 2, 10)["optimizer"]):
+        found = {group["name"]: {id(p) for p in group["params"]} for group in made.param_groups}
+        assert found["no_decay"] == {id(model[0].bias), id(model[1].bias)}
+        assert id(model[1].weight) in found["decay"]
 
 
 def test_a_step_is_that_of_muon_and_that_of_adamw():

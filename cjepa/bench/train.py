@@ -153,7 +153,7 @@ def training_step(dynamics: PredictorDynamics, clip: Clip, half_precision: bool)
     """A step on this clip, as :class:`~cjepa.world_models.training.WorldModel` takes it with half of the objects."""
     history_BTSD = clip.tokens_BTSD[:, : dynamics.history_blocks]
     mask_BTS = ObjectMask(SLOTS // 2, random_count=True).sample(history_BTSD, torch.Generator().manual_seed(0))
-    optimizer = adamw_with_warmup_cosine(dynamics.parameters(), 1e-4, 1e-2, 1, 1_000)["optimizer"]
+    optimizer = adamw_with_warmup_cosine(dynamics, 1e-4, 1e-2, 1, 1_000)["optimizer"]
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=half_precision):

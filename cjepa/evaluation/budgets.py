@@ -1,5 +1,7 @@
 """Arithmetic of a plan, counted by PyTorch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -7,9 +9,12 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from cjepa.planning.hierarchy import HighLevel
 from cjepa.planning.perception import Observation
-from cjepa.planning.problem import Cost
+from cjepa.planning.planners.base import Planner
+from cjepa.planning.problem import Cost, PlanningProblem
 from cjepa.planning.world_model_agent import WorldModelAgent
+from cjepa.types import Plan
 
 _COUNTED = 2  # candidates; one could be a special case of a layer
 
@@ -28,10 +33,10 @@ def gigaflops(cost: Cost, actions_BNHA: Tensor) -> float:
 
 
 def plan_gigaflops(agent: WorldModelAgent, start: Observation, goal: Observation) -> float:
-    """Operations of the world model in a plan for one environment, in units of 1e9.
+    """Operations of the world models of all levels in a plan for one environment, in units of 1e9.
 
-    Not counted: the tokenizer, the policy of a first guess, the search of a high level, and the backward passes of a
-    planner that follows gradients.
+    Not counted: the tokenizer, the policy of a first guess, and the backward passes of a planner that follows
+    gradients.
 
     Args:
         agent: that plans.
@@ -40,12 +45,41 @@ def plan_gigaflops(agent: WorldModelAgent, start: Observation, goal: Observation
     """
     agent.reset(goal.first(1))
     agent.observe(start.first(1))
-    asked = _CountedCandidates()
-    with torch.no_grad():
+    with torch.no_grad(), _counted(agent.high_level) as above:
         problem = agent.problem(torch.Generator().manual_seed(0), agent.horizon_blocks)
-        agent.planner.plan(replace(problem, cost=asked))
-    actions_1NHA = problem.starts().expand(-1, _COUNTED, -1, -1)
-    return gigaflops(problem.cost, actions_1NHA) * asked.candidates / _COUNTED
+        low = _Counted(agent.planner)
+        low.plan(problem)
+    return low.gigaflops + (above.gigaflops if above else 0.0)
+
+
+class _Counted(Planner):
+    """Plans at a cost that takes no time, and counts what the candidates would have cost."""
+
+    def __init__(self, planner: Planner):
+        self._planner = planner
+        self.gigaflops = 0.0
+
+    def plan(self, problem: PlanningProblem, warm_start_BKHA: Tensor | None = None) -> Plan:
+        """See :class:`Planner`."""
+        asked = _CountedCandidates()
+        plan = self._planner.plan(replace(problem, cost=asked), warm_start_BKHA)
+        actions_1NHA = problem.starts().expand(-1, _COUNTED, -1, -1)
+        self.gigaflops += gigaflops(problem.cost, actions_1NHA) * asked.candidates / _COUNTED
+        return plan
+
+
+@contextmanager
+def _counted(high_level: HighLevel | None) -> Iterator[_Counted | None]:
+    """Inside, the search of a high level is counted."""
+    if high_level is None:
+        yield None
+        return
+    planner = high_level.planner
+    high_level.planner = counted = _Counted(planner)
+    try:
+        yield counted
+    finally:
+        high_level.planner = planner
 
 
 class _CountedCandidates:

@@ -11,20 +11,19 @@ from cjepa.data.video_clips import VideoClips
 from cjepa.evaluation.intervals import Interval, bootstrap
 from cjepa.evaluation.tokens import episode_of
 from cjepa.progress import Progress
-from cjepa.tokenizers.base import float_frames
+from cjepa.tokenizers.base import Tokenizer, float_frames
 from cjepa.tokenizers.encode import device_of
 from cjepa.tokenizers.grid import centroids
-from cjepa.tokenizers.jepa.mcjepa import McJepa
 
 _FEWEST_PIXELS = 8  # half of Push-T's agent
 
 
 @torch.no_grad()
-def measure_flow(tokenizer: McJepa, data: VideoClips, progress: Progress) -> dict[str, Interval]:
+def measure_flow(tokenizer: Tokenizer, data: VideoClips, progress: Progress) -> dict[str, Interval]:
     """``flow_error``: end-point error of the objects' displacement as a share of the displacement; 1 for no flow.
 
     Args:
-        tokenizer: trained, in eval mode.
+        tokenizer: one that ``tells_flow``, in eval mode.
         data: set up, with label images.
         progress: advanced by the number of test frames.
 

@@ -74,7 +74,7 @@ class ModelResult(NamedTuple):
     plan_seconds: np.ndarray
     """Of plans for one environment on its own, in s."""
     plan_gigaflops: float
-    """Operations of the world model in such a plan, in units of 1e9."""
+    """Operations of the world models of all levels in such a plan, in units of 1e9."""
     loaded: LoadedWorldModel
     blocks: ActionBlocks
     goal_distance_N2: np.ndarray | None = None

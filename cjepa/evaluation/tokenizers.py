@@ -10,7 +10,6 @@ from cjepa.evaluation.measurements import Measurement, OpenProgress, logged
 from cjepa.evaluation.metrics import SlotConsistency, every_metric
 from cjepa.evaluation.probes import questions, read_bodies, run_probes
 from cjepa.evaluation.tokens import measure, num_frames
-from cjepa.tokenizers.jepa.mcjepa import McJepa
 from cjepa.tokenizers.scoring import ScoredTokenizer
 
 
@@ -37,7 +36,7 @@ def _test_intervals(module: ScoredTokenizer, data: VideoClips, progress: OpenPro
     if frames := num_hiding_frames(data):
         with progress("hide", frames, "frames") as bar:
             intervals = intervals | measure_hiding(module, data, bar)
-    if isinstance(module.tokenizer, McJepa) and "masks" in data.file.columns:
+    if module.tokenizer.tells_flow and "masks" in data.file.columns:
         dataset = data.test_dataloader().dataset
         with progress("flow", len(dataset) * dataset.blocks, "frames") as bar:
             intervals = intervals | measure_flow(module.tokenizer, data, bar)

@@ -117,10 +117,9 @@ class RunRecord(Callback):
 
     def _write(self, trainer: L.Trainer, module: L.LightningModule, model: dict, objective: dict, evaluation: dict):
         data = trainer.datamodule
-        parameters = sum(p.numel() for p in module.parameters())
         write_run_record(
             self.run_dir,
-            model={"class": type(module).__name__, "parameters": parameters, **model},
+            model={"class": type(module).__name__, "parameters": num_parameters(module), **model},
             objective=objective,
             data={
                 "path": data.path,
@@ -134,6 +133,12 @@ class RunRecord(Callback):
             uncertainty=getattr(module, "describe_uncertainty", list)(),
             seconds=self._seconds,
         )
+
+
+def num_parameters(module: torch.nn.Module) -> int:
+    """Parameters that training changes, so none of a moving average or a frozen encoder; all of a frozen module."""
+    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    return trained or sum(p.numel() for p in module.parameters())
 
 
 class PredictionsFile(BasePredictionWriter):

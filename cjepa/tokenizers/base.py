@@ -45,6 +45,9 @@ class Tokenizer(nn.Module, ABC):
         info: see :class:`TokenizerInfo`; known before any weights are loaded.
     """
 
+    tells_flow: bool = False
+    """Whether :meth:`flow` gives the optical flow of clips, which is then measured."""
+
     def __init__(self, info: TokenizerInfo):
         super().__init__()
         self.info = info
@@ -93,6 +96,13 @@ class Tokenizer(nn.Module, ABC):
     @abstractmethod
     def decode(self, slots_BTSD: Tensor) -> tuple[Tensor, Tensor] | None:
         """Tokens -> (frames ``(B, T, 3, Y, X)``, masks ``(B, T, S, Y, X)``), or None where there is no decoder."""
+
+    def flow(self, pixels_BT3YX: Tensor) -> Tensor | None:
+        """How the pixels of every frame but the last move to the next one, in pixels: ``(B, T - 1, 2, Y, X)``, x first.
+
+        None where the tokenizer does not tell, as by default.
+        """
+        return None
 
     @classmethod
     def init_args_from(cls, episodes: Episodes) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class TokenizerTraining(ScoredTokenizer):
     def configure_optimizers(self) -> dict:
         """AdamW with warm-up and cosine."""
         total = int(self.trainer.estimated_stepping_batches)
-        return adamw_with_warmup_cosine(self.parameters(), self.lr, self.weight_decay, self.warmup_steps, total)
+        return adamw_with_warmup_cosine(self, self.lr, self.weight_decay, self.warmup_steps, total)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One step, of which the tokenizer hears."""

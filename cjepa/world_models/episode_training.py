@@ -63,8 +63,8 @@ class EpisodeTraining(L.LightningModule, ABC):
         """AdamW with warm-up and cosine; matrices learn with Muon if they have a learning rate of their own."""
         schedule = self.lr, self.weight_decay, self.warmup_steps, int(self.trainer.estimated_stepping_batches)
         if self.matrix_lr is None:
-            return adamw_with_warmup_cosine(self.parameters(), *schedule)
-        return muon_with_warmup_cosine(self.parameters(), self.matrix_lr, *schedule)
+            return adamw_with_warmup_cosine(self, *schedule)
+        return muon_with_warmup_cosine(self, self.matrix_lr, *schedule)
 
     def on_fit_start(self) -> None:
         """Remember what is held out; a checkpoint carries it, so that nothing is evaluated on training episodes."""

@@ -4,8 +4,11 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from cjepa.evaluation.budgets import gigaflops, plan_gigaflops
+from cjepa.planning.hierarchy import HighLevel
+from cjepa.planning.objectives import LeastStepMSE
 from cjepa.planning.planners.cem import CEM
 from cjepa.planning.planners.icem import ICEM
+from tests.planning.test_hierarchy import PointMacro
 from tests.planning.worlds import PointDynamics, observation, point_agent
 
 
@@ -41,3 +44,22 @@ def test_a_plan_costs_what_all_its_candidates_cost(horizon):
     assert counted == pytest.approx(64 * 10 * horizon * 2 * 2 * 2 / 1e9, rel=0.01)  # and the plan itself
     agent.planner = ICEM(64, 10, 8)
     assert plan_gigaflops(agent, seen, seen) < counted  # its iterations shrink
+
+
+class ProjectedMacro(PointMacro):
+    """Every long block costs one product with a 2 x 2 matrix."""
+
+    def step(self, state, actions_BA):
+        state = super().step(state, actions_BA)
+        return state._replace(place_B2=state.place_B2 @ torch.eye(2))
+
+
+def test_a_plan_on_two_levels_costs_what_both_cost():
+    search = CEM(32, 5, 8)
+    agent = point_agent(planner=CEM(64, 10, 8), high_level=HighLevel(ProjectedMacro(), search, LeastStepMSE(), 4))
+    seen = observation([(0.0, 0.0)])
+    counted = plan_gigaflops(agent, seen, seen)
+    assert counted == pytest.approx(32 * 5 * 4 * 2 * 2 * 2 / 1e9, rel=0.02)  # the low level is free here
+    assert agent.high_level.planner is search
+    agent.dynamics = Projected()
+    assert plan_gigaflops(agent, seen, seen) == pytest.approx(counted + 64 * 10 * 2 * 2 * 2 * 2 / 1e9, rel=0.02)

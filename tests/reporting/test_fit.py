@@ -12,10 +12,13 @@ import torch
 import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.token_clips import TokenClips
+from cjepa.moving_average import frozen_copy
+from cjepa.reporting.fit import num_parameters
 from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import Clip
 from cjepa.world_models.training import WorldModel
@@ -83,6 +86,13 @@ def test_the_record(run, slots_run):
     assert record["data"]["fingerprint"] == EpisodeFile(record["data"]["path"]).fingerprint
     assert record["data"]["episodes"] == {"train": 18, "val": 1, "test": 1}
     assert record["seconds"] > 0 and record["peak_memory_mb"] > 0 and record["versions"]["torch"]
+
+
+def test_parameters_are_those_that_are_trained():
+    """3 x 2 weights and 3 biases, and a moving average of them; all of a module that is only tested."""
+    model = nn.ModuleList([nn.Linear(2, 3)])
+    model.append(frozen_copy(model[0]))
+    assert num_parameters(model) == 9 and num_parameters(model.requires_grad_(False)) == 18
 
 
 def test_results_of_a_tokenizer(slots_run):

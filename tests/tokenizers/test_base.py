@@ -207,3 +207,8 @@ def test_centroids_by_hand():
     masks = torch.zeros(2, 2, 4)
     masks[0, 0, 3], masks[0, 1, 3] = 1.0, 3.0
     assert centroids(masks).tolist() == [[0.75, 0.25], [0.0, 0.0]]  # an empty mask is in the middle
+
+
+@pytest.mark.parametrize("cls", concrete_subclasses("cjepa.tokenizers", Tokenizer))
+def test_flow_is_measured_of_those_that_tell_it(cls):
+    assert cls.tells_flow is (cls.flow is not Tokenizer.flow)

@@ -121,8 +121,13 @@ class JointEmbedding(TrainableTokenizer):
         return torch.stack([index // side**2, index // side % side, index % side], dim=-1)
 
     def _generator(self) -> torch.Generator:
-        """Of masks: another one at every step and on every device of a training; always the same in evaluation."""
+        """Of masks: of the training's seed, the device and the step; always the same in evaluation.
+
+        The seed is that of PyTorch's own generator, which ``seed_everything`` decides and drawing does not change: a
+        resumed run draws what an uninterrupted one would.
+        """
         if not self.training:
             return torch.Generator().manual_seed(0)
         rank = distributed.get_rank() if distributed.is_initialized() else 0
-        return torch.Generator().manual_seed(1 + int(self.steps) * _RANKS + rank)
+        seed = (torch.initial_seed() * _RANKS + rank) * _RANKS + int(self.steps)
+        return torch.Generator().manual_seed(seed % 2**63)

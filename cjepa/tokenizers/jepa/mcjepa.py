@@ -34,6 +34,8 @@ class McJepa(IJepa):
         ValueError: a size is too small, or does not divide another.
     """
 
+    tells_flow = True
+
     def __init__(
         self,
         dim: int = 128,
@@ -66,7 +68,7 @@ class McJepa(IJepa):
         return terms | losses
 
     def flow(self, pixels_BT3YX: Tensor) -> Tensor:
-        """How the pixels of every frame but the last move to the next one, in pixels: ``(B, T - 1, 2, Y, X)``."""
+        """See :class:`~cjepa.tokenizers.base.Tokenizer`."""
         batch = len(pixels_BT3YX)
         features_NLD = self.encoder(pixels_BT3YX.flatten(0, 1)[:, None])
         grids = rearrange(features_NLD, "(b t) (y x) d -> b t d y x", b=batch, y=self.encoder.side)

@@ -140,16 +140,32 @@ def test_patches_see_all_of_their_frame_and_nothing_of_others():
     assert apart[1].min() > 0 and apart[[0, 2, 3]].max() == 0
 
 
-def test_masks_are_drawn_anew_at_every_step_and_never_in_evaluation():
-    def seeds(model: JointEmbedding) -> list[int]:
-        found = []
-        for _ in range(2):
-            found.append(model._generator().initial_seed())
-            model.after_step(0.0)
-        return found
+def seeds(model: JointEmbedding) -> list[int]:
+    """Of the masks of two steps."""
+    found = []
+    for _ in range(2):
+        found.append(model._generator().initial_seed())
+        model.after_step(0.0)
+    return found
 
+
+def test_masks_are_drawn_anew_at_every_step_and_never_in_evaluation():
     first, second = seeds(made(IJepa).train())
     assert first != second and len(set(seeds(made(IJepa).eval()))) == 1
+
+
+def test_masks_are_those_of_the_seed_wherever_a_training_goes_on():
+    def of_seed(seed: int, steps_before: int = 0, drawn_before: int = 0) -> list[int]:
+        model = made(IJepa).train()
+        torch.manual_seed(seed)
+        torch.rand(drawn_before)  # by other parts of the training
+        model.steps += steps_before
+        return seeds(model)
+
+    with torch.random.fork_rng(devices=[]):
+        whole = [*of_seed(7), *of_seed(7, steps_before=2)]
+        assert whole[1:3] == of_seed(7, steps_before=1, drawn_before=99)
+        assert len({*whole, *of_seed(8), *of_seed(8, steps_before=2)}) == 8
 
 
 @torch.no_grad()
