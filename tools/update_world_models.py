@@ -15,6 +15,7 @@ from update_results import markdown, write_block
 from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
 from cjepa.reporting.reading import TEST_RESULTS
+from cjepa.reporting.summary import commit_text
 from cjepa.reporting.tables import seconds_text
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -75,7 +76,7 @@ def measured(study: Path) -> list[dict]:
                 "version": record["versions"]["cjepa"],
                 "seconds": record["seconds"],
                 "machine": record["machine"],
-                "commit": record["git"]["commit"] + ("-dirty" if record["git"]["dirty"] else ""),
+                "commit": commit_text(record["git"]),
                 "scores": {row["metric"]: score_of(row) for row in scores} | _plans(study, environment, rest),
             }
         )
