@@ -4,7 +4,6 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +25,20 @@ from cjepa.callbacks import (
     SaveRunConfig,
     WholeCheckpoints,
 )
-from cjepa.checkpoints import WEIGHTS, check_finite, config_of, find_checkpoint, read_checkpoint
+from cjepa.checkpoints import WEIGHTS, check_finite, find_checkpoint, read_checkpoint
 from cjepa.command_result import CommandResult
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
 from cjepa.files import missing_folders, read_json, remove_made
-from cjepa.locks import only_process, refuse_foreign
+from cjepa.locks import only_process
 from cjepa.moved import teach_parsers
 from cjepa.parser_messages import one_line
 from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
 from cjepa.reporting.reading import TEST_RESULTS
 from cjepa.reporting.tables import scores_table
 from cjepa.resuming import check_model_kept, check_training_kept
+from cjepa.run_folders import check_run_folder, new_run_dir, with_run
 from cjepa.trainer_options import check_trainer_options, check_trains
-
-_TESTING_VERBS = ("validate", "test", "predict")
-_WRITTEN = ("config.yaml", "run.json", "metrics.csv", "results.json", TEST_RESULTS, "predictions.pt", "media")
 
 
 class CJEPACLI(LightningCLI):
@@ -55,21 +52,25 @@ class CJEPACLI(LightningCLI):
     _checkpoint: tuple[Path, dict] | None = None
     """The one that the call names, and what it holds."""
 
-    def __init__(self, args: list[str], run: bool = True):
+    def __init__(self, args: list[str]):
         teach_parsers()
+        self._verb = args[0]
         errors = {"exit_on_error": False}  # raise: the command line turns errors into one line
         super().__init__(
             LightningModule,
             LightningDataModule,
-            args=_with_run(args),
-            run=run,
+            args=with_run(args),
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             seed_everything_default=0,
             save_config_callback=SaveRunConfig,
-            parser_kwargs={"prog": "cjepa", **errors, **{verb: dict(errors) for verb in self.subcommands()}},
+            parser_kwargs={"prog": "cjepa", **errors, self._verb: dict(errors)},
         )
+
+    def subcommands(self) -> dict[str, set[str]]:
+        """Only the verb of the call: to build a parser takes a tenth of a second."""
+        return {self._verb: super().subcommands()[self._verb]}
 
     def result(self) -> CommandResult:
         """What the verb made, and what to type next; of several processes one speaks."""
@@ -94,7 +95,7 @@ class CJEPACLI(LightningCLI):
                 weight is not finite.
         """
         super().parse_arguments(parser, args)
-        config = self.config.get(self.config.get("subcommand") or "", self.config)
+        config = self.config[self._verb]
         seed = config.get("seed_everything")
         if seed is not None and not 0 <= seed < 2**32:
             raise UserError(f"seed_everything is {seed}, expected 0 to 2^32 - 1")
@@ -136,7 +137,7 @@ class CJEPACLI(LightningCLI):
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
             raise UserError(one_line(str(_refusal(error)))) from error
-        config = self.config_init.get(self.config_init.get("subcommand") or "", {})
+        config = self.config_init[self._verb]
         if config.get("ckpt_path"):  # what config.yaml says stays what the user said; WholeCheckpoints reads the file
             config["ckpt_path"] = str(find_checkpoint(config["ckpt_path"]))
 
@@ -203,7 +204,7 @@ class CJEPACLI(LightningCLI):
         if not self.trainer.is_global_zero or self.trainer.fast_dev_run:
             yield
             return
-        self._check_folder(subcommand)
+        check_run_folder(self.run_dir, self.config[subcommand].get("ckpt_path"), trains=subcommand == "fit")
         missing = missing_folders(self.run_dir)
         with only_process(self.run_dir, f"cjepa {subcommand}"):
             try:
@@ -213,25 +214,6 @@ class CJEPACLI(LightningCLI):
                     remove_made(missing)
                 raise
 
-    def _check_folder(self, subcommand: str) -> None:
-        """Refuse to write over another run, or over files of the user's.
-
-        Raises:
-            UserError: ``--run_dir`` holds checkpoints and this is not the continuation of one of them, or it holds
-                files that no command of ours made.
-        """
-        folder = self.run_dir / "checkpoints"
-        ckpt_path = self.config[subcommand].get("ckpt_path")
-        is_continued = ckpt_path is not None and Path(ckpt_path).resolve().parent == folder.resolve()
-        found = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
-        if subcommand == "fit" and found and not is_continued:
-            raise UserError(
-                f"{self.run_dir} already contains a run; choose another --run_dir, delete it first, or continue it "
-                f"with --ckpt_path {found[-1]}"
-            )
-        if not found:
-            refuse_foreign(self.run_dir, _WRITTEN, "--run_dir")
-
     def _resume_command(self, subcommand: str) -> str:
         last = self.run_dir / "checkpoints" / "last.ckpt"
         if subcommand != "fit" or not last.is_file():
@@ -240,8 +222,8 @@ class CJEPACLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs) -> Trainer:
         """The trainer with our loggers, checkpoints and record; those of the config come on top."""
-        config = self.config[self.subcommand] if self.subcommand else self.config
-        self.run_dir = Path(config["run_dir"] or _new_run_dir(config["experiment"], config["seed_everything"]))
+        config = self.config[self._verb]
+        self.run_dir = Path(config["run_dir"] or new_run_dir(config["experiment"], config["seed_everything"]))
         self.record = RunRecord(self.run_dir, started=time.time())
         self.save_config_kwargs = {"run_dir": self.run_dir}
         trainer_config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
@@ -280,7 +262,7 @@ class CJEPACLI(LightningCLI):
             self.record,
             PredictionsFile(self.run_dir),
             Quiet(),
-            *([] if is_hidden else [RunProgress(self.subcommand or "fit")]),
+            *([] if is_hidden else [RunProgress(self._verb)]),
         ]
 
 
@@ -294,26 +276,6 @@ def _as_list(values: Any) -> list[Any]:
     return list(values) if isinstance(values, list | tuple) else [values]
 
 
-def _with_run(args: list[str]) -> list[str]:
-    """``test RUN`` in full: its config and checkpoint, and that results go into a run's folder.
-
-    Results of what was exported, or is in the zoo, go into a folder of their own. One process, however many have
-    trained: several would look twice at some clips to have equally many each.
-
-    Raises:
-        UserError: RUN is no run folder, checkpoint or exported folder with a config.yaml, and no model of the zoo.
-    """
-    if len(args) < 2 or args[0] not in _TESTING_VERBS or args[1].startswith("-"):
-        return args
-    run = args[1].removesuffix(f"/{WEIGHTS}")
-    checkpoint = find_checkpoint(run)
-    config = config_of(checkpoint)
-    exported = checkpoint.name == WEIGHTS
-    of_run = ["-c", str(config), "--ckpt_path", run if exported else str(checkpoint)]
-    of_run += ["--run_dir", "null" if exported else str(config.parent)]
-    return [args[0], *of_run, "--trainer.devices", "1", "--trainer.strategy", "auto", *args[2:]]
-
-
 def _look_at(data: LightningDataModule) -> None:
     if (path := getattr(data, "path", None)) is None:  # not one of ours
         return
@@ -321,13 +283,6 @@ def _look_at(data: LightningDataModule) -> None:
         open_episodes(path)
     except UserError as error:
         raise UserError(f"{error}; give other data with --data.init_args.path") from None
-
-
-def _new_run_dir(experiment: str, seed: int) -> Path:
-    parts = Path(experiment).parts
-    if not parts or ".." in parts or Path(experiment).is_absolute() or not experiment.isprintable():
-        raise UserError(f"--experiment {experiment!r}: expected a name, which becomes a folder under runs/")
-    return Path("runs") / experiment / f"{datetime.now():%Y%m%d-%H%M%S}_seed{seed}"
 
 
 def _refusal(error: BaseException) -> BaseException:

@@ -1,8 +1,7 @@
 """Small data that many tests share; the files are made once a session and never changed."""
 
-import contextlib
-import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,12 +65,15 @@ def refused(capfd, tmp_path, monkeypatch):
     return run
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_disk() -> Iterator[None]:
+    """Nothing waits for the disk: no test cuts the power, and every file that a command writes would wait twice."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 ignore_progress = NoProgress()
-
-
-def no_progress(title: str, total: float, unit: str):
-    """Begins a part of the work that nobody watches, see ``OpenProgress``."""
-    return contextlib.nullcontext(ignore_progress)
 
 
 class RecordedProgress(NoProgress):
@@ -178,30 +180,6 @@ def tokens_path(tmp_path_factory, episodes) -> Path:
     return once(tmp_path_factory, "tokens.h5", write)
 
 
-@pytest.fixture
-def numbered_tokens(tmp_path) -> Callable[[list[int]], Path]:
-    """Makes a token file of episodes with the given lengths whose values say which row they are from."""
-
-    def make(lengths: list[int]) -> Path:
-        path = tmp_path / "numbered.h5"
-        row = 0
-        with EpisodeWriter(path, "cjepa-tokens", token_attributes(num_slots=1, token_dim=1)) as writer:
-            for length in lengths:
-                rows = np.arange(row, row + length, dtype=np.float32)
-                writer.append(
-                    {
-                        "tokens": rows[:, None, None].astype(np.float16),
-                        "proprio": np.repeat(rows[:, None], 4, axis=1),
-                        "action": np.stack([rows, -rows], axis=1),
-                        "state": np.repeat(rows[:, None], 7, axis=1),
-                    }
-                )
-                row += length
-        return path
-
-    return make
-
-
 def fit(run_dir: Path, data: Path, *more: str, validate_every: int = 2) -> Path:
     """Two steps of `cjepa fit` in small; ``more`` begins with the configs."""
     words = ["fit", *more, "--data.init_args.path", str(data), "--run_dir", str(run_dir)]
@@ -280,33 +258,9 @@ def patch_tokens(tmp_path_factory, slots_run, episodes_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def normed_patch_tokens(tmp_path_factory, slots_run, episodes_path) -> Path:
-    """The same grid, layer-normed, as vjepa2_ac.yaml says."""
-    loader = "cjepa.tokenizers.training.load_tokenizer"
-    trained = {"class_path": loader, "init_args": {"checkpoint": str(slots_run)}}
-    patches = "cjepa.tokenizers.baselines.patches.PatchTokenizer"
-    spec = {"class_path": patches, "init_args": {"grid": 4, "layer_norm": True, "trained": trained}}
-    return once(tmp_path_factory, "normed-patches.h5", tokenize(json.dumps(spec), episodes_path))
-
-
-@pytest.fixture(scope="session")
 def wide_tokens(tmp_path_factory, episodes_path) -> Path:
     """Tokens of 128 values, random projections of the simulator's account."""
     return once(tmp_path_factory, "wide.h5", tokenize("oracle:128", episodes_path))
-
-
-@pytest.fixture(scope="session")
-def wide_collide_tokens(tmp_path_factory, collide_table_path) -> Path:
-    """The same of Collide episodes without an agent."""
-    return once(tmp_path_factory, "wide-collide.h5", tokenize("oracle:128", collide_table_path))
-
-
-@pytest.fixture(scope="session")
-def collide_tokens(tmp_path_factory, collide_episodes_path) -> Path:
-    """Tokens of the Collide episodes, from a tokenizer two steps old."""
-    words = [*configs("collide/tokenizer.yaml", "smoke/tokenizer.yaml"), *FEW_FRAMES]
-    run = once(tmp_path_factory, "collide-slots", lambda folder: fit(folder, collide_episodes_path, *words))
-    return once(tmp_path_factory, "collide-tokens.h5", tokenize(run, collide_episodes_path))
 
 
 @pytest.fixture

@@ -12,12 +12,13 @@ import torch
 import yaml
 
 from cjepa.cli import VERBS, main
-from cjepa.data.splits import SPLIT_SEED, SPLIT_SHARES
-from cjepa.data.store.episode_file import EpisodeFile, split_episodes
+from cjepa.data.splits import SPLIT_SEED, SPLIT_SHARES, split_episodes
+from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.evaluation import probes
 from cjepa.studies.definition import load_study
 from cjepa.tokenizers.training import TokenizerTraining, load_tokenizer
-from tests.conftest import EXPERIMENTS, FEW_FRAMES, SHORT_MACRO
+from tests.conftest import EXPERIMENTS, FEW_FRAMES, SHORT_MACRO, configs, fit, tokenize
+from tests.sharing import once
 
 ROOT = EXPERIMENTS.parent
 FILES = sorted(EXPERIMENTS.rglob("*.yaml"))
@@ -42,6 +43,30 @@ PLANS_READ = {
 }
 """Files that an evaluation reads besides run and episodes: options, and the fixtures for them."""
 FEATURES = ("model", "init_args", "tokenizer", "init_args", "features")
+
+
+@pytest.fixture(scope="session")
+def normed_patch_tokens(tmp_path_factory, slots_run, episodes_path) -> Path:
+    """The same grid, layer-normed, as vjepa2_ac.yaml says."""
+    loader = "cjepa.tokenizers.training.load_tokenizer"
+    trained = {"class_path": loader, "init_args": {"checkpoint": str(slots_run)}}
+    patches = "cjepa.tokenizers.baselines.patches.PatchTokenizer"
+    spec = {"class_path": patches, "init_args": {"grid": 4, "layer_norm": True, "trained": trained}}
+    return once(tmp_path_factory, "normed-patches.h5", tokenize(json.dumps(spec), episodes_path))
+
+
+@pytest.fixture(scope="session")
+def wide_collide_tokens(tmp_path_factory, collide_table_path) -> Path:
+    """The same of Collide episodes without an agent."""
+    return once(tmp_path_factory, "wide-collide.h5", tokenize("oracle:128", collide_table_path))
+
+
+@pytest.fixture(scope="session")
+def collide_tokens(tmp_path_factory, collide_episodes_path) -> Path:
+    """Tokens of the Collide episodes, from a tokenizer two steps old."""
+    words = [*configs("collide/tokenizer.yaml", "smoke/tokenizer.yaml"), *FEW_FRAMES]
+    run = once(tmp_path_factory, "collide-slots", lambda folder: fit(folder, collide_episodes_path, *words))
+    return once(tmp_path_factory, "collide-tokens.h5", tokenize(run, collide_episodes_path))
 
 
 def command_of(path: Path) -> list[str]:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cjepa.data.store.episode_file import split_episodes
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.verify import corrupted_episodes
 from cjepa.errors import UserError
@@ -40,6 +39,24 @@ class Lineage(NamedTuple):
     """Sorted indices of episodes that are in no part of the split."""
     identities: list[int]
     """:attr:`Episodes.identities` of all episodes."""
+
+
+def split_episodes(num_episodes: int, shares: tuple[float, float, float], seed: int) -> dict[str, np.ndarray]:
+    """Split episode indices into train, val and test; the same arguments give the same split everywhere.
+
+    Args:
+        num_episodes: how many there are.
+        shares: shares of train, val and test; they sum to 1.
+        seed: of the permutation.
+
+    Returns:
+        Sorted int64 indices under ``train``, ``val`` and ``test``.
+    """
+    if abs(sum(shares) - 1.0) > 1e-6:
+        raise UserError(f"split shares {shares} sum to {sum(shares)}, expected 1")
+    order = np.random.default_rng(seed).permutation(num_episodes)
+    cuts = np.round(np.cumsum(shares)[:2] * num_episodes).astype(int)
+    return {name: np.sort(part) for name, part in zip(("train", "val", "test"), np.split(order, cuts), strict=True)}
 
 
 def used_episodes(

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cjepa.data.splits import SPLIT_SEED, SPLIT_SHARES, Lineage
-from cjepa.data.store.episode_file import split_episodes
+from cjepa.data.splits import SPLIT_SEED, SPLIT_SHARES, Lineage, split_episodes
 from cjepa.data.store.episodes import Episodes
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cjepa.cli import main
-from cjepa.data.splits import SPLIT_SHARES, Lineage, held_out, lineage_of, used_episodes
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter, split_episodes
+from cjepa.data.splits import SPLIT_SHARES, Lineage, held_out, lineage_of, split_episodes, used_episodes
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.data.store.episodes import DamagedEpisode
 from cjepa.data.store.shards import open_episodes
 from cjepa.data.store.verify import verify_data
@@ -216,3 +216,20 @@ def test_both_modules_name_the_lineage_of_the_same_episodes(tmp_path, episodes_p
         made.append(module.lineage)
         assert held_out(EpisodeFile(episodes_path), module.lineage, "test").tolist() == module.splits["test"].tolist()
     assert made[0] == made[1] and made[0].excluded == [4] and made[0].split_seed == 5
+
+
+@pytest.mark.parametrize("count", [0, 1, 12, 20, 101])
+def test_splits_are_disjoint_and_complete(count):
+    splits = split_episodes(count, (0.8, 0.1, 0.1), seed=0)
+    assert list(splits) == ["train", "val", "test"]
+    np.testing.assert_array_equal(np.sort(np.concatenate(list(splits.values()))), np.arange(count))
+
+
+def test_splits_have_their_shares_and_their_seed():
+    splits = split_episodes(100, (0.8, 0.15, 0.05), seed=0)
+    assert [len(part) for part in splits.values()] == [80, 15, 5]
+    again, other = (split_episodes(100, (0.8, 0.15, 0.05), seed) for seed in (0, 1))
+    np.testing.assert_array_equal(splits["test"], again["test"])
+    assert splits["test"].tolist() != other["test"].tolist()
+    with pytest.raises(UserError, match="sum"):
+        split_episodes(10, (0.8, 0.1, 0.2), seed=0)

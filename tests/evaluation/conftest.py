@@ -1,9 +1,12 @@
 """Tiny files of states."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from tests.conftest import ignore_progress
 
 
 @pytest.fixture
@@ -25,3 +28,8 @@ def written_states(path, states) -> EpisodeFile:
             rows = {"state": np.full((3, 7), value, np.float32), "action": np.full((3, 2), value, np.float32)}
             writer.append(rows)
     return EpisodeFile(path)
+
+
+def no_progress(title: str, total: float, unit: str):
+    """Begins a part of the work that nobody watches, see ``OpenProgress``."""
+    return contextlib.nullcontext(ignore_progress)

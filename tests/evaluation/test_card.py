@@ -7,8 +7,8 @@ from cjepa.world_models.masks import ObjectMask
 from cjepa.world_models.predictors.ensemble import Ensemble
 from cjepa.world_models.predictors.object_filter import ObjectFilter
 from cjepa.world_models.training import WorldModel
-from tests.conftest import no_progress
 from tests.contracts import stirred
+from tests.evaluation.conftest import no_progress
 from tests.world_models.test_training import small_model
 
 

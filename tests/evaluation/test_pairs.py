@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from cjepa.data.splits import SPLIT_SHARES, lineage_of
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter, split_episodes
+from cjepa.data.splits import SPLIT_SHARES, lineage_of, split_episodes
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.evaluation.pairs import PairSource, common_to, draw_pairs, held_out_by_seed, held_out_from

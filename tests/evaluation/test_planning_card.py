@@ -10,8 +10,8 @@ from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.ensemble import Ensemble
 from cjepa.world_models.predictors.object_filter import ObjectFilter
-from tests.conftest import no_progress
 from tests.contracts import stirred
+from tests.evaluation.conftest import no_progress
 from tests.planning.worlds import STRIDE, PointDynamics, PointState, PointWorld, blocks
 
 HORIZON_BLOCKS = 2

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from cjepa.data.splits import SPLIT_SHARES, lineage_of
-from cjepa.data.store.episode_file import split_episodes
+from cjepa.data.splits import SPLIT_SHARES, lineage_of, split_episodes
 from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.evaluation.published import draw_as_published, trained_on

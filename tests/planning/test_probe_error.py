@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.data.splits import SPLIT_SHARES, lineage_of
-from cjepa.data.store.episode_file import EpisodeWriter, split_episodes
+from cjepa.data.splits import SPLIT_SHARES, lineage_of, split_episodes
+from cjepa.data.store.episode_file import EpisodeWriter
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
 from cjepa.evaluation.contents import contents_text

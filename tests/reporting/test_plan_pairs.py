@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from cjepa.checkpoints import find_checkpoint
-from cjepa.data.splits import SPLIT_SHARES
-from cjepa.data.store.episode_file import split_episodes
+from cjepa.data.splits import SPLIT_SHARES, split_episodes
 from cjepa.evaluation.planning import evaluate_baselines
 from cjepa.reporting.plan import write_baseline_results
 from cjepa.reporting.report import build_report

@@ -287,24 +287,6 @@ def crc32(values: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(values).data)
 
 
-def split_episodes(num_episodes: int, shares: tuple[float, float, float], seed: int) -> dict[str, np.ndarray]:
-    """Split episode indices into train, val and test; the same arguments give the same split everywhere.
-
-    Args:
-        num_episodes: how many there are.
-        shares: shares of train, val and test; they sum to 1.
-        seed: of the permutation.
-
-    Returns:
-        Sorted int64 indices under ``train``, ``val`` and ``test``.
-    """
-    if abs(sum(shares) - 1.0) > 1e-6:
-        raise UserError(f"split shares {shares} sum to {sum(shares)}, expected 1")
-    order = np.random.default_rng(seed).permutation(num_episodes)
-    cuts = np.round(np.cumsum(shares)[:2] * num_episodes).astype(int)
-    return {name: np.sort(part) for name, part in zip(("train", "val", "test"), np.split(order, cuts), strict=True)}
-
-
 def content_fingerprint(columns: list[str], lengths: np.ndarray, checksums: np.ndarray) -> str:
     """16 hex digits that change with any value of any episode, and with nothing else."""
     digest = hashlib.sha256(json.dumps(columns).encode())

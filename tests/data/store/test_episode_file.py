@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter, crc32, split_episodes
+from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter, crc32
 from cjepa.data.store.episodes import DamagedEpisode
 from cjepa.errors import UserError
 
@@ -175,20 +175,3 @@ def test_a_closed_file_is_opened_again(tmp_path, originals):
     with h5py.File(tmp_path / "a.h5", "r+"):  # nobody holds it
         pass
     np.testing.assert_array_equal(file.read("action", 0, 1), originals[0]["action"][:1])
-
-
-@pytest.mark.parametrize("count", [0, 1, 12, 20, 101])
-def test_splits_are_disjoint_and_complete(count):
-    splits = split_episodes(count, (0.8, 0.1, 0.1), seed=0)
-    assert list(splits) == ["train", "val", "test"]
-    np.testing.assert_array_equal(np.sort(np.concatenate(list(splits.values()))), np.arange(count))
-
-
-def test_splits_have_their_shares_and_their_seed():
-    splits = split_episodes(100, (0.8, 0.15, 0.05), seed=0)
-    assert [len(part) for part in splits.values()] == [80, 15, 5]
-    again, other = (split_episodes(100, (0.8, 0.15, 0.05), seed) for seed in (0, 1))
-    np.testing.assert_array_equal(splits["test"], again["test"])
-    assert splits["test"].tolist() != other["test"].tolist()
-    with pytest.raises(UserError, match="sum"):
-        split_episodes(10, (0.8, 0.1, 0.2), seed=0)
