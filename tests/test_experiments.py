@@ -1,5 +1,6 @@
 """Every YAML of experiments/ runs: two steps, two episodes or one pair, as the command in its header says."""
 
+import functools
 import importlib
 import inspect
 import json
@@ -81,11 +82,16 @@ def configs_of(words: list[str]) -> list[str]:
     return [following for word, following in zip(words, words[1:], strict=False) if word in ("-c", "--config")]
 
 
+@functools.cache
+def content_of(path: Path) -> dict:
+    return yaml.safe_load(path.read_text())
+
+
 def value_of(paths: list[str], *keys: str):
     """A value of the last file that states it; paths are relative to the current folder."""
     found = None
     for path in paths:
-        content = yaml.safe_load(Path(path).read_text())
+        content = content_of(Path(path).absolute())
         for key in keys:
             content = content.get(key, {}) if isinstance(content, dict) else {}
         found = content or found

@@ -1,5 +1,6 @@
 """The contract of tokenizers: every subclass is held to it, with every start that it can have."""
 
+import copy
 import inspect
 
 import numpy as np
@@ -19,6 +20,8 @@ from tests.contracts import build, concrete_subclasses
 
 CLIPS, BLOCKS, SLOTS, SIDE = 3, 4, 3, 64
 APART = 1e-5  # untrained slots that are means over a whole frame hardly notice a small object
+SMALL_TRANSFORMER = {"dim": 32, "depth": 2, "num_heads": 2, "patch_size": 16}
+SMALL_TRANSFORMER |= {"predictor_width": 16, "predictor_depth": 1, "predictor_heads": 2}
 STARTS = concrete_subclasses("cjepa.tokenizers", Start)
 INITIALISERS = concrete_subclasses("cjepa.tokenizers", Initialiser)
 
@@ -43,6 +46,7 @@ def made(case: tuple, pixels_BT3YX: torch.Tensor) -> Tokenizer:
     first = start and start(SLOTS, slot_dim=32)
     names = {"num_bodies": len(PushT.body_names), "attributes": PushT.attribute_names}
     sizes = {"grid": 4, "num_slots": SLOTS, "image_size": SIDE}
+    sizes |= SMALL_TRANSFORMER if "depth" in inspect.signature(cls).parameters else {}
     parts = {"start": first, "initialiser": first, "features": ConvFeatures(image_size=SIDE)}
     tokenizer = build(cls, trained=trained, **parts, **names, **sizes)
     if isinstance(tokenizer, TrainableTokenizer):
@@ -66,9 +70,37 @@ def rows() -> dict[str, torch.Tensor]:
     return {"pixels": to_float_pixels(torch.from_numpy(pixels)), "objects": torch.from_numpy(objects)}
 
 
+@pytest.fixture(scope="module")
+def made_before() -> dict[tuple, tuple[Tokenizer, Tokens]]:
+    """Tokenizers, and their tokens of the clips: to make them takes longer than most tests."""
+    return {}
+
+
 @pytest.fixture
-def tokenizer(case, rows) -> Tokenizer:
-    return made(case, rows["pixels"])
+def encoded(case, rows, made_before) -> tuple[Tokenizer, Tokens]:
+    if case not in made_before:
+        tokenizer = made(case, rows["pixels"])
+        with torch.no_grad():
+            made_before[case] = tokenizer, tokenizer.encode(rows[tokenizer.info.column])
+    return made_before[case]
+
+
+@pytest.fixture
+def tokenizer(encoded) -> Tokenizer:
+    """The same one in every test that does not train it."""
+    return encoded[0]
+
+
+@pytest.fixture
+def whole(encoded) -> Tokens:
+    """Its tokens of the clips."""
+    return encoded[1]
+
+
+@pytest.fixture
+def learner(tokenizer) -> TrainableTokenizer:
+    """A copy to train."""
+    return copy.deepcopy(tokenizer).train()
 
 
 @pytest.fixture
@@ -82,22 +114,22 @@ def finite(tokens: Tokens) -> bool:
 
 @with_starts(Tokenizer)
 @torch.no_grad()
-def test_contract_shapes_and_ranges(tokenizer, clips):
-    slots, masks, positions, scales = tokens = tokenizer.encode(clips)
+def test_contract_shapes_and_ranges(tokenizer, whole):
+    slots, masks, positions, scales = whole
     size = (SIDE, SIDE) if tokenizer.info.column == "pixels" else (0, 0)
     assert slots.shape == (CLIPS, BLOCKS, tokenizer.num_slots, tokenizer.slot_dim)
     assert masks.shape == (CLIPS, BLOCKS, tokenizer.num_slots, *size)
     assert positions.shape == (CLIPS, BLOCKS, tokenizer.num_slots, 2)
     assert scales.shape == (CLIPS, BLOCKS, tokenizer.num_slots, 1)
-    assert finite(tokens) and scales.min() >= 0 and positions.abs().max() <= 1
+    assert finite(whole) and scales.min() >= 0 and positions.abs().max() <= 1
     assert masks.numel() == 0 or (masks.min() >= 0 and masks.sum(dim=2).max() <= 1 + 1e-5)
     assert (slots[0, 0] - slots[1, 0]).abs().max() > APART and (slots[0, 0] - slots[0, -1]).abs().max() > APART
 
 
 @with_starts(Tokenizer)
 @torch.no_grad()
-def test_contract_the_same_every_time_and_in_every_batch(tokenizer, clips):
-    whole, again, alone = (tokenizer.encode(part) for part in (clips, clips, clips[1:2]))
+def test_contract_the_same_every_time_and_in_every_batch(tokenizer, clips, whole):
+    again, alone = (tokenizer.encode(part) for part in (clips, clips[1:2]))
     for first, second, single in zip(whole, again, alone, strict=True):
         assert torch.equal(first, second)
         torch.testing.assert_close(single[0], first[1], atol=1e-4, rtol=1e-4)
@@ -105,14 +137,14 @@ def test_contract_the_same_every_time_and_in_every_batch(tokenizer, clips):
 
 @with_starts(Tokenizer)
 @torch.no_grad()
-def test_contract_a_frame_knows_nothing_of_the_frames_after_it(tokenizer, clips):
-    whole = tokenizer.encode(clips)
+def test_contract_a_frame_knows_nothing_of_the_frames_after_it(tokenizer, clips, whole):
     changed = clips.clone()
     changed[:, 2:] = clips[:, 2:].flip(0)  # other clips' frames
-    for other in (tokenizer.encode(changed), tokenizer.encode(clips[:, :2])):
+    with_changes = tokenizer.encode(changed)
+    for other in (with_changes, tokenizer.encode(clips[:, :2])):
         for first, second in zip(whole, other, strict=True):
             torch.testing.assert_close(second[:, :2], first[:, :2], atol=1e-4, rtol=1e-4)
-    assert (tokenizer.encode(changed).slots_BTSD[:, 2:] - whole.slots_BTSD[:, 2:]).abs().max() > APART
+    assert (with_changes.slots_BTSD[:, 2:] - whole.slots_BTSD[:, 2:]).abs().max() > APART
 
 
 @with_starts(Tokenizer)
@@ -144,8 +176,8 @@ def test_contract_frames_of_another_size_are_refused(tokenizer):
 
 @with_starts(Tokenizer)
 @torch.no_grad()
-def test_contract_decoding(tokenizer, clips):
-    slots = tokenizer.encode(clips).slots_BTSD
+def test_contract_decoding(tokenizer, clips, whole):
+    slots = whole.slots_BTSD
     decoded = tokenizer.decode(slots)
     if decoded is None:
         return
@@ -165,21 +197,21 @@ def test_contract_frames_without_anything_are_finite(tokenizer, clips, value):
 
 
 @with_starts(TrainableTokenizer)
-def test_contract_losses_are_scalars_with_the_same_names_every_time(tokenizer, clips):
-    terms = tokenizer.train().loss_terms(clips)
+def test_contract_losses_are_scalars_with_the_same_names_every_time(learner, clips):
+    terms = learner.loss_terms(clips)
     assert terms and all(term.shape == () and torch.isfinite(term) for term in terms.values())
     for part in (clips[:, :1], torch.ones_like(clips)):
-        other = tokenizer.loss_terms(part)
+        other = learner.loss_terms(part)
         assert list(other) == list(terms) and all(torch.isfinite(term) for term in other.values())
 
 
 @with_starts(TrainableTokenizer)
-def test_contract_every_parameter_learns(tokenizer, clips):
-    hints = [torch.rand(CLIPS, SLOTS, tokenizer.info.hint_dim)] if tokenizer.info.hint_dim else []
+def test_contract_every_parameter_learns(learner, clips):
+    hints = [torch.rand(CLIPS, SLOTS, learner.info.hint_dim)] if learner.info.hint_dim else []
     for hint in hints:
         hint[:, 0] = torch.nan  # one that is missing
-    sum(tokenizer.train().loss_terms(clips[:, :3], *hints).values()).backward()
-    learned = {name: p for name, p in tokenizer.named_parameters() if p.requires_grad}
+    sum(learner.loss_terms(clips[:, :3], *hints).values()).backward()
+    learned = {name: p for name, p in learner.named_parameters() if p.requires_grad}
     dead = [name for name, p in learned.items() if p.grad is None or not p.grad.abs().sum() > 0]
     assert dead == []
     assert all(torch.isfinite(p.grad).all() for p in learned.values())
