@@ -21,6 +21,7 @@ ORDER = [
         "locks",
         "opencv",
         "yaml_files",
+        "devices",
         "tensor_files",
         "pictures",
     }

@@ -6,7 +6,6 @@ but the network's size depends on what tokens mean: they are normal values.
 File letter: N candidates.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +16,18 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from cjepa.bench.published import PublishedSearch, multihead_copy
-from cjepa.bench.timing import Row, interval_text, number_text, rows_against, take_turns, working_memory_mb
+from cjepa.bench.timing import (
+    Row,
+    interval_text,
+    number_text,
+    rows_against,
+    seconds_now,
+    take_turns,
+    working_memory_mb,
+)
 from cjepa.bench.train import ACTION_DIM, FILTER, PAPER, PROPRIO_DIM, SLOTS, TOKEN_DIM
 from cjepa.command_result import CommandResult
+from cjepa.devices import chosen_device
 from cjepa.errors import UserError
 from cjepa.evaluation.budgets import gigaflops
 from cjepa.evaluation.intervals import bootstrap
@@ -33,6 +41,7 @@ from cjepa.planning.planners.icem import ICEM
 from cjepa.planning.problem import PlanningProblem
 from cjepa.progress import Progress, ProgressBar
 from cjepa.reporting.records import installed
+from cjepa.tokenizers.encode import device_of
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Predictor
@@ -50,6 +59,7 @@ FILTER_SLOTS, FILTER_TOKEN_DIM, MEMBERS = 2, 34, 3
 """Of zoo:pusht-slots and experiments/pusht/ensemble.yaml."""
 PATCH_SIDES = (4, 8, 14)
 _SEED = 0
+_CPU = torch.device("cpu")
 
 
 class InFloat32(PredictorDynamics):
@@ -57,7 +67,7 @@ class InFloat32(PredictorDynamics):
 
     def rollout(self, state: NamedTuple, actions_BHA: Tensor) -> Rollout:
         """See :class:`~cjepa.world_models.dynamics.Dynamics`."""
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(actions_BHA.device.type, enabled=False):
             return super().rollout(state, actions_BHA)
 
 
@@ -73,6 +83,8 @@ class Search:
         tokens: S, object tokens per block.
         token_dim: D.
         members: networks that predict every candidate.
+        device: of the network.
+        environments: that are planned for at once; counts of candidates are of one of them.
     """
 
     run: Callable[[int], Tensor]
@@ -82,11 +94,13 @@ class Search:
     tokens: int
     token_dim: int
     members: int = 1
+    device: torch.device = _CPU
+    environments: int = 1
 
     def gigaflops(self) -> float:
         """Of a whole search, counted on two candidates."""
         actions_NHA = torch.rand(2, HORIZON_BLOCKS, ACTION_DIM, generator=torch.Generator().manual_seed(_SEED))
-        return gigaflops(self.cost, actions_NHA) / len(actions_NHA) * self.whole
+        return gigaflops(self.cost, actions_NHA.to(self.device)) / len(actions_NHA) * self.whole
 
 
 def planner_command(
@@ -95,6 +109,8 @@ def planner_command(
     patch_candidates: PositiveInt = 4,
     rounds: PositiveInt = 5,
     cores: PositiveInt = 2,
+    device: str = "cpu",
+    environments: PositiveInt = 1,
     json: bool = False,
 ) -> CommandResult:
     """Seconds per plan: published search, ours with the same network, the recommended planner, and patches.
@@ -107,14 +123,17 @@ def planner_command(
         patch_candidates: the same for patches, which take far longer.
         rounds: rounds in which every planner searches once.
         cores: threads.
+        device: PyTorch device of the networks, cpu or cuda; the memory of a GPU is that of tensors.
+        environments: that the recommended planner plans for at once; its seconds are those of one plan among them.
         json: print rows for programs.
     """
     if min(candidates, patch_candidates) < 2:
         raise UserError(f"candidates are {candidates} and {patch_candidates}, expected 2 or more")
+    used = chosen_device(device)
     before = torch.get_num_threads()
     torch.set_num_threads(cores)
     try:
-        searches = make_searches(iterations, candidates, patch_candidates)
+        searches = make_searches(iterations, candidates, patch_candidates, used, environments)
         with ProgressBar("planners", len(searches) * (rounds + 1), "turns") as bar:
             rows = compare_searches(searches, rounds, bar)
     finally:
@@ -124,18 +143,25 @@ def planner_command(
     return CommandResult([], planner_table(rows))
 
 
-def make_searches(iterations: int, candidates: int, patch_candidates: int) -> dict[str, Search]:
+def make_searches(
+    iterations: int, candidates: int, patch_candidates: int, device: torch.device = _CPU, environments: int = 1
+) -> dict[str, Search]:
     """All contenders by name."""
-    objects = paper_network(SLOTS, matching="hungarian")
+    objects = paper_network(SLOTS, matching="hungarian").to(device)
     return {
         REFERENCE: published_search(objects, iterations, candidates),
         FULL: cem_search(InFloat32(objects), SLOTS, iterations, candidates),
         HALF: cem_search(PredictorDynamics(objects), SLOTS, iterations, candidates),
-        "object-filter": icem_search(filter_network),
-        f"object-filter x {MEMBERS}": icem_search(partial(Ensemble, filter_network, MEMBERS), MEMBERS),
+        "object-filter": icem_search(filter_network, device, environments),
+        f"object-filter x {MEMBERS}": icem_search(
+            partial(Ensemble, filter_network, MEMBERS), device, environments, MEMBERS
+        ),
         **{
             f"patch-{side}x{side}": cem_search(
-                PredictorDynamics(paper_network(side**2, num_positions=side**2)), side**2, iterations, patch_candidates
+                PredictorDynamics(paper_network(side**2, num_positions=side**2).to(device)),
+                side**2,
+                iterations,
+                patch_candidates,
             )
             for side in PATCH_SIDES
         },
@@ -149,7 +175,10 @@ def compare_searches(searches: dict[str, Search], rounds: int, progress: Progres
         first[name] = search.run(_SEED)  # the first pass also pays for kernel selection
         progress.advance(1)
     part_seconds = take_turns({name: _turn(search) for name, search in searches.items()}, rounds, progress)
-    seconds = {name: part_seconds[name] * search.whole / search.timed for name, search in searches.items()}
+    seconds = {
+        name: part_seconds[name] * search.whole / search.timed / search.environments
+        for name, search in searches.items()
+    }
     versions, rows = installed(("cjepa", "torch")), []
     for row in rows_against(REFERENCE, seconds, 1, "plans"):
         search, (low, high) = searches[row["name"]], bootstrap(seconds[row["name"]]).bounds
@@ -161,7 +190,9 @@ def compare_searches(searches: dict[str, Search], rounds: int, progress: Progres
                 "seconds_high": high,
                 "calls": search.whole * HORIZON_BLOCKS * search.members,
                 "gigaflops": search.gigaflops(),
-                "working_memory_mb": working_memory_mb(partial(search.run, _SEED)),
+                "working_memory_mb": working_memory_mb(partial(search.run, _SEED), search.device),
+                "device": str(search.device),
+                "environments": search.environments,
                 "tokens": search.tokens,
                 "token_dim": search.token_dim,
                 "timed": search.timed,
@@ -212,16 +243,17 @@ def filter_network() -> ObjectFilter:
     return network.eval()
 
 
-def random_frame(tokens: int, token_dim: int, seed: int) -> Clip:
+def random_frame(tokens: int, token_dim: int, seed: int, device: torch.device = _CPU) -> Clip:
     """One block of one environment, normalised."""
     generator = torch.Generator().manual_seed(seed)
     shapes = ((tokens, token_dim), (PROPRIO_DIM,), (ACTION_DIM,))
-    return Clip(*(torch.randn(1, 1, *shape, generator=generator) for shape in shapes))
+    return Clip(*(torch.randn(1, 1, *shape, generator=generator).to(device) for shape in shapes))
 
 
 def published_search(network: EntityTransformer, iterations: int, candidates: int) -> Search:
     """The reference."""
-    now, goal = (random_frame(SLOTS, TOKEN_DIM, seed) for seed in (1, 2))
+    device = device_of(network)
+    now, goal = (random_frame(SLOTS, TOKEN_DIM, seed, device) for seed in (1, 2))
     sizes = {"num_samples": candidates, "iterations": iterations, "num_elites": _elites(candidates)}
     search = PublishedSearch(multihead_copy(network), now, goal, HORIZON_BLOCKS, **sizes)
 
@@ -229,7 +261,7 @@ def published_search(network: EntityTransformer, iterations: int, candidates: in
     def run(seed: int) -> Tensor:
         return search.plan(torch.Generator().manual_seed(seed))
 
-    return Search(run, search.cost, candidates * iterations, _cem_candidates(), SLOTS, TOKEN_DIM)
+    return Search(run, search.cost, candidates * iterations, _cem_candidates(), SLOTS, TOKEN_DIM, device=device)
 
 
 def cem_search(dynamics: PredictorDynamics, tokens: int, iterations: int, candidates: int) -> Search:
@@ -245,40 +277,51 @@ def cem_search(dynamics: PredictorDynamics, tokens: int, iterations: int, candid
         _cem_candidates(),
         tokens,
         TOKEN_DIM,
+        device=device_of(dynamics),
     )
 
 
-def icem_search(make_network: Callable[[], Predictor], members: int = 1) -> Search:
+def icem_search(
+    make_network: Callable[[], Predictor], device: torch.device, environments: int = 1, members: int = 1
+) -> Search:
     """The recommended search."""
     torch.manual_seed(_SEED)
-    planner, dynamics = ICEM(**ICEM_SIZES), PredictorDynamics(make_network()).eval()
+    planner, dynamics = ICEM(**ICEM_SIZES), PredictorDynamics(make_network()).to(device).eval()
     problem = partial(_problem, dynamics, LeastStepMSE(), FILTER_SLOTS)
     whole = sum(planner.population_sizes) + 1  # the start of the search too
     return Search(
-        partial(_planned, planner, problem),
+        partial(_planned, planner, partial(problem, environments=environments)),
         lambda actions_NHA: problem(_SEED).cost(actions_NHA[None])[0],
         whole,
         whole,
         FILTER_SLOTS,
         FILTER_TOKEN_DIM,
         members,
+        device,
+        environments,
     )
 
 
 @torch.no_grad()
 def _planned(planner: Planner, problem: Callable[[int], PlanningProblem], seed: int) -> Tensor:
-    return planner.plan(problem(seed)).actions_BHA[0]
+    return planner.plan(problem(seed)).actions_BHA[0].cpu()
 
 
-def _problem(dynamics: PredictorDynamics, objective: Objective, tokens: int, seed: int) -> PlanningProblem:
-    """From one frame to the next, both random; the actions' bounds are -1 and 1."""
-    now, goal = (random_frame(tokens, dynamics.token_dim, number) for number in (1, 2))
-    with torch.autocast("cpu", torch.bfloat16, enabled=not isinstance(dynamics, InFloat32)):
+def _problem(
+    dynamics: PredictorDynamics, objective: Objective, tokens: int, seed: int, environments: int = 1
+) -> PlanningProblem:
+    """From one frame to the next, both random, alike in all environments; the actions' bounds are -1 and 1."""
+    device = device_of(dynamics)
+    now, goal = (
+        Clip(*(values.expand(environments, *values.shape[1:]) for values in frame))
+        for frame in (random_frame(tokens, dynamics.token_dim, number, device) for number in (1, 2))
+    )
+    with torch.autocast(device.type, torch.bfloat16, enabled=not isinstance(dynamics, InFloat32)):
         state = dynamics.observe(now)
-    wanted = Goal(goal.tokens_BTSD[:, 0], goal.proprio_BTP[:, 0], torch.ones(1, PROPRIO_DIM))
-    cost = RolloutCost(dynamics, state, wanted, objective)
-    bound_A, generator = torch.ones(ACTION_DIM), torch.Generator().manual_seed(seed)
-    return PlanningProblem(cost, -bound_A, bound_A, 1, HORIZON_BLOCKS, generator, frame_stride=FRAME_STRIDE)
+    scale_BP = torch.ones(environments, PROPRIO_DIM, device=device)
+    cost = RolloutCost(dynamics, state, Goal(goal.tokens_BTSD[:, 0], goal.proprio_BTP[:, 0], scale_BP), objective)
+    bound_A, generator = torch.ones(ACTION_DIM, device=device), torch.Generator(device).manual_seed(seed)
+    return PlanningProblem(cost, -bound_A, bound_A, environments, HORIZON_BLOCKS, generator, frame_stride=FRAME_STRIDE)
 
 
 def _elites(candidates: int) -> int:
@@ -294,8 +337,8 @@ def _turn(search: Search) -> Callable[[int], float]:
     """Seconds that a search takes."""
 
     def turn(number: int) -> float:
-        started = time.perf_counter()
+        started = seconds_now(search.device)
         search.run(number)
-        return time.perf_counter() - started
+        return seconds_now(search.device) - started
 
     return turn

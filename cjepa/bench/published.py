@@ -39,6 +39,8 @@ def _multihead(block: Block) -> MultiheadBlock:
 class PublishedSearch:
     """Plans for one environment. Bounds of -1 and 1, the incumbent and the least deviation are those of our CEM.
 
+    The search is on the CPU, the network wherever it and its inputs are.
+
     Args:
         network: from :func:`multihead_copy`.
         now: normalised, one environment and one block.
@@ -83,10 +85,10 @@ class PublishedSearch:
 
     def cost(self, actions_NHA: Tensor) -> Tensor:
         """Squared error of the last block's matched objects, and of its proprioception, ``(N,)``."""
-        tokens_NSD, proprio_NP = self.last_block(actions_NHA)
+        tokens_NSD, proprio_NP = self.last_block(actions_NHA.to(self.now.tokens_BTSD.device))
         goal_NSD = self.goal.tokens_BTSD[:, 0].expand_as(tokens_NSD)
         tokens_N = (_matched(tokens_NSD, goal_NSD) - goal_NSD).square().mean(dim=(1, 2))
-        return tokens_N + (proprio_NP - self.goal.proprio_BTP[:, 0]).square().mean(dim=1)
+        return (tokens_N + (proprio_NP - self.goal.proprio_BTP[:, 0]).square().mean(dim=1)).to(actions_NHA.device)
 
     def last_block(self, actions_NHA: Tensor) -> tuple[Tensor, Tensor]:
         """Object tokens ``(N, S, D)`` and proprioception ``(N, P)`` after all actions."""
@@ -95,7 +97,7 @@ class PublishedSearch:
         for block in range(1, self.horizon_blocks + 1):
             length = min(block, self.network.history_blocks)
             tokens_NTSD, proprio_NTP = tokens_NTSD[:, -length:], proprio_NTP[:, -length:]
-            nothing_NTS = torch.zeros(tokens_NTSD.shape[:3], dtype=torch.bool)
+            nothing_NTS = torch.zeros(tokens_NTSD.shape[:3], dtype=torch.bool, device=tokens_NTSD.device)
             window = (tokens_NTSD, proprio_NTP, actions_NHA[:, block - length : block], nothing_NTS)
             prediction = self.network(*window)
             next_NSD = _matched(prediction.future_BFSD[:, 0], tokens_NTSD[:, -1])
@@ -109,5 +111,5 @@ def _matched(tokens_NSD: Tensor, like_NSD: Tensor) -> Tensor:
     matched = []
     for tokens_SD, like_SD in zip(tokens_NSD, like_NSD, strict=True):
         error_SS = (like_SD[:, None] - tokens_SD[None]).square().mean(dim=-1)
-        matched.append(tokens_SD[linear_sum_assignment(error_SS.detach().numpy())[1]])
+        matched.append(tokens_SD[linear_sum_assignment(error_SS.detach().cpu().numpy())[1]])
     return torch.stack(matched)

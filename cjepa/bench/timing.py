@@ -1,11 +1,13 @@
 """Times that can be compared: contenders take turns, so that what else the machine does hits all of them alike."""
 
 import ctypes
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from cjepa.evaluation.intervals import bootstrap
 from cjepa.progress import Progress
@@ -67,8 +69,25 @@ def rows_against(reference: str, seconds: dict[str, np.ndarray], samples: int, u
     return rows
 
 
-def working_memory_mb(work: Callable[[], object]) -> float | None:
-    """Most memory that work takes beyond what the process holds before it, in MiB; None where Linux does not say."""
+def seconds_now(device: torch.device) -> float:
+    """A clock to take differences of, read when a GPU has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def working_memory_mb(work: Callable[[], object], device: torch.device) -> float | None:
+    """Most memory that work takes beyond what is held before it, in MiB; None where Linux does not say.
+
+    Args:
+        work: to do.
+        device: a GPU for tensors that are there, else what counts is the process.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return round((torch.cuda.max_memory_allocated(device) - before) / 2**20, 1)
     try:
         ctypes.CDLL(None).malloc_trim(0)  # what was freed before is not held any more
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew

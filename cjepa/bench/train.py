@@ -4,7 +4,6 @@ A step is loss, gradients, their clipping and AdamW, on a batch that is in memor
 the predictor allows, as in the paper; `cjepa fit` draws shorter ones too.
 """
 
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,8 +11,9 @@ import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
-from cjepa.bench.timing import Row, bench_table, rows_against, take_turns
+from cjepa.bench.timing import Row, bench_table, rows_against, seconds_now, take_turns
 from cjepa.command_result import CommandResult
+from cjepa.devices import chosen_device
 from cjepa.errors import UserError
 from cjepa.files import json_text
 from cjepa.optim import adamw_with_warmup_cosine
@@ -101,6 +101,7 @@ def train_command(
     steps: PositiveInt = 2,
     rounds: PositiveInt = 10,
     cores: PositiveInt = 2,
+    device: str = "cpu",
     json: bool = False,
 ) -> CommandResult:
     """Training steps per second of C-JEPA at the paper's size and of the fast predictor, on random tokens.
@@ -111,15 +112,17 @@ def train_command(
         steps: of every network in a round.
         rounds: rounds in which every network takes its steps once.
         cores: threads.
+        device: PyTorch device, cpu or cuda.
         json: print rows for programs.
     """
     if against not in CONTENDERS:
         raise UserError(f"--against {against}: expected one of {', '.join(CONTENDERS)}")
+    used = chosen_device(device)
     before = torch.get_num_threads()
     torch.set_num_threads(cores)
     try:
         with ProgressBar("networks", len(CONTENDERS) * (rounds + 1), "turns") as bar:
-            rows = compare_steps(against, batch_size, steps, rounds, bar)
+            rows = compare_steps(against, batch_size, steps, rounds, bar, used)
     finally:
         torch.set_num_threads(before)
     if json:
@@ -127,19 +130,23 @@ def train_command(
     return CommandResult([], bench_table(rows))
 
 
-def compare_steps(reference: str, batch_size: int, steps: int, rounds: int, progress: Progress) -> list[Row]:
+def compare_steps(
+    reference: str, batch_size: int, steps: int, rounds: int, progress: Progress, device: torch.device
+) -> list[Row]:
     """Rows of :func:`rows_against`, with the number of parameters and the libraries' versions."""
     turns, parameters = {}, {}
     for name, contender in CONTENDERS.items():
         torch.manual_seed(0)
-        dynamics = PredictorDynamics(contender.build()).train()
+        dynamics = PredictorDynamics(contender.build()).to(device).train()
         parameters[name] = sum(values.numel() for values in dynamics.parameters())
-        turns[name] = _turn(training_step(dynamics, random_clip(batch_size), contender.half_precision), steps)
+        clip = Clip(*(values.to(device) for values in random_clip(batch_size)))
+        turns[name] = _turn(training_step(dynamics, clip, contender.half_precision), steps, device)
         turns[name](0)  # the first step also pays for kernel selection and the optimiser's state
         progress.advance(1)
     rows = rows_against(reference, take_turns(turns, rounds, progress), steps, "steps")
     versions = installed(_LIBRARIES)
-    return [{**row, "parameters": parameters[row["name"]], "versions": versions} for row in rows]
+    about = {"device": str(device), "versions": versions}
+    return [{**row, "parameters": parameters[row["name"]], **about} for row in rows]
 
 
 def random_clip(batch_size: int) -> Clip:
@@ -156,7 +163,7 @@ def training_step(dynamics: PredictorDynamics, clip: Clip, half_precision: bool)
     optimizer = adamw_with_warmup_cosine(dynamics, 1e-4, 1e-2, 1, 1_000)["optimizer"]
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=half_precision):
+        with torch.autocast(clip.tokens_BTSD.device.type, torch.bfloat16, enabled=half_precision):
             normed = dynamics.normalise(clip)
             loss = sum(loss_terms(dynamics(normed, mask_BTS), normed, mask_BTS).values())
         optimizer.zero_grad()
@@ -167,13 +174,13 @@ def training_step(dynamics: PredictorDynamics, clip: Clip, half_precision: bool)
     return step
 
 
-def _turn(step: Callable[[], None], steps: int) -> Callable[[int], float]:
+def _turn(step: Callable[[], None], steps: int, device: torch.device) -> Callable[[int], float]:
     """Seconds that some steps take."""
 
     def turn(number: int) -> float:
-        started = time.perf_counter()
+        started = seconds_now(device)
         for _ in range(steps):
             step()
-        return time.perf_counter() - started
+        return seconds_now(device) - started
 
     return turn

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from cjepa.command_result import CommandResult
 from cjepa.commands.evaluations import evaluated_run, new_results_folder
-from cjepa.commands.options import chosen_device
+from cjepa.devices import chosen_device
 from cjepa.evaluation.influence_graphs import Estimate
 from cjepa.evaluation.intervention_card import evaluate_interventions
 from cjepa.evaluation.scenes import SceneProtocol

@@ -1,12 +1,7 @@
 """What several verbs ask of their options."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-from cjepa.errors import UserError
-
-if TYPE_CHECKING:  # collect and convert start without torch
-    import torch
+from typing import Any
 
 _EXPERIMENTS = {"cjepa/PushT-v0": "experiments/pusht", "cjepa/Collide-v0": "experiments/collide"}
 
@@ -21,21 +16,3 @@ def next_fit(attributes: Mapping[str, Any], config: str, data: str) -> str | Non
     """
     folder = _EXPERIMENTS.get(attributes.get("env_id", ""))
     return folder and f"cjepa fit -c {folder}/{config} --data.init_args.path {data}"
-
-
-def chosen_device(name: str) -> "torch.device":
-    """The device that ``--device`` names; auto is cuda where there is a GPU, else cpu.
-
-    Raises:
-        UserError: there is no such device.
-    """
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        one = torch.ones(1, device=name)
-        one.item()
-    except (RuntimeError, AssertionError, ImportError):
-        raise UserError(f"--device {name}: no such device on this machine; expected auto, cpu or cuda") from None
-    return one.device

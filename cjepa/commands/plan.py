@@ -9,8 +9,8 @@ from cjepa.checkpoints import find_checkpoint
 from cjepa.command_result import CommandResult
 from cjepa.commands.certify import certified, check_certified, search_folders
 from cjepa.commands.evaluations import evaluated_run, kept_plans, new_results_folder
-from cjepa.commands.options import chosen_device
 from cjepa.commands.parts import Evaluated, command_result, evaluate_all, title
+from cjepa.devices import chosen_device
 from cjepa.errors import UserError
 from cjepa.evaluation.planning import evaluate_model
 from cjepa.evaluation.protocol import PlanningProtocol

@@ -6,9 +6,10 @@ from pathlib import Path
 from jsonargparse.typing import NonNegativeInt
 
 from cjepa.command_result import CommandResult
-from cjepa.commands.options import chosen_device, next_fit
+from cjepa.commands.options import next_fit
 from cjepa.data.splits import excluded_episodes
 from cjepa.data.store.shards import open_episodes
+from cjepa.devices import chosen_device
 from cjepa.progress import ProgressBar
 from cjepa.tokenizers.specs import tokenizer_spec
 from cjepa.tokenizers.token_files import tokenize

@@ -119,16 +119,17 @@ def test_seconds_are_of_whole_plans(small, monkeypatch):
 
 def test_memory_of_work():
     """64 MiB that are written to; on a system that tells."""
-    taken = working_memory_mb(lambda: np.ones(2**23).sum())
+    taken = working_memory_mb(lambda: np.ones(2**23).sum(), torch.device("cpu"))
     assert taken is None or 60 < taken < 100
 
 
 def test_rows_for_programs_and_a_table(small, capsys):
     threads = torch.get_num_threads()
     options = ["--iterations=1", "--candidates=2", "--patch_candidates=2", "--rounds=2", "--cores=1"]
-    assert main(["bench", "planner", *options, "--json"]) == 0
+    assert main(["bench", "planner", *options, "--environments=3", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert torch.get_num_threads() == threads and all(row["cores"] == 1 and row["n"] == 2 for row in rows)
+    assert {row["environments"] for row in rows if row["name"].startswith("object-filter")} == {3}
     assert rows[0]["name"] == rows[0]["reference"] == planner.REFERENCE and rows[0]["ratio"] == pytest.approx(1.0)
     assert all(row["low"] <= row["ratio"] <= row["high"] for row in rows)
     table = planner.planner_table(rows)
