@@ -32,6 +32,7 @@ ORDER = [
     {"tokenizers"},
     {"world_models"},
     {"policies"},
+    {"language"},
     {"planning"},
     {"api"},
     {"integrations"},

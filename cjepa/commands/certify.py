@@ -20,7 +20,7 @@ from cjepa.reporting.tables import Row, results_table, seconds_text
 FULL = "full"
 """Folder of the search that smaller ones are compared with."""
 _SIZES = ("num_samples", "iterations", "num_elites")
-_OTHERS = ("seeds", "goal_offsets", "shift", "goal_state", "against")
+_OTHERS = ("seeds", "goal_offsets", "shift", "goal_state", "goal_text", "against")
 
 
 class Searched(NamedTuple):

@@ -101,6 +101,13 @@ class ObjectEnv(gym.Env, ABC):
     def state_error(self, state: np.ndarray, goal_state: np.ndarray) -> np.ndarray:
         """Task error between states ``(..., state_dim)``: non-negative, scaled so that success is every value < 1."""
 
+    def named_places(self, state: np.ndarray) -> dict[str, np.ndarray]:
+        """x and y of the bodies of a state, in the units of ``table``, by what sentences call them (``red square``).
+
+        Empty for an environment that sentences cannot speak of. Bodies that share a name are left out.
+        """
+        return {}
+
     def is_success(self, state: np.ndarray, goal_state: np.ndarray) -> np.ndarray:
         """Whether ``state`` reaches ``goal_state``; bool ``(...)``."""
         return (self.state_error(state, goal_state) < 1.0).all(axis=-1)

@@ -70,7 +70,7 @@ def _check_record(record: Path, protocol: PlanningProtocol) -> None:
         return
     content = read_json(record)
     evaluation = content.get("evaluation") if isinstance(content, dict) else None
-    for name, default in (("published_protocol", False), ("goal_state", None), ("shift", None)):
+    for name, default in (("published_protocol", False), ("goal_state", None), ("goal_text", None), ("shift", None)):
         earlier = evaluation.get(name, default) if isinstance(evaluation, dict) else default
         now = getattr(protocol, name)
         if earlier != now:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from cjepa.envs.base import ObjectEnv
+from cjepa.envs.sentences import parse
 from cjepa.evaluation.pairs import Pair
 from cjepa.pictures import read_picture
 from cjepa.planning.agents import Agent
@@ -17,6 +18,8 @@ from cjepa.planning.perception import Observation
 from cjepa.planning.sub_goals import Route, SubGoals
 from cjepa.progress import Progress
 
+SENTENCE_ERRORS = ("region",)
+"""Names of the terms by which it is measured whether a sentence is true."""
 LATENCY_CALLS = 10
 _LATENCY_SECONDS = 15.0
 _FEWEST_CALLS = 5  # the interval of fewer says nothing
@@ -91,6 +94,10 @@ class Trials:
         self.goals = goals or _without_state(self.starts)
         if goal_pixels_YXC is not None:
             self.goals = _shown(self.goals, goal_pixels_YXC)
+        sentences = tuple(pair.sentence for pair in pairs)
+        self._statements = [None if sentence is None else parse(sentence) for sentence in sentences]
+        if None not in sentences:
+            self.goals = self.goals._replace(sentences_B=sentences)
         self.success = np.zeros(len(envs), bool)
         self.env_steps = np.zeros(len(envs), int)
         """That each trial has taken."""
@@ -130,14 +137,17 @@ class Trials:
                 env.advance(action)
                 self._actions[index].append(np.array(action, np.float32))
                 self.env_steps[index] += 1
-                self.success[index] = env.is_success(env.get_state(), self.goals.state_BF[index])
+                self.success[index] = self._is_success(index)
                 if index < self.num_recorded:
                     self._film(index)
 
     def errors(self) -> np.ndarray:
         """The state error of every trial now, (n, terms)."""
-        states_BF = np.stack([env.get_state() for env in self.envs])
-        return self.envs[0].state_error(states_BF, self.goals.state_BF)
+        return np.stack([self._error(index) for index in range(len(self.envs))])
+
+    def error_names(self, terms: int) -> tuple[str, ...]:
+        """Of the terms of :meth:`errors`."""
+        return SENTENCE_ERRORS if self.goals.sentences_B else error_names(self.envs[0], terms)
 
     def actions(self) -> list[np.ndarray]:
         """Of every trial, as executed, (env steps, values)."""
@@ -150,7 +160,21 @@ class Trials:
     def _film(self, index: int) -> None:
         env = self.envs[index]
         self._frames[index].append(env.render_pixels())
-        self._errors[index].append(env.state_error(env.get_state(), self.goals.state_BF[index]))
+        self._errors[index].append(self._error(index))
+
+    def _is_success(self, index: int) -> bool:
+        env, statement = self.envs[index], self._statements[index]
+        if statement is None:
+            return env.is_success(env.get_state(), self.goals.state_BF[index])
+        return bool(self._error(index)[0] < 1)
+
+    def _error(self, index: int) -> np.ndarray:
+        """Of one trial now, (terms,)."""
+        env, statement = self.envs[index], self._statements[index]
+        state = env.get_state()
+        if statement is None:
+            return env.state_error(state, self.goals.state_BF[index])
+        return np.array([statement.error(env.named_places(state), env.table)])
 
 
 def run_trials(
@@ -190,7 +214,7 @@ def run_trials(
     return ControlResult(
         trials.success,
         error_NT,
-        error_names(trials.envs[0], error_NT.shape[1]),
+        trials.error_names(error_NT.shape[1]),
         [int(steps) if good else None for steps, good in zip(trials.env_steps, trials.success, strict=True)],
         made_PN.sum(axis=0),
         (made_PN & fallback_PN).sum(axis=0),

@@ -24,6 +24,8 @@ class Pair(NamedTuple):
     start_row: int
     start_state: np.ndarray
     goal_state: np.ndarray
+    sentence: str | None = None
+    """That should become true; the goal state is then one of those in which it is."""
 
 
 class Pairs(NamedTuple):

@@ -31,6 +31,7 @@ from cjepa.evaluation.pairs import (
 )
 from cjepa.evaluation.protocol import GOALS_AS_PUBLISHED, PlanningProtocol, goal_state_of, with_environment
 from cjepa.evaluation.published import draw_as_published, trained_on
+from cjepa.evaluation.told import draw_told_pairs
 from cjepa.planning.agents import RandomAgent, SimulatorAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits, check_policy
@@ -149,6 +150,12 @@ def evaluate_model(
     """
     if goal_image is not None and protocol.published_protocol:
         raise UserError(f"--goal_image: {GOALS_AS_PUBLISHED}")
+    if protocol.goal_text is not None:
+        given = {"goal_image": goal_image, "prior": prior, "sub_goals": sub_goals, "hierarchy": hierarchy}
+        for name in (name for name, value in given.items() if value is not None):
+            raise UserError(
+                f"--{name}: it needs a goal that can be seen, and --goal_text is none; leave one of them out"
+            )
     control_loop = replace(protocol.control_loop(), fallback=fallback)
     protocol, file, loaded, env, blocks = open_model(protocol, checkpoint, device)
     dynamics, tokenizer = loaded.dynamics, loaded.tokenizer
@@ -165,6 +172,9 @@ def evaluate_model(
     if hierarchy is not None:
         high_level, lineage = load_high_level(hierarchy, loaded, device)
         sources["high level"] = _source(protocol, file, lineage, find_checkpoint(hierarchy.run))
+    if (learned := objective.learned()) is not None:
+        lineage = read_checkpoint(learned).get("lineage") or {}
+        sources["language model"] = _source(protocol, file, lineage, learned)
     goal_state, goal_pixels_YXC = goal_state_of(protocol, file), None
     if goal_image is not None:
         goal_pixels_YXC = goal_pixels(goal_image, tokenizer, env, "--goal_image")
@@ -290,7 +300,10 @@ def _policy_for(model: LoadedWorldModel, checkpoint: Path) -> tuple[GoalPolicy, 
 
 def _contest(protocol: PlanningProtocol, file: Episodes, source: PairSource, goal_state: np.ndarray | None) -> Contest:
     among = (file, source.episodes, protocol.make_env(), protocol.pairs, protocol.goal_env_steps, protocol.seed)
-    pairs = draw_as_published(*among) if protocol.published_protocol else draw_pairs(*among, goal_state)
+    if protocol.goal_text is not None:
+        pairs = draw_told_pairs(*among, protocol.sentences)
+    else:
+        pairs = draw_as_published(*among) if protocol.published_protocol else draw_pairs(*among, goal_state)
     pairs = pairs.of_states(protocol.shifted)
     rivals = () if protocol.against is None else tuple(read_rivals(Path(protocol.against), pairs, protocol))
     return Contest(protocol, file.fingerprint, source, pairs, rivals)

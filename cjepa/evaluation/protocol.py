@@ -12,6 +12,7 @@ from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episodes import Episodes
 from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv, Shift
+from cjepa.envs.sentences import EXAMPLE, parse
 from cjepa.errors import UserError
 from cjepa.evaluation.pairs import Split
 from cjepa.planning.mpc import MPC
@@ -41,6 +42,8 @@ class PlanningProtocol:
         shift: name of a change that the model has not seen, such as colours; evaluated in a folder of its own, beside
             the episodes as they are, from the same states. A wrong name lists those that the environment offers.
         goal_state: the goal of all trials, a whole state of the environment, instead of states of the episodes.
+        goal_text: a sentence that should become true, such as "push the block to the left wall", instead of a state; of
+            several, trials take turns. Success is that it is true.
         against: folder of another evaluation of the same trials; the difference in success is reported, pair by pair.
         budget_env_steps: most env steps per trial.
         horizon_blocks: blocks per plan; fewer near the end of the budget, beyond which no plan reaches.
@@ -62,6 +65,7 @@ class PlanningProtocol:
     seeds: list[NonNegativeInt] | None = None
     shift: str | None = None
     goal_state: list[float] | None = None
+    goal_text: str | list[str] | None = None
     against: str | None = None
     budget_env_steps: PositiveInt = 50
     horizon_blocks: PositiveInt = 5
@@ -77,6 +81,8 @@ class PlanningProtocol:
         if self.published_protocol and self.split != "test":
             raise UserError(f"--split {self.split}: --published_protocol draws pairs from training episodes; give one")
 
+        if self.goal_text is not None:
+            self._check_sentences()
         for name, values, example in (
             ("goal_offsets", self.goal_offsets, [25, 50, 75, 100]),
             ("seeds", self.seeds, [0, 1, 2]),
@@ -85,6 +91,25 @@ class PlanningProtocol:
                 raise UserError(f"--{name}: {values}, expected different numbers, for example {example}")
         if self.goal_offsets and self.goal_state is not None:
             raise UserError("--goal_state: a given goal has no distance in episodes; leave out --goal_offsets")
+
+    def _check_sentences(self) -> None:
+        for name in ("goal_state", "goal_offsets", "shift"):
+            if getattr(self, name) is not None:
+                raise UserError(f"--goal_text: the sentence is the goal; leave out --{name}")
+        if self.published_protocol:
+            raise UserError("--goal_text: --published_protocol has states as goals; leave one of the two out")
+        if not self.sentences:
+            raise UserError(f'--goal_text: no sentence; give for example "{EXAMPLE}"')
+        for sentence in self.sentences:
+            try:
+                parse(sentence)
+            except UserError as error:
+                raise UserError(f"--goal_text: {error}") from None
+
+    @property
+    def sentences(self) -> list[str]:
+        """Those of ``goal_text``."""
+        return [self.goal_text] if isinstance(self.goal_text, str) else self.goal_text or []
 
     @property
     def agent_seed(self) -> int:

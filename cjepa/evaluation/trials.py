@@ -13,7 +13,15 @@ from cjepa.evaluation.intervals import Interval, bootstrap_of_clusters, paired_d
 from cjepa.files import read_text
 from cjepa.plain_values import finite_number
 
-_SAME_TASK = ("fingerprint", "goal_env_steps", "goal_state", "published_protocol", "budget_env_steps", "frame_stride")
+_SAME_TASK = (
+    "fingerprint",
+    "goal_env_steps",
+    "goal_state",
+    "goal_text",
+    "published_protocol",
+    "budget_env_steps",
+    "frame_stride",
+)
 """What two evaluations have to share for the difference on a pair to be one of the agents."""
 _IDENTITY = ("model", "pair", "episode", "start_row", "plans", "fallbacks", "env_steps_to_success")
 PairKey = tuple[int | None, str, str]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cjepa.envs.base import ObjectEnv
+from cjepa.envs.sentences import parse
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.costs import SimulatorCost
 from cjepa.planning.perception import Observation
@@ -127,7 +128,9 @@ class SimulatorAgent(Agent):
         horizon_blocks = horizon_blocks or self.horizon_blocks
         plans, self._problems = [], []
         for row, (state, goal_state) in enumerate(zip(self.now.state_BF, self.goal.state_BF, strict=True)):
-            cost = SimulatorCost(self.env, state, goal_state)
+            sentences_B = self.goal.sentences_B
+            statement = None if sentences_B is None else parse(sentences_B[row])
+            cost = SimulatorCost(self.env, state, goal_state, statement)
             sizes = {"batch": 1, "horizon_blocks": horizon_blocks, "frame_stride": self.blocks.frame_stride}
             problem = PlanningProblem(cost, *self.blocks.bounds(), generator=generator, **sizes)
             self._problems.append(problem)

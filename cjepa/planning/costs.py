@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cjepa.envs.base import ObjectEnv
+from cjepa.envs.sentences import Statement
 from cjepa.errors import UserError
 from cjepa.planning.objectives import Goal, Objective
 from cjepa.types import Plan
@@ -80,19 +81,25 @@ class SimulatorCost:
         env: a simulator to run them in.
         state: where they start.
         goal_state: where they should get to.
+        statement: what should become true instead, if the goal is a sentence.
     """
 
-    def __init__(self, env: ObjectEnv, state: np.ndarray, goal_state: np.ndarray):
+    def __init__(self, env: ObjectEnv, state: np.ndarray, goal_state: np.ndarray, statement: Statement | None = None):
         self.env = env
         self.state = state
         self.goal_state = goal_state
+        self.statement = statement
 
     def __call__(self, actions_BNHA: Tensor) -> Tensor:
         """Cost ``(1, N)`` of candidates ``(1, N, H, A)``."""
         action_dim = self.env.action_space.shape[0]
         actions_NHFA = actions_BNHA[0].detach().unflatten(-1, (-1, action_dim)).numpy()
         ends_NF = np.stack([self._end(actions_HFA) for actions_HFA in actions_NHFA])
-        error_N = self.env.state_error(ends_NF, self.goal_state).sum(axis=-1)
+        if self.statement is None:
+            error_N = self.env.state_error(ends_NF, self.goal_state).sum(axis=-1)
+        else:
+            places = [self.env.named_places(end_F) for end_F in ends_NF]
+            error_N = np.array([self.statement.error(known, self.env.table) for known in places])
         return torch.from_numpy(error_N).float()[None]
 
     def _end(self, actions_HFA: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -22,6 +23,8 @@ class Goal(NamedTuple):
     proprio_BP: Tensor
     fixed_BP: Tensor
     """1 for the proprio values that the goal fixes, 0 for the others: a goal image fixes a place, not a speed."""
+    text_BW: Tensor | None = None
+    """What :meth:`Objective.read` makes of the sentences that should become true, if goals are sentences."""
 
 
 class Objective(ABC):
@@ -37,6 +40,14 @@ class Objective(ABC):
                 this is unknown.
         """
         return self
+
+    def read(self, sentences: Sequence[str]) -> Tensor | None:
+        """Embeddings of sentences ``(B, W)``; None from an objective that reads none: it compares tokens."""
+        return None
+
+    def learned(self) -> Path | None:
+        """The checkpoint of what the objective has learned, whose training episodes are left out; None: of nothing."""
+        return None
 
     @abstractmethod
     def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
@@ -193,6 +204,15 @@ class WeightedSum(Objective):
     def for_model(self, dynamics: Dynamics, tokenizer: Tokenizer, lineage: Mapping[str, Any]) -> "WeightedSum":
         """See :class:`Objective`; of every part."""
         return WeightedSum([part.for_model(dynamics, tokenizer, lineage) for part in self.objectives], self.weights)
+
+    def read(self, sentences: Sequence[str]) -> Tensor | None:
+        """See :class:`Objective`; of the first part that reads."""
+        read = (part.read(sentences) for part in self.objectives)
+        return next((text_BW for text_BW in read if text_BW is not None), None)
+
+    def learned(self) -> Path | None:
+        """See :class:`Objective`; of the first part that has learned."""
+        return next((path for part in self.objectives if (path := part.learned()) is not None), None)
 
     def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
         """See :class:`Objective`."""

@@ -20,10 +20,12 @@ class Observation(NamedTuple):
     proprio_BP: np.ndarray
     state_BF: np.ndarray
     """Simulator states; only the simulator's own planner may look."""
+    sentences_B: tuple[str, ...] | None = None
+    """Of goals: what should be true; the rest is then one state of many in which it is. None: the state is the goal."""
 
     def first(self, rows: int) -> "Observation":
         """Of the first so many environments."""
-        return Observation(*(values[:rows] for values in self))
+        return Observation(*(None if values is None else values[:rows] for values in self))
 
 
 class Perception:

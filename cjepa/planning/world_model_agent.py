@@ -208,4 +208,6 @@ class WorldModelAgent(Agent):
         if self.goal_proprio is not None and proprio_BP.shape[1]:
             fixed_BP.zero_()[:, list(self.goal_proprio)] = 1.0
         known_BP = proprio_BP.isfinite()  # not where only a picture is known of a sub-goal
-        return Goal(tokens_BSD, proprio_BP.nan_to_num(), fixed_BP * known_BP)
+        text_BW = None if self.goal.sentences_B is None else self.objective.read(self.goal.sentences_B)
+        text_BW = None if text_BW is None else text_BW.to(tokens_BSD.device)
+        return Goal(tokens_BSD, proprio_BP.nan_to_num(), fixed_BP * known_BP, text_BW)

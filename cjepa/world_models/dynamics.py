@@ -129,5 +129,5 @@ def copied_clip(dynamics: Dynamics, clip: Clip) -> Rollout:
 
 
 def take_rows(rows: Rows, part: slice | Tensor) -> Rows:
-    """Some rows, by a slice or by indices, which may repeat."""
-    return type(rows)(*(values[part] for values in rows))
+    """Some rows, by a slice or by indices, which may repeat; what is None stays so."""
+    return type(rows)(*(None if values is None else values[part] for values in rows))

@@ -27,6 +27,7 @@ from cjepa.envs.collide.world import (
     MATERIAL_NAMES,
     MAX_BODIES,
     POSITION,
+    SHAPE_NAMES,
     TABLE_UNITS,
     VELOCITY,
     Attribute,
@@ -258,6 +259,16 @@ class Collide(InterventionEnv):
         alone = bodies[..., Attribute.PRESENT] != goals[..., Attribute.PRESENT]
         error = np.where(alone, TABLE_UNITS, distance) / POSITION_TOLERANCE_UNITS
         return error[..., self.target_body : self.target_body + 1] if self.agent else error
+
+    def named_places(self, state: np.ndarray) -> dict[str, np.ndarray]:
+        """See :class:`ObjectEnv`: ``agent``, and colour and shape of the others."""
+        found: dict[str, list[np.ndarray]] = {}
+        for index, row_A in enumerate(np.reshape(state, (MAX_BODIES, len(Attribute)))):
+            if row_A[Attribute.PRESENT]:
+                colour, shape = (int(row_A[attribute]) for attribute in (Attribute.COLOUR, Attribute.SHAPE))
+                name = "agent" if self.agent and index == 0 else f"{COLOUR_NAMES[colour]} {SHAPE_NAMES[shape]}"
+                found.setdefault(name, []).append(row_A[POSITION])
+        return {name: places[0] for name, places in found.items() if len(places) == 1}
 
     def render(self) -> np.ndarray:
         """Gymnasium's name for :meth:`render_pixels`."""

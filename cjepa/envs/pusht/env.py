@@ -178,6 +178,10 @@ class PushT(ObjectEnv):
         turn = np.abs((state[..., 4] - goal_state[..., 4] + np.pi) % (2 * np.pi) - np.pi)
         return np.stack([position / POSITION_TOLERANCE_PX, turn / ANGLE_TOLERANCE], axis=-1)
 
+    def named_places(self, state: np.ndarray) -> dict[str, np.ndarray]:
+        """See :class:`ObjectEnv`."""
+        return {"agent": state[:2], "block": state[2:4]}
+
     def proprio(self) -> np.ndarray:
         """agent x, y (px), vx, vy (px/s); float32 (4,)."""
         agent = self._physics.agent

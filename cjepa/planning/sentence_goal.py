@@ -1,0 +1,81 @@
+"""How far predicted futures are from what a sentence says, as a language model reads both."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cjepa.arguments import check
+from cjepa.checkpoints import find_checkpoint
+from cjepa.errors import UserError
+from cjepa.language.loading import load_language
+from cjepa.planning.objectives import Goal, Objective
+from cjepa.tokenizers.base import Tokenizer
+from cjepa.tokenizers.encode import fingerprint
+from cjepa.types import Rollout
+from cjepa.world_models.dynamics import Dynamics
+
+
+class SentenceGoal(Objective):
+    """Distance of the block that comes nearest to making a sentence true; goals are given by ``--goal_text``.
+
+    Args:
+        run: run or checkpoint of `cjepa fit -c experiments/pusht/language.yaml`, of the world model's tokenizer.
+        by: ``token`` for the squared error of the object's token to the one that the sentence predicts, each value in
+            units of its usual deviation, mean over D; ``text`` for one minus the cosine between the embedding that is
+            predicted from tokens and that of the sentence.
+
+    Raises:
+        ValueError: ``by`` is neither.
+    """
+
+    def __init__(self, run: str = "runs/language", by: Literal["token", "text"] = "token"):
+        check(by in ("token", "text"), "by", by, "token or text")
+        self.run = run
+        self.by = by
+
+    def for_model(self, dynamics: Dynamics, tokenizer: Tokenizer) -> "SentenceGoal":
+        """See :class:`~cjepa.planning.objectives.Objective`; reads the language model.
+
+        Raises:
+            UserError: ``run`` is no language model of the tokenizer's tokens.
+        """
+        reads = copy.copy(self)
+        reads._dynamics = dynamics
+        reads._language = load_language(find_checkpoint(self.run), fingerprint(tokenizer))
+        reads._language.to(next(iter(dynamics.buffers()), torch.empty(0)).device)
+        return reads
+
+    def read(self, sentences: Sequence[str]) -> Tensor:
+        """See :class:`~cjepa.planning.objectives.Objective`."""
+        return self._language.read(sentences)
+
+    def learned(self) -> Path:
+        """See :class:`~cjepa.planning.objectives.Objective`."""
+        return find_checkpoint(self.run)
+
+    def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
+        """See :class:`~cjepa.planning.objectives.Objective`.
+
+        Raises:
+            UserError: the goal is no sentence.
+        """
+        if goal.text_BW is None:
+            raise UserError("the objective SentenceGoal has no sentence to aim at; give --goal_text")
+        flat = Rollout(rollout.tokens_BHSD.flatten(0, 1), rollout.proprio_BHP.flatten(0, 1))
+        with torch.autocast(rollout.tokens_BHSD.device.type, enabled=False):  # bfloat16 is too coarse for places
+            tokens = self._dynamics.denormalise(flat.map(Tensor.float)).tokens_BHSD
+            tokens_BNHSD = tokens.unflatten(0, rollout.tokens_BHSD.shape[:2])
+            return self._distance(tokens_BNHSD, goal.text_BW.float()).amin(dim=2)
+
+    def _distance(self, tokens_BNHSD: Tensor, text_BW: Tensor) -> Tensor:
+        """Of every block, ``(B, N, H)``."""
+        text_B11W = text_BW[:, None, None]
+        if self.by == "text":
+            cosine_BNHS = (self._language.look(tokens_BNHSD) * text_B11W[..., None, :]).sum(dim=-1)
+            return 1 - cosine_BNHS.amax(dim=-1)
+        squared_BNHS, _ = self._language.goal_errors(tokens_BNHSD, text_B11W)
+        return squared_BNHS.amin(dim=-1) / tokens_BNHSD.shape[-1]
