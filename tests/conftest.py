@@ -289,6 +289,13 @@ def ensemble_run(tmp_path_factory, slot_tokens) -> Path:
 
 
 @pytest.fixture(scope="session")
+def language_run(tmp_path_factory, slot_tokens) -> Path:
+    """A run folder of a small language model on the same tokens, two steps old."""
+    words = [*configs("pusht/language.yaml"), "--model.init_args.language.init_args.hidden_dim=16"]
+    return once(tmp_path_factory, "language", lambda folder: fit(folder, slot_tokens, *words))
+
+
+@pytest.fixture(scope="session")
 def macro_run(tmp_path_factory, slot_tokens) -> Path:
     """A run folder of small dynamics over blocks of 20 env steps on the same tokens, two steps old."""
     words = [*configs("pusht/cjepa.yaml", "pusht/macro.yaml"), "--model.init_args.predictor.init_args.dim=16"]

@@ -33,6 +33,7 @@ SMALL_STATES = [f"--model.init_args.predictor.init_args.{size}" for size in ("di
 SMALLER = {"lewm_paper.yaml": SMALL_FRAMES, "macro.yaml": SHORT_MACRO, "rssm_paper.yaml": SMALL_STATES}
 PREDICTOR = ("model", "init_args", "predictor", "init_args")
 POLICY = ("model", "init_args", "policy", "init_args")
+LANGUAGE = ("model", "init_args", "language", "init_args")
 PRETRAINED_WIDTHS = (384, 1408)
 """Of patches of DINOv2 ViT-S and V-JEPA 2 ViT-g."""
 BUILT_ELSEWHERE = {"ijepa_paper.yaml", "vjepa_paper.yaml", "vjepa2_1.yaml", "videosaur_ijepa.yaml"}
@@ -40,6 +41,7 @@ BUILT_ELSEWHERE |= {"mcjepa.yaml"}
 """Too large to train, or a variant: tests in tokenizers/jepa build their models."""
 PLANS_READ = {
     "plan_probe.yaml": {"objective.init_args.tokens": "slot_tokens"},
+    "plan_language.yaml": {"objective.init_args.run": "language_run"},
     "plan_hierarchy.yaml": {"hierarchy.run": "macro_run"},
 }
 """Files that an evaluation reads besides run and episodes: options, and the fixtures for them."""
@@ -260,7 +262,7 @@ def data_of(configs: list[str], get) -> Path:
     """The fixture that a chain of configs trains on: episodes, or the tokens that are as wide as it says."""
     if value_of(configs, "data", "class_path").endswith("VideoClips"):
         return episodes_of(configs, get)
-    if value_of(configs, *POLICY):
+    if value_of(configs, *POLICY) or value_of(configs, *LANGUAGE):
         return get("slot_tokens")
     if value_of(configs, "data", "init_args", "questions"):
         return get("wide_collide_tokens")

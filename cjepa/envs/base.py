@@ -104,7 +104,8 @@ class ObjectEnv(gym.Env, ABC):
     def named_places(self, state: np.ndarray) -> dict[str, np.ndarray]:
         """x and y of the bodies of a state, in the units of ``table``, by what sentences call them (``red square``).
 
-        Empty for an environment that sentences cannot speak of. Bodies that share a name are left out.
+        They are views: writing into one moves its body in the state. Empty for an environment that sentences cannot
+        speak of. Bodies that share a name are left out.
         """
         return {}
 

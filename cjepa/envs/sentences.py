@@ -32,7 +32,9 @@ _SIDES = {"left": (0, -1), "right": (0, 1), "upper": (1, -1), "lower": (1, 1)}
 """Axis, and the end of it that is meant; y points down, as in frames."""
 _CORNERS = tuple(f"{vertical} {horizontal}" for vertical in ("upper", "lower") for horizontal in ("left", "right"))
 REGIONS = (*_SIDES, *_CORNERS, "middle")
-_WALL_SHARE, _MIDDLE_SHARE = 1 / 3, 0.1
+_WALL, _MIDDLE = 2 / 3, 0.2
+"""Errors of 1, on a table from -1 to 1."""
+_WELL_WITHIN = 0.75
 
 
 def _same(word: str) -> tuple[str, ...]:
@@ -65,13 +67,30 @@ class Statement(NamedTuple):
         Returns:
             The error ``(...)``; NaN where a place is.
         """
-        low, high = table
-        share_L2 = 2 * (np.asarray(places[self.body], float) - low) / (high - low) - 1  # -1 to 1 on the table
+        share_L2 = _share(places[self.body], table)
         if self.region == "middle":
-            return np.abs(share_L2).max(axis=-1) / (2 * _MIDDLE_SHARE)
-        ends = [_SIDES[side] for side in self.region.split()]
-        errors = [(1 - end * share_L2[..., axis]) / (2 * _WALL_SHARE) for axis, end in ends]
+            return np.abs(share_L2).max(axis=-1) / _MIDDLE
+        errors = [(1 - end * share_L2[..., axis]) / _WALL for axis, end in self._ends()]
         return np.maximum(0.0, np.max(errors, axis=0))
+
+    def nearest(self, places: Mapping[str, np.ndarray], table: tuple[float, float]) -> np.ndarray:
+        """The place ``(2,)``, nearest to where the body is, at which the error is not above 0.75; as :meth:`error`."""
+        share_2 = _share(places[self.body], table)
+        if self.region == "middle":
+            share_2 = share_2.clip(-_WELL_WITHIN * _MIDDLE, _WELL_WITHIN * _MIDDLE)
+        for axis, end in self._ends():
+            share_2[axis] = end * max(end * share_2[axis], 1 - _WELL_WITHIN * _WALL)
+        return table[0] + (share_2 + 1) / 2 * (table[1] - table[0])
+
+    def _ends(self) -> list[tuple[int, int]]:
+        """Axes and ends of walls."""
+        return [] if self.region == "middle" else [_SIDES[side] for side in self.region.split()]
+
+
+def _share(places_L2: np.ndarray, table: tuple[float, float]) -> np.ndarray:
+    """Places as -1 to 1 on the table, a copy."""
+    low, high = table
+    return 2 * (np.array(places_L2, float) - low) / (high - low) - 1
 
 
 def words_of(text: str) -> list[str]:

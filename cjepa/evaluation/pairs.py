@@ -25,7 +25,7 @@ class Pair(NamedTuple):
     start_state: np.ndarray
     goal_state: np.ndarray
     sentence: str | None = None
-    """That should become true; the goal state is then one of those in which it is."""
+    """That should become true; the goal state is then the start's with the body of the sentence moved."""
 
 
 class Pairs(NamedTuple):

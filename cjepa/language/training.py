@@ -24,8 +24,9 @@ class LanguageTraining(EpisodeTraining):
 
     - ``text``: VL-JEPA's InfoNCE in both directions: of all sentences of the batch a frame's predicted embedding should
       be nearest to its own, and of all frames a sentence's. Sentences of others that are true of a frame are left out;
-    - ``goal``: negative log-likelihood of tokens, per value: one object of a frame, any of them as likely, is the one
-      that the sentence is about, and has a token of the mean and deviation that are predicted from it.
+    - ``goal``: negative log-likelihood of the token of the object that the sentence is about, per value, with the mean
+      and the deviation that are predicted from the sentence. Which object that is, ``text`` knows: objects count by the
+      softmax of how well the sentence fits them. (By likelihood alone, any object that always looks the same would do.)
 
     Args:
         language: to train.
@@ -69,16 +70,18 @@ class LanguageTraining(EpisodeTraining):
     def terms_of(self, tokens_BSD: Tensor, sentences: Sequence[str], true_BC: Tensor) -> dict[str, Tensor]:
         """The terms of frames with a sentence each, and which sentences are true of which frames."""
         text_CW = self.language.read(sentences)
-        fit_BC = fits(self.language.look(tokens_BSD), text_CW).float() * self.language.log_scale.exp()
+        embedding_BSW, scale = self.language.look(tokens_BSD), self.language.log_scale.exp()
+        fit_BC = fits(embedding_BSW, text_CW).float() * scale
         own_C = torch.arange(len(sentences), device=fit_BC.device)
         others_BC = true_BC & (own_C[:, None] != own_C)
         fit_BC = fit_BC.masked_fill(others_BC, -torch.inf)
         cross_entropy = nn.functional.cross_entropy
+        about_BS = ((embedding_BSW * text_CW[:, None]).sum(dim=-1).float() * scale).softmax(dim=1).detach()
         squared_BS, deviations_B1 = self.language.goal_errors(tokens_BSD, text_CW)
-        density_B = torch.logsumexp(-0.5 * squared_BS.float() - deviations_B1.float(), dim=1)
+        likelihood_BS = -0.5 * squared_BS.float() - deviations_B1.float()
         return {
             "text": (cross_entropy(fit_BC, own_C) + cross_entropy(fit_BC.T, own_C)) / 2,
-            "goal": -density_B.mean() / tokens_BSD.shape[-1],
+            "goal": -(about_BS * likelihood_BS).sum(dim=1).mean() / tokens_BSD.shape[-1],
         }
 
     def validation_step(self, batch: ToldFrames, batch_idx: int) -> None:

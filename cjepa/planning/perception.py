@@ -21,7 +21,7 @@ class Observation(NamedTuple):
     state_BF: np.ndarray
     """Simulator states; only the simulator's own planner may look."""
     sentences_B: tuple[str, ...] | None = None
-    """Of goals: what should be true; the rest is then one state of many in which it is. None: the state is the goal."""
+    """Of goals: what should be true, of which the rest shows one case of many. None: the goal is what is shown."""
 
     def first(self, rows: int) -> "Observation":
         """Of the first so many environments."""

@@ -12,9 +12,10 @@ from cjepa.arguments import check
 from cjepa.checkpoints import find_checkpoint
 from cjepa.errors import UserError
 from cjepa.language.loading import load_language
+from cjepa.language.model import LanguageModel
 from cjepa.planning.objectives import Goal, Objective
 from cjepa.tokenizers.base import Tokenizer
-from cjepa.tokenizers.encode import fingerprint
+from cjepa.tokenizers.encode import device_of, fingerprint
 from cjepa.types import Rollout
 from cjepa.world_models.dynamics import Dynamics
 
@@ -43,10 +44,13 @@ class SentenceGoal(Objective):
         Raises:
             UserError: ``run`` is no language model of the tokenizer's tokens.
         """
+        language = load_language(find_checkpoint(self.run), fingerprint(tokenizer))
+        return self.reading(language.to(device_of(dynamics)), dynamics)
+
+    def reading(self, language: LanguageModel, dynamics: Dynamics) -> "SentenceGoal":
+        """The objective with a language model, for the rollouts of a world model."""
         reads = copy.copy(self)
-        reads._dynamics = dynamics
-        reads._language = load_language(find_checkpoint(self.run), fingerprint(tokenizer))
-        reads._language.to(next(iter(dynamics.buffers()), torch.empty(0)).device)
+        reads._language, reads._dynamics = language, dynamics
         return reads
 
     def read(self, sentences: Sequence[str]) -> Tensor:
