@@ -63,6 +63,6 @@ def draw_told_pairs(
         trials.append(Pair(episode, row, start_F, goal_F, sentence))
     known = ", ".join(sorted(seen)) or "nothing that a sentence can name"
     raise UserError(
-        f'--goal_text: "{sentence}": of {_DRAWS * n} starts in {file.path}, {len(trials)} of {n} have a {statement.body} '
-        f"of which it is not true yet; they have: {known}"
+        f'--goal_text: "{sentence}": only {len(trials)} of {n} starts of {_DRAWS * n} in {file.path} have a '
+        f"{statement.body} of which it is not true yet; they have: {known}"
     )
