@@ -45,6 +45,8 @@ PLANS_READ = {
     "plan_hierarchy.yaml": {"hierarchy.run": "macro_run"},
 }
 """Files that an evaluation reads besides run and episodes: options, and the fixtures for them."""
+TRAINING_READS = {"dreamer.yaml": {"model.init_args.world_model": "world_model_run"}}
+"""The same of a training, besides its data."""
 FEATURES = ("model", "init_args", "tokenizer", "init_args", "features")
 
 
@@ -174,6 +176,7 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         small = small_dinov2(get("tiny_dinov2")) if features.endswith("DinoV2Features") else []
         small += SMALLER.get(path.name, [])
         small += small_patches(configs_of(words))
+        small += [f"--{option}={get(fixture)}" for option, fixture in TRAINING_READS.get(path.name, {}).items()]
         small += small_reader(get) if asks_questions(words) else []
         assert main(["fit", *configs, *data, *small, *two_steps(words)]) == 0
         assert json.loads((out / "run.json").read_text())["model"]["optimizer_steps"] == 2

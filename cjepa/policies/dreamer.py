@@ -85,8 +85,8 @@ class DreamerTraining(PolicyTraining):
     block is minus the mean squared error of its tokens to those of the goal. The terms:
 
     - ``actor``: minus the lambda-returns over their range, and minus ``entropy`` times the entropy of actions. The
-      range is that from the 5th to the 95th percentile of a batch, smoothed over steps and not less than 1. The gradient
-      goes through the world model, or is REINFORCE's, see ``gradient``;
+      range is that from the 5th to the 95th percentile of a batch, smoothed over steps and not less than 1. Gradients
+      go through the world model, or are REINFORCE's, see ``gradient``;
     - ``critic``: cross-entropy of two-hot symlog returns, in bins that are equally far apart in symlog.
 
     Values in returns are those of a slow copy of the critic. Actor and critic see the tokens that are decoded from a

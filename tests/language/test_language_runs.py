@@ -23,8 +23,8 @@ SHORT += ["--planner.init_args.num_samples=4", "--planner.init_args.iterations=1
 def test_trials_are_measured_by_whether_their_sentence_is_true(episodes):
     """Starts in which it is not true, and as the goal the same with the body moved."""
     env = PushT()
-    pairs, num_trivial = draw_told_pairs(episodes, range(20), env, 6, 25, 0, SENTENCES[:2])
-    assert [pair.sentence for pair in pairs] == SENTENCES[:2] * 3 and num_trivial > 0
+    pairs, num_trivial = draw_told_pairs(episodes, range(20), env, 20, 25, 0, SENTENCES[:2])
+    assert [pair.sentence for pair in pairs] == SENTENCES[:2] * 10 and num_trivial > 0
     for pair in pairs:
         statement = parse(pair.sentence)
         before, after = (statement.error(env.named_places(state), env.table) for state in pair[2:4])

@@ -1,0 +1,174 @@
+"""DreamerV3's actor and critic: returns, bins and losses by hand, whom gradients reach, and that it learns."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from cjepa.policies.dreamer import (
+    DreamerActor,
+    DreamerTraining,
+    Imagined,
+    Scene,
+    lambda_returns,
+    symexp,
+    symlog,
+    two_hot,
+)
+from cjepa.policies.loading import load_policy
+from cjepa.policies.object_policy import ObjectPolicy
+from cjepa.types import Clip, Predicted
+from cjepa.world_models.model import PredictorDynamics
+from cjepa.world_models.predictors.rssm import ObjectRSSM
+from tests.conftest import configs, fit
+from tests.contracts import stirred
+from tests.world_models.test_dreamer import SIZES
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+BINS = 5
+
+
+def test_lambda_returns_by_hand():
+    """4 = 2 + 0.5 * 4, and 2.75 = 1 + 0.5 * (0.5 * 3 + 0.5 * 4)."""
+    reward, value = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])
+    assert lambda_returns(reward, value, 0.5, 0.5).tolist() == [[2.75, 4.0]]
+    assert lambda_returns(reward, value, 0.5, 0.0).tolist() == [[1 + 0.5 * 3, 4.0]]  # one step
+    assert lambda_returns(reward, value, 0.5, 1.0).tolist() == [[1 + 0.5 * 2 + 0.25 * 4, 4.0]]  # all of them
+
+
+def test_two_hot_and_symlog_by_hand():
+    bins = torch.tensor([-2.0, 0.0, 2.0])
+    found = two_hot(torch.tensor([0.5, -2.0, 2.0, 9.0]), bins)
+    assert found.tolist() == [[0, 0.75, 0.25], [1, 0, 0], [0, 0, 1], [0, 0, 1]]
+    values = torch.tensor([-7.0, 0.0, math.e - 1])
+    torch.testing.assert_close(symlog(values), torch.tensor([-math.log(8.0), 0.0, 1.0]))
+    torch.testing.assert_close(symexp(symlog(values)), values)
+
+
+def module(**changes) -> DreamerTraining:
+    """For three objects, on a small recurrent world model."""
+    torch.manual_seed(0)
+    sizes = {"token_dim": 6, "dim": 16, "rounds": 2}
+    one = DreamerTraining(
+        stirred(DreamerActor(**sizes)), stirred(ObjectPolicy(action_dim=BINS, **sizes)), goal_blocks=3, **changes
+    )
+    one._frozen = [PredictorDynamics(stirred(ObjectRSSM(token_dim=6, **SIZES))).requires_grad_(False)]
+    return one
+
+
+def a_clip(batch: int = 4) -> Clip:
+    generator = torch.Generator().manual_seed(1)
+    return Clip(*(torch.randn(batch, 4, *shape, generator=generator) for shape in ((3, 6), (4,), (10,))))
+
+
+def reached(part: torch.nn.Module) -> bool:
+    return any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in part.parameters())
+
+
+@pytest.mark.parametrize("gradient", ["dynamics", "reinforce"])
+def test_each_term_trains_one_part_and_none_the_world_model(gradient):
+    for name, trained in (("actor", "policy"), ("critic", "critic")):
+        one = module(gradient=gradient)
+        one.loss_terms(a_clip(), torch.Generator().manual_seed(0))[name].backward()
+        parts = {"policy": one.policy, "critic": one.critic, "slow": one.slow_critic, "world": one.dynamics}
+        assert [part for part in parts if reached(parts[part])] == [trained]
+
+
+def test_gradients_go_through_the_world_model(monkeypatch):
+    """Returns depend on the actor by way of what its actions lead to alone."""
+    one = module(entropy=0.0)
+    step = one.dynamics.step
+    monkeypatch.setattr(one.dynamics, "step", lambda state, actions_BA: step(state, actions_BA.detach()))
+    one.loss_terms(a_clip(), torch.Generator().manual_seed(0))["actor"].backward()
+    assert not reached(one.policy)
+
+
+def imagined(one: DreamerTraining, monkeypatch, values: list[float]) -> Imagined:
+    """One clip, two blocks: distances 1 and 2, log-probabilities -1 and -3, entropy 10; values by the slow critic."""
+    scene = Scene(torch.zeros(1, 3, 6), torch.zeros(1, 4), torch.zeros(1, 3, 6))
+    tensors = (torch.tensor([row]) for row in ([-1.0, -3.0], [10.0, 10.0], [1.0, 2.0]))
+    found = Imagined([scene] * 3, *tensors)
+    monkeypatch.setattr(one, "imagine", lambda *_: found)
+    monkeypatch.setattr(one, "values", lambda critic, scenes: torch.tensor([values]))
+    return found
+
+
+def test_the_actor_follows_returns_over_their_range(monkeypatch):
+    """Returns are -1 + 0.5 * -4 = -3 and -2 + 0.5 * -4 = -4; their range is below 1, so it counts as 1."""
+    one = module(discount=0.5, trace=1.0, entropy=0.01)
+    imagined(one, monkeypatch, [-9.0, -9.0, -4.0])
+    found = one.loss_terms(a_clip(1), torch.Generator())["actor"]
+    assert found.item() == pytest.approx(3.5 - 0.1)
+    assert one.range.item() == pytest.approx(0.99 + 0.01 * 0.9)  # 90 % of the way between two returns
+    one.range.fill_(10.0)
+    one.eval()
+    assert one.loss_terms(a_clip(1), torch.Generator())["actor"].item() == pytest.approx(0.35 - 0.1)
+
+
+def test_reinforce_weighs_what_was_done_by_its_advantage(monkeypatch):
+    """Returns -3 and -4 against values of -5 and -4."""
+    one = module(discount=0.5, trace=1.0, entropy=0.0, gradient="reinforce")
+    imagined(one, monkeypatch, [-5.0, -4.0, -4.0])
+    assert one.loss_terms(a_clip(1), torch.Generator())["actor"].item() == pytest.approx(-(2 * -1.0 + 0) / 2)
+
+
+def test_the_critic_learns_the_returns(monkeypatch):
+    """Bins are -5, -2.5, 0, ... in symlog; logits of 0 give all of them the same probability."""
+    one = module(discount=0.5, trace=1.0)
+    imagined(one, monkeypatch, [0.0, 0.0, -4.0])
+    torch.nn.init.zeros_(one.critic.head.weight), torch.nn.init.zeros_(one.critic.head.bias)
+    assert one.loss_terms(a_clip(1), torch.Generator())["critic"].item() == pytest.approx(math.log(BINS))
+
+
+def test_what_a_critic_expects_is_the_mean_of_its_bins():
+    one = module()
+    torch.nn.init.zeros_(one.critic.head.weight)
+    one.critic.head.bias.data = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0]) * 1e4
+    scene = Scene(torch.zeros(2, 3, 6), torch.zeros(2, 4), torch.zeros(2, 3, 6))
+    expected = (0 + math.exp(2.5) - 1) / 2
+    torch.testing.assert_close(one.values(one.critic, [scene, scene]), torch.full((2, 2), expected))
+
+
+def test_imagination_teaches_the_actor():
+    """In a world in which the actions move the objects."""
+    one = module(entropy=0.0, imagined_blocks=3)
+    mixing = torch.randn(10, 6, generator=torch.Generator().manual_seed(2)) / 5
+
+    class Moves(torch.nn.Module):
+        def observe(self, clip):
+            return clip.tokens_BTSD[:, -1], clip.proprio_BTP[:, -1]
+
+        def normalise(self, clip):
+            return clip
+
+        denormalise = normalise
+
+        def step(self, state, actions_BA):
+            return state[0] + (actions_BA @ mixing)[:, None], state[1]
+
+        def predicted(self, state):
+            return Predicted(*state)
+
+    one._frozen = [Moves()]
+    torch.nn.init.zeros_(one.slow_critic.head.weight), torch.nn.init.zeros_(one.slow_critic.head.bias)
+    clip, generator, distances = a_clip(2), torch.Generator().manual_seed(0), []
+    optimizer = torch.optim.Adam([*one.policy.parameters(), *one.critic.parameters()], 1e-2)
+    for _ in range(25):
+        terms = one.loss_terms(clip, generator)
+        optimizer.zero_grad(), sum(terms.values()).backward(), optimizer.step()
+        distances.append(one.imagine(clip, torch.full((2,), 3), None).distance_BH[:, -1].mean().item())
+    assert distances[-1] < 0.8 * distances[0]
+
+
+def test_it_is_trained_on_a_finished_run_and_read_back_without_it(slot_tokens, world_model_run, tmp_path):
+    sizes = [f"--model.init_args.{part}.init_args.dim=16" for part in ("policy", "critic")]
+    words = [*configs("pusht/policy.yaml", "pusht/dreamer.yaml"), *sizes, "--data.init_args.val_clips=8"]
+    run = fit(tmp_path / "run", slot_tokens, *words, f"--model.init_args.world_model={world_model_run}")
+    policy = load_policy(run / "checkpoints" / "last.ckpt").policy
+    assert isinstance(policy, DreamerActor) and bool(policy.token_scale.fitted)
+    assert json.loads((run / "run.json").read_text())["objective"]["world_model"] == str(world_model_run)
+    rows = {row["metric"] for row in json.loads((run / "results.json").read_text())}
+    assert {"distance@1", "distance@5"} <= rows
+    weights = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert {name.split(".")[0] for name in weights} == {"policy", "critic", "slow_critic", "bins_K", "range"}
