@@ -29,6 +29,8 @@ SYSTEMS = {  # stage -> system, environment
     "vjepa2.1": ("V-JEPA 2.1", "Push-T"),
     "mcjepa": ("MC-JEPA", "Push-T"),
     "rssm": ("DreamerV3's world model, on slots", "Push-T"),
+    "dreamer": ("DreamerV3's actor and critic, on slots", "Push-T"),
+    "language": ("VL-JEPA, goals in words, on slots", "Push-T"),
     "act-jepa": ("ACT-JEPA, on slots", "Push-T"),
     "pixels": ("pixels", "Push-T"),
 }

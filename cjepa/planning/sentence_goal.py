@@ -1,9 +1,9 @@
 """How far predicted futures are from what a sentence says, as a language model reads both."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class SentenceGoal(Objective):
         self.run = run
         self.by = by
 
-    def for_model(self, dynamics: Dynamics, tokenizer: Tokenizer) -> "SentenceGoal":
+    def for_model(self, dynamics: Dynamics, tokenizer: Tokenizer, lineage: Mapping[str, Any]) -> "SentenceGoal":
         """See :class:`~cjepa.planning.objectives.Objective`; reads the language model.
 
         Raises:

@@ -131,9 +131,9 @@ def test_what_a_critic_expects_is_the_mean_of_its_bins():
 
 
 def test_imagination_teaches_the_actor():
-    """In a world in which the actions move the objects."""
+    """In a world in which the actions move the only object."""
     one = module(entropy=0.0, imagined_blocks=3)
-    mixing = torch.randn(10, 6, generator=torch.Generator().manual_seed(2)) / 5
+    mixing = torch.randn(10, 6, generator=torch.Generator().manual_seed(2)) / 3
 
     class Moves(torch.nn.Module):
         def observe(self, clip):
@@ -153,10 +153,11 @@ def test_imagination_teaches_the_actor():
     one._frozen = [Moves()]
     torch.nn.init.zeros_(one.slow_critic.head.weight), torch.nn.init.zeros_(one.slow_critic.head.bias)
     clip, generator, distances = a_clip(2), torch.Generator().manual_seed(0), []
-    optimizer = torch.optim.Adam([*one.policy.parameters(), *one.critic.parameters()], 1e-2)
+    clip = clip._replace(tokens_BTSD=clip.tokens_BTSD[:, :, :1])
+    optimizer = torch.optim.Adam(one.policy.parameters(), 2e-2)
     for _ in range(25):
-        terms = one.loss_terms(clip, generator)
-        optimizer.zero_grad(), sum(terms.values()).backward(), optimizer.step()
+        loss = one.loss_terms(clip, generator)["actor"]
+        optimizer.zero_grad(), loss.backward(), optimizer.step()
         distances.append(one.imagine(clip, torch.full((2,), 3), None).distance_BH[:, -1].mean().item())
     assert distances[-1] < 0.8 * distances[0]
 
