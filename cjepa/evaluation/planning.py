@@ -148,14 +148,8 @@ def evaluate_model(
         UserError: goal, policy or world model do not fit each other or the environment, the episodes are another
             version of those that one of them was trained on, or the protocol contradicts itself.
     """
-    if goal_image is not None and protocol.published_protocol:
-        raise UserError(f"--goal_image: {GOALS_AS_PUBLISHED}")
-    if protocol.goal_text is not None:
-        given = {"goal_image": goal_image, "prior": prior, "sub_goals": sub_goals, "hierarchy": hierarchy}
-        for name in (name for name, value in given.items() if value is not None):
-            raise UserError(
-                f"--{name}: it needs a goal that can be seen, and --goal_text is none; leave one of them out"
-            )
+    seeing = {"goal_image": goal_image, "prior": prior, "sub_goals": sub_goals, "hierarchy": hierarchy}
+    _check_goal(protocol, [name for name, value in seeing.items() if value is not None])
     control_loop = replace(protocol.control_loop(), fallback=fallback)
     protocol, file, loaded, env, blocks = open_model(protocol, checkpoint, device)
     dynamics, tokenizer = loaded.dynamics, loaded.tokenizer
@@ -172,9 +166,7 @@ def evaluate_model(
     if hierarchy is not None:
         high_level, lineage = load_high_level(hierarchy, loaded, device)
         sources["high level"] = _source(protocol, file, lineage, find_checkpoint(hierarchy.run))
-    if (learned := objective.learned()) is not None:
-        lineage = read_checkpoint(learned).get("lineage") or {}
-        sources["language model"] = _source(protocol, file, lineage, learned)
+    sources |= _learned_by(objective, protocol, file)
     goal_state, goal_pixels_YXC = goal_state_of(protocol, file), None
     if goal_image is not None:
         goal_pixels_YXC = goal_pixels(goal_image, tokenizer, env, "--goal_image")
@@ -284,6 +276,26 @@ def _source(protocol: PlanningProtocol, file: Episodes, lineage: Mapping[str, An
     """Where the pairs of a model come from."""
     options = (file, lineage, data_options(checkpoint))
     return trained_on(*options) if protocol.published_protocol else held_out_from(*options, protocol.split)
+
+
+def _learned_by(objective: Objective, protocol: PlanningProtocol, file: Episodes) -> dict[str, PairSource]:
+    """Where the pairs of what an objective has learned come from; empty if it has learned nothing."""
+    learned = objective.learned()
+    if learned is None:
+        return {}
+    return {"language model": _source(protocol, file, read_checkpoint(learned).get("lineage") or {}, learned)}
+
+
+def _check_goal(protocol: PlanningProtocol, seeing: Sequence[str]) -> None:
+    """Check the options that need a goal to look at against the protocol's goals.
+
+    Raises:
+        UserError: they do not go together.
+    """
+    if "goal_image" in seeing and protocol.published_protocol:
+        raise UserError(f"--goal_image: {GOALS_AS_PUBLISHED}")
+    if protocol.goal_text is not None and seeing:
+        raise UserError(f"--{seeing[0]}: it needs a goal that can be seen; leave out --goal_text")
 
 
 def _policy_for(model: LoadedWorldModel, checkpoint: Path) -> tuple[GoalPolicy, Mapping[str, Any]]:
