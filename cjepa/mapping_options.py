@@ -30,8 +30,8 @@ def gathered(words: list[str], names: Collection[str]) -> list[str]:
             continue
         option, equals, text = word.partition("=")
         text = text if equals else next(rest, "")
-        if not text:
-            raise UserError(f"{option}: no value")
+        if not text or not equals and text.startswith("--"):
+            raise UserError(f"{option}: no value{f' before {text}' if text else ''}")
         found.setdefault(name, {})[option.removeprefix(f"--{name}.")] = _value(option, text)
     return [*kept, *(part for name, entries in found.items() for part in (f"--{name}", json.dumps(entries)))]
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from cjepa.command_result import CommandResult
 from cjepa.data.store.shards import open_episodes
+from cjepa.evaluation.against import check_rivals
 from cjepa.evaluation.planning import Contest
 from cjepa.evaluation.protocol import PlanningProtocol, with_environment
 from cjepa.files import write_json
@@ -75,12 +76,15 @@ def evaluate_all(
         evaluate: writes the results of one protocol into a folder.
 
     Raises:
-        UserError: the environment has no such shift.
+        UserError: the environment has no such shift, or what a part is to be compared with is missing; both are known
+            before the first part begins.
     """
     parts = protocol.parts()
     if not parts:
         found = evaluate(protocol, folder)
         return Table(found.rows, found.contest.source.account)
+    for part in parts.values():
+        check_rivals(part)
     if protocol.shift is not None:  # before hours are spent on the part without it
         with_environment(protocol, open_episodes(protocol.episodes)).make_env()
     groups: dict[tuple, list[Evaluated]] = {}

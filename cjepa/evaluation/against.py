@@ -23,6 +23,16 @@ class Rival(NamedTuple):
     """bool, in the order of the pairs."""
 
 
+def check_rivals(protocol: PlanningProtocol) -> None:
+    """Check what can be known of ``--against`` before the pairs are drawn.
+
+    Raises:
+        UserError: its folder has no trials, or they are of other goals or of another protocol.
+    """
+    if protocol.against is not None:
+        _table(Path(protocol.against), protocol)
+
+
 def read_rivals(folder: Path, pairs: Pairs, protocol: PlanningProtocol) -> list[Rival]:
     """The agents of an evaluation's ``trials.csv``.
 
@@ -35,10 +45,7 @@ def read_rivals(folder: Path, pairs: Pairs, protocol: PlanningProtocol) -> list[
         UserError: the folder has no such table, the trials are of other pairs or goals or of another
             protocol, or their success is unknown.
     """
-    path = folder / "trials.csv"
-    if not path.is_file():
-        raise UserError(f"--against: {path} does not exist; give the --out folder of `cjepa plan` or `plan-baselines`")
-    _check_record(folder / "run.json", protocol)
+    path = _table(folder, protocol)
     expected = [(str(pair.episode), str(pair.start_row)) for pair in pairs.trials]
     found: dict[str, list[tuple[str | None, ...]]] = {}
     try:
@@ -62,6 +69,14 @@ def read_rivals(folder: Path, pairs: Pairs, protocol: PlanningProtocol) -> list[
         Rival(model, folder.resolve().name, np.array([success == "1" for _, _, success in trials]))
         for model, trials in found.items()
     ]
+
+
+def _table(folder: Path, protocol: PlanningProtocol) -> Path:
+    path = folder / "trials.csv"
+    if not path.is_file():
+        raise UserError(f"--against: {path} does not exist; give the --out folder of `cjepa plan` or `plan-baselines`")
+    _check_record(folder / "run.json", protocol)
+    return path
 
 
 def _check_record(record: Path, protocol: PlanningProtocol) -> None:

@@ -20,7 +20,7 @@ _GIT = {"commit": (str,), "dirty": (bool,)}
 _TRAINED = {"class": (str,), "parameters": NUMBER, "optimizer_steps": NUMBER}
 _MODEL = _TRAINED | {"checkpoint": (str,), "checkpoint_digest": (str,)}
 _DATA = {"fingerprint": (str,), "path": (str,), "episodes": (dict,)}
-_STUDY = {"name": (str,), "description": (str,), "stages": (list,)}
+_STUDY = {"name": (str,), "description": (str,), "stages": (list,), "missing": (list,)}
 _STAGE = {"name": (str,), "folder": (str,), "command": (str,), "depends_on": (list,)}
 _STAGE |= {"seconds": NUMBER, "peak_memory_mb": NUMBER, "cached": (bool,)}
 _STAGE |= {"started": NUMBER, "cores": (int,), "jobs": (int,), "beside": (list,)}
@@ -62,7 +62,7 @@ def read_study(path: Path) -> dict[str, Any]:
         UserError: missing, not JSON, or of another shape than a study.
     """
     study = check_mapping(f"{path}: the study", read_json(path), _STUDY, ("stages",))
-    for number, stage in enumerate(study["stages"]):
+    for number, stage in enumerate([*study["stages"], *study.get("missing", [])]):
         where = f"{path}: stage {number}"
         check_mapping(where, stage, _STAGE, ("name",))
         _check_numbers(where, stage, ("seconds", "peak_memory_mb", "started", "cores"))

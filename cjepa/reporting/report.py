@@ -78,7 +78,7 @@ def build_report(folder: Path) -> Path:
     if study is None and not any((folder / name).is_file() for name in _RUN_FILES):
         what = "contains no study.json or run.json" if folder.is_dir() else "no such folder"
         raise UserError(f"{folder}: {what}; expected a study or a run folder, for example runs/studies/<name>")
-    listed = study["stages"] if study else []
+    listed, missing = (study["stages"], study.get("missing", [])) if study else ([], [])
     stages = [_read_stage(folder / (entry.get("folder") or entry["name"]), entry["name"]) for entry in listed]
     if study is None:
         stages = [_read_stage(folder, folder.resolve().name)]
@@ -96,13 +96,14 @@ def build_report(folder: Path) -> Path:
         evidence=ladder(found),
         outdated=outdated,
         in_study=study is not None,
+        missing=[stage["name"] for stage in missing],
         results=_marked(plain_table(results_table(rows)), _models_of(stages, outdated)),
         figures=result_figures(found),
         interventions=intervention_tables(rows),
         measures=measure_tables(row for row in rows if not is_intervention(row)),
         curves=curves_by_kind(_trainings(stages), rows),
         stages=stages,
-        pipeline=plain_table(stages_table(listed)) if listed else None,
+        pipeline=plain_table(stages_table(listed, missing)) if listed else None,
         versions=next((record["versions"] for record in records if record.get("versions")), {}),
     )
     return write_text(folder / "report.html", page)

@@ -5,6 +5,8 @@ from typing import Any
 
 from cjepa.reporting.tables import seconds_text
 
+NO_RESULT = "no result"
+
 
 def elapsed_seconds(stages: Sequence[dict[str, Any]]) -> float:
     """The time in which any stage ran, in s: what ran side by side counts once, pauses between two starts not at all.
@@ -21,12 +23,14 @@ def elapsed_seconds(stages: Sequence[dict[str, Any]]) -> float:
     return total
 
 
-def stages_table(stages: Sequence[dict[str, Any]]) -> list[list[str]]:
+def stages_table(stages: Sequence[dict[str, Any]], missing: Sequence[dict[str, Any]] = ()) -> list[list[str]]:
     """Header and a row per stage; a column only where a stage has something for it.
 
     Args:
         stages: of ``study.json``.
+        missing: of it, those that have no result.
     """
+    stages = [*stages, *({"missing": True} | stage for stage in missing)]
     columns = {
         "stage": [stage["name"] for stage in stages],
         "command": [stage.get("command") or "" for stage in stages],
@@ -43,6 +47,8 @@ def stages_table(stages: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def _time(stage: dict[str, Any]) -> str:
+    if stage.get("missing"):
+        return NO_RESULT
     seconds = stage.get("seconds")
     text = "" if seconds is None else seconds_text(seconds)
     return f"{text} (cached)" if stage.get("cached") else text

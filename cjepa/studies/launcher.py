@@ -19,7 +19,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-_SECONDS_TO_END = 10
+SECONDS_TO_END = 10
+"""That a command has when whoever started the launcher has ended."""
 _SECONDS_TO_LOOK = 0.2
 
 
@@ -85,7 +86,7 @@ def _end_with_parent() -> None:
     while os.read(0, 1):
         pass
     os.killpg(os.getpgrp(), signal.SIGTERM)
-    time.sleep(_SECONDS_TO_END)
+    time.sleep(SECONDS_TO_END)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 

@@ -10,12 +10,15 @@ from cjepa.class_paths import optional
 from cjepa.data.workers import default_workers
 from cjepa.errors import UserError
 from cjepa.studies.executors import CommandProcess, Executor, Job, Outcome, thread_limits
+from cjepa.studies.launcher import SECONDS_TO_END
 from cjepa.studies.resources import Machine, Share
 
 _GIB = 2**30
 _POLL_SECONDS = 0.1
 _LOST = ("NodeDiedError", "WorkerCrashedError", "LocalRayletDiedError", "OutOfMemoryError")
 """Ray's errors of a task that has gone with its worker or machine."""
+_SECONDS_AFTER_LOSS = SECONDS_TO_END + 2
+"""Until a lost task counts as ended: so long its command may still write where it would start again."""
 
 
 class RayCluster(Executor):
@@ -83,6 +86,7 @@ class _Task(Job):
         self._ray, self._reference = ray, reference
         self._started, self._interrupts = time.monotonic(), 0
         self._outcome: Outcome | None = None
+        self._lost_at = 0.0
 
     def outcome(self) -> Outcome | None:
         """See :class:`Job`."""
@@ -90,7 +94,9 @@ class _Task(Job):
             try:
                 self._outcome = self._ray.get(self._reference)
             except self._ray.exceptions.RayError as error:
-                self._outcome = self._failure(error)
+                self._outcome, self._lost_at = self._failure(error), time.monotonic()
+        if self._outcome is not None and self._outcome.lost and time.monotonic() < self._lost_at + _SECONDS_AFTER_LOSS:
+            return None
         return self._outcome
 
     def _failure(self, error: Exception) -> Outcome:

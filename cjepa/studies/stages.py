@@ -72,7 +72,7 @@ class StageRun:
         if stage.name in self.titles:
             self.say(f"{self.titles[stage.name]}: done before, in {found['seconds']:.0f} s")
         record = {name: found[name] for name in _RECORDED if name in found}
-        self.records[stage.name] = self._about(stage) | record | {"cached": True}
+        self.records[stage.name] = self.about(stage) | record | {"cached": True}
 
     def _start(self, stage: Stage, share: Share) -> Job:
         folder, title = self._folder_now(stage), self.titles[stage.name]
@@ -111,10 +111,11 @@ class StageRun:
         measured = (round(outcome.seconds, 1), round(outcome.peak_memory_mb), round(one.started, 1))
         record = dict(zip(_RECORDED, (*measured, one.share.cores, self.jobs, beside), strict=True))
         folder.finish(record)
-        self.records[stage.name] = self._about(stage) | record | {"cached": False}
+        self.records[stage.name] = self.about(stage) | record | {"cached": False}
         self.say(f"{title}: {outcome.seconds:.0f} s")
 
-    def _about(self, stage: Stage) -> dict[str, Any]:
+    def about(self, stage: Stage) -> dict[str, Any]:
+        """What ``study.json`` says of a stage that is not done."""
         about = {"name": stage.name, "command": stage.command, "folder": stage.name, "depends_on": stage.depends_on()}
         return about | {"key": self.folders[stage.name].key}
 

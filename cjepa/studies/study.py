@@ -100,7 +100,9 @@ def _claim(home: Path, study: Study, say: Callable[[str], None]) -> None:
 
 def _gather(home: Path, study: Study, run: StageRun, say: Callable[[str], None]) -> CommandResult:
     done = [run.records[stage.name] for stage in study.stages if stage.name in run.records]
-    content = {"format": _FORMAT, "name": study.name, "description": study.description, "stages": done}
+    missing = [run.about(stage) for stage in study.stages if stage.name not in run.records]
+    content = {"format": _FORMAT, "name": study.name, "description": study.description}
+    content |= {"stages": done, "missing": missing}
     write_json(home / "study.json", content)
     if not done:
         for path in (home / "results.json", home / "report.html"):

@@ -36,6 +36,15 @@ def test_seeds_share_pairs_and_a_row(words, tmp_path, capsys):
     assert "toy, seed 4" in shown and "toy, seed 7" in shown and "seed-7/trials.csv" in shown
 
 
+def test_all_parts_are_compared_or_none_is_planned(words, refused, tmp_path):
+    """The first part has a rival, the second has none."""
+    (tmp_path / "earlier" / "seed-4").mkdir(parents=True)
+    (tmp_path / "earlier" / "seed-4" / "trials.csv").touch()
+    line = refused(*words, "--seeds", "[4, 7]", "--out", tmp_path / "out", "--against", tmp_path / "earlier")
+    assert f"--against: {tmp_path}/earlier/seed-7/trials.csv does not exist" in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_shift_stands_beside_the_episodes_as_they_are(words, tmp_path, capsys):
     out = tmp_path / "out"
     assert main([*words, "--shift", "size", "--out", str(out)]) == 0

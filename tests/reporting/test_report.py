@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from cjepa.errors import UserError
-from cjepa.files import write_json
+from cjepa.files import read_json, write_json
 from cjepa.reporting import figures, report
 from cjepa.reporting.records import write_run_record
 from cjepa.reporting.style import FAINT, spread, to_svg
 from cjepa.reporting.videos import write_png, write_video
 from tests.reporting.drawn import assert_nothing_is_cut
 
+MISSING = [{"name": "plan-b", "command": "plan", "depends_on": ["slots"]}]
 METRICS = """epoch,step,train/loss,train/future,val/loss,val/rollout_error@1,val/fg_ari
 0,9,0.5,0.4,,,
 0,19,0.25,0.2,,,
@@ -230,3 +231,11 @@ def test_spread_keeps_order_and_distance():
     assert spread([0.5, 0.1], 0.1) == [0.5, 0.1]
     moved = spread([0.5, 0.5, 0.5], 0.1)
     assert moved == pytest.approx([0.4, 0.5, 0.6])
+
+
+def test_stages_without_a_result_are_marked(study):
+    assert "Partial results" not in report.build_report(study).read_text()
+    write_json(study / "study.json", {**read_json(study / "study.json"), "missing": MISSING})
+    page = report.build_report(study).read_text()
+    assert re.search(r"Partial results</strong>: 1 of 3 stages have no\s+result: plan-b\.", page)
+    assert re.search(r"plan-b</th>.*no result", page)

@@ -32,5 +32,7 @@ def test_the_table_has_the_columns_that_are_filled():
         ["a", "fit", "1 min 10 s", "1", "b"],
         ["b", "fit", "2 s (cached)", "1", "a"],
     ]
+    both = stages_table(sides[:1], missing=[{"name": "c", "command": "plan", "depends_on": ["a"]}])
+    assert [row[0:4] for row in both[1:]] == [["a", "fit", "", "1 min 10 s"], ["c", "plan", "a", "no result"]]
     after = [{"name": "a", "depends_on": ["x", "y"], "peak_memory_mb": 1200.4}]
     assert stages_table(after) == [["stage", "after", "peak memory"], ["a", "x, y", "1,200 MB"]]

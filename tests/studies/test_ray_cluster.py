@@ -114,3 +114,35 @@ def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
 
 def test_an_address_without_ray_is_refused(study, refused):
     assert "--ray_address: add --executor ray" in refused("study", "study.yaml", "--ray_address", "x")
+
+
+class LosingRay:
+    """Ray whose worker is lost at once."""
+
+    class exceptions:  # noqa: N801 - as in Ray
+        class RayError(Exception):
+            pass
+
+        class TaskCancelledError(RayError):
+            pass
+
+    class NodeDiedError(exceptions.RayError):
+        pass
+
+    def wait(self, references, timeout):
+        return references, []
+
+    def get(self, reference):
+        raise self.NodeDiedError
+
+
+def test_a_lost_command_has_ended_before_it_counts_as_lost(monkeypatch):
+    """Its launcher gives it ten seconds to end; what starts again must not write beside it."""
+    now = [100.0]
+    monkeypatch.setattr(ray_cluster.time, "monotonic", lambda: now[0])
+    task = ray_cluster._Task(LosingRay(), "reference")
+    assert task.outcome() is None
+    now[0] += 10
+    assert task.outcome() is None
+    now[0] += 3
+    assert task.outcome().lost

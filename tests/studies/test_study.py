@@ -95,6 +95,10 @@ def test_the_last_line_of_a_stage(tmp_path):
         assert last_line(path) == line
 
 
+def missing(home: Path) -> list[str]:
+    return [stage["name"] for stage in json.loads((home / "study.json").read_text())["missing"]]
+
+
 def test_failures_are_reported_after_the_results_of_the_others(study):
     study.failing |= {"left": UserError("no luck"), "right": RuntimeError("out of memory")}
     study.run(jobs=2)
@@ -108,9 +112,11 @@ def test_failures_are_reported_after_the_results_of_the_others(study):
         "not run, because they read a stage that failed: both",
     ]
     assert [row["model"] for row in json.loads((home / "results.json").read_text())] == ["data"]
+    assert missing(home) == ["left", "right", "both"]
     assert "[2/4] left: failed: no luck" in study.said
     study.failing.clear()
     assert study.run(jobs=2) == ["left", "right", "both"]
+    assert missing(home) == []
 
 
 def test_a_stage_that_no_machine_can_run_is_noticed_before_anything_runs(study):
