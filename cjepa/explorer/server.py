@@ -9,9 +9,11 @@ import socket
 import threading
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import jinja2
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, NotFound
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
@@ -19,7 +21,7 @@ from werkzeug.wrappers import Request, Response
 from cjepa.errors import UserError
 
 _FILES = {"page.css": "text/css", "shared.js": "text/javascript"}
-"""Of every page, which has an HTML file and a script of its own beside them."""
+"""Of every page, which has a template and a script of its own beside them."""
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -35,13 +37,19 @@ class Explorer(Protocol):
     """What is asked by the page."""
 
     page: str
-    """Name of its HTML file and its script."""
+    """Name of its template and its script."""
 
     def about(self) -> dict[str, Any]:
         """What is the same in every answer."""
 
     def answer(self, query: Mapping[str, str]) -> dict[str, Any]:
         """The answer to the settings of a query; a UserError says what is wrong with them."""
+
+
+def _html(page: str) -> str:
+    """A page: its template fills in the layout of all pages."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    return jinja2.Environment(loader=loader, autoescape=True).get_template(f"{page}.html.j2").render(page=page)
 
 
 class App:
@@ -58,9 +66,9 @@ class App:
         self.hosts = None if host in _EVERYWHERE else {host.lower(), "127.0.0.1", "localhost", "::1"}
         self._lock = threading.Lock()
         folder = files("cjepa.explorer")
-        names = _FILES | {f"{explorer.page}.js": "text/javascript", f"{explorer.page}.html": "text/html"}
+        names = _FILES | {f"{explorer.page}.js": "text/javascript"}
         self._page = {f"/{name}": (folder.joinpath(name).read_bytes(), kind) for name, kind in names.items()}
-        self._page["/"] = self._page.pop(f"/{explorer.page}.html")
+        self._page["/"] = (_html(explorer.page).encode(), "text/html")
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """See WSGI."""

@@ -18,7 +18,7 @@ def client(explorer) -> Client:
 
 def test_the_page_and_its_parts(client):
     for path, kind, part in (
-        ("/", "text/html", "<h1"),
+        ("/", "text/html", '<script src="table.js" defer></script>'),
         ("/shared.js", "text/javascript", "fetch("),
         ("/page.css", "text/css", "canvas"),
     ):
@@ -43,7 +43,16 @@ def test_settings_that_make_no_sense_are_a_bad_request(client):
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/passwd", "/../page.py", "/table.html", "/table.py", "//etc/passwd", "/%2e%2e/server.py", "/table.js/.."],
+    [
+        "/etc/passwd",
+        "/../page.py",
+        "/table.html",
+        "/layout.html.j2",
+        "/table.py",
+        "//etc/passwd",
+        "/%2e%2e/server.py",
+        "/table.js/..",
+    ],
 )
 def test_nothing_else_is_served(client, path):
     response = client.get(path)
