@@ -39,11 +39,12 @@ def readme_block(result: dict) -> str:
     stages = result["stages"]
     shown = ("name", "seconds", "beside")
     table = stages_table([{k: s[k] for k in shown if k in s} | {"command": f"`cjepa {s['command']}`"} for s in stages])
+    where = f"{result['machine']}, version {result['version']}"
     total, memory = seconds_text(elapsed_seconds(stages)), max(stage["peak_memory_mb"] for stage in stages)
     return "\n\n".join(
         [
             markdown(results_table(result["rows"])),
-            f"{total} in all on {result['machine']}, at most {memory:,} MB of memory per stage:",
+            f"{total} in all on {where}, at most {memory:,} MB of memory per stage:",
             markdown(table),
         ]
     )
@@ -158,6 +159,7 @@ def update_study(folder: Path, machine: str) -> None:
     result = {
         "command": f"cjepa study experiments/studies/{study['name']}.yaml",
         "machine": machine,
+        "version": read_json(next(folder.glob("*/run.json")))["versions"]["cjepa"],
         "stages": stages,
         "rows": read_json(folder / "results.json"),
     }

@@ -33,7 +33,7 @@ def study_command(
         root: folder of all studies.
         jobs: most stages to run at the same time, each with its share of the cores; plan, plan-baselines and
             bench measure times and run alone, with all cores, unless their resources declare cpus. Default: one for
-            each machine.
+            each machine, or as many as fit where stages declare cpus.
         only: names of stages, or patterns such as 'plan-*': run only these stages and the stages that they need.
         force: names or patterns of stages to run again, with all stages that read them; old results are renamed.
         dry_run: only show which stages are done, why the others would run, and what time and memory they would take on
@@ -47,6 +47,6 @@ def study_command(
         raise UserError("--ray_address: add --executor ray")
     selection = Selection(only or (), force or ())
     if dry_run:
-        return preview_study(Path(study), Path(root), selection, jobs or 1)
+        return preview_study(Path(study), Path(root), selection, jobs)
     chosen: Executor = RayCluster(ray_address) if executor == "ray" else LocalProcesses()
-    return run_study(Path(study), Path(root), chosen, say, jobs or len(chosen.machines()), selection)
+    return run_study(Path(study), Path(root), chosen, say, jobs, selection)

@@ -98,6 +98,13 @@ def dispatch(
         raise
 
 
+def default_jobs(stages: Sequence[Stage], machines: Sequence[Machine]) -> int:
+    """Stages at a time if the user does not say: one for each machine, or as many as fit where stages declare CPUs."""
+    fewest = min((stage.resources.cpus for stage in stages if stage.resources.cpus), default=None)
+    room = 0 if fewest is None else sum(machine.cpus // fewest for machine in machines)
+    return max(len(machines), room)
+
+
 def next_stage(
     waiting: Sequence[Stage], finished: set[str], running: Sequence[Placed], jobs: int, machines: Sequence[Machine]
 ) -> tuple[Stage, Share] | None:

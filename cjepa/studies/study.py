@@ -12,6 +12,7 @@ from cjepa.reporting.report import build_report
 from cjepa.reporting.stages import elapsed_seconds
 from cjepa.reporting.tables import Row, results_table
 from cjepa.studies.definition import STUDY_FILES, Study, load_study
+from cjepa.studies.dispatch import default_jobs
 from cjepa.studies.executors import Executor
 from cjepa.studies.keys import all_made_from
 from cjepa.studies.outlook import outlook
@@ -29,7 +30,7 @@ def run_study(
     root: Path,
     executor: Executor,
     say: Callable[[str], None],
-    jobs: int = 1,
+    jobs: int | None = None,
     selection: Selection = _EVERYTHING,
 ) -> CommandResult:
     """Run what is not done yet, gather the results, write the report.
@@ -41,7 +42,7 @@ def run_study(
         root: studies live in ``root/<name>/``.
         executor: runs the stages.
         say: shows a line of progress.
-        jobs: most stages at a time.
+        jobs: most stages at a time; None: :func:`~cjepa.studies.dispatch.default_jobs`.
         selection: the stages that are asked for.
 
     Raises:
@@ -49,6 +50,7 @@ def run_study(
             machine has, or the study already runs.
     """
     study = load_study(path)
+    jobs = jobs or default_jobs(study.stages, executor.machines())
     chosen, forced = selection.chosen(study.stages), selection.forced(study.stages)
     home = root / study.name
     folders = _folders(study, home)
@@ -64,7 +66,7 @@ def run_study(
         return _gather(home, study, run, say)
 
 
-def preview_study(path: Path, root: Path, selection: Selection = _EVERYTHING, jobs: int = 1) -> CommandResult:
+def preview_study(path: Path, root: Path, selection: Selection = _EVERYTHING, jobs: int | None = None) -> CommandResult:
     """What :func:`run_study` would do on this machine, with estimates of time and memory; nothing is written.
 
     The arguments are those of :func:`run_study`.
@@ -74,8 +76,8 @@ def preview_study(path: Path, root: Path, selection: Selection = _EVERYTHING, jo
     """
     study = load_study(path)
     forced = {stage.name for stage in selection.forced(study.stages)}
-    chosen, folders = selection.chosen(study.stages), _folders(study, root / study.name)
-    return outlook(chosen, folders, forced, study.stages, jobs, [this_machine()])
+    chosen, folders, machines = selection.chosen(study.stages), _folders(study, root / study.name), [this_machine()]
+    return outlook(chosen, folders, forced, study.stages, jobs or default_jobs(study.stages, machines), machines)
 
 
 def _folders(study: Study, home: Path) -> dict[str, StageFolder]:

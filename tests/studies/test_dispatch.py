@@ -6,7 +6,7 @@ import pytest
 
 from cjepa.studies import dispatch as module
 from cjepa.studies.definition import Stage
-from cjepa.studies.dispatch import Running, dispatch
+from cjepa.studies.dispatch import Running, default_jobs, dispatch
 from cjepa.studies.executors import Job, Outcome
 from cjepa.studies.resources import Machine as Computer
 from cjepa.studies.resources import Resources, Share
@@ -150,6 +150,12 @@ def test_a_timed_stage_waits_for_a_stage_that_could_take_its_cpus(machine):
     machine.lasts = {"free": 5}
     machine.run([stage("free"), stage("plan", command="plan", cpus=1), stage("held", cpus=1)], jobs=2)
     assert machine.events == ["+free", "+held", "-held", "-free", "+plan", "-plan"]
+
+
+@pytest.mark.parametrize(("cpus", "jobs"), [((), 2), ((3, 2), 3), ((6,), 2)])
+def test_as_many_jobs_as_fit_where_stages_declare_cpus(cpus, jobs):
+    stages = [stage("free"), *(stage(f"held-{number}", cpus=number) for number in cpus)]
+    assert default_jobs(stages, [Computer(4, 0, 8.0), Computer(2, 0, 8.0)]) == jobs
 
 
 def test_finished_stages_do_not_run(machine):
