@@ -42,6 +42,10 @@ BUILT_ELSEWHERE |= {"mcjepa.yaml"}
 PLANS_READ = {
     "plan_probe.yaml": {"objective.init_args.tokens": "slot_tokens"},
     "plan_language.yaml": {"objective.init_args.run": "language_run"},
+    "plan_language_hierarchy.yaml": {
+        "hierarchy.run": "macro_run",
+        "hierarchy.objective.init_args.run": "language_run",
+    },
     "plan_hierarchy.yaml": {"hierarchy.run": "macro_run"},
 }
 """Files that an evaluation reads besides run and episodes: options, and the fixtures for them."""

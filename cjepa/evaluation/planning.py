@@ -148,7 +148,7 @@ def evaluate_model(
         UserError: goal, policy or world model do not fit each other or the environment, the episodes are another
             version of those that one of them was trained on, or the protocol contradicts itself.
     """
-    seeing = {"goal_image": goal_image, "prior": prior, "sub_goals": sub_goals, "hierarchy": hierarchy}
+    seeing = {"goal_image": goal_image, "prior": prior, "sub_goals": sub_goals}
     _check_goal(protocol, [name for name, value in seeing.items() if value is not None])
     control_loop = replace(protocol.control_loop(), fallback=fallback)
     protocol, file, loaded, env, blocks = open_model(protocol, checkpoint, device)
@@ -166,7 +166,8 @@ def evaluate_model(
     if hierarchy is not None:
         high_level, lineage = load_high_level(hierarchy, loaded, device)
         sources["high level"] = _source(protocol, file, lineage, find_checkpoint(hierarchy.run))
-    sources |= _learned_by(objective, protocol, file)
+    for one in (objective, *(() if hierarchy is None else (hierarchy.objective,))):
+        sources |= _learned_by(one, protocol, file)
     goal_state, goal_pixels_YXC = goal_state_of(protocol, file), None
     if goal_image is not None:
         goal_pixels_YXC = goal_pixels(goal_image, tokenizer, env, "--goal_image")

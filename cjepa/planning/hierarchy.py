@@ -1,6 +1,6 @@
 """Two levels (HWM, arXiv 2604.03208): a search over macro-actions says what the low level should see next."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -60,10 +60,12 @@ class HighLevel:
         goal_of: Callable[[Clip], Goal],
         generator: torch.Generator,
         skipped_B: Tensor | None = None,
+        sentences_B: Sequence[str] | None = None,
     ) -> Clip:
         """One frame that each of B environments should show next, in the units of tokenizer and environment.
 
-        Where the plan comes nearest to the goal in its first long block, this is the goal itself.
+        Where the plan comes nearest to the goal in its first long block, this is the goal itself; but not where the
+        objective reads sentences (as ThinkJEPA's slow module does), since what they say is no frame.
 
         Args:
             seen: until now. Only its last frame is read: those before it are not a long block apart.
@@ -71,6 +73,7 @@ class HighLevel:
             goal_of: what counts of a goal that is normalised.
             generator: of the search.
             skipped_B: environments whose sub-goal nobody needs, bool.
+            sentences_B: that should become true; None for goals that are seen.
 
         Raises:
             UserError: the dynamics predict nothing but NaN.
@@ -81,12 +84,15 @@ class HighLevel:
         with torch.autocast(device.type, torch.bfloat16):
             state = dynamics.observe(now._replace(actions_BTA=no_actions))
         aimed = goal_of(dynamics.normalise(goal._replace(actions_BTA=no_actions)))
+        text_BW = None if sentences_B is None else self.objective.read(sentences_B)
+        aimed = aimed._replace(text_BW=None if text_BW is None else text_BW.to(device))
         cost = RolloutCost(dynamics, state, aimed, self.objective, skipped_B)
         sizes = (len(no_actions), self.horizon_blocks, generator_on(device, generator))
         plan = checked_plan(self.planner.plan(PlanningProblem(cost, *dynamics.bounds(), *sizes)))
         with torch.autocast(device.type, torch.bfloat16):
             rollout = dynamics.rollout(state, plan.actions_BHA).map(Tensor.float)
         near_B = self._costs(rollout, plan.actions_BHA, aimed).argmin(dim=1) == 0
+        near_B &= text_BW is None
         first = dynamics.denormalise(rollout.map(lambda values: values[:, :1]))
         tokens_B1SD = torch.where(near_B[:, None, None, None], goal.tokens_BTSD, first.tokens_BHSD)
         sub_goal = goal._replace(tokens_BTSD=tokens_B1SD)

@@ -122,7 +122,7 @@ class WorldModelAgent(Agent):
         goal = self._clip(goal_tokens_BSD[:, None], [self.goal.proprio_BP], device)
         skipped_B = torch.from_numpy(self.finished_B).to(device) if self.finished_B.any() else None
         if self.high_level is not None:
-            goal = self.high_level.sub_goal(context, goal, self._goal_of, generator, skipped_B)
+            goal = self.high_level.sub_goal(context, goal, self._goal_of, generator, skipped_B, self.goal.sentences_B)
         self._seen_BSD, self._goal_BSD = tokens_BTSD[:, -1], goal.tokens_BTSD[:, 0]
         with torch.autocast(device.type, torch.bfloat16):
             self._state = self.dynamics.observe(context)

@@ -71,6 +71,28 @@ def test_near_the_goal_it_aims_at_the_goal():
     assert aimed_at([(0.75, 0), (2, 0)], (1.0, 0.0), (1.0, 0.0)) == [[0.75, 0.0], [1.0, 0.0]]
 
 
+class Reading(LeastStepMSE):
+    """Aims at what is shown, and remembers what it has read."""
+
+    def read(self, sentences):
+        return torch.tensor([[float(len(sentence))] for sentence in sentences])
+
+    def __call__(self, rollout, actions_BNHA, goal):
+        self.read_B = goal.text_BW[:, 0].tolist()
+        return super().__call__(rollout, actions_BNHA, goal)
+
+
+def test_what_a_sentence_says_is_no_frame_to_aim_at():
+    """As above, but the first goal is a sentence, of which the place is one case of many."""
+    low, reads = Aims(), Reading()
+    agent = point_agent(planner=low, high_level=HighLevel(PointMacro(), Given((1.0, 0.0), (1.0, 0.0)), reads, 2))
+    agent.reset(observation([(0.75, 0), (2, 0)])._replace(sentences_B=("left", "go up")))
+    agent.observe(observation([(0, 0), (0, 0)]))
+    agent.plan(torch.Generator())
+    assert low.goal.tokens_BSD[:, 0].tolist() == [[1.0, 0.0]] * 2 and low.goal.text_BW is None
+    assert reads.read_B == [4.0, 5.0]
+
+
 def test_the_high_level_starts_at_what_is_seen_now():
     assert aimed_at([(9, 0)], (1.0, 0.0), (1.0, 0.0), starts=[(3, 1)]) == [[4.0, 1.0]]
 
