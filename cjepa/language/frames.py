@@ -62,11 +62,13 @@ class TokenFrames(TokenClips):
         """As :class:`TokenClips`; also finds the names of all bodies.
 
         Raises:
-            UserError: the file has no states, or sentences cannot speak of its environment.
+            UserError: the file has no states, does not name its environment, or sentences cannot speak of that.
         """
         super().setup(stage)
         self.file.require("state")
         attributes = self.file.attributes
+        if "env_id" not in attributes:
+            raise UserError(f"{self.path}: it does not name its environment, so nobody knows what its states show")
         env = make_env(attributes["env_id"], from_json(self.file.path, attributes, "env_kwargs"))
         self._used = {split: self._spread(episodes) for split, episodes in self.splits.items()}
         rows_N = np.sort(np.concatenate(list(self._used.values())))

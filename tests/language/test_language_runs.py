@@ -83,3 +83,8 @@ def test_wrong_sentences_are_refused(option, line, language_run, world_model_run
     words = ["plan", world_model_run, *PLAN, *SHORT, "--episodes", episodes_path, "--out", "out"]
     words += [f"--objective.init_args.run={language_run}", option.format(model=world_model_run)]
     assert line in refused(*words)
+
+
+def test_a_language_model_is_no_world_model(language_run, episodes_path, refused):
+    line = refused("plan", language_run, *PLAN, *SHORT, "--episodes", episodes_path, "--out", "out")
+    assert "a language model; give it with --objective.init_args.run, beside a world model" in line
