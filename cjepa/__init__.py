@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
 _PUBLIC = ("load_tokenizer", "load_world_model", "plan_to")
 
 

@@ -8,8 +8,10 @@ from shutil import copy, copytree, ignore_patterns
 
 import pytest
 
+from cjepa import __version__
 from cjepa.cli import main
 from cjepa.studies.definition import load_study
+from cjepa.yaml_files import read_yaml
 from tests.conftest import EXPERIMENTS
 
 ROOT = EXPERIMENTS.parent
@@ -18,6 +20,11 @@ YAMLS = {path.relative_to(EXPERIMENTS).as_posix() for path in EXPERIMENTS.rglob(
 
 def yamls(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml")}
+
+
+def test_the_citation_and_the_changelog_name_the_version():
+    assert read_yaml(ROOT / "CITATION.cff")["version"] == __version__
+    assert f"\n## {__version__}\n" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_init_copies_all_experiments_and_they_load(tmp_path, capsys):
