@@ -125,6 +125,7 @@ def test_answers_are_collected_by_reader(monkeypatch, tmp_path):
         ("update_scale", "scale"),
         ("update_interventions", "interventions"),
         ("update_token_budget", "token-budget"),
+        ("update_published_size", "published-size"),
         ("card_against_success", "card-success"),
     ],
 )

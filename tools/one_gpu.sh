@@ -1,23 +1,21 @@
 #!/usr/bin/env bash
-# C-JEPA, DINO-WM and LeWorldModel at published sizes and the fast predictor, in some nine minutes on one GPU with 16 CPU
-# cores: collect, tokenize, train side by side, card, success on pairs from episodes that nothing was trained on.
+# C-JEPA at its published size and the fast predictor, in some nine minutes on one GPU with 16 CPU cores: collect, tokenize,
+# train side by side, card, success on pairs from episodes that nothing was trained on (docs/results/published_size.md).
 #
-#     tools/one_gpu.sh FOLDER          # 10,000 episodes for the slots
+#     tools/one_gpu.sh FOLDER          # 8,000 episodes of Push-T, 3,000 of Collide
 #     tools/one_gpu.sh FOLDER toy      # the same commands on a few episodes, for some minutes on a CPU
 #
 # What is finished is in FOLDER/models (exported runs) and FOLDER/plans from the moment it is; times are in FOLDER/log.
 set -u
 out=$1 size=${2:-full}
 if [ "$size" = toy ]; then
-  shards=2 episodes=30 pixel_episodes=30 patch_episodes=30 held_out=8 pairs=6 val_clips=8
-  batch=16 patch_batch=4 pixel_batch=4 steps_fast=4 steps_cjepa=4 steps_dino=2 steps_lewm=2 workers=0
-  collide_episodes=30 collide_batch=8 steps_collide=4
+  shards=2 episodes=30 collide_episodes=30 held_out=8 pairs=6 val_clips=8
+  batch=16 collide_batch=8 steps_fast=4 steps_cjepa=4 steps_collide=4
 else
-  shards=5 episodes=2000 pixel_episodes=1000 patch_episodes=1500 held_out=150 pairs=150 val_clips=1024
-  batch=512 patch_batch=64 pixel_batch=128 steps_fast=9000 steps_cjepa=7000 steps_dino=3000 steps_lewm=3000 workers=4
-  collide_episodes=4000 collide_batch=256 steps_collide=6000
+  shards=4 episodes=2000 collide_episodes=3000 held_out=150 pairs=100 val_clips=1024
+  batch=1024 collide_batch=256 steps_fast=1800 steps_cjepa=5000 steps_collide=2500
 fi
-eval "${CHANGES:-}"   # such as CHANGES="steps_fast=12000 pairs=50"
+eval "${CHANGES:-}"   # such as CHANGES="steps_fast=4000 pairs=150"
 mkdir -p "$out/models" "$out/plans" "$out/output"
 export OMP_NUM_THREADS=${THREADS:-2}
 pusht=experiments/pusht
@@ -51,7 +49,6 @@ muon="--model.init_args.matrix_lr 1.0e-2 --model.init_args.lr 1.0e-3"
 none="--model.init_args.mask.init_args.num_masked 0 --model.init_args.mask.init_args.random_count false"
 member=--model.init_args.predictor.init_args
 best="-c $pusht/plan_best.yaml"
-quick="-c experiments/studies/plan_quick.yaml"
 
 slots() {  # Push-T's object tokens: the fast predictor, C-JEPA with and without masks
   for shard in $(seq $shards); do
@@ -65,19 +62,6 @@ slots() {  # Push-T's object tokens: the fast predictor, C-JEPA with and without
   (train cjepa-0 "$steps_cjepa" $batch $published $muon $none && judge cjepa-0 held-out $best) &
   wait
 }
-dino_wm() {  # its predictor on 8 x 8 patches of the slots' encoder
-  collect patches $pusht 300 "$patch_episodes" 60 2 $noisy \
-    && run tokens-patches tokenize zoo:pusht-slots "$out/patches.h5" --patch_grid 8 --out "$out/patch-tokens.h5" \
-    && train dino-wm "$steps_dino" $patch_batch -c $pusht/cjepa.yaml -c $pusht/dino_wm.yaml -c $pusht/dino_wm_paper.yaml \
-      $member.token_dim 96 $member.num_tokens 64 --model.init_args.scale_tokens true --data.init_args.path "$out/patch-tokens.h5" \
-    && judge dino-wm held-out $quick
-}
-lewm() {  # from frames of 224 px
-  collect pixels $pusht 200 "$pixel_episodes" 60 4 $noisy --env_kwargs.image_size 224 \
-    && train lewm "$steps_lewm" $pixel_batch -c $pusht/lewm.yaml -c $pusht/lewm_paper.yaml \
-      --data.init_args.num_workers $workers --data.init_args.path "$out/pixels.h5" \
-    && judge lewm held-out-224 $quick
-}
 collide() {  # the fast predictor, for interventions
   collect collide experiments/collide 500 "$collide_episodes" 64 3 \
     && run tokens-collide tokenize zoo:collide-slots "$out/collide.h5" --out "$out/collide-tokens.h5" \
@@ -87,8 +71,7 @@ collide() {  # the fast predictor, for interventions
 }
 
 say "start"
-slots & dino_wm & lewm & collide &
+slots & collide &
 collect held-out $pusht 21 $held_out 125 1 &
-collect held-out-224 $pusht 21 $held_out 60 1 --env_kwargs.image_size 224 &
 wait
 say "end"

@@ -6,14 +6,14 @@ python tools/update_token_budget.py runs/studies/token-budget
 from pathlib import Path
 
 from update_results import markdown, update_page
-from update_world_models import score_of
+from update_world_models import on_gpu, score_of, training_time
 
 from cjepa.errors import UserError
 from cjepa.files import read_json
 from cjepa.reporting.figures import success_by_tokens
 from cjepa.reporting.pareto import success_by_gigaflops
 from cjepa.reporting.reading import TEST_RESULTS
-from cjepa.reporting.tables import seconds_text, success_text, value_with_interval
+from cjepa.reporting.tables import success_text, value_with_interval
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "results" / "token_budget.md"
@@ -41,6 +41,7 @@ def measured(study: Path) -> list[dict]:
                 "parameters": record["model"]["parameters"],
                 "steps": record["model"]["optimizer_steps"],
                 "seconds": record["seconds"],
+                "machine": record["machine"],
                 "version": record["versions"]["cjepa"],
                 "commit": record["git"]["commit"],
                 "scores": scores,
@@ -75,7 +76,9 @@ def _cells(row: dict) -> list[str]:
     size = f"{row['tokens']} x {row['token_dim']} ({row['tokens'] * row['token_dim']:,})"
     errors = [value_with_interval(scores.get(metric)) for metric in ERRORS.values()]
     cost = [value_with_interval(scores[metric]) for metric in ("gigaflops_per_plan", "seconds_per_plan")]
-    return [row["model"], size, f"{row['steps']:,}", seconds_text(row["seconds"]), *errors, *planned, *cost]
+    if on_gpu(row):
+        cost[-1] += " (GPU)"
+    return [row["model"], size, f"{row['steps']:,}", training_time([row]), *errors, *planned, *cost]
 
 
 def draw(result: dict) -> None:

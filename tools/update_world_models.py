@@ -2,7 +2,8 @@
 
 python tools/update_world_models.py runs/studies/world-models
 
-Several folders may hold parts of the study, done by several versions.
+Several folders may hold parts of the study, done by several versions or machines; of a model and seed that several hold,
+the first counts.
 """
 
 import argparse
@@ -83,6 +84,13 @@ def measured(study: Path) -> list[dict]:
     return rows
 
 
+def first_of_each(rows: list[dict]) -> list[dict]:
+    """The first row of every model, seed and optimiser; today's optimiser above that of earlier versions."""
+    keys = ("environment", "optimiser", "model", "seed")
+    first = {tuple(row[key] for key in keys): row for row in reversed(rows)}
+    return [first[key] for key in sorted(first, key=lambda key: (key[0] == "collide", key[1] == "AdamW", *key[2:]))]
+
+
 def _plans(study: Path, environment: str, cell: str) -> dict[str, dict]:
     """Scores of the finished plans of a model and seed, named after the metric and the kind of plan."""
     found = {}
@@ -148,18 +156,19 @@ def _cells(seeds: list[dict], metrics: Iterable[str]) -> list[str]:
         *(mean_text([row["scores"].get(metric) for row in seeds]) for metric in metrics),
         f"{seeds[0]['parameters']:,}",
         f"{seeds[0]['steps']:,}",
-        _training_time(seeds),
+        training_time(seeds),
     ]
 
 
-def _training_time(seeds: list[dict]) -> str:
+def training_time(seeds: list[dict]) -> str:
     """Mean time of the seeds that were trained on one core; of the others where there are none."""
-    timed = [row for row in seeds if not _on_gpu(row)]
+    timed = [row for row in seeds if not on_gpu(row)]
     where = "" if timed else " (GPU)"
     return seconds_text(mean(row["seconds"] for row in timed or seeds)) + where
 
 
-def _on_gpu(row: dict) -> bool:
+def on_gpu(row: dict) -> bool:
+    """Whether a row was measured on a GPU, whose times are no match for a core's."""
     return "no GPU" not in row.get("machine", "no GPU")
 
 
@@ -179,7 +188,7 @@ def main() -> None:
     parser.add_argument("--machine", default="one CPU core for each model, no GPU")
     args = parser.parse_args()
     command = "cjepa study experiments/studies/world_models.yaml"
-    result = {"command": command, "machine": args.machine, "rows": sum(map(measured, args.studies), [])}
+    result = {"command": command, "machine": args.machine, "rows": first_of_each(sum(map(measured, args.studies), []))}
     rivals = result | {"rows": [row for row in result["rows"] if row["model"] in BESIDE | RIVALS]}
     write_json(RESULTS, result | {"rows": [row for row in result["rows"] if row["model"] not in RIVALS]})
     write_json(RIVALS_RESULTS, rivals)

@@ -255,7 +255,7 @@ def published_search(network: EntityTransformer, iterations: int, candidates: in
     device = device_of(network)
     now, goal = (random_frame(SLOTS, TOKEN_DIM, seed, device) for seed in (1, 2))
     sizes = {"num_samples": candidates, "iterations": iterations, "num_elites": _elites(candidates)}
-    search = PublishedSearch(multihead_copy(network), now, goal, HORIZON_BLOCKS, **sizes)
+    search = PublishedSearch(multihead_copy(network).to(device), now, goal, HORIZON_BLOCKS, **sizes)
 
     @torch.no_grad()
     def run(seed: int) -> Tensor:
