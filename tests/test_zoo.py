@@ -18,7 +18,7 @@ from cjepa.tokenizers.training import load_tokenizer
 from tests.conftest import configs
 
 SLOTS = ["pusht-slots", "collide-slots"]
-ERRORS = {"pusht-best": 0.16, "collide-best": 0.35}
+ERRORS = {"pusht-best": 0.16, "pusht-cjepa": 0.1, "collide-best": 0.35}
 """World models, and the largest share of copying that the error at five blocks may be."""
 
 
@@ -28,7 +28,7 @@ def test_every_model_has_its_record():
     for folder in folders:
         assert (folder / "model.safetensors").stat().st_size < 10e6
         record = json.loads((folder / "run.json").read_text())
-        assert record["git"]["commit"] in (folder / "README.md").read_text()
+        assert record["git"]["commit"][:12] in (folder / "README.md").read_text()
         for path in folder.glob("*.json"):  # nothing of the machine that trained it
             assert "/home/" not in path.read_text() and "/root/" not in path.read_text()
         tested = {row["metric"]: row for row in json.loads((folder / "results_test.json").read_text())}

@@ -2,7 +2,7 @@
 
 python tools/update_world_models.py runs/studies/world-models
 
-Several folders may hold parts of the study, done by several versions or machines; of a model and seed that several hold,
+Several folders may hold parts of the study, of several versions or machines; of a model and seed that several hold,
 the first counts.
 """
 
