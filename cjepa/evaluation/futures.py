@@ -116,8 +116,8 @@ def future_tokens(tokenizer: Tokenizer, starts: Observation, ends: Observation) 
     start_R = np.repeat(np.arange(pairs), rows // pairs)
 
     def encode(part: slice) -> Tensor:
-        before = Observation(*(values[start_R[part]] for values in starts))
-        after = Observation(*(values[part] for values in ends))
+        before = Observation(*(values[start_R[part]] for values in starts.shown))
+        after = Observation(*(values[part] for values in ends.shown))
         return encode_clips(tokenizer, clip_of(before, after))[:, 1]
 
     parts = (slice(first, first + _CLIPS_A_BATCH) for first in range(0, rows, _CLIPS_A_BATCH))
@@ -138,4 +138,4 @@ def _simulate_pair(task: tuple[MakeEnv, Pair, np.ndarray]) -> tuple[Observation,
 
 
 def _joined(seen: Sequence[Observation]) -> Observation:
-    return Observation(*(np.concatenate(values) for values in zip(*seen, strict=True)))
+    return Observation(*(np.concatenate(values) for values in zip(*(one.shown for one in seen), strict=True)))

@@ -23,6 +23,11 @@ class Observation(NamedTuple):
     sentences_B: tuple[str, ...] | None = None
     """Of goals: what should be true, of which the rest shows one case of many. None: the goal is what is shown."""
 
+    @property
+    def shown(self) -> tuple[np.ndarray, ...]:
+        """All but the sentences, as arrays of one row an environment."""
+        return self[:4]
+
     def first(self, rows: int) -> "Observation":
         """Of the first so many environments."""
         return Observation(*(None if values is None else values[:rows] for values in self))

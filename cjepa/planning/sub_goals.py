@@ -58,7 +58,7 @@ class Route:
     @property
     def goal(self) -> Observation:
         """What each environment is on its way to."""
-        columns = zip(*(goal[:4] for goal in self.goals), strict=True)  # sentences have no sub-goals
+        columns = zip(*(goal.shown for goal in self.goals), strict=True)  # sentences have no sub-goals
         return Observation(*(np.stack(each)[self.index_B, np.arange(len(self.index_B))] for each in columns))
 
     def update(self, agent: Agent, now: Observation, env_step: int) -> None:
