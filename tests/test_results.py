@@ -211,6 +211,9 @@ def test_world_models_are_averaged_over_seeds(monkeypatch):
     ]
     cells = module.page_block({"command": "c", "machine": "m", "rows": rows}).splitlines()[-3].split("|")
     assert [cell.strip() for cell in cells[1:5]] == ["none", "Muon", "2", "3 [2, 5]"]
+    older = [one | {"optimiser": "AdamW", "model": model} for one in rows for model in ("none", "linear")]
+    lines = module.page_block({"command": "c", "machine": "m", "rows": rows + older}).splitlines()
+    assert [line.split("|")[1:3] for line in lines[4:-2]] == [[" none ", " Muon "], [" linear ", " AdamW "]]
 
 
 @pytest.fixture

@@ -109,8 +109,17 @@ def score_of(row: dict) -> dict:
 
 
 def page_block(result: dict) -> str:
-    """What stands between the markers of world_models.md."""
-    own = [row for row in result["rows"] if row["model"] not in RIVALS]
+    """What stands between the markers of world_models.md; of models that Muon has trained too, only what Muon trained.
+
+    Those of both optimisers stand in rivals.md, and all in the results files.
+    """
+    renewed = {(row["environment"], row["model"]) for row in result["rows"] if row["optimiser"] == "Muon"}
+    own = [
+        row
+        for row in result["rows"]
+        if row["model"] not in RIVALS
+        and (row["optimiser"] == "Muon" or (row["environment"], row["model"]) not in renewed)
+    ]
     return _block(result, lambda rows: _table(rows, SCORES), own)
 
 
