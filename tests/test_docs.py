@@ -32,11 +32,11 @@ from cjepa.studies.definition import load_study
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.world_models.masks import Mask
 from cjepa.world_models.predictors.base import Predictor
-from tests.conftest import EXPERIMENTS, FEW_FRAMES
+from tests.conftest import EXPERIMENTS, FEW_FRAMES, NUM_EPISODES
 from tests.data.converters.sources import SOURCES
 from tests.published import published_weights
 from tests.studies.fakes import InProcess
-from tests.test_experiments import FEW_SCENES, ONE_PAIR, TINY_SEARCH, data_of, two_steps
+from tests.test_experiments import FEW_SCENES, ONE_PAIR, TINY_SEARCH, TWO_EPISODES, data_of, two_steps
 
 ROOT = EXPERIMENTS.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -54,8 +54,8 @@ EXTENSION_POINTS = {
 NOT_RUN = ("tensorboard", "git", "python -m venv", "python3 -m venv", "python -m pytest", "cd", "source", ".")
 TINY_CEM = [f"--planner.init_args.{key}={value}" for key, value in TINY_SEARCH.items() if key != "num_starts"]
 SMALL = {
-    "collect": ["--episodes=24", "--episode_env_steps=45", "--workers=1"],
-    "test": FEW_FRAMES,
+    "collect": [f"--episodes={NUM_EPISODES}", "--episode_env_steps=45", "--workers=1"],
+    "test": [*FEW_FRAMES, "--trainer.callbacks=[]"],
     "intervene": FEW_SCENES,
     "explore": ["--scenes=2", "--port=0"],
     "plan": [*ONE_PAIR, *TINY_CEM, "--num_videos=1"],
@@ -114,7 +114,7 @@ class Scratch:
         if verb == "sweep":
             small = ["--seeds=[0]", *(word.replace("--", "--options.") for word in two_steps(["-c", words[1]]))]
         if any(word.endswith("collect_mpc.yaml") for word in words):
-            small += ["--episodes=2", "--episode_env_steps=12"]  # every env step is a search on the simulator
+            small += TWO_EPISODES  # every env step is a search on the simulator
         if verb == "fit" and "--ckpt_path" in words:
             small = ["--trainer.max_steps=4" if "max_steps" in word else word for word in small]
         self.provide(words)
@@ -267,7 +267,7 @@ def run_example(scratch: Scratch, words: list[str]) -> None:
         return
     scratch.cjepa([*words, *(["--data.init_args.path", "data/some.h5"] if words[0] == "fit" else [])])
     if words[0] == "collect":
-        assert len(EpisodeFile(words[words.index("--out") + 1])) == 24
+        assert len(EpisodeFile(words[words.index("--out") + 1])) == NUM_EPISODES
 
 
 def test_the_example_of_a_metric_scores_a_missed_object_0():

@@ -23,6 +23,7 @@ from tests.sharing import once
 
 ROOT = EXPERIMENTS.parent
 FILES = sorted(EXPERIMENTS.rglob("*.yaml"))
+TWO_EPISODES = ["--episodes=2", "--episode_env_steps=12"]
 ONE_PAIR = ["--pairs=1", "--budget_env_steps=25"]
 TINY_SEARCH = {"num_samples": 4, "iterations": 1, "num_elites": 2, "num_starts": 2}
 FEW_SCENES = ["--scenes=3", "--val_scenes=3", "--horizon_blocks=2"]
@@ -147,7 +148,7 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
     if words[0] == "study":
         assert load_study(path).stages
     elif words[0] == "collect":
-        assert main(["collect", *configs, "--episodes=2", "--workers=1", f"--out={out}.h5"]) == 0
+        assert main(["collect", *configs, *TWO_EPISODES, "--workers=1", f"--out={out}.h5"]) == 0
         assert len(EpisodeFile(f"{out}.h5")) == 2
     elif words[0] == "plan":
         run = get("ensemble_run" if path.name == "plan_ensemble.yaml" else "world_model_run")
@@ -216,7 +217,8 @@ def check_tokenizer(module: TokenizerTraining, run: Path) -> None:
 def two_steps(words: list[str]) -> list[str]:
     """What makes a training short; tokenizers also get few frames to score and draw."""
     few = ["--data.init_args.val_rows=8"] if asks_questions(words) else ["--data.init_args.val_clips=8"]
-    return [*TWO_STEPS, *(FEW_FRAMES if trains_on_videos(words) else few)]
+    few = FEW_FRAMES if trains_on_videos(words) else few
+    return [*TWO_STEPS, *few, *(["--data.init_args.train_blocks=2"] if trains_tokenizer(words) else [])]
 
 
 def asks_questions(words: list[str]) -> bool:

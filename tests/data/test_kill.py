@@ -19,10 +19,10 @@ from cjepa.data.store.verify import verify_data
 from cjepa.envs.pusht.policy import PushTBehaviour
 from tests.conftest import configs, ignore_progress
 from tests.data.converters.sources import swm_hdf5
+from tests.sharing import once
 
 PROGRAM = [sys.executable, "-m", "cjepa.cli"]
-EPISODES = ["--episodes", "60", "--episode_env_steps", "40", "--seed", "3"]
-COLLECT = [*PROGRAM, "collect", *configs("pusht/collect.yaml"), *EPISODES, "--out"]
+COLLECT = ["collect", *configs("pusht/collect.yaml"), "--episode_env_steps", "40", "--seed", "3"]
 LIBRARY = """
 import sys
 from pathlib import Path
@@ -102,30 +102,32 @@ def kill_again_and_again(words: list[str], out: Path, reference: EpisodeFile, ki
         finished = check_what_is_there(out, reference, finished)
 
 
-def kill_and_finish(words: list[str], folder: Path, kills: int) -> None:
-    """The file of a run that is killed is that of one that is not; ``words`` lack its name."""
-    reference, out = folder / "reference" / "a.h5", folder / "killed" / "b.h5"
-    finish([*words, str(reference)])
-    kill_again_and_again(words, out, EpisodeFile(reference), kills)
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> Path:
+    """What the library makes if nobody stops it."""
+    job = Collection("cjepa/PushT-v0", PushTBehaviour(), 60, 40, seed=3)
+    return once(tmp_path_factory, "not-killed.h5", lambda path: collect(job, path, {}, 1, ignore_progress))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_collect(tmp_path, workers, reference):
+    """The file of a run that is killed is that of one that is not."""
+    script, out = tmp_path / "collect.py", tmp_path / "killed" / "b.h5"
+    script.write_text(LIBRARY)
+    words = [sys.executable, str(script), workers]
+    kill_again_and_again(words, out, EpisodeFile(reference), kills=5)
     finish([*words, str(out)])
     assert_same(out, EpisodeFile(reference))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_collect(tmp_path, workers):
-    script = tmp_path / "collect.py"
-    script.write_text(LIBRARY)
-    kill_and_finish([sys.executable, str(script), workers], tmp_path, kills=5)
-
-
-@pytest.mark.slow
 def test_the_command_collect(tmp_path):
     reference, out = tmp_path / "reference" / "a.h5", tmp_path / "killed" / "b.h5"
-    words = [*COLLECT[len(PROGRAM) : -1], "--workers", "2", "--out"]
-    assert main([*words, str(reference)]) == 0
-    kill_again_and_again([*PROGRAM, *words], out, EpisodeFile(reference), kills=1)
-    assert main([*words, str(out)]) == 0
+    words = [*COLLECT, "--episodes", "30", "--workers"]
+    assert main([*words, "1", "--out", str(reference)]) == 0
+    kill_again_and_again([*PROGRAM, *words, "2", "--out"], out, EpisodeFile(reference), kills=1)
+    assert main([*words, "1", "--out", str(out)]) == 0
     assert_same(out, EpisodeFile(reference))
 
 
@@ -140,7 +142,7 @@ def test_the_command_tokenize(tmp_path, slots_run, episodes_path, slot_tokens):
 @pytest.mark.slow
 def test_the_command_convert(tmp_path):
     (tmp_path / "source").mkdir()
-    source, reference = swm_hdf5(tmp_path / "source", 120), tmp_path / "reference" / "a.h5"
+    source, reference = swm_hdf5(tmp_path / "source", 60), tmp_path / "reference" / "a.h5"
     words, out = ["convert", str(source), "--from", "swm-hdf5", "--image_size", "224"], tmp_path / "killed" / "b.h5"
     assert main([*words, str(reference)]) == 0
     kill_again_and_again([*PROGRAM, *words], out, EpisodeFile(reference), kills=2)
@@ -177,9 +179,9 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_at_once(tmp_path):
+def test_two_at_once(tmp_path, reference, capfd):
     """The second one refuses, and the first one does not notice."""
-    out, reference = tmp_path / "two" / "a.h5", tmp_path / "reference" / "a.h5"
+    out = tmp_path / "two" / "a.h5"
     script = tmp_path / "collect.py"
     script.write_text(LIBRARY)
     first = start([sys.executable, str(script), "1", str(out)])
@@ -187,13 +189,10 @@ def test_two_at_once(tmp_path):
     os.kill(first.pid, signal.SIGSTOP)
     before = {path: path.stat().st_mtime_ns for path in out.parent.rglob("*")}
     for more in ([], ["--no_resume"]):
-        second = start([*COLLECT, str(out), "--workers", "1", *more])
-        _, error = second.communicate(timeout=120)
-        assert second.returncode == 2
-        assert f"making {out} already runs" in error.decode()
+        assert main([*COLLECT, "--episodes", "60", "--workers", "1", "--out", str(out), *more]) == 2
+        assert f"making {out} already runs" in capfd.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in out.parent.rglob("*")} == before
     os.kill(first.pid, signal.SIGCONT)
     _, error = first.communicate(timeout=300)
     assert first.returncode == 0, error.decode()
-    finish([sys.executable, str(script), "1", str(reference)])
     assert_same(out, EpisodeFile(reference))
