@@ -16,7 +16,7 @@ def test_pairs_are_states_of_one_given_episode(episodes):
     held_out = np.array([3, 8, 11])
     drawn = draw_pairs(episodes, held_out, PushT(), 12, GOAL_ENV_STEPS, seed=1).trials
     assert len(drawn) == 12
-    for episode, start_row, start, goal in drawn:
+    for episode, start_row, start, goal, _ in drawn:
         assert episode in held_out
         states = episodes.episode(episode)["state"]
         row = start_row - episodes.offsets[episode]

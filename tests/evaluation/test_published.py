@@ -28,7 +28,7 @@ def test_episodes_that_the_model_has_not_seen_are_refused(tmp_path):
 def test_every_start_row_is_drawn_once_and_solved_pairs_stay_in(static_file):
     drawn = draw_as_published(static_file, np.arange(2), PushT(), 18, 3, seed=0)
     assert sorted(pair.start_row for pair in drawn.trials) == [*range(9), *range(12, 21)]
-    for episode, row, start, goal in drawn.trials:
+    for episode, row, start, goal, _ in drawn.trials:
         assert episode == row // 12
         assert goal[0] - start[0] == (90 if episode else 0) and start[0] == 50 + (30 * (row - 12) if episode else 0)
     assert drawn.num_trivial == 9  # those of the episode that never moves
