@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cjepa.arguments import at_least
+from cjepa.checkpoints import RunKind
 from cjepa.envs.sentences import PREPOSITIONS, VERBS, Statement, phrases, said
 from cjepa.errors import UserError
 from cjepa.language.frames import TokenFrames, ToldFrames
@@ -40,6 +41,11 @@ class LanguageTraining(EpisodeTraining):
         ValueError: a number is out of its range.
     """
 
+    kind = RunKind(
+        "a language model",
+        "cjepa fit -c experiments/pusht/language.yaml",
+        "cjepa plan WORLD_MODEL -c experiments/pusht/plan_language.yaml --objective.init_args.run RUN",
+    )
     evaluation = "cjepa.evaluation.language:evaluate"
 
     def __init__(

@@ -34,8 +34,6 @@ def load_world_model(checkpoint: Path) -> LoadedWorldModel:
     from cjepa.world_models.training import DynamicsTraining  # brings Lightning, which takes seconds
 
     content = read_checkpoint(checkpoint)
-    if "language" in content["hyper_parameters"]:
-        raise UserError(f"{checkpoint}: a language model; give it with --objective.init_args.run, beside a world model")
     module = load_module(DynamicsTraining, content, checkpoint).requires_grad_(False).eval()
     tokenizer = tokenizer_of(module, str(checkpoint), home_of(checkpoint))
     return LoadedWorldModel(module.dynamics, tokenizer, fingerprint(tokenizer), module.lineage)

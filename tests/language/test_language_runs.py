@@ -87,4 +87,4 @@ def test_wrong_sentences_are_refused(option, line, language_run, world_model_run
 
 def test_a_language_model_is_no_world_model(language_run, episodes_path, refused):
     line = refused("plan", language_run, *PLAN, *SHORT, "--episodes", episodes_path, "--out", "out")
-    assert "a language model; give it with --objective.init_args.run, beside a world model" in line
+    assert "a language model, not a world model; give a run of `cjepa fit -c experiments/pusht/cjepa.yaml`, or" in line
