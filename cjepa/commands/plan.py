@@ -64,7 +64,8 @@ def plan_command(
         hierarchy: a second level, which searches macro-actions over long blocks and proposes what every plan aims at
             (experiments/pusht/plan_hierarchy.yaml).
         policy_share: keep what is decided as lessons for the prior's policy, in lessons.pt beside the results, and let
-            that policy act in this share of the blocks, 0 to 1 (experiments/studies/dagger.yaml); default: no lessons.
+            that policy act in this share of the blocks, 0 to 1 (experiments/studies/dagger.yaml). Give episodes that
+            the policy was not trained on; default: no lessons.
         history_blocks: frames that a plan starts from, one per block; with 1 every plan tokenizes its frame on its own,
             with more the tokenizer follows the objects through the whole trial.
         num_videos: number of trials with a video, from the first.

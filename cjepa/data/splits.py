@@ -1,7 +1,7 @@
 """Which episodes are used for what; damaged ones can be left out, and no other episode changes its place."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,6 +152,29 @@ def check_held_out(file: Episodes, splits: Mapping[str, np.ndarray], lineage: Li
             raise UserError(
                 f"{learner}: it was trained on episode {learned[0]} of {file.path}, which is held out here; set "
                 f"data.init_args.split_seed to {lineage.split_seed}"
+            )
+
+
+def check_only_training(
+    file: Episodes, splits: Mapping[str, np.ndarray], identities: Collection[int], learner: str
+) -> None:
+    """Check that none of the episodes which a model is about to learn from is held out now.
+
+    Args:
+        file: the episodes of its training, or tokens of them.
+        splits: indices under ``val`` and ``test``, which are held out now.
+        identities: :attr:`Episodes.identities` of what it is about to learn from, wherever that is from.
+        learner: who would learn from them, for messages.
+
+    Raises:
+        UserError: one is held out.
+    """
+    own, taken = file.identities, set(identities) - {0}
+    for split in ("val", "test"):
+        if shared := [index for index in splits[split].tolist() if own[index] in taken]:
+            raise UserError(
+                f"{learner}: taken from episode {shared[0]} of {file.path}, which is held out here ({split}); take "
+                "others, from episodes that `cjepa collect` made with another seed"
             )
 
 

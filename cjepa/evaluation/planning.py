@@ -163,6 +163,11 @@ def evaluate_model(
         policy, lineage = _policy_for(loaded, prior)
         first_guess = PolicyPrior(policy.to(device))
         sources["policy"] = _source(protocol, file, lineage, prior)
+        if policy_share is not None and file.fingerprint == lineage.get("episodes_fingerprint"):
+            raise UserError(
+                f"--policy_share: {prior} was trained on {file.path}, whose other episodes are held out; give "
+                "--episodes that `cjepa collect` made with another seed"
+            )
     if hierarchy is not None:
         high_level, lineage = load_high_level(hierarchy, loaded, device)
         sources["high level"] = _source(protocol, file, lineage, find_checkpoint(hierarchy.run))

@@ -12,6 +12,8 @@ from torch.nn.functional import log_softmax, one_hot
 
 from cjepa.arguments import at_least, check, share
 from cjepa.checkpoints import find_checkpoint
+from cjepa.data.clip_module import EpisodeClips
+from cjepa.data.splits import Lineage, check_held_out
 from cjepa.errors import UserError
 from cjepa.moving_average import frozen_copy, move_towards
 from cjepa.policies.object_policy import ObjectPolicy
@@ -145,6 +147,7 @@ class DreamerTraining(PolicyTraining):
         self.loss_weights = {"actor": 1.0, "critic": 1.0}
         self.register_buffer("bins_K", torch.linspace(-_LARGEST_SYMLOG, _LARGEST_SYMLOG, critic.action_dim))
         self.register_buffer("range", torch.ones(()))
+        self._world_episodes: list[int] = []
         self._frozen: list[Dynamics] = []  # no module of this one: a checkpoint needs no second world model
 
     @property
@@ -156,20 +159,29 @@ class DreamerTraining(PolicyTraining):
         """Read the world model.
 
         Raises:
-            UserError: it was trained on other tokens than those of the data.
+            UserError: it was trained on other tokens than those of the data, or on episodes that they hold out.
         """
         loaded = load_world_model(find_checkpoint(self.world_model))
-        expected = getattr(self.trainer.datamodule, "tokenizer_fingerprint", loaded.tokenizer_fingerprint)
+        data = self.trainer.datamodule
+        expected = getattr(data, "tokenizer_fingerprint", loaded.tokenizer_fingerprint)
         if loaded.tokenizer_fingerprint != expected:
             raise UserError(
                 f"model.init_args.world_model {self.world_model}: it was trained on tokens of tokenizer "
                 f"{loaded.tokenizer_fingerprint}, the data are of {expected}; give a world model of these tokens"
             )
+        if loaded.lineage and isinstance(data, EpisodeClips):
+            where = f"model.init_args.world_model {self.world_model}"
+            check_held_out(data.file, data.splits, Lineage(**loaded.lineage), where)
+        self._world_episodes = loaded.lineage.get("identities", [])
         self._frozen = [loaded.dynamics.to(self.trainer.strategy.root_device)]
 
     def on_fit_start(self) -> None:
-        """See :class:`PolicyTraining`; the critic takes the places of the policy's scale."""
+        """See :class:`PolicyTraining`; the critic takes the places of the policy's scale.
+
+        What the world model learned from, the actor has learned from too.
+        """
         super().on_fit_start()
+        self.remember_episodes(self._world_episodes)
         for critic in (self.critic, self.slow_critic):
             if critic.geometry is not None:
                 critic.geometry.fit(self.policy.token_scale)

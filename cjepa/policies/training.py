@@ -10,6 +10,8 @@ from torch import Tensor
 
 from cjepa.arguments import at_least
 from cjepa.checkpoints import RunKind
+from cjepa.data.clip_module import EpisodeClips
+from cjepa.data.splits import check_only_training
 from cjepa.errors import UserError
 from cjepa.policies.base import GoalPolicy
 from cjepa.policies.lessons import Lessons, read_lessons
@@ -32,7 +34,8 @@ class PolicyTraining(EpisodeTraining):
         weight_decay: of AdamW, on matrices.
         warmup_steps: of the learning rate.
         step_seed: of distances and lessons, together with rank and step.
-        lessons: files of `cjepa plan --policy_share`: what a planner decided; none by default.
+        lessons: files of `cjepa plan --policy_share`: what a planner decided, on other episodes than those that the
+            data hold out; none by default.
         lesson_weight: weight of their error beside that of clips, which is 1.
 
     Raises:
@@ -138,7 +141,11 @@ class PolicyTraining(EpisodeTraining):
             self._take_lessons()
 
     def _take_lessons(self) -> None:
-        """Read the lessons, and remember that their episodes are not held out."""
+        """Read the lessons, and remember their episodes.
+
+        Raises:
+            UserError: they are of other tokens or widths, or of an episode that is held out.
+        """
         stored = read_lessons(self.lesson_files)
         if stored.tokenizer_fingerprint != self.tokenizer_fingerprint:
             raise UserError(
@@ -151,8 +158,9 @@ class PolicyTraining(EpisodeTraining):
                 where = f"model.init_args.lessons {self.lesson_files[0]}"
                 raise UserError(f"{where}: {found} {name} values, but the policy takes {takes}")
         self._lessons = stored.lessons
-        known = self.lineage.get("identities", [])
-        self.lineage = self.lineage | {"identities": known + sorted(set(stored.identities) - set(known))}
+        if isinstance(data := self.trainer.datamodule, EpisodeClips):
+            check_only_training(data.file, data.splits, stored.identities, "model.init_args.lessons")
+        self.remember_episodes(stored.identities)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         super().on_save_checkpoint(checkpoint)

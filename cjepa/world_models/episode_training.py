@@ -1,6 +1,7 @@
 """What everything that learns from held-out splits of episodes shares: optimiser, random draws, memory of the split."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
@@ -70,6 +71,12 @@ class EpisodeTraining(L.LightningModule, ABC):
         """Remember what is held out; a checkpoint carries it, so that nothing is evaluated on training episodes."""
         lineage = getattr(self.trainer.datamodule, "lineage", None)  # a DataModule of the user's own may not know
         self.lineage = {} if lineage is None else lineage._asdict()
+
+    def remember_episodes(self, identities: Iterable[int]) -> None:
+        """Remember that this learns from other episodes too, by their identities; an unknown lineage stays so."""
+        if self.lineage:
+            known = self.lineage["identities"]
+            self.lineage = self.lineage | {"identities": known + sorted(set(identities) - set(known))}
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["lineage"] = self.lineage

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from cjepa.errors import UserError
 from cjepa.policies.dreamer import (
     DreamerActor,
     DreamerTraining,
@@ -23,6 +24,7 @@ from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.rssm import ObjectRSSM
 from tests.conftest import configs, fit
 from tests.contracts import stirred
+from tests.policies.test_training import fit as train
 from tests.world_models.test_dreamer import SIZES
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -173,3 +175,22 @@ def test_it_is_trained_on_a_finished_run_and_read_back_without_it(slot_tokens, w
     assert {"distance@1", "distance@5"} <= rows
     weights = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert {name.split(".")[0] for name in weights} == {"policy", "critic", "slow_critic", "bins_K", "range"}
+
+
+def test_what_its_world_model_learned_from_is_not_held_out(slot_tokens, world_model_run, tmp_path):
+    """Other episodes are remembered; those that the data hold out are refused."""
+
+    def trained(**lineage) -> DreamerTraining:
+        content = torch.load(world_model_run / "checkpoints" / "last.ckpt", weights_only=True)
+        content["lineage"] |= lineage
+        torch.save(content, tmp_path / "last.ckpt")
+        sizes = {"token_dim": content["hyper_parameters"]["predictor"]["init_args"]["token_dim"], "dim": 16}
+        parts = (DreamerActor(**sizes), ObjectPolicy(action_dim=BINS, **sizes))
+        one = DreamerTraining(*parts, str(tmp_path / "last.ckpt"), goal_blocks=3, imagined_blocks=1)
+        train(slot_tokens, one, max_steps=1, batch_size=4, val_clips=2)
+        return one
+
+    own, others = (trained(**changes).lineage for changes in ({}, {"episodes_fingerprint": "b", "identities": [11]}))
+    assert others == own | {"identities": [*own["identities"], 11]}
+    with pytest.raises(UserError, match="last.ckpt: it was trained on episode .* held out here; set .*split_seed to 1"):
+        trained(split_seed=1)

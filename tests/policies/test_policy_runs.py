@@ -6,10 +6,15 @@ import json
 import pytest
 
 from cjepa.cli import main
+from cjepa.data.collect import Collection, collect
+from cjepa.data.splits import Lineage, held_out
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.envs.pusht.policy import PushTBehaviour
+from cjepa.errors import UserError
 from cjepa.policies.act_jepa import ActJepaPolicy
 from cjepa.policies.lessons import read_lessons
 from cjepa.policies.loading import load_policy
-from tests.conftest import configs, fit
+from tests.conftest import EPISODE_ENV_STEPS, configs, fit, ignore_progress
 from tests.sharing import once
 
 PLAN = configs("pusht/plan.yaml", "pusht/plan_policy.yaml")
@@ -42,20 +47,27 @@ def test_a_policy_acts_by_way_of_a_sub_goal(policy_run, world_model_run, episode
 
 
 def test_a_planner_teaches_its_policy(policy_run, world_model_run, episodes_path, slot_tokens, tmp_path, refused):
-    """Plan, act, store, fit; what was taught is not held out any more."""
-    plan = ["plan", world_model_run, "--prior", policy_run, *PLAN, *SHORT, "--episodes", episodes_path]
-    taught = tmp_path / "taught"
-    assert main([str(word) for word in [*plan, "--policy_share=0.5", "--out", taught]]) == 0
+    """Plan, act, store, fit; on episodes of their own, which are remembered."""
+    starts, taught = tmp_path / "starts.h5", tmp_path / "taught"
+    job = Collection("cjepa/PushT-v0", PushTBehaviour(), 1, EPISODE_ENV_STEPS, seed=7)
+    collect(job, starts, {"env_id": job.env_id, "env_kwargs": {}, "seed": 7}, 1, ignore_progress)
+    teach = ["plan", world_model_run, "--prior", policy_run, *PLAN, *SHORT, "--policy_share=0.5", "--episodes"]
+    assert main([str(word) for word in [*teach, starts, "--out", taught]]) == 0
+    plan = [*teach, episodes_path]
+    assert "last.ckpt was trained on" in (line := refused(*plan)) and "; give --episodes that `cjepa collect`" in line
     stored = read_lessons([taught / "lessons.pt"])
     assert stored.lessons.actions_NA.shape == (2, 10)
     assert json.loads((taught / "run.json").read_text())["actions"]["policy_share"] == 0.5
     words = [*configs("pusht/policy.yaml"), "--model.init_args.policy.init_args.dim=16", "--data.init_args.val_clips=8"]
     run = fit(tmp_path / "run", slot_tokens, *words, f"--model.init_args.lessons=[{taught / 'lessons.pt'}]")
-    assert set(stored.identities) <= set(load_policy(run / "checkpoints" / "last.ckpt").lineage["identities"])
+    lineage = load_policy(run / "checkpoints" / "last.ckpt").lineage
+    assert lineage["identities"][-1:] == stored.identities == EpisodeFile(starts).identities
+    with pytest.raises(UserError, match="starts.h5: another version of the episodes that the model was trained on"):
+        held_out(EpisodeFile(starts), Lineage(**lineage), "test")
     assert json.loads((run / "run.json").read_text())["objective"]["terms"] == {"action": 1.0, "lesson": 1.0}
     line = refused("plan", world_model_run, *PLAN, *SHORT, "--episodes", episodes_path, "--policy_share=0.5")
     assert "--policy_share: no policy; give a run of `cjepa fit" in line
-    line = refused(*plan, "--policy_share=0.5", "--horizon_blocks=2", "--execute_blocks=2")
+    line = refused(*plan, "--horizon_blocks=2", "--execute_blocks=2")
     assert "--policy_share: a lesson is about one block; give --execute_blocks 1" in line
 
 

@@ -2,6 +2,8 @@ import lightning as L
 import pytest
 import torch
 
+from cjepa.data.splits import SPLIT_SHARES, Lineage, held_out, split_episodes
+from cjepa.data.store.shards import open_episodes
 from cjepa.data.token_clips import TokenClips
 from cjepa.errors import UserError
 from cjepa.policies.base import GoalPolicy
@@ -105,12 +107,12 @@ def test_other_tokens_than_those_of_the_checkpoint_are_refused(tokens_path):
         fit(tokens_path, module)
 
 
-def lessons_of(folder, tokenizer: str = "0123456789abcdef", tokens: int = 6) -> str:
+def lessons_of(folder, tokenizer: str = "0123456789abcdef", tokens: int = 6, identities=(11, 12)) -> str:
     values = torch.linspace(-1, 1, 3)[:, None]
     many = Lessons(
         values[:, None].expand(-1, 2, tokens), values.expand(-1, 4), torch.zeros(3, 2, tokens), values.expand(-1, 10)
     )
-    write_lessons(folder / "lessons.pt", StoredLessons(many, tokenizer, [11, 12]))
+    write_lessons(folder / "lessons.pt", StoredLessons(many, tokenizer, list(identities)))
     return str(folder / "lessons.pt")
 
 
@@ -141,3 +143,19 @@ def test_lessons_of_other_tokens_are_refused(tokens_path, tmp_path):
         fit(tokens_path, PolicyTraining(policy, 3, lessons=[lessons_of(tmp_path, "other")]))
     with pytest.raises(UserError, match="lessons.pt: 5 token values, but the policy takes 6"):
         fit(tokens_path, PolicyTraining(policy, 3, lessons=[lessons_of(tmp_path, tokens=5)]))
+
+
+def test_lessons_of_episodes_that_are_held_out_are_refused(tokens_path, tmp_path):
+    """So no policy has learned from an episode that `held_out` names."""
+    file = open_episodes(tokens_path)
+    for split, episodes in split_episodes(len(file), SPLIT_SHARES, 0).items():
+        taken_from = [11, file.identities[episodes[0]]]
+        module = PolicyTraining(a_module().policy, 3, lessons=[lessons_of(tmp_path, identities=taken_from)])
+        if split == "train":
+            fit(tokens_path, module)
+            assert episodes[0] not in held_out(file, Lineage(**module.lineage), "test")
+            assert set(taken_from) <= set(module.lineage["identities"])
+        else:
+            line = f"lessons: taken from episode {episodes[0]} of .*, which is held out here .{split}."
+            with pytest.raises(UserError, match=line):
+                fit(tokens_path, module)
