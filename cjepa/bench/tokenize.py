@@ -121,7 +121,7 @@ def _encode(name: str, path: Path, device: torch.device) -> float:
         return _seconds(name, path, device)
     finally:
         if device.type == "cuda":
-            torch.cuda.empty_cache()  # for the others, whose batches are as large as what is free allows
+            torch.cuda.empty_cache()  # for the others, which need it for batches of their own
 
 
 def _seconds(name: str, path: Path, device: torch.device) -> float:

@@ -14,17 +14,18 @@ from cjepa.data.workers import default_workers, thread_map
 
 _CPU_FRAMES = 512
 _MOST_FRAMES = 32_768
-_SHARE_OF_MEMORY = 300
+_SHARE_OF_MEMORY = 400
 _MOST_READERS = 8
 _BATCHES_AHEAD = 2
 
 
 def frames_at_once(device: torch.device, bytes_per_frame: int) -> int:
-    """Frames in a batch, about: 512 on a CPU, where more is slower; on a GPU as many as its memory allows, to 32,768.
+    """Frames in a batch: 512 on a CPU, where more is slower; on a GPU as many as its memory allows, to 32,768.
 
     A GPU works on some hundred small operations for every frame of a clip, whatever the number of clips, so only large
     batches keep it busy. At their peak our slots take 30 times the bytes of the frames, VideoSAUR 130, and SAVi 60 to
-    220, hence a 300th of the memory that is free.
+    220, hence a 400th of the memory. It is all of the memory, not what is free: the last bits of tokens depend on the
+    size of a batch, and so on the kind of card, but not on what else runs on it.
 
     Args:
         device: that encodes.
@@ -32,9 +33,8 @@ def frames_at_once(device: torch.device, bytes_per_frame: int) -> int:
     """
     if device.type != "cuda":
         return _CPU_FRAMES
-    torch.cuda.empty_cache()  # else what PyTorch keeps for later counts as used
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(1, min(_MOST_FRAMES, free // _SHARE_OF_MEMORY // bytes_per_frame))
+    total = torch.cuda.get_device_properties(device).total_memory
+    return max(1, min(_MOST_FRAMES, total // _SHARE_OF_MEMORY // bytes_per_frame))
 
 
 def row_bytes(episodes: Episodes, columns: set[str]) -> int:
@@ -44,15 +44,15 @@ def row_bytes(episodes: Episodes, columns: set[str]) -> int:
 
 
 def batches_of(lengths: np.ndarray, frames: int) -> list[list[int]]:
-    """Indices of whole episodes, about so many frames at a time."""
+    """Indices of whole episodes, at most so many frames at a time as :func:`padded` makes them, or one episode."""
     batches: list[list[int]] = [[]]
-    taken = 0
+    longest = 1
     for index, length in enumerate(lengths.tolist()):
-        if taken + length > frames and batches[-1]:
+        if (len(batches[-1]) + 1) * max(longest, length) > frames and batches[-1]:
             batches.append([])
-            taken = 0
+            longest = 1
         batches[-1].append(index)
-        taken += length
+        longest = max(longest, length)
     return batches
 
 

@@ -20,6 +20,7 @@ from cjepa.tokenizers.encoders import ConvEncoder
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CLASS_TOKENS = 1
+_FRAMES_AT_ONCE = 128  # of a DINOv2, which takes 10 MB a frame and more, whatever the size of stored frames
 
 
 class Features(NamedTuple):
@@ -150,7 +151,11 @@ class DinoV2Features(FeatureEncoder):
 
     @torch.no_grad()
     def forward(self, pixels_B3YX: Tensor) -> Features:
-        """See :class:`FeatureEncoder`."""
+        """See :class:`FeatureEncoder`; some frames after the others."""
+        values, keys = zip(*map(self._features, pixels_B3YX.split(_FRAMES_AT_ONCE)), strict=True)
+        return Features(torch.cat(values), torch.cat(keys))
+
+    def _features(self, pixels_B3YX: Tensor) -> Features:
         size = (self.input_size, self.input_size)
         resized = interpolate(pixels_B3YX, size, mode="bicubic", antialias=True).clamp(0, 1)
         hidden = self.model((resized - self.mean_311) / self.std_311, output_hidden_states=True).hidden_states

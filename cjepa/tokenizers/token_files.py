@@ -42,6 +42,9 @@ def tokenize(
 ) -> EpisodeFile:
     """Write the tokens of every frame beside actions, proprioception and state.
 
+    The same job gives the same file on the same kind of device and number of threads, interrupted or not: its batches
+    depend on lengths of episodes and on the memory of the card. Another card may round the last bits differently.
+
     Args:
         spec: the tokenizer.
         episodes: with a ``pixels`` column, and ``masks`` for a tokenizer that takes hints.
@@ -62,6 +65,8 @@ def tokenize(
             f"{episodes.path}: no label images ('masks'), which this {type(tokenizer).__name__} needs for the "
             "positions of objects in the first frame; collect episodes with masks"
         )
+    for name in sorted(read_columns(tokenizer)):
+        episodes.require(name)
     attributes = {
         "tokenizer": stored_tokenizer(spec.plain(), out),
         "tokenizer_fingerprint": fingerprint(tokenizer),

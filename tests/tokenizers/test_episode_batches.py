@@ -1,5 +1,7 @@
 """How many frames are encoded at once, and whole episodes as a tokenizer is given them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,28 +12,29 @@ FRAME = 64 * 64 * 3
 
 
 @pytest.mark.parametrize(
-    ("device", "free_frames", "frames"),
+    ("device", "frames_of_memory", "frames"),
     [
         ("cpu", 0, 512),
-        ("cuda", 300_000, 1_000),  # a 300th of the free memory
-        ("cuda:1", 300 * 40_000, 32_768),
+        ("cuda", 400_000, 1_000),  # a 400th of the card's memory, whatever of it is free
+        ("cuda:1", 400 * 40_000, 32_768),
         ("cuda", 3, 1),
     ],
 )
-def test_a_batch_is_as_large_as_the_device_likes(monkeypatch, device, free_frames, frames):
+def test_a_batch_is_as_large_as_the_device_likes(monkeypatch, device, frames_of_memory, frames):
     asked = []
 
-    def memory(device: torch.device) -> tuple[int, int]:
+    def properties(device: torch.device) -> SimpleNamespace:
         asked.append(device)
-        return free_frames * FRAME, 0
+        return SimpleNamespace(total_memory=frames_of_memory * FRAME)
 
-    monkeypatch.setattr(torch.cuda, "mem_get_info", memory)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
     assert frames_at_once(torch.device(device), FRAME) == frames
     assert asked == ([] if device == "cpu" else [torch.device(device)])
 
 
-def test_batches_are_of_whole_episodes():
-    assert batches_of(np.array([3, 4, 9, 1, 1, 0, 2]), 7) == [[0, 1], [2], [3, 4, 5, 6]]
+def test_batches_are_of_whole_episodes_and_their_padding_counts():
+    assert batches_of(np.array([3, 4, 9, 1, 1, 0, 2]), 8) == [[0, 1], [2], [3, 4, 5, 6]]
+    assert batches_of(np.array([6, 1, 1, 6, 0, 0]), 12) == [[0, 1], [2, 3], [4, 5]]
     assert batches_of(np.array([], int), 7) == [[]]
 
 

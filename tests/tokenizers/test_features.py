@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cjepa.errors import UserError
+from cjepa.tokenizers import features
 from cjepa.tokenizers.baselines.initialisers import LearnedSlots
 from cjepa.tokenizers.baselines.patches import PatchTokenizer
 from cjepa.tokenizers.baselines.videosaur import VideoSAUR
@@ -125,3 +126,15 @@ def test_a_missing_package_says_what_to_type(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_transformers)
     with pytest.raises(UserError, match=r"pip install 'cjepa\[dino\]'"):
         DinoV2Features("anything")
+
+
+def test_the_memory_of_a_dinov2_does_not_grow_with_the_number_of_frames(tiny_dinov2, monkeypatch):
+    encoder = DinoV2Features(str(tiny_dinov2), 28)
+    pixels = torch.rand(5, 3, 16, 16)
+    whole = encoder(pixels)
+    seen: list[int] = []
+    encoder.model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    monkeypatch.setattr(features, "_FRAMES_AT_ONCE", 2)
+    for found, expected in zip(encoder(pixels), whole, strict=True):
+        torch.testing.assert_close(found, expected)
+    assert seen == [2, 2, 1]

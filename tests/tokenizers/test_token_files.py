@@ -147,6 +147,14 @@ def test_hints_need_label_images(tmp_path, hinted, episodes):
     assert not (tmp_path / "t.h5").exists()
 
 
+def test_a_missing_column_is_named(tmp_path, monkeypatch, episodes):
+    monkeypatch.setattr(token_files, "build_tokenizer", lambda spec: SlotTokenizer(LearnedStart(2, 32)))
+    with EpisodeWriter(tmp_path / "episodes.h5", "cjepa-episodes", {}) as writer:
+        writer.append(episodes.episode(0, ["action", "state"]))
+    with pytest.raises(UserError, match=r"episodes.h5: no column 'pixels'; it has \['action', 'state'\]"):
+        tokenize(ANY, EpisodeFile(tmp_path / "episodes.h5"), tmp_path / "t.h5", ignore_progress)
+
+
 def test_the_tokenizer_is_put_on_the_device(tmp_path, slots_run, episodes):
     spec = tokenizer_spec(str(slots_run), episodes)
     with pytest.raises(NotImplementedError, match="meta"):  # every machine has it, and it computes nothing
