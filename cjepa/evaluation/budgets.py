@@ -15,6 +15,7 @@ from cjepa.planning.planners.base import Planner
 from cjepa.planning.problem import Cost, PlanningProblem
 from cjepa.planning.world_model_agent import WorldModelAgent
 from cjepa.types import Plan
+from cjepa.world_models.transformer import unpadded
 
 _COUNTED = 2  # candidates; one could be a special case of a layer
 
@@ -27,7 +28,8 @@ def gigaflops(cost: Cost, actions_BNHA: Tensor) -> float:
         actions_BNHA: candidates, in any shape that the cost takes.
     """
     # PyTorch counts neither the layers that it fuses where no gradient is kept, nor fused attention on CPUs
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False)
+    with torch.enable_grad(), unpadded(), sdpa_kernel(SDPBackend.MATH), counter:
         cost(actions_BNHA)
     return counter.get_total_flops() / 1e9
 

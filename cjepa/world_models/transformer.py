@@ -3,6 +3,9 @@
 File letters: L tokens; M tokens that are attended to; H heads of width K; R = K / 2 angles.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
@@ -13,6 +16,7 @@ from torch.nn.functional import dropout, pad, scaled_dot_product_attention
 from cjepa.arguments import share_below_one
 
 _VECTOR = 16  # float32 numbers of a CPU's vector: over shorter rows, torch's softmax is five times as slow
+_is_padded = ContextVar("is_padded", default=True)
 _LONGEST = 100.0  # blocks per rad of the slowest angle; texts take 10,000, histories here have some ten blocks
 
 
@@ -167,6 +171,16 @@ def causal(length: int, block: int = 1) -> Tensor:
     return block_L[:, None] >= block_L
 
 
+@contextmanager
+def unpadded() -> Iterator[None]:
+    """Inside, attention computes on a CPU what it computes on any device, so that operations can be counted."""
+    before = _is_padded.set(False)
+    try:
+        yield
+    finally:
+        _is_padded.reset(before)
+
+
 def attention(query: Tensor, key: Tensor, value: Tensor, visible_LM: Tensor | None) -> Tensor:
     """Softmax attention of ``(B, H, L, K)`` to ``(B, H, M, K)``."""
     if query.device.type != "cpu":
@@ -178,6 +192,6 @@ def attention(query: Tensor, key: Tensor, value: Tensor, visible_LM: Tensor | No
         scores = scores.masked_fill(~visible_LM, -torch.inf)
     # a softmax of bfloat16 over rows this short takes three times as long as one of float32
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    if (missing := _VECTOR - scores.shape[-1]) > 0:  # padded with tokens that get no attention
+    if _is_padded.get() and (missing := _VECTOR - scores.shape[-1]) > 0:  # padded with tokens that get no attention
         scores, value = pad(scores, (0, missing), value=-torch.inf), pad(value, (0, 0, 0, missing))
     return scores.softmax(dim=-1).to(value.dtype) @ value

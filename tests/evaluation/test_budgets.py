@@ -8,6 +8,7 @@ from cjepa.planning.hierarchy import HighLevel
 from cjepa.planning.objectives import LeastStepMSE
 from cjepa.planning.planners.cem import CEM
 from cjepa.planning.planners.icem import ICEM
+from cjepa.world_models.transformer import attention
 from tests.planning.test_hierarchy import PointMacro
 from tests.planning.worlds import PointDynamics, observation, point_agent
 
@@ -33,6 +34,12 @@ def test_attention_and_fused_layers_are_counted():
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     heads, attended, mlp = 4 * 8 * 8, 2 * 4 * 8, 2 * 8 * 16
     assert gigaflops(layer, torch.zeros(1, 4, 8)) == pytest.approx(2 * 4 * (heads + attended + mlp) / 1e9)
+
+
+def test_what_pads_short_rows_of_attention_is_not_counted():
+    """Four tokens in two heads of width 8."""
+    counted = gigaflops(lambda x_BHLK: attention(x_BHLK, x_BHLK, x_BHLK, None), torch.zeros(1, 2, 4, 8))
+    assert counted == pytest.approx(2 * (2 * 4 * 4 * 8) * 2 / 1e9)
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
