@@ -252,7 +252,8 @@ def export_checkpoint(checkpoint: Path, folder: Path, half: bool = False) -> Pat
         half: store weights as float16, half the size; they are float32 again when loaded.
 
     Raises:
-        UserError: the folder holds a model already, or the checkpoint cannot be loaded.
+        UserError: the folder holds a model already, the checkpoint cannot be loaded, or a weight is too large for
+            float16.
     """
     import lightning as L
     from safetensors.torch import save_file
@@ -262,16 +263,21 @@ def export_checkpoint(checkpoint: Path, folder: Path, half: bool = False) -> Pat
         raise UserError(f"{folder} already contains a model; choose another folder or delete it first")
     content = read_checkpoint(checkpoint)
     load_module(L.LightningModule, content, checkpoint)
+    stored = {name: _stored(value, half, f"{checkpoint}: {name}") for name, value in content["state_dict"].items()}
     config = {key: value for key, value in content.items() if key not in _NOT_EXPORTED}
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     with replacing(weights) as partial:
-        save_file({name: _stored(value, half) for name, value in content["state_dict"].items()}, partial)
+        save_file(stored, partial)
     return weights
 
 
-def _stored(value: "torch.Tensor", half: bool) -> "torch.Tensor":
-    return (value.half() if half and value.is_floating_point() else value).contiguous()
+def _stored(value: "torch.Tensor", half: bool, where: str) -> "torch.Tensor":
+    if half and value.is_floating_point():
+        value = value.half()
+        if not bool(value.isfinite().all()):
+            raise UserError(f"{where} has values beyond 65,504, the largest of float16; export it without --half")
+    return value.contiguous()
 
 
 def _zoo_weights(name: str) -> Path:

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 import cjepa.checkpoints as checkpoints
+from cjepa.checkpoints import export_checkpoint, find_checkpoint, read_checkpoint
 from cjepa.cli import main
+from cjepa.errors import UserError
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.training import load_tokenizer
 from cjepa.world_models.loading import load_world_model
@@ -50,6 +52,16 @@ def test_half_precision_takes_half_the_size_and_rounds_the_weights(exported, slo
     for name, value in exact.items():
         assert rounded[name].dtype == value.dtype
         assert torch.equal(rounded[name], value.half().float() if value.is_floating_point() else value)
+
+
+def test_weights_that_are_too_large_for_half_precision_are_refused(slots_run, tmp_path):
+    content = read_checkpoint(find_checkpoint(str(slots_run)))
+    name = next(name for name, value in content["state_dict"].items() if value.is_floating_point() and value.any())
+    content["state_dict"][name] = content["state_dict"][name].sign() * 65_520  # what rounds to infinity
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=f"last.ckpt: {name} has values beyond 65,504.*without --half"):
+        export_checkpoint(tmp_path / "last.ckpt", tmp_path / "model", half=True)
+    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "run.json", "results.json"])
