@@ -123,7 +123,8 @@ def planner_command(
         patch_candidates: the same for patches, which take far longer.
         rounds: rounds in which every planner searches once.
         cores: threads.
-        device: PyTorch device of the networks, cpu or cuda; the memory of a GPU is that of tensors.
+        device: PyTorch device of the networks, cpu or cuda; the memory of a GPU is that of tensors,
+            and actions of searches are compared on a CPU only.
         environments: that the recommended planner plans for at once; its seconds are those of one plan among them.
         json: print rows for programs.
     """
@@ -182,7 +183,8 @@ def compare_searches(searches: dict[str, Search], rounds: int, progress: Progres
     versions, rows = installed(("cjepa", "torch")), []
     for row in rows_against(REFERENCE, seconds, 1, "plans"):
         search, (low, high) = searches[row["name"]], bootstrap(seconds[row["name"]]).bounds
-        agrees = row["name"] in (FULL, HALF)
+        # on a GPU, ours draws there and the published search does not: random numbers differ
+        agrees = row["name"] in (FULL, HALF) and search.device.type == "cpu"
         rows.append(
             {
                 **row,

@@ -1,5 +1,6 @@
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,17 @@ def test_seconds_are_of_whole_plans(small, monkeypatch):
     assert rows[planner.FULL]["gigaflops"] < rows[planner.REFERENCE]["gigaflops"] < 2 * rows[planner.FULL]["gigaflops"]
     assert rows[planner.FULL]["difference"] < 1e-3 and rows["object-filter"]["difference"] is None
     assert [row["tokens"] for row in rows.values()] == [4, 4, 4, 2, 2, 9, 16]
+
+
+def test_actions_of_other_random_numbers_are_not_compared(small, monkeypatch):
+    """A GPU draws its own, whatever the seed."""
+    made = planner.make_searches(1, 2, 2)
+    searches = {name: replace(made[name], device=torch.device("cuda")) for name in (planner.REFERENCE, planner.FULL)}
+    monkeypatch.setattr(planner, "_turn", lambda search: lambda number: 0.25)
+    monkeypatch.setattr(planner, "working_memory_mb", lambda work, device: 1.0)
+    monkeypatch.setattr(planner.Search, "gigaflops", lambda search: 1.0)
+    rows = planner.compare_searches(searches, 1, RecordedProgress())
+    assert [row["difference"] for row in rows] == [None, None]
 
 
 def test_memory_of_work():
