@@ -98,6 +98,11 @@ def dispatch(
         raise
 
 
+def undisturbed(stage: Stage) -> Stage:
+    """The stage as it is placed where nothing is held to its CPUs: a timed one takes a whole machine."""
+    return stage._replace(resources=stage.resources._replace(cpus=None)) if stage.command in TIMED else stage
+
+
 def default_jobs(stages: Sequence[Stage], machines: Sequence[Machine]) -> int:
     """Stages at a time if the user does not say: one for each machine, or as many as fit where stages declare CPUs."""
     fewest = min((stage.resources.cpus for stage in stages if stage.resources.cpus), default=None)

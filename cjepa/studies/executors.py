@@ -53,6 +53,8 @@ class Executor(ABC):
 
     shows_progress = True
     """Whether a command without an output file shows its progress in this terminal."""
+    holds_cpus = True
+    """Whether commands that declare CPUs cannot take those of others: their times then stand beside others."""
 
     def machines(self) -> list[Machine]:
         """That commands can run on."""

@@ -33,6 +33,7 @@ class RayCluster(Executor):
     """
 
     shows_progress = False
+    holds_cpus = False  # Ray counts CPUs, and pins nothing to them
 
     def __init__(self, address: str | None = None):
         self._ray = optional("ray", "ray")

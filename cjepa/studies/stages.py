@@ -11,7 +11,7 @@ from cjepa.errors import UserError
 from cjepa.files import write_text
 from cjepa.progress import LiveLines
 from cjepa.studies.definition import Stage
-from cjepa.studies.dispatch import Running, dispatch
+from cjepa.studies.dispatch import Running, dispatch, undisturbed
 from cjepa.studies.executors import Executor, Job, Outcome
 from cjepa.studies.keys import Now
 from cjepa.studies.resources import Share
@@ -53,6 +53,8 @@ class StageRun:
         for stage in self.stages:
             self._reuse(stage)
         waiting = [stage for stage in self.chosen if stage.name not in self.records]
+        if not self.executor.holds_cpus:
+            waiting = [undisturbed(stage) for stage in waiting]
         with LiveLines() as lines:
 
             def watch(running: Sequence[Running]) -> None:

@@ -1,6 +1,6 @@
 """A study: a YAML of stages, each one ``cjepa`` command, cached by everything that decides its outcome."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cjepa.command_result import CommandResult
@@ -11,12 +11,12 @@ from cjepa.reporting.reading import TEST_RESULTS, read_rows
 from cjepa.reporting.report import build_report
 from cjepa.reporting.stages import elapsed_seconds
 from cjepa.reporting.tables import Row, results_table
-from cjepa.studies.definition import STUDY_FILES, Study, load_study
+from cjepa.studies.definition import STUDY_FILES, Stage, Study, load_study
 from cjepa.studies.dispatch import default_jobs
 from cjepa.studies.executors import Executor
 from cjepa.studies.keys import all_made_from
 from cjepa.studies.outlook import outlook
-from cjepa.studies.resources import check_that_it_fits, this_machine
+from cjepa.studies.resources import Machine, check_that_it_fits, this_machine
 from cjepa.studies.selection import Selection
 from cjepa.studies.stage_folders import StageFolder, set_aside
 from cjepa.studies.stages import StageRun
@@ -54,9 +54,7 @@ def run_study(
     chosen, forced = selection.chosen(study.stages), selection.forced(study.stages)
     home = root / study.name
     folders = _folders(study, home)
-    for stage in chosen:
-        if stage in forced or not folders[stage.name].finished():
-            check_that_it_fits(stage.name, stage.resources, executor.machines())
+    _check_that_they_fit(chosen, forced, folders, executor.machines())
     with only_process(home, f"study {study.name}"):
         _claim(home, study, say)
         for stage in reversed(forced):  # readers first: after a kill in between, none counts as done on an older input
@@ -72,12 +70,23 @@ def preview_study(path: Path, root: Path, selection: Selection = _EVERYTHING, jo
     The arguments are those of :func:`run_study`.
 
     Raises:
-        UserError: the YAML or one of its configs is wrong, or no stage matches the selection.
+        UserError: the YAML or one of its configs is wrong, no stage matches the selection, or a stage needs more than
+            this machine has.
     """
     study = load_study(path)
-    forced = {stage.name for stage in selection.forced(study.stages)}
-    chosen, folders, machines = selection.chosen(study.stages), _folders(study, root / study.name), [this_machine()]
-    return outlook(chosen, folders, forced, study.stages, jobs or default_jobs(study.stages, machines), machines)
+    chosen, forced = selection.chosen(study.stages), selection.forced(study.stages)
+    folders, machines = _folders(study, root / study.name), [this_machine()]
+    _check_that_they_fit(chosen, forced, folders, machines)
+    names, jobs = {stage.name for stage in forced}, jobs or default_jobs(study.stages, machines)
+    return outlook(chosen, folders, names, study.stages, jobs, machines)
+
+
+def _check_that_they_fit(
+    chosen: Sequence[Stage], forced: Sequence[Stage], folders: Mapping[str, StageFolder], machines: Sequence[Machine]
+) -> None:
+    for stage in chosen:
+        if stage in forced or not folders[stage.name].finished():
+            check_that_it_fits(stage.name, stage.resources, machines)
 
 
 def _folders(study: Study, home: Path) -> dict[str, StageFolder]:

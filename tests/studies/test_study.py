@@ -128,6 +128,24 @@ def test_a_stage_that_no_machine_can_run_is_noticed_before_anything_runs(study):
     assert study.run(only=("left",)) == ["data", "left"]
 
 
+def test_a_preview_refuses_what_a_run_would_refuse(study):
+    study.stages["right"]["resources"] = {"gpus": 1000}
+    with pytest.raises(UserError, match="stage right needs 1000 GPUs, but this machine has"):
+        study.preview()
+    assert len(study.preview(("left",))) == 2
+
+
+@pytest.mark.parametrize(("holds_cpus", "beside"), [(True, ["right"]), (False, [])])
+def test_a_timed_stage_shares_a_machine_only_where_cpus_are_held(study, holds_cpus, beside):
+    study.stages = {
+        "left": {"command": "bench", "resources": {"cpus": 1}},
+        "right": {"command": "make", "resources": {"cpus": 1}},
+    }
+    study.executor.holds_cpus = holds_cpus
+    assert set(study.run(jobs=2, cores=2)) == {"left", "right"}
+    assert study.record("left")["beside"] == beside
+
+
 @pytest.mark.parametrize("error", [UserError("no luck"), RuntimeError("out of memory")])
 def test_a_failure_names_its_stage_and_keeps_the_others(study, error):
     study.failing["right"] = error
