@@ -6,6 +6,7 @@
 #     tools/one_gpu.sh FOLDER toy      # the same commands on a few episodes, for some minutes on a CPU
 #
 # What is finished is in FOLDER/models (exported runs) and FOLDER/plans from the moment it is; times are in FOLDER/log.
+# The exit code is 1 if a command failed; nothing is trained unless all of its data are there.
 set -u
 out=$1 size=${2:-full}
 if [ "$size" = toy ]; then
@@ -25,21 +26,28 @@ run() {  # NAME ARGUMENTS: a command of cjepa, with its output in a file
   local name=$1; shift
   if python3 -m cjepa.cli "$@" > "$out/output/$name.txt" 2>&1; then say "$name: done"; else say "$name: FAILED"; return 1; fi
 }
+finished() {  # PROCESS...: wait for all; whether none failed
+  local process failed=0
+  for process; do wait "$process" || failed=1; done
+  return $failed
+}
 collect() {  # NAME EXPERIMENTS SEED EPISODES ENV_STEPS WORKERS MORE...
   run "collect-$1" collect -c "$2/collect.yaml" --out "$out/$1.h5" --seed "$3" --episodes "$4" --episode_env_steps "$5" \
     --workers "$6" --masks false "${@:7}"
 }
-train() {  # NAME STEPS BATCH ARGUMENTS: fit, card, weights in half precision
+train() {  # NAME STEPS BATCH ARGUMENTS: fit, weights in half precision
   local name=$1 steps=$2 batch=$3; shift 3
   run "fit-$name" fit "$@" --run_dir "$out/runs/$name" --trainer.max_steps "$steps" --trainer.val_check_interval "$steps" \
     --data.init_args.batch_size "$batch" --data.init_args.val_clips $val_clips --trainer.enable_progress_bar false || return 1
   run "export-$name" export "$out/runs/$name" --out "$out/models/$name" --half true
 }
 judge() {  # NAME EPISODES PLAN...: card and success
-  local name=$1 held=$out/$2.h5; shift 2
+  local name=$1 held=$out/$2.h5 started=(); shift 2
   run "test-$name" test "$out/runs/$name" &
+  started+=($!)
   run "plan-$name" plan "$out/runs/$name" -c $pusht/plan.yaml "$@" --episodes "$held" --pairs $pairs --num_videos 0 --out "$out/plans/$name" &
-  wait
+  started+=($!)
+  finished "${started[@]}"
 }
 
 noisy="--policy.init_args.noise 0.5"   # searched plans are noisy too
@@ -51,16 +59,25 @@ member=--model.init_args.predictor.init_args
 best="-c $pusht/plan_best.yaml"
 
 slots() {  # Push-T's object tokens: the fast predictor, C-JEPA with and without masks
+  local shard started=()
+  collect held-out $pusht 21 $held_out 125 1 &
+  started+=($!)
   for shard in $(seq $shards); do
     (collect "episodes-$shard" $pusht $((100 + shard)) $episodes 60 2 $noisy \
       && run "tokens-$shard" tokenize zoo:pusht-slots "$out/episodes-$shard.h5" --out "$out/tokens/$shard.h5") &
+    started+=($!)
   done
-  wait
+  finished "${started[@]}" || return 1
+  started=()
   (train fast "$steps_fast" $batch $fast -c $pusht/ensemble.yaml $member.predictor.init_args.dim 256 && judge fast held-out $best) &
+  started+=($!)
   (train fast-wide "$steps_fast" $batch $fast $member.dim 384 $member.rounds 3 && judge fast-wide held-out $best) &
+  started+=($!)
   (train cjepa-1 "$steps_cjepa" $batch $published $muon && judge cjepa-1 held-out $best) &
+  started+=($!)
   (train cjepa-0 "$steps_cjepa" $batch $published $muon $none && judge cjepa-0 held-out $best) &
-  wait
+  started+=($!)
+  finished "${started[@]}"
 }
 collide() {  # the fast predictor, for interventions
   collect collide experiments/collide 500 "$collide_episodes" 64 3 \
@@ -71,7 +88,11 @@ collide() {  # the fast predictor, for interventions
 }
 
 say "start"
-slots & collide &
-collect held-out $pusht 21 $held_out 125 1 &
-wait
+slots &
+started=($!)
+collide &
+started+=($!)
+finished "${started[@]}"
+code=$?
 say "end"
+exit $code
