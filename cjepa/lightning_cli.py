@@ -17,7 +17,6 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cjepa.callbacks import (
-    FiniteTraining,
     LastCheckpoint,
     Quiet,
     RunProgress,
@@ -30,6 +29,7 @@ from cjepa.command_result import CommandResult
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
 from cjepa.files import missing_folders, read_json, remove_made
+from cjepa.finite_training import FiniteTraining
 from cjepa.locks import only_process
 from cjepa.moved import teach_parsers
 from cjepa.parser_messages import one_line

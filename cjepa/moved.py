@@ -8,6 +8,7 @@ from typing import Any
 
 MOVED = {
     # a module, or a class of a module that stayed; in 0.3.0:
+    "cjepa.callbacks.FiniteTraining": "cjepa.finite_training.FiniteTraining",
     "cjepa.data.clips": "cjepa.data.video_clips",
     "cjepa.data.modules": "cjepa.data.token_clips",
     "cjepa.envs.collide_policy": "cjepa.envs.collide.policy",

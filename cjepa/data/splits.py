@@ -203,32 +203,6 @@ def _source_fingerprint(file: Episodes) -> str:
     return file.attributes.get("episodes_fingerprint", file.fingerprint) if of_tokens else file.fingerprint
 
 
-class EpisodesWithout(Episodes):
-    """A data set of which some episodes have no rows; every other one keeps its index.
-
-    Args:
-        episodes: the data set.
-        excluded: indices of the episodes that are never read.
-    """
-
-    def __init__(self, episodes: Episodes, excluded: Sequence[int]):
-        self.path, self.attributes, self.columns = episodes.path, episodes.attributes, episodes.columns
-        self.offsets, self.fingerprint = episodes.offsets, episodes.fingerprint
-        self.lengths = episodes.lengths.copy()
-        self.lengths[list(excluded)] = 0
-        self._episodes = episodes
-
-    @property
-    def identities(self) -> list[int]:
-        """See :attr:`Episodes.identities`."""
-        every = self._episodes.identities
-        return [identity if length else 0 for identity, length in zip(every, self.lengths, strict=True)]
-
-    def read(self, column: str, start: int, stop: int) -> np.ndarray:
-        """See :meth:`Episodes.read`."""
-        return self._episodes.read(column, start, stop)
-
-
 def rows_of(episodes: Episodes, column: str, used: np.ndarray) -> Tensor:
     """A column over all rows, zero where an episode is not among ``used``: what is left out is not even read."""
     shape, dtype = episodes.columns[column]

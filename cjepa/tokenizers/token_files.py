@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cjepa.data.splits import EpisodesWithout
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.origins import stored_path, stored_tokenizer
@@ -77,7 +76,8 @@ def tokenize(
         "excluded_episodes": list(excluded),
         **{name: episodes.attributes[name] for name in _CARRIED_ATTRIBUTES if name in episodes.attributes},
     }
-    lengths = EpisodesWithout(episodes, excluded).lengths
+    lengths = episodes.lengths.copy()
+    lengths[list(excluded)] = 0
     identity = ("tokenizer_fingerprint", "episodes_fingerprint", "excluded_episodes")
     job = json.dumps([attributes[key] for key in identity])
     if file := complete_file(out, job, len(episodes), resume):
