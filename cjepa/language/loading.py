@@ -15,12 +15,7 @@ def load_language(checkpoint: Path, tokenizer_fingerprint: str) -> LanguageModel
     """
     from cjepa.language.training import LanguageTraining  # brings Lightning, which takes seconds
 
-    content = read_checkpoint(checkpoint)
-    if "language" not in content["hyper_parameters"]:
-        raise UserError(
-            f"{checkpoint}: not a language model; give a run of `cjepa fit -c experiments/pusht/language.yaml`"
-        )
-    module = load_module(LanguageTraining, content, checkpoint).requires_grad_(False).eval()
+    module = load_module(LanguageTraining, read_checkpoint(checkpoint), checkpoint).requires_grad_(False).eval()
     if module.tokenizer_fingerprint != tokenizer_fingerprint:
         raise UserError(
             f"{checkpoint}: it was trained on tokens of tokenizer {module.tokenizer_fingerprint}, but those of the "

@@ -66,6 +66,10 @@ class Scene(NamedTuple):
     proprio_BP: Tensor
     goal_BSD: Tensor
 
+    def detached(self) -> "Scene":
+        """The same, without gradients to what led there."""
+        return Scene(*map(Tensor.detach, self))
+
 
 class Imagined(NamedTuple):
     """H blocks of imagination."""
@@ -88,8 +92,9 @@ class DreamerTraining(PolicyTraining):
 
     - ``actor``: minus the lambda-returns over their range, and minus ``entropy`` times the entropy of actions. The
       range is that from the 5th to the 95th percentile of a batch, smoothed over steps and not less than 1. Gradients
-      go through the world model, or are REINFORCE's, see ``gradient``;
-    - ``critic``: cross-entropy of two-hot symlog returns, in bins that are equally far apart in symlog.
+      go through the world model to the actions, or are REINFORCE's, see ``gradient``; none go through what the actor
+      looks at;
+    - ``critic``: cross-entropy of two-hot returns, in bins that are equally far apart in symlog (``symexp`` two-hot).
 
     Values in returns are those of a slow copy of the critic. Actor and critic see the tokens that are decoded from a
     state instead of the state itself, so that the actor is a policy like others. There are no ends of episodes.
@@ -198,8 +203,8 @@ class DreamerTraining(PolicyTraining):
         if self.gradient == "reinforce":
             advantage_BH = (return_BH - value_BH[:, :-1]).detach() / self.range.clamp(min=1)
             gain_BH = advantage_BH * imagined.log_probability_BH
-        logits_BHK = _judged(self.critic, [Scene(*map(Tensor.detach, scene)) for scene in imagined.scenes[:-1]])
-        target_BHK = two_hot(symlog(return_BH.detach()), self.bins_K)
+        logits_BHK = _judged(self.critic, [scene.detached() for scene in imagined.scenes[:-1]])
+        target_BHK = two_hot(return_BH.detach(), symexp(self.bins_K))
         return {
             "actor": -(gain_BH + self.entropy * imagined.entropy_BH).mean(),
             "critic": -(target_BHK * log_softmax(logits_BHK, dim=-1)).sum(dim=-1).mean(),
@@ -219,12 +224,14 @@ class DreamerTraining(PolicyTraining):
         state, scene = self.dynamics.observe(first), Scene(*self.situation(clip, ahead_B))
         scenes, chosen, distances = [scene], [], []
         for _ in range(self.imagined_blocks):
-            actions = self.policy.distribution(*scene)
+            actions = self.policy.distribution(*scene.detached())
             noise_BA = torch.zeros(actions.mean.shape)
             if generator is not None:
                 noise_BA = torch.randn(noise_BA.shape, generator=generator)
             drawn_BA = actions.mean + actions.stddev * noise_BA.to(actions.mean.device)
             chosen.append((actions.log_prob(drawn_BA.detach()).sum(dim=-1), actions.entropy().sum(dim=-1)))
+            if self.gradient == "reinforce":
+                drawn_BA = drawn_BA.detach()
             state = self.dynamics.step(state, self.policy.action_scale.inverse(drawn_BA))
             seen = self.dynamics.predicted(state)
             distances.append((seen.tokens_BSD.float() - aimed.tokens_BTSD[:, 0]).square().mean(dim=(1, 2)))
@@ -288,13 +295,8 @@ def lambda_returns(reward_BH: Tensor, value_BH: Tensor, discount: float, trace: 
     return torch.stack(returns[::-1], dim=1)
 
 
-def symlog(values: Tensor) -> Tensor:
-    """``sign(x) ln(1 + |x|)``, by which DreamerV3 makes large values small."""
-    return values.sign() * values.abs().log1p()
-
-
 def symexp(values: Tensor) -> Tensor:
-    """The inverse of :func:`symlog`."""
+    """``sign(x) (e^|x| - 1)``, the inverse of the symlog by which DreamerV3 makes large values small."""
     return values.sign() * values.abs().expm1()
 
 
@@ -303,11 +305,11 @@ def two_hot(values: Tensor, bins_K: Tensor) -> Tensor:
 
     Args:
         values: beyond the bins they count as the outermost bin.
-        bins_K: ascending, equally far apart.
+        bins_K: ascending.
     """
     last = len(bins_K) - 1
-    place = ((values - bins_K[0]) / (bins_K[1] - bins_K[0])).clamp(0, last)
-    below = place.floor().clamp(max=last - 1)
-    share_above = (place - below)[..., None]
-    lower = one_hot(below.long(), last + 1)
+    values = values.clamp(bins_K[0], bins_K[-1])
+    below = (torch.bucketize(values, bins_K, right=True) - 1).clamp(max=last - 1)
+    share_above = ((values - bins_K[below]) / (bins_K[below + 1] - bins_K[below]))[..., None]
+    lower = one_hot(below, last + 1)
     return (1 - share_above) * lower + share_above * lower.roll(1, dims=-1)

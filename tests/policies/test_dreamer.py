@@ -1,5 +1,6 @@
 """DreamerV3's actor and critic: returns, bins and losses by hand, whom gradients reach, and that it learns."""
 
+import copy
 import json
 import math
 
@@ -14,7 +15,6 @@ from cjepa.policies.dreamer import (
     Scene,
     lambda_returns,
     symexp,
-    symlog,
     two_hot,
 )
 from cjepa.policies.loading import load_policy
@@ -39,13 +39,18 @@ def test_lambda_returns_by_hand():
     assert lambda_returns(reward, value, 0.5, 1.0).tolist() == [[1 + 0.5 * 2 + 0.25 * 4, 4.0]]  # all of them
 
 
-def test_two_hot_and_symlog_by_hand():
+def test_two_hot_and_symexp_by_hand():
     bins = torch.tensor([-2.0, 0.0, 2.0])
     found = two_hot(torch.tensor([0.5, -2.0, 2.0, 9.0]), bins)
     assert found.tolist() == [[0, 0.75, 0.25], [1, 0, 0], [0, 0, 1], [0, 0, 1]]
-    values = torch.tensor([-7.0, 0.0, math.e - 1])
-    torch.testing.assert_close(symlog(values), torch.tensor([-math.log(8.0), 0.0, 1.0]))
-    torch.testing.assert_close(symexp(symlog(values)), values)
+    found = symexp(torch.tensor([-math.log(8.0), 0.0, 1.0]))
+    torch.testing.assert_close(found, torch.tensor([-7.0, 0.0, math.e - 1]))
+
+
+def test_the_mean_of_two_hot_values_is_the_value():
+    """In bins that are not equally far apart, as the critic is read."""
+    bins, values = symexp(torch.linspace(-5, 5, 41)), torch.tensor([[-80.0, -3.3, -0.01], [0.0, 0.4, 140.0]])
+    torch.testing.assert_close((two_hot(values, bins) * bins).sum(dim=-1), values)
 
 
 def module(**changes) -> DreamerTraining:
@@ -75,6 +80,23 @@ def test_each_term_trains_one_part_and_none_the_world_model(gradient):
         one.loss_terms(a_clip(), torch.Generator().manual_seed(0))[name].backward()
         parts = {"policy": one.policy, "critic": one.critic, "slow": one.slow_critic, "world": one.dynamics}
         assert [part for part in parts if reached(parts[part])] == [trained]
+
+
+@pytest.mark.parametrize("gradient", ["dynamics", "reinforce"])
+def test_choosing_later_actions_does_not_train_earlier_ones(gradient, monkeypatch):
+    """The first block has an actor of its own; distances alone depend on it later, with REINFORCE not even these."""
+    one = module(gradient=gradient)
+    first, later = copy.deepcopy(one.policy), one.policy.distribution
+    turns = iter([first.distribution])
+    monkeypatch.setattr(one.policy, "distribution", lambda *scene: next(turns, later)(*scene))
+    found = one.imagine(a_clip(), torch.full((4,), 2), torch.Generator().manual_seed(0))
+    for values_BH in (found.log_probability_BH, found.entropy_BH):
+        values_BH[:, 1:].sum().backward(retain_graph=True)
+    assert reached(one.policy) and not reached(first)
+    assert found.distance_BH.requires_grad == (gradient == "dynamics")
+    if gradient == "dynamics":
+        found.distance_BH[:, 1:].sum().backward()
+        assert reached(first)
 
 
 def test_gradients_go_through_the_world_model(monkeypatch):
@@ -116,11 +138,14 @@ def test_reinforce_weighs_what_was_done_by_its_advantage(monkeypatch):
 
 
 def test_the_critic_learns_the_returns(monkeypatch):
-    """Bins are -5, -2.5, 0, ... in symlog; logits of 0 give all of them the same probability."""
+    """Bins are 1 - e^5, 1 - e^2.5, 0, ...; returns of -3 and -4 are between the second and the third."""
     one = module(discount=0.5, trace=1.0)
     imagined(one, monkeypatch, [0.0, 0.0, -4.0])
-    torch.nn.init.zeros_(one.critic.head.weight), torch.nn.init.zeros_(one.critic.head.bias)
-    assert one.loss_terms(a_clip(1), torch.Generator())["critic"].item() == pytest.approx(math.log(BINS))
+    torch.nn.init.zeros_(one.critic.head.weight)
+    one.critic.head.bias.data = torch.tensor([0.1, 0.2, 0.4, 0.2, 0.1]).log()
+    second = 3.5 / (math.exp(2.5) - 1)  # mean of both
+    expected = -second * math.log(0.2) - (1 - second) * math.log(0.4)
+    assert one.loss_terms(a_clip(1), torch.Generator())["critic"].item() == pytest.approx(expected)
 
 
 def test_what_a_critic_expects_is_the_mean_of_its_bins():
