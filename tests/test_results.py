@@ -144,6 +144,7 @@ def update_family(monkeypatch):
 def test_the_page_of_the_family_says_what_the_results_file_says(update_family):
     result = read_json(update_family.RESULTS)
     assert update_results().block_of(update_family.PAGE, "family") == update_family.systems_block(result)
+    assert update_results().block_of(update_family.PAGE, "words") == update_family.words_block(result)
     assert update_results().block_of(update_family.PAGE, "guards") == update_family.guards_block(result)
 
 
@@ -176,6 +177,24 @@ def test_rows_of_the_family_are_read_from_a_study(update_family, tmp_path):
         + ["1,234", "1 min 1 s, 9 steps", ""]
     )
     assert rows[0]["commit"] == "abc-dirty"
+
+
+def test_goals_in_words_are_read_from_a_study(update_family, tmp_path):
+    """Without those of the search on the simulator, which is as small as can be."""
+    score = {"metric": "success", "low": 0.25, "high": 0.5, "n": 9, "git": "abc"}
+    plan = [score | {"value": 0.375, "model": "by-text"}]
+    plan.append(plan[0] | {"metric": "success_difference", "value": 0.125, "low": -0.5})
+    write_json(tmp_path / "plan-language-text-0" / "results.json", plan)
+    baselines = [
+        score | {"value": value, "model": name} for value, name in ((0.0625, "random"), (1.0, "simulator-cem"))
+    ]
+    write_json(tmp_path / "plan-language-random-0" / "results.json", baselines)
+    rows = update_family.told(tmp_path)
+    assert [(row["seed"], row["commit"]) for row in rows] == [(0, "abc"), (0, "abc")]
+    assert update_family.words_block({"words": rows}).splitlines()[2:] == [
+        "| the embedding of the sentence, by its cosine | 0.375 [0.25, 0.5] | 0.125 [-0.5, 0.5] | – |",
+        "| nothing: random actions | 0.0625 [0.25, 0.5] | – | – |",
+    ]
 
 
 def test_the_table_of_guards(update_family, tmp_path, monkeypatch):

@@ -3,7 +3,8 @@
 python tools/update_family.py runs/studies/family runs/studies/relatives runs/studies/guards
 
 Rows of systems that the studies do not have stay as they are. A new system needs a line in ``SYSTEMS`` and stages that
-are called after it: `fit-NAME-SEED`, and `NAME-SEED` (`cjepa test`) or `plan-NAME-SEED` (`cjepa plan`), or both.
+are called after it: `fit-NAME-SEED`, and `NAME-SEED` (`cjepa test`) or `plan-NAME-SEED` (`cjepa plan`), or both. Plans
+of goals in words are in ``TOLD``, by the same names, and need no training of their own.
 """
 
 import argparse
@@ -43,6 +44,13 @@ SCORES = {  # heading -> metrics, the first that was measured is shown
     "success": ("success",),
     "s/plan": ("seconds_per_plan",),
 }
+TOLD = {  # stage of goals in words -> what its plans aim at
+    "language": "the token that the sentence wants",
+    "language-text": "the embedding of the sentence, by its cosine",
+    "language-pose": "a frame with the block at the nearest such place, at its old angle",
+    "language-hierarchy": "what a slow level that reads the sentence wants to see after 25 env steps",
+    "language-random": "nothing: random actions",
+}
 GUARDS = ("none", "stop-gradient", "ema", "vicreg", "sigreg", "barlow-twins")
 LEAST_RANK, LEAST_DEVIATION = 2.0, 0.05
 """Below either, a training of LeWorldModel stops: its tokens have collapsed."""
@@ -80,6 +88,17 @@ def guards(study: Path) -> list[dict]:
     return rows
 
 
+def told(study: Path) -> list[dict]:
+    """One row for every way and seed that goals in words were planned for."""
+    rows = []
+    for name, aim in TOLD.items():
+        for path in sorted(study.glob(f"plan-{name}-[0-9]*/results.json")):
+            own = [row for row in read_json(path) if row["model"] != "simulator-cem"]
+            row = {"system": aim, "environment": "Push-T", "seed": int(path.parent.name.rpartition("-")[2])}
+            rows.append(row | {"commit": own[0]["git"], "scores": {score["metric"]: score_of(score) for score in own}})
+    return rows
+
+
 def merged(before: list[dict], found: list[dict]) -> list[dict]:
     """Rows with those that were found in place of older ones of the same system, environment and seed."""
     rows = {_key(row): row for row in before} | {_key(row): row for row in found}
@@ -114,6 +133,16 @@ def systems_block(result: dict) -> str:
             ]
         )
     return f"{markdown(table)}\n\nOn {result['machine']}."
+
+
+def words_block(result: dict) -> str:
+    """What stands between the markers ``words`` of the page."""
+    heads = {"success": "success", "success_difference": "minus the first row", "seconds_per_plan": "s/plan"}
+    table = [["plans aim at", *heads.values()]]
+    for aim in dict.fromkeys(row["system"] for row in result["words"]):
+        scores = [row["scores"] for row in result["words"] if row["system"] == aim]
+        table.append([aim, *(mean_text([score.get(metric) for score in scores]) for metric in heads)])
+    return markdown(table)
 
 
 def guards_block(result: dict) -> str:
@@ -183,9 +212,12 @@ def main() -> None:
     before = read_json(RESULTS)
     found = [row for study in args.studies for row in measured(study)]
     of_guards = [row for study in args.studies for row in guards(study)] or before["guards"]
-    result = {"machine": args.machine, "rows": merged(before["rows"], found), "guards": of_guards}
+    words = merged(before["words"], [row for study in args.studies for row in told(study)])
+    rows = merged(before["rows"], found)
+    result = {"machine": args.machine, "rows": rows, "words": words, "guards": of_guards}
     write_json(RESULTS, result)
     write_block(PAGE, "family", systems_block(result))
+    write_block(PAGE, "words", words_block(result))
     write_block(PAGE, "guards", guards_block(result))
     if of_guards:
         draw_guards(of_guards)

@@ -4,11 +4,13 @@ from itertools import product
 
 import numpy as np
 import pytest
+import yaml
 
 from cjepa.envs.collide.env import Collide
 from cjepa.envs.pusht.env import PushT
-from cjepa.envs.sentences import REGIONS, WORDS, Statement, parse, phrases, said, words_of
+from cjepa.envs.sentences import PREPOSITIONS, REGIONS, VERBS, WORDS, Statement, parse, phrases, said, words_of
 from cjepa.errors import UserError
+from tests.conftest import EXPERIMENTS
 
 TABLE = (0.0, 300.0)
 
@@ -114,3 +116,13 @@ def test_some_ways_to_say_it_are_held_out_but_no_word_is(body, region):
     for part in (0, 1):
         assert {way[part] for way in held_out} <= {way[part] for way in learned}
     assert {word for way in learned for phrase in way for word in words_of(phrase)} <= set(WORDS)
+
+
+def test_what_is_measured_is_not_learned():
+    """All sentences of plan_language.yaml are held out, and chance is measured on the same."""
+    sentences = yaml.safe_load((EXPERIMENTS / "pusht" / "plan_language.yaml").read_text())["goal_text"]
+    for sentence in sentences:
+        ways = product(VERBS, PREPOSITIONS, phrases(parse(sentence), held_out=True))
+        assert sentence in [said(verb, body, preposition, region) for verb, preposition, (body, region) in ways]
+    stages = yaml.safe_load((EXPERIMENTS / "studies" / "relatives.yaml").read_text())["stages"]
+    assert stages["plan-language-random-0"]["args"]["goal_text"] == sentences
