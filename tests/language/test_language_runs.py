@@ -75,7 +75,7 @@ def test_chance_and_the_simulator_aim_at_them_too(episodes_path, tmp_path):
         ("--prior={model}", "--prior: it needs a goal that can be seen"),
         (
             "--objective.init_args.run={model}",
-            "not a language model; give a run of `cjepa fit -c experiments/pusht/lang",
+            ": a world model, not a language model; give a run of `cjepa fit -c experiments/pusht/language.yaml`, or",
         ),
     ],
 )
