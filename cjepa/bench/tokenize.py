@@ -144,7 +144,8 @@ def _prepared(name: str, path: Path, device: torch.device) -> tuple[Tokenizer, l
     torch.manual_seed(0)
     tokenizer = CONTENDERS[name]().eval().to(device)
     columns, file = read_columns(tokenizer), EpisodeFile(path)
-    at_a_time = max(1, frames_at_once(device, row_bytes(file, columns)) // int(file.lengths[0]))
+    frames = frames_at_once(device, tokenizer.peak_bytes(row_bytes(file, columns)))
+    at_a_time = max(1, frames // int(file.lengths[0]))
     episodes = list(file.episodes(columns))
     batches = [episodes[first : first + at_a_time] for first in range(0, len(episodes), at_a_time)]
     stacked = [{name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in columns} for rows in batches]

@@ -11,6 +11,7 @@ from cjepa.types import Tokens, to_float_pixels
 
 Memory = Any
 """What a tokenizer carries from one frame to the next: its own named tuple of tensors ``(B, ...)``, or None."""
+_PEAK = 400  # bytes for a stored byte
 
 
 class TokenizerInfo(NamedTuple):
@@ -96,6 +97,17 @@ class Tokenizer(nn.Module, ABC):
     @abstractmethod
     def decode(self, slots_BTSD: Tensor) -> tuple[Tensor, Tensor] | None:
         """Tokens -> (frames ``(B, T, 3, Y, X)``, masks ``(B, T, S, Y, X)``), or None where there is no decoder."""
+
+    def peak_bytes(self, stored_bytes: int) -> int:
+        """Memory that a frame takes at the peak of :meth:`encode`, at most: on a GPU it decides the size of batches.
+
+        By default 400 times what is stored: our slots take 30 times, VideoSAUR 130 on convolutions, SAVi 60 to 220.
+        Override it in tokenizers whose memory does not follow the size of stored frames.
+
+        Args:
+            stored_bytes: of what a frame is encoded from.
+        """
+        return _PEAK * stored_bytes
 
     def flow(self, pixels_BT3YX: Tensor) -> Tensor | None:
         """How the pixels of every frame but the last move to the next one, in pixels: ``(B, T - 1, 2, Y, X)``, x first.

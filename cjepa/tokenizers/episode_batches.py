@@ -14,27 +14,25 @@ from cjepa.data.workers import default_workers, thread_map
 
 _CPU_FRAMES = 512
 _MOST_FRAMES = 32_768
-_SHARE_OF_MEMORY = 400
 _MOST_READERS = 8
 _BATCHES_AHEAD = 2
 
 
-def frames_at_once(device: torch.device, bytes_per_frame: int) -> int:
+def frames_at_once(device: torch.device, peak_bytes: int) -> int:
     """Frames in a batch: 512 on a CPU, where more is slower; on a GPU as many as its memory allows, to 32,768.
 
     A GPU works on some hundred small operations for every frame of a clip, whatever the number of clips, so only large
-    batches keep it busy. At their peak our slots take 30 times the bytes of the frames, VideoSAUR 130, and SAVi 60 to
-    220, hence a 400th of the memory. It is all of the memory, not what is free: the last bits of tokens depend on the
+    batches keep it busy. Its memory is all that the card has, not what is free: the last bits of tokens depend on the
     size of a batch, and so on the kind of card, but not on what else runs on it.
 
     Args:
         device: that encodes.
-        bytes_per_frame: that a tokenizer reads.
+        peak_bytes: of a frame, see :meth:`~cjepa.tokenizers.base.Tokenizer.peak_bytes`.
     """
     if device.type != "cuda":
         return _CPU_FRAMES
     total = torch.cuda.get_device_properties(device).total_memory
-    return max(1, min(_MOST_FRAMES, total // _SHARE_OF_MEMORY // bytes_per_frame))
+    return max(1, min(_MOST_FRAMES, total // peak_bytes))
 
 
 def row_bytes(episodes: Episodes, columns: set[str]) -> int:

@@ -21,6 +21,7 @@ from cjepa.tokenizers.encoders import ConvEncoder
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CLASS_TOKENS = 1
 _FRAMES_AT_ONCE = 128  # of a DINOv2, which takes 10 MB a frame and more, whatever the size of stored frames
+_PEAK, _FLOAT_BYTES = 40, 4
 
 
 class Features(NamedTuple):
@@ -74,6 +75,18 @@ class FeatureEncoder(nn.Module, ABC):
     def train(self, mode: bool = True) -> "FeatureEncoder":
         """Stays in eval mode."""
         return super().train(False)
+
+
+def features_peak_bytes(feature_shape: tuple[int, int]) -> int:
+    """Memory that a frame takes at most while its features are pooled or bound to slots.
+
+    Forty times the features: VideoSAUR takes 24 times those of convolutions, what these take included.
+
+    Args:
+        feature_shape: channels and side of the feature grid.
+    """
+    channels, side = feature_shape
+    return _PEAK * _FLOAT_BYTES * channels * side**2
 
 
 def check_features(module: nn.Module, file: Episodes, splits: Mapping[str, np.ndarray]) -> None:

@@ -41,8 +41,9 @@ def tokenize(
 ) -> EpisodeFile:
     """Write the tokens of every frame beside actions, proprioception and state.
 
-    The same job gives the same file on the same kind of device and number of threads, interrupted or not: its batches
-    depend on lengths of episodes and on the memory of the card. Another card may round the last bits differently.
+    The same job makes the same batches on the same kind of device, whether it is interrupted or not: they depend on the
+    lengths of episodes and on the size of a GPU's memory, not on what is free of it. On a CPU the file is then the same;
+    on a GPU it is as far as its operations repeat themselves, and another card may round the last bits differently.
 
     Args:
         spec: the tokenizer.
@@ -84,7 +85,7 @@ def tokenize(
         return file
     with ResumableWriter(out, "cjepa-tokens", attributes, job, resume) as writer:
         columns = read_columns(tokenizer)
-        frames = frames_at_once(device_of(tokenizer), row_bytes(episodes, columns))
+        frames = frames_at_once(device_of(tokenizer), tokenizer.peak_bytes(row_bytes(episodes, columns)))
         batches = batches_of(lengths, frames)
         is_new = [not all(map(writer.has, batch)) for batch in batches]
         new = [batch for batch, is_new_batch in zip(batches, is_new, strict=True) if is_new_batch]

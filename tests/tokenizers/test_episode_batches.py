@@ -8,16 +8,16 @@ import torch
 
 from cjepa.tokenizers.episode_batches import CarriedColumns, batches_of, frames_at_once, padded, read_batches
 
-FRAME = 64 * 64 * 3
+PEAK = 400 * 64 * 64 * 3
 
 
 @pytest.mark.parametrize(
     ("device", "frames_of_memory", "frames"),
     [
         ("cpu", 0, 512),
-        ("cuda", 400_000, 1_000),  # a 400th of the card's memory, whatever of it is free
-        ("cuda:1", 400 * 40_000, 32_768),
-        ("cuda", 3, 1),
+        ("cuda", 1_000.5, 1_000),  # of the card's memory, whatever of it is free
+        ("cuda:1", 40_000, 32_768),
+        ("cuda", 0.5, 1),
     ],
 )
 def test_a_batch_is_as_large_as_the_device_likes(monkeypatch, device, frames_of_memory, frames):
@@ -25,10 +25,10 @@ def test_a_batch_is_as_large_as_the_device_likes(monkeypatch, device, frames_of_
 
     def properties(device: torch.device) -> SimpleNamespace:
         asked.append(device)
-        return SimpleNamespace(total_memory=frames_of_memory * FRAME)
+        return SimpleNamespace(total_memory=int(frames_of_memory * PEAK))
 
     monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
-    assert frames_at_once(torch.device(device), FRAME) == frames
+    assert frames_at_once(torch.device(device), PEAK) == frames
     assert asked == ([] if device == "cpu" else [torch.device(device)])
 
 

@@ -138,3 +138,11 @@ def test_the_memory_of_a_dinov2_does_not_grow_with_the_number_of_frames(tiny_din
     for found, expected in zip(encoder(pixels), whole, strict=True):
         torch.testing.assert_close(found, expected)
     assert seen == [2, 2, 1]
+
+
+def test_large_features_of_small_frames_decide_the_memory_of_a_frame():
+    """Forty times 16 channels of 16 x 16 cells in four bytes each; more is expected of a frame of 64 px."""
+    tokenizer = a_tokenizer(ConvFeatures(channels=16))
+    for each in (tokenizer, PatchTokenizer(tokenizer, 4), PatchTokenizer(tokenizer.backbone, 4)):
+        assert each.peak_bytes(8 * 8 * 3) == 40 * 16 * 16 * 16 * 4
+        assert each.peak_bytes(64 * 64 * 3) == 400 * 64 * 64 * 3

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, layer_norm
 
 from cjepa.tokenizers.base import Tokenizer, TokenizerInfo
-from cjepa.tokenizers.features import FeatureEncoder
+from cjepa.tokenizers.features import FeatureEncoder, features_peak_bytes
 from cjepa.tokenizers.grid import cell_centres
 from cjepa.types import Tokens
 
@@ -52,6 +52,10 @@ class PatchTokenizer(Tokenizer):
         if self.layer_norm:
             tokens = layer_norm(tokens, tokens.shape[-1:])
         return grid_tokens(rearrange(tokens, "(b t) s d -> b t s d", b=batch), self.grid, pixels_BT3YX.shape[-2:])
+
+    def peak_bytes(self, stored_bytes: int) -> int:
+        """See :class:`~cjepa.tokenizers.base.Tokenizer`; features of a large encoder take more than small frames."""
+        return max(super().peak_bytes(stored_bytes), features_peak_bytes(self.trained.feature_shape))
 
     def decode(self, slots_BTSD: Tensor) -> None:
         """Patches have no decoder."""

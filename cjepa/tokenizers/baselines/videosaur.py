@@ -12,7 +12,7 @@ from cjepa.tokenizers.base import TokenizerInfo, TrainableTokenizer
 from cjepa.tokenizers.baselines.decoders import SlotMixer
 from cjepa.tokenizers.baselines.initialisers import Initialiser
 from cjepa.tokenizers.baselines.plain_slot_attention import RecurrentSlots
-from cjepa.tokenizers.features import FeatureEncoder
+from cjepa.tokenizers.features import FeatureEncoder, features_peak_bytes
 from cjepa.tokenizers.grid import cell_centres
 from cjepa.tokenizers.slots.slot_attention import moments
 from cjepa.types import Tokens
@@ -91,6 +91,10 @@ class VideoSAUR(TrainableTokenizer):
         masks = interpolate(grid, pixels_BT3YX.shape[-2:], mode="bilinear")
         rest = (rearrange(v, "(b t) ... -> b t ...", b=batch) for v in (masks, *moments(weights, self.grid_L2[None])))
         return Tokens(slots_BTSD, *rest), predicted_BSD
+
+    def peak_bytes(self, stored_bytes: int) -> int:
+        """See :class:`~cjepa.tokenizers.base.Tokenizer`; features of a large encoder take more than small frames."""
+        return max(super().peak_bytes(stored_bytes), features_peak_bytes(self.feature_shape))
 
     def decode(self, slots_BTSD: Tensor) -> None:
         """Slots become features again, not frames."""
