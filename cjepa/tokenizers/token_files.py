@@ -42,8 +42,8 @@ def tokenize(
     """Write the tokens of every frame beside actions, proprioception and state.
 
     The same job makes the same batches on the same kind of device, whether it is interrupted or not: they depend on the
-    lengths of episodes and on the size of a GPU's memory, not on what is free of it. On a CPU the file is then the same;
-    on a GPU it is as far as its operations repeat themselves, and another card may round the last bits differently.
+    lengths of episodes and on the size of a GPU's memory, not on what is free of it. On a CPU the file is the same;
+    on a GPU as far as its operations repeat themselves, and another card may round the last bits differently.
 
     Args:
         spec: the tokenizer.
