@@ -178,23 +178,24 @@ def check_only_training(
             )
 
 
-def training_episodes(file: Episodes, lineage: Mapping[str, Any], otherwise: int) -> np.ndarray:
-    """Episodes of a file that are for training: what is fitted on them has seen no episode that a model holds out.
+def lineage_beside(file: Episodes, lineage: Mapping[str, Any], otherwise: int) -> Lineage:
+    """What has to be remembered of something that is fitted on training episodes of a file, for use with a model.
 
     Args:
         file: the episodes that the model learned from, or others, which are split by the model's seed.
         lineage: of the model, as its checkpoint holds it; empty where it is unknown.
         otherwise: seed of the split where there is no lineage.
-
-    Returns:
-        Sorted int64 indices.
     """
     if not lineage:
-        return split_episodes(len(file), SPLIT_SHARES, otherwise)["train"]
+        return lineage_of(file, otherwise, ())
     model = Lineage(**lineage)
-    episodes = split_episodes(len(file), SPLIT_SHARES, model.split_seed)["train"]
     is_the_same = _source_fingerprint(file) == model.episodes_fingerprint
-    return np.setdiff1d(episodes, model.excluded) if is_the_same else episodes
+    return lineage_of(file, model.split_seed, model.excluded if is_the_same else ())
+
+
+def training_episodes(file: Episodes, lineage: Lineage) -> np.ndarray:
+    """Episodes that something with this lineage, which is of the same file, is fitted on: sorted int64 indices."""
+    return np.setdiff1d(split_episodes(len(file), SPLIT_SHARES, lineage.split_seed)["train"], lineage.excluded)
 
 
 def _source_fingerprint(file: Episodes) -> str:

@@ -1,6 +1,6 @@
 """Start/goal pairs of recorded episodes, from those that a model did not learn from."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +11,7 @@ from cjepa.data.store.episodes import Episodes
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.planning.compatibility import check_proprio_units, check_proprio_width
+from cjepa.planning.objectives import Learned, Objective
 from cjepa.world_models.dynamics import Dynamics
 
 Split = Literal["val", "test"]
@@ -84,20 +85,41 @@ def held_out_from(
     )
 
 
-def common_to(file: Episodes, sources: Mapping[str, PairSource]) -> PairSource:
+def held_out_from_objectives(
+    file: Episodes, objectives: Iterable[tuple[Objective, Mapping[str, Any]]], split: Split = "test"
+) -> list[tuple[str, PairSource]]:
+    """The episodes of a file that objectives did not learn from: for each model or probe in them once, with its name.
+
+    Args:
+        file: of episodes.
+        objectives: each with the lineage of the world model that it is for.
+        split: of the training, whose episodes are wanted.
+
+    Raises:
+        UserError: as :func:`held_out_from`.
+    """
+    found: list[Learned] = []
+    for objective, lineage in objectives:
+        for learned in objective.learned(lineage):
+            if learned not in found:
+                found.append(learned)
+    return [(name, held_out_from(file, lineage, {}, split)) for name, lineage in found]
+
+
+def common_to(file: Episodes, sources: Sequence[tuple[str, PairSource]]) -> PairSource:
     """The episodes that several models have in common, such as those that none of them learned from.
 
     Args:
         file: of the episodes.
-        sources: of each model, by what it is for people, such as policy; at least one.
+        sources: of each model, with what it is for people, such as policy; at least one.
 
     Raises:
         UserError: there are none.
     """
     if len(sources) == 1:
-        return next(iter(sources.values()))
-    episodes = _some(file, reduce(np.intersect1d, [source.episodes for source in sources.values()]))
-    accounts = "; ".join(f"{name}: {source.account}" for name, source in sources.items())
+        return sources[0][1]
+    episodes = _some(file, reduce(np.intersect1d, [source.episodes for _, source in sources]))
+    accounts = "; ".join(f"{name}: {source.account}" for name, source in sources)
     return PairSource(episodes, f"{len(episodes)} episodes in common: {accounts}")
 
 

@@ -28,6 +28,7 @@ from cjepa.evaluation.pairs import (
     draw_pairs,
     held_out_by_seed,
     held_out_from,
+    held_out_from_objectives,
 )
 from cjepa.evaluation.protocol import GOALS_AS_PUBLISHED, PlanningProtocol, goal_state_of, with_environment
 from cjepa.evaluation.published import draw_as_published, trained_on
@@ -158,11 +159,12 @@ def evaluate_model(
             f"history_blocks is {history_blocks}, expected 1..{dynamics.history_blocks}: {checkpoint} was trained with "
             f"{dynamics.history_blocks}"
         )
-    sources, first_guess, high_level = {"world model": _source(protocol, file, loaded.lineage, checkpoint)}, None, None
+    sources = [("world model", _source(protocol, file, loaded.lineage, checkpoint))]
+    objectives, first_guess, high_level = [(objective, loaded.lineage)], None, None
     if prior is not None:
         policy, lineage = _policy_for(loaded, prior)
         first_guess = PolicyPrior(policy.to(device))
-        sources["policy"] = _source(protocol, file, lineage, prior)
+        sources.append(("policy", _source(protocol, file, lineage, prior)))
         if policy_share is not None and file.fingerprint == lineage.get("episodes_fingerprint"):
             raise UserError(
                 f"--policy_share: {prior} was trained on {file.path}, whose other episodes are held out; give "
@@ -170,9 +172,10 @@ def evaluate_model(
             )
     if hierarchy is not None:
         high_level, lineage = load_high_level(hierarchy, loaded, device)
-        sources["high level"] = _source(protocol, file, lineage, find_checkpoint(hierarchy.run))
-    for one in (objective, *(() if hierarchy is None else (hierarchy.objective,))):
-        sources |= _learned_by(one, protocol, file)
+        sources.append(("high level", _source(protocol, file, lineage, find_checkpoint(hierarchy.run))))
+        objectives.append((hierarchy.objective, lineage))
+    if not protocol.published_protocol:  # which holds nothing out
+        sources += held_out_from_objectives(file, objectives, protocol.split)
     goal_state, goal_pixels_YXC = goal_state_of(protocol, file), None
     if goal_image is not None:
         goal_pixels_YXC = goal_pixels(goal_image, tokenizer, env, "--goal_image")
@@ -282,14 +285,6 @@ def _source(protocol: PlanningProtocol, file: Episodes, lineage: Mapping[str, An
     """Where the pairs of a model come from."""
     options = (file, lineage, data_options(checkpoint))
     return trained_on(*options) if protocol.published_protocol else held_out_from(*options, protocol.split)
-
-
-def _learned_by(objective: Objective, protocol: PlanningProtocol, file: Episodes) -> dict[str, PairSource]:
-    """Where the pairs of what an objective has learned come from; empty if it has learned nothing."""
-    learned = objective.learned()
-    if learned is None:
-        return {}
-    return {"language model": _source(protocol, file, read_checkpoint(learned).get("lineage") or {}, learned)}
 
 
 def _check_goal(protocol: PlanningProtocol, seeing: Sequence[str]) -> None:

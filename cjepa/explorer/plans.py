@@ -13,7 +13,15 @@ from torch import Tensor
 from cjepa.errors import UserError
 from cjepa.evaluation.control import error_names, observe
 from cjepa.evaluation.counterfactuals import simulated
-from cjepa.evaluation.pairs import Pair, Pairs, check_proprio, draw_pairs, held_out_from
+from cjepa.evaluation.pairs import (
+    Pair,
+    Pairs,
+    check_proprio,
+    common_to,
+    draw_pairs,
+    held_out_from,
+    held_out_from_objectives,
+)
 from cjepa.evaluation.planning import data_options, open_model
 from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.evaluation.readout import body_slots
@@ -73,7 +81,9 @@ class PlansExplorer:
         self.name, self.planner, self.objective, self.horizon_blocks = name, planner, objective, horizon_blocks
         self.model = open_model(protocol, checkpoint, "cpu")
         protocol, file, loaded, env, _ = self.model
-        source = held_out_from(file, loaded.lineage, data_options(checkpoint), protocol.split)
+        sources = [("world model", held_out_from(file, loaded.lineage, data_options(checkpoint), protocol.split))]
+        sources += held_out_from_objectives(file, [(objective, loaded.lineage)], protocol.split)
+        source = common_to(file, sources)
         self.account = source.account
         drawn = (file, source.episodes, env, protocol.pairs, protocol.goal_env_steps, protocol.seed)
         self.pairs: Pairs = draw_pairs(*drawn)

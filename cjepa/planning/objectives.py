@@ -3,9 +3,9 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from cjepa.arguments import at_least, check
@@ -27,6 +27,15 @@ class Goal(NamedTuple):
     """What :meth:`Objective.read` makes of the sentences that should become true, if goals are sentences."""
 
 
+class Learned(NamedTuple):
+    """What an objective has learned from."""
+
+    name: str
+    """Of what it has learned, for people."""
+    lineage: Mapping[str, Any]
+    """Which episodes those were, see :class:`~cjepa.data.splits.Lineage`; empty where this is unknown."""
+
+
 class Objective(ABC):
     """Cost of candidate plans. Lower is better; objectives add up, see :class:`WeightedSum`."""
 
@@ -45,9 +54,13 @@ class Objective(ABC):
         """Embeddings of sentences ``(B, W)``; None from an objective that reads none: it compares tokens."""
         return None
 
-    def learned(self) -> Path | None:
-        """The checkpoint of what the objective has learned, whose training episodes are left out; None: of nothing."""
-        return None
+    def learned(self, lineage: Mapping[str, Any]) -> list[Learned]:
+        """What the objective has learned from, before or in :meth:`for_model`: no trials are from these episodes.
+
+        Args:
+            lineage: of the world model that the objective is for.
+        """
+        return []
 
     @abstractmethod
     def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
@@ -206,13 +219,21 @@ class WeightedSum(Objective):
         return WeightedSum([part.for_model(dynamics, tokenizer, lineage) for part in self.objectives], self.weights)
 
     def read(self, sentences: Sequence[str]) -> Tensor | None:
-        """See :class:`Objective`; of the first part that reads."""
-        read = (part.read(sentences) for part in self.objectives)
-        return next((text_BW for text_BW in read if text_BW is not None), None)
+        """See :class:`Objective`; what all parts make of the sentences that read any.
 
-    def learned(self) -> Path | None:
-        """See :class:`Objective`; of the first part that has learned."""
-        return next((path for part in self.objectives if (path := part.learned()) is not None), None)
+        Raises:
+            UserError: they read with different language models, but a goal has one embedding.
+        """
+        read = [text_BW for part in self.objectives if (text_BW := part.read(sentences)) is not None]
+        if any(other.shape != read[0].shape or not torch.allclose(other, read[0]) for other in read[1:]):
+            raise UserError(
+                "the parts of WeightedSum read sentences with different language models; give the same run to all"
+            )
+        return read[0] if read else None
+
+    def learned(self, lineage: Mapping[str, Any]) -> list[Learned]:
+        """See :class:`Objective`; of every part."""
+        return [learned for part in self.objectives for learned in part.learned(lineage)]
 
     def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
         """See :class:`Objective`."""

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from cjepa.arguments import above, check
-from cjepa.data.splits import SPLIT_SEED, training_episodes
+from cjepa.data.splits import SPLIT_SEED, Lineage, lineage_beside, training_episodes
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import frame_reader, open_episodes
 from cjepa.errors import UserError
-from cjepa.planning.objectives import Goal, Objective
+from cjepa.planning.objectives import Goal, Learned, Objective
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.types import Rollout
@@ -103,7 +103,16 @@ class ProbeError(Objective):
                 f"objective.init_args.tokens {self.tokens}: its tokens are of tokenizer {found}, those of the world "
                 f"model of {expected}; give the token file that the world model was trained on"
             )
-        return self.reading(self._fitted(file, lineage), dynamics)
+        return self.reading(self._fitted(file, self._fitted_on(file, lineage)), dynamics)
+
+    def learned(self, lineage: Mapping[str, Any]) -> list[Learned]:
+        """See :class:`~cjepa.planning.objectives.Objective`; the episodes that the probe is fitted on.
+
+        Raises:
+            UserError: there is no such token file.
+        """
+        fitted_on = self._fitted_on(open_episodes(self.tokens), lineage)
+        return [Learned(f"probe of {self.tokens}", fitted_on._asdict())]
 
     def decided_by(self) -> dict[str, Any]:
         """What decides its costs: the content of the token file, wherever the file is.
@@ -144,7 +153,10 @@ class ProbeError(Objective):
             tokens = self._dynamics.denormalise(flat.map(Tensor.float)).tokens_BHSD
             return self._probe(tokens).unflatten(0, tokens_BNHSD.shape[:2])
 
-    def _fitted(self, file: Episodes, lineage: Mapping[str, Any]) -> StateProbe:
+    def _fitted_on(self, file: Episodes, lineage: Mapping[str, Any]) -> Lineage:
+        return lineage_beside(file, lineage, SPLIT_SEED if self.split_seed is None else self.split_seed)
+
+    def _fitted(self, file: Episodes, lineage: Lineage) -> StateProbe:
         """Ridge regression on frames of training episodes."""
         file.require("tokens"), file.require("state")
         width = file.columns["state"][0][1]
@@ -153,7 +165,7 @@ class ProbeError(Objective):
                 f"objective.init_args: index {largest} of places or angles, but states of {file.path} have {width} "
                 f"values; give indices in 0..{width - 1}"
             )
-        train = training_episodes(file, lineage, SPLIT_SEED if self.split_seed is None else self.split_seed)
+        train = training_episodes(file, lineage)
         rows = np.concatenate([file.offsets[e] + np.arange(file.lengths[e]) for e in train])
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, _FRAMES).round().astype(int))]
         tokens_NW, state_NF = (

@@ -2,18 +2,18 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from cjepa.arguments import check
-from cjepa.checkpoints import find_checkpoint
+from cjepa.checkpoints import find_checkpoint, read_checkpoint
 from cjepa.errors import UserError
+from cjepa.files import file_digest
 from cjepa.language.loading import load_language
 from cjepa.language.model import LanguageModel
-from cjepa.planning.objectives import Goal, Objective
+from cjepa.planning.objectives import Goal, Learned, Objective
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.encode import device_of, fingerprint
 from cjepa.types import Rollout
@@ -57,9 +57,22 @@ class SentenceGoal(Objective):
         """See :class:`~cjepa.planning.objectives.Objective`."""
         return self._language.read(sentences)
 
-    def learned(self) -> Path:
-        """See :class:`~cjepa.planning.objectives.Objective`."""
-        return find_checkpoint(self.run)
+    def learned(self, lineage: Mapping[str, Any]) -> list[Learned]:
+        """See :class:`~cjepa.planning.objectives.Objective`; the language model's training episodes.
+
+        Raises:
+            UserError: there is no such checkpoint.
+        """
+        checkpoint = find_checkpoint(self.run)
+        return [Learned(f"language model {checkpoint}", read_checkpoint(checkpoint).get("lineage") or {})]
+
+    def decided_by(self) -> dict[str, Any]:
+        """What decides its costs: the content of the checkpoint, wherever that is.
+
+        Raises:
+            UserError: there is no such checkpoint.
+        """
+        return vars(self) | {"run": file_digest(find_checkpoint(self.run))}
 
     def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
         """See :class:`~cjepa.planning.objectives.Objective`.

@@ -1,13 +1,23 @@
 import numpy as np
 import pytest
 
-from cjepa.data.splits import SPLIT_SHARES, lineage_of, split_episodes
+from cjepa.data.splits import SPLIT_SHARES, Lineage, lineage_of, split_episodes
 from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
 from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
-from cjepa.evaluation.pairs import PairSource, common_to, draw_pairs, held_out_by_seed, held_out_from
+from cjepa.evaluation.pairs import (
+    PairSource,
+    common_to,
+    draw_pairs,
+    held_out_by_seed,
+    held_out_from,
+    held_out_from_objectives,
+)
+from cjepa.planning.objectives import LastStepMSE, Learned, WeightedSum
+from cjepa.planning.probe_error import ProbeError
 from tests.conftest import EPISODE_ENV_STEPS, NUM_EPISODES
 from tests.evaluation.conftest import written_states
+from tests.planning.worlds import Taught
 
 GOAL_ENV_STEPS = 25
 
@@ -149,11 +159,11 @@ def test_an_old_checkpoint_has_the_split_of_its_options(tmp_path, data, split_se
 
 def test_two_models_have_only_some_episodes_in_common(episodes):
     one, other = PairSource(np.array([1, 4, 7]), "three"), PairSource(np.array([4, 7, 9]), "three others")
-    both = common_to(episodes, {"world model": one, "policy": other})
+    both = common_to(episodes, [("world model", one), ("policy", other)])
     assert both.episodes.tolist() == [4, 7]
     assert both.account == "2 episodes in common: world model: three; policy: three others"
     with pytest.raises(UserError, match="no episode is held out from training"):
-        common_to(episodes, {"world model": one, "policy": PairSource(np.array([2]), "another")})
+        common_to(episodes, [("world model", one), ("policy", PairSource(np.array([2]), "another"))])
 
 
 def test_without_a_seed_all_episodes_give_pairs(episodes):
@@ -161,3 +171,23 @@ def test_without_a_seed_all_episodes_give_pairs(episodes):
     source = held_out_by_seed(episodes, None)
     assert source.episodes.tolist() == list(range(20)) and source.account == "all 20 episodes"
     assert len(held_out_by_seed(episodes, 0).episodes) == 1
+
+
+def test_what_every_objective_has_learned_from_counts_once(episodes):
+    """Of all parts of a sum, and on another level under the same name."""
+    made = [Learned("language model", lineage_of(episodes, seed, ())._asdict()) for seed in (0, 1, 2)]
+    objectives = [(WeightedSum([Taught(made[0]), Taught(made[1])]), {}), (Taught(made[2], made[0]), {})]
+    found = held_out_from_objectives(episodes, objectives, "val")
+    parts = [split_episodes(NUM_EPISODES, SPLIT_SHARES, seed)["val"].tolist() for seed in (0, 1, 2)]
+    assert [(name, source.episodes.tolist()) for name, source in found] == [("language model", part) for part in parts]
+
+
+def test_a_probe_is_not_used_on_episodes_that_it_was_fitted_on(episodes, tokens_path):
+    """All episodes are others than those of the world model, by whose seed the probe splits them."""
+    lineage = Lineage("of others", 5, [], [1])._asdict()
+    objective = WeightedSum([LastStepMSE(), ProbeError(str(tokens_path))])
+    ((name, source),) = held_out_from_objectives(episodes, [(objective, lineage)])
+    assert name == f"probe of {tokens_path}" and len(held_out_from(episodes, lineage, {}).episodes) == NUM_EPISODES
+    assert source.episodes.tolist() == split_episodes(NUM_EPISODES, SPLIT_SHARES, 5)["test"].tolist()
+    (learned,) = ProbeError(str(tokens_path), split_seed=3).learned({})
+    assert learned.lineage == lineage_of(episodes, 3, ())._asdict()

@@ -12,7 +12,7 @@ from cjepa.evaluation.what_if import HeldOutScenes
 from cjepa.explorer import plans as module
 from cjepa.explorer.plans import PlansExplorer
 from cjepa.explorer.table import TableExplorer
-from cjepa.planning.objectives import LastStepMSE
+from cjepa.planning.objectives import LastStepMSE, Objective
 from cjepa.planning.planners.cem import CEM
 from cjepa.world_models.loading import LoadedWorldModel
 from tests.evaluation.simulated import laboratory
@@ -39,6 +39,11 @@ def collide_run_explorer(collide_model_run, collide_table_path) -> TableExplorer
 
 @pytest.fixture(scope="session")
 def plans(episodes_path) -> PlansExplorer:
+    """The page of a small search."""
+    return plans_page(episodes_path, LastStepMSE())
+
+
+def plans_page(episodes_path: Path, objective: Objective) -> PlansExplorer:
     """The page of a small search in a model that knows nothing of the block."""
     model = Drifting()
     loaded = LoadedWorldModel(model, model.tokenizer, "", {})
@@ -46,5 +51,5 @@ def plans(episodes_path) -> PlansExplorer:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planning, "load_world_model", lambda _: loaded)
         patch.setattr(module, "data_options", lambda _: {})
-        search = CEM(num_samples=8, iterations=3, num_elites=2), LastStepMSE()
+        search = CEM(num_samples=8, iterations=3, num_elites=2), objective
         return PlansExplorer(protocol, Path("drifting.ckpt"), "drifting", *search, horizon_blocks=3)

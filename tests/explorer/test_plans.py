@@ -5,13 +5,17 @@ import pytest
 import torch
 from werkzeug.test import Client
 
+from cjepa.data.splits import lineage_of
 from cjepa.errors import UserError
 from cjepa.explorer.plans import drawn_candidates
 from cjepa.explorer.server import App
+from cjepa.planning.objectives import Learned
 from cjepa.planning.planners.cem import CEM
 from cjepa.planning.problem import PlanningProblem
 from cjepa.planning.recording import recorded_plan
+from tests.explorer.conftest import plans_page
 from tests.explorer.drifting import PX_PER_ACTION
+from tests.planning.worlds import Taught
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +104,11 @@ def test_the_page_is_that_of_plans(plans):
     assert "Start and goal" in client.get("/").text and client.get("/plans.js").status_code == 200
     assert client.get("/table.js").status_code == 404
     assert client.get("/answer?pair=9").json["error"] == "pair 9: expected 0..3"
+
+
+def test_pairs_are_of_episodes_that_the_objective_did_not_learn_from(episodes):
+    learned = Learned("a probe", lineage_of(episodes, 1, [])._asdict())
+    with pytest.raises(UserError, match="no episode is held out"):  # the model's one and the probe's one are different
+        plans_page(episodes.path, Taught(learned))
+    learned = Learned("a probe", lineage_of(episodes, 0, [])._asdict())
+    assert "; a probe: 1 test episodes" in plans_page(episodes.path, Taught(learned)).about()["held_out"]

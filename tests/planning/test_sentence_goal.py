@@ -3,8 +3,12 @@
 import pytest
 import torch
 
+from cjepa.data.splits import Lineage
 from cjepa.errors import UserError
-from cjepa.planning.objectives import ActionCost, Goal, WeightedSum
+from cjepa.evaluation.contents import contents_text
+from cjepa.planning.hierarchy import Hierarchy
+from cjepa.planning.objectives import ActionCost, Goal, Learned, WeightedSum
+from cjepa.planning.planners.cem import CEM
 from cjepa.planning.sentence_goal import SentenceGoal
 from cjepa.types import Rollout
 from tests.language.test_language import ByHand
@@ -54,3 +58,36 @@ def test_without_a_sentence_it_is_refused_and_in_a_sum_it_reads():
     assert torch.equal(both.read(["", ""]), torch.eye(2)) and ActionCost().read([""]) is None
     with pytest.raises(ValueError, match="by is words, expected token or text"):
         SentenceGoal(by="words")
+
+
+def test_parts_of_a_sum_read_with_one_language_model():
+    """A goal holds what one model makes of a sentence."""
+    one, other = ByHand(), ByHand()
+    other.read = lambda sentences: torch.eye(2).flip(0)
+    parts = [SentenceGoal(by=by).reading(language, Wide()) for by, language in (("token", one), ("text", other))]
+    with pytest.raises(UserError, match="the parts of WeightedSum read sentences with different language models; give"):
+        WeightedSum(parts).read(["", ""])
+    other.read = lambda sentences: torch.eye(3)
+    with pytest.raises(UserError, match="different language models"):
+        WeightedSum(parts).read(["", ""])
+    assert torch.equal(WeightedSum([parts[0], parts[0]]).read(["", ""]), torch.eye(2))
+
+
+def test_it_says_what_its_language_model_has_learned_from(tmp_path):
+    path, lineage = tmp_path / "last.ckpt", Lineage("of these", 3, [], [1])._asdict()
+    parts = {"hyper_parameters": {"_class_path": "cjepa.language.training.LanguageTraining"}, "lineage": lineage}
+    torch.save({"state_dict": {}, **parts}, path)
+    both = WeightedSum([ActionCost(), SentenceGoal(str(path))])
+    assert both.learned({}) == [Learned(f"language model {path}", lineage)]
+
+
+def test_its_costs_are_decided_by_the_content_of_its_checkpoint(tmp_path):
+    """Kept plans are told apart by this text, at any depth of what was asked."""
+    path, texts = tmp_path / "last.ckpt", []
+    for content in (b"one", b"one", b"another"):
+        path.write_bytes(content)
+        hierarchy = Hierarchy("macro", CEM(), WeightedSum([SentenceGoal(str(path))]))
+        texts.append(contents_text({"hierarchy": hierarchy}))
+    assert texts[0] == texts[1] != texts[2]
+    with pytest.raises(UserError, match="no-such.ckpt: no such checkpoint"):
+        contents_text(SentenceGoal("no-such.ckpt"))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cjepa.envs.base import ObjectEnv
 from cjepa.planning.blocks import ActionBlocks
-from cjepa.planning.objectives import LastStepMSE
+from cjepa.planning.objectives import LastStepMSE, Learned
 from cjepa.planning.perception import Observation
 from cjepa.planning.planners.cem import CEM
 from cjepa.planning.world_model_agent import WorldModelAgent
@@ -115,3 +115,14 @@ def point_agent(history_blocks: int = 1, horizon_blocks: int = 2, **options) -> 
     oracle = OracleTokenizer(1, ("x", "y")).eval()
     parts = (PointDynamics(), oracle, options.pop("planner", CEM(64, 10, 8)), LastStepMSE(), blocks(), horizon_blocks)
     return WorldModelAgent(*parts, history_blocks=history_blocks, **options)
+
+
+class Taught(LastStepMSE):
+    """Says that it has learned something."""
+
+    def __init__(self, *learned: Learned):
+        super().__init__()
+        self._learned = list(learned)
+
+    def learned(self, lineage):
+        return self._learned

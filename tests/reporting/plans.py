@@ -13,11 +13,14 @@ PAIRS = 3
 CEM_4 = CEM(num_samples=4, iterations=2, num_elites=2)
 
 
-def planned(protocol, run, folder, num_videos=0, progress=ignore_progress, history_blocks=1) -> list[dict]:
+def planned(
+    protocol, run, folder, num_videos=0, progress=ignore_progress, history_blocks=1, objective=None
+) -> list[dict]:
     checkpoint = find_checkpoint(str(run))
-    parts = (CEM_4, LastStepMSE(), history_blocks)
+    objective = objective or LastStepMSE()
+    parts = (CEM_4, objective, history_blocks)
     result = evaluate_model(protocol, checkpoint, *parts, num_videos, "cpu", progress)
-    said = {"planner": CEM_4, "objective": LastStepMSE(), "history_blocks": history_blocks}
+    said = {"planner": CEM_4, "objective": objective, "history_blocks": history_blocks}
     return write_model_result(result, folder, name="toy", checkpoint=checkpoint, **said, seconds=1.0)
 
 

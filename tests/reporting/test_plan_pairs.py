@@ -9,6 +9,7 @@ import torch
 from cjepa.checkpoints import find_checkpoint
 from cjepa.data.splits import SPLIT_SHARES, split_episodes
 from cjepa.evaluation.planning import evaluate_baselines
+from cjepa.planning.probe_error import ProbeError
 from cjepa.reporting.plan import write_baseline_results
 from cjepa.reporting.report import build_report
 from tests.conftest import NUM_EPISODES, configs, fit, ignore_progress
@@ -57,3 +58,19 @@ def test_pairs_as_published_are_marked_everywhere(protocol, world_model_run, tmp
         assert evaluation["trivial_pairs"] == "included" and evaluation["held_out"].startswith("nothing: 18 training")
     page = build_report(tmp_path / "model").read_text()
     assert "Not comparable with held-out pairs" in page and "pairs of training episodes, as published" in page
+
+
+def test_a_probe_is_not_used_on_episodes_that_it_was_fitted_on(protocol, world_model_run, slot_tokens, tmp_path):
+    """Its world model was trained on none of them."""
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    content = torch.load(find_checkpoint(str(world_model_run)), weights_only=True)
+    content["lineage"] |= {"episodes_fingerprint": "of others", "identities": [1]}
+    torch.save(content, checkpoint)
+    protocol = replace(protocol, pairs=6, budget_env_steps=5)
+    planned(protocol, tmp_path / "run", tmp_path / "plan", objective=ProbeError(str(slot_tokens)))
+    assert {int(trial["episode"]) for trial in table_of(tmp_path / "plan")} == set(
+        split_episodes(NUM_EPISODES, SPLIT_SHARES, 0)["test"].tolist()
+    )
+    said = json.loads((tmp_path / "plan" / "run.json").read_text())["evaluation"]["held_out"]
+    assert f"world model: all {NUM_EPISODES} episodes" in said and f"; probe of {slot_tokens}: 1 test episodes" in said
