@@ -168,13 +168,8 @@ def draw_pairs(
     Raises:
         UserError: the file has no states, no episode is long enough, or nearly all pairs are trivial.
     """
-    check_states(file, env)
+    usable = usable_episodes(file, episodes, env, goal_env_steps)
     rng = np.random.default_rng(seed)
-    usable = [e for e in episodes if file.lengths[e] > goal_env_steps]
-    if not usable:
-        raise UserError(
-            f"{file.path}: no held-out episode is longer than goal_env_steps = {goal_env_steps}; give a smaller value"
-        )
     trials: list[Pair] = []
     trivial = 0
     order: list[int] = []
@@ -199,6 +194,21 @@ def draw_pairs(
             f"at the start are excluded); {mend}"
         )
     return Pairs(trials, trivial)
+
+
+def usable_episodes(file: Episodes, episodes: np.ndarray, env: ObjectEnv, goal_env_steps: int) -> list[int]:
+    """Those of some held-out episodes that are long enough for a start and what follows it.
+
+    Raises:
+        UserError: the file has no states of the environment, or no episode is long enough.
+    """
+    check_states(file, env)
+    usable = [e for e in episodes if file.lengths[e] > goal_env_steps]
+    if not usable:
+        raise UserError(
+            f"{file.path}: no held-out episode is longer than goal_env_steps = {goal_env_steps}; give a smaller value"
+        )
+    return usable
 
 
 def sampled_proprio(file: Episodes, env: ObjectEnv) -> np.ndarray:

@@ -6,7 +6,7 @@ from cjepa.data.store.episodes import Episodes
 from cjepa.envs.base import ObjectEnv
 from cjepa.envs.sentences import parse
 from cjepa.errors import UserError
-from cjepa.evaluation.pairs import Pair, Pairs, check_states, state_at
+from cjepa.evaluation.pairs import Pair, Pairs, state_at, usable_episodes
 
 _DRAWS = 100
 """For every pair that is wanted."""
@@ -32,13 +32,8 @@ def draw_told_pairs(
         UserError: the file has no states, no episode is long enough, or a sentence is about a body that is hardly ever
             there, or is true nearly everywhere.
     """
-    check_states(file, env)
+    usable = usable_episodes(file, episodes, env, goal_env_steps)
     rng = np.random.default_rng(seed)
-    usable = [e for e in episodes if file.lengths[e] > goal_env_steps]
-    if not usable:
-        raise UserError(
-            f"{file.path}: no held-out episode is longer than goal_env_steps = {goal_env_steps}; give a smaller value"
-        )
     trials: list[Pair] = []
     trivial, order, seen = 0, [], set()
     for _ in range(_DRAWS * n):

@@ -15,10 +15,10 @@ from cjepa.envs.sentences import PREPOSITIONS, VERBS, Statement, phrases, said
 from cjepa.errors import UserError
 from cjepa.language.frames import TokenFrames, ToldFrames
 from cjepa.language.model import LanguageModel, fits
-from cjepa.world_models.episode_training import EpisodeTraining
+from cjepa.world_models.episode_training import TokenizerMemory
 
 
-class LanguageTraining(EpisodeTraining):
+class LanguageTraining(TokenizerMemory):
     """Joint embedding of tokens and sentences, on cached tokens.
 
     Every frame gets one sentence that is true of it; rare statements come as often as common ones. The terms:
@@ -62,7 +62,6 @@ class LanguageTraining(EpisodeTraining):
         self.save_hyperparameters()
         self.language = language
         self.loss_weights = {"text": 1.0, "goal": goal_weight}
-        self.tokenizer_fingerprint = ""
         self.statements: list[Statement] = []
 
     def loss_terms(self, batch: ToldFrames, generator: torch.Generator) -> dict[str, Tensor]:
@@ -123,12 +122,7 @@ class LanguageTraining(EpisodeTraining):
                 f"model.init_args.language.init_args.token_dim is {self.language.token_dim}, but the data have "
                 f"{width}; set it to {width}"
             )
-        if self.tokenizer_fingerprint not in ("", data.tokenizer_fingerprint):
-            raise UserError(
-                f"this checkpoint was trained on tokens of tokenizer {self.tokenizer_fingerprint}, the data are of "
-                f"{data.tokenizer_fingerprint}; give --data.init_args.path the file it was trained on"
-            )
-        self.tokenizer_fingerprint = data.tokenizer_fingerprint
+        self.remember_tokenizer(data.tokenizer_fingerprint)
 
     def on_fit_start(self) -> None:
         """Fit the scale of tokens on training frames, once."""
@@ -136,14 +130,6 @@ class LanguageTraining(EpisodeTraining):
         if not bool(self.language.token_scale.fitted):
             frames = self.trainer.datamodule.training_clips()
             self.language.token_scale.fit(frames.__getitems__(list(range(len(frames)))).tokens_BSD)
-
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["tokenizer_fingerprint"] = self.tokenizer_fingerprint
-
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        super().on_load_checkpoint(checkpoint)
-        self.tokenizer_fingerprint = checkpoint["tokenizer_fingerprint"]
 
 
 def spoken(statement: Statement, generator: torch.Generator, held_out: bool = False) -> str:

@@ -16,11 +16,11 @@ from cjepa.errors import UserError
 from cjepa.policies.base import GoalPolicy
 from cjepa.policies.lessons import Lessons, read_lessons
 from cjepa.types import Clip
-from cjepa.world_models.episode_training import EpisodeTraining
+from cjepa.world_models.episode_training import TokenizerMemory
 from cjepa.world_models.token_source import TokenSource, check_source
 
 
-class PolicyTraining(EpisodeTraining):
+class PolicyTraining(TokenizerMemory):
     """Behaviour cloning with hindsight goals, on cached tokens.
 
     The policy sees the first frame of a clip and one that is 1 to ``goal_blocks`` blocks later, and should do what was
@@ -69,7 +69,6 @@ class PolicyTraining(EpisodeTraining):
         self.lesson_files = list(lessons or ())
         self.loss_weights = {"action": 1.0} | ({"lesson": lesson_weight} if self.lesson_files else {})
         self._lessons: Lessons | None = None
-        self.tokenizer_fingerprint = ""
 
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
         """``action``: mean squared error of normalised actions, towards one goal per clip; ``lesson``: of lessons."""
@@ -135,8 +134,8 @@ class PolicyTraining(EpisodeTraining):
         source: TokenSource = self.trainer.datamodule
         sample = source.normalisation_sample()
         self._check_data(sample, source)
+        self.remember_tokenizer(source.tokenizer_fingerprint)
         self.policy.fit_scales(sample)
-        self.tokenizer_fingerprint = source.tokenizer_fingerprint
         if self.lesson_files:
             self._take_lessons()
 
@@ -162,14 +161,6 @@ class PolicyTraining(EpisodeTraining):
             check_only_training(data.file, data.splits, stored.identities, "model.init_args.lessons")
         self.remember_episodes(stored.identities)
 
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["tokenizer_fingerprint"] = self.tokenizer_fingerprint
-
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        super().on_load_checkpoint(checkpoint)
-        self.tokenizer_fingerprint = checkpoint["tokenizer_fingerprint"]
-
     def _check_data(self, sample: Clip, source: TokenSource) -> None:
         policy = self.policy
         expected = {"token_dim": policy.token_dim, "proprio_dim": policy.proprio_dim, "action_dim": policy.action_dim}
@@ -185,8 +176,3 @@ class PolicyTraining(EpisodeTraining):
                     f"data.init_args.{name} is {blocks}, but goals are up to {self.goal_blocks} blocks after the first "
                     f"frame (model.init_args.goal_blocks); set it to {self.goal_blocks + 1}"
                 )
-        if self.tokenizer_fingerprint not in ("", source.tokenizer_fingerprint):
-            raise UserError(
-                f"this checkpoint was trained on tokens of tokenizer {self.tokenizer_fingerprint}, the data are of "
-                f"{source.tokenizer_fingerprint}; give --data.init_args.path the file it was trained on"
-            )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cjepa.arguments import at_least
+from cjepa.errors import UserError
 from cjepa.optim import adamw_with_warmup_cosine, check_schedule, muon_with_warmup_cosine
 
 
@@ -88,3 +89,33 @@ class EpisodeTraining(L.LightningModule, ABC):
         # From (seed, rank, step): ranks differ, and a resumed run draws what an uninterrupted one would.
         seed = (self.step_seed * 1_000_003 + self.global_rank) * 1_000_003 + self.global_step
         return torch.Generator().manual_seed(seed % 2**63)
+
+
+class TokenizerMemory(EpisodeTraining):
+    """Trains on cached tokens, and remembers whose they are."""
+
+    tokenizer_fingerprint: str = ""
+    """Of the tokens; empty before training."""
+
+    def remember_tokenizer(self, fingerprint: str) -> None:
+        """Remember whose tokens the data are.
+
+        Raises:
+            UserError: this checkpoint was trained on those of another tokenizer.
+        """
+        if self.tokenizer_fingerprint not in ("", fingerprint):
+            raise UserError(
+                f"this checkpoint was trained on tokens of tokenizer {self.tokenizer_fingerprint}, the data are of "
+                f"{fingerprint}; give --data.init_args.path the file it was trained on"
+            )
+        self.tokenizer_fingerprint = fingerprint
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["tokenizer_fingerprint"] = self.tokenizer_fingerprint
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Also of versions up to 0.2.0, in which the fingerprint had another name."""
+        super().on_load_checkpoint(checkpoint)
+        name = "tokenizer_fingerprint" if "tokenizer_fingerprint" in checkpoint else "tokens_fingerprint"
+        self.tokenizer_fingerprint = checkpoint[name]

@@ -7,12 +7,11 @@ from torch import Tensor
 
 from cjepa.arguments import above, at_least
 from cjepa.checkpoints import RunKind
-from cjepa.errors import UserError
 from cjepa.run_config import run_folder
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import Dynamics, copied_clip, rollout_clip
-from cjepa.world_models.episode_training import EpisodeTraining
+from cjepa.world_models.episode_training import EpisodeTraining, TokenizerMemory
 from cjepa.world_models.losses import Norm, loss_terms
 from cjepa.world_models.masks import Mask
 from cjepa.world_models.matching import Matching
@@ -107,7 +106,7 @@ class DynamicsTraining(EpisodeTraining):
         return self.dynamics.denormalise(rollout_clip(self.dynamics, self.clip_of(batch))[0])
 
 
-class TokenTraining(DynamicsTraining):
+class TokenTraining(TokenizerMemory, DynamicsTraining):
     """Trains a predictor on cached tokens, whose tokenizer it remembers.
 
     Subclasses set ``dynamics`` and ``predict_blocks`` in ``__init__``.
@@ -142,26 +141,19 @@ class TokenTraining(DynamicsTraining):
         check_layer_norm(self.dynamics.predictor, sample, self.scale_tokens)
         if self.mask is not None:
             self.mask.check_budget(sample.tokens_BTSD.shape[2])
-        if self.tokenizer_fingerprint and self.tokenizer_fingerprint != source.tokenizer_fingerprint:
-            raise UserError(
-                f"this checkpoint was trained on tokens of tokenizer {self.tokenizer_fingerprint}, the data are of "
-                f"{source.tokenizer_fingerprint}; give --data.init_args.path the file it was trained on"
-            )
+        self.remember_tokenizer(source.tokenizer_fingerprint)
         self.dynamics.fit_scales(sample, tokens=self.scale_tokens)
-        self.tokenizer_fingerprint = source.tokenizer_fingerprint
         self.tokenizer_spec = source.tokenizer
         self.run_folder = str(run_folder(self.trainer).resolve())
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["tokenizer_fingerprint"] = self.tokenizer_fingerprint
         checkpoint["tokenizer"] = self.tokenizer_spec
         checkpoint["run_folder"] = self.run_folder
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Also of versions up to 0.2.0, in which the fingerprint had another name and weights lay one level higher."""
+        """Also of versions up to 0.2.0, in which weights lay one level higher."""
         super().on_load_checkpoint(checkpoint)
-        self.tokenizer_fingerprint = checkpoint.get("tokenizer_fingerprint") or checkpoint["tokens_fingerprint"]
         self.tokenizer_spec = checkpoint["tokenizer"]
         self.run_folder = checkpoint.get("run_folder", "")
         weights = checkpoint.get("state_dict", {})

@@ -43,7 +43,9 @@ def test_planning_aims_at_sentences(language_run, world_model_run, episodes_path
     words += [f"--goal_text={json.dumps(SENTENCES)}", f"--objective.init_args.run={language_run}"]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert record["evaluation"]["goal_text"] == SENTENCES and "1 episodes in common" in record["evaluation"]["held_out"]
+    assert record["evaluation"]["goal_text"] == SENTENCES
+    said = record["evaluation"]["held_out"]
+    assert "1 episodes in common" in said and f"; language model {language_run}" in said
     found = {row["metric"]: row for row in json.loads((tmp_path / "out" / "results.json").read_text())}
     assert found["success"]["n"] == 3 and found["final_error_region"]["unit"] == "of tolerance (the region)"
     assert len(list(csv.DictReader((tmp_path / "out" / "trials.csv").open()))) == 3
