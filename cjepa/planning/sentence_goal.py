@@ -67,12 +67,11 @@ class SentenceGoal(Objective):
         return [Learned(f"language model {checkpoint}", read_checkpoint(checkpoint).get("lineage") or {})]
 
     def decided_by(self) -> dict[str, Any]:
-        """What decides its costs: the content of the checkpoint, wherever that is.
-
-        Raises:
-            UserError: there is no such checkpoint.
-        """
-        return vars(self) | {"run": file_digest(find_checkpoint(self.run))}
+        """What decides its costs: the content of the checkpoint, wherever it is; what is missing is refused later."""
+        try:
+            return vars(self) | {"run": file_digest(find_checkpoint(self.run))}
+        except UserError:
+            return vars(self)
 
     def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
         """See :class:`~cjepa.planning.objectives.Objective`.

@@ -89,5 +89,4 @@ def test_its_costs_are_decided_by_the_content_of_its_checkpoint(tmp_path):
         hierarchy = Hierarchy("macro", CEM(), WeightedSum([SentenceGoal(str(path))]))
         texts.append(contents_text({"hierarchy": hierarchy}))
     assert texts[0] == texts[1] != texts[2]
-    with pytest.raises(UserError, match="no-such.ckpt: no such checkpoint"):
-        contents_text(SentenceGoal("no-such.ckpt"))
+    assert "no-such.ckpt" in contents_text(SentenceGoal("no-such.ckpt"))  # refused where it is read
