@@ -95,7 +95,7 @@ class TokenClips(EpisodeClips):
     def train_dataloader(self) -> DataLoader:
         """See :meth:`EpisodeClips.train_dataloader`; rows are on the trainer's GPU, if it has one and they fit."""
         loader = super().train_dataloader()
-        if self.trainer is not None:
+        if self.trainer is not None and isinstance(loader.dataset, ClipDataset):  # subclasses may train on other rows
             loader.dataset.move_rows_to(self.trainer.strategy.root_device)
         return loader
 

@@ -168,7 +168,8 @@ def success_rows(control: ControlResult, contest: Contest, common: dict[str, Any
     """
     success_N, episode_N = control.success, contest.pairs.episodes
     steps_N = np.array([steps for steps in control.env_steps_to_success if steps is not None])
-    tolerances = contest.protocol.make_env().error_tolerances if control.goals.sentences_B is None else ("the region",)
+    told = any(pair.sentence is not None for pair in contest.pairs.trials)
+    tolerances = ("the region",) if told else contest.protocol.make_env().error_tolerances
     units = [f"of tolerance ({text})" for text in tolerances] or ["of tolerance"] * len(control.error_names)
     measured = [
         ("success", wilson_of_clusters(success_N, episode_N), "rate", episode_N),
