@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from cjepa.data.clip_module import EpisodeClips
 from cjepa.data.store.attributes import from_json
 from cjepa.data.token_clips import TokenClips
 from cjepa.envs import make_env
@@ -83,10 +82,6 @@ class TokenFrames(TokenClips):
     def training_clips(self) -> FrameDataset:
         """See :meth:`EpisodeClips.training_clips`; clips of one frame."""
         return self.held_out_clips("train")
-
-    def train_dataloader(self) -> DataLoader:
-        """See :meth:`EpisodeClips.train_dataloader`; frames are small, and stay in the memory of the machine."""
-        return EpisodeClips.train_dataloader(self)
 
     def held_out_clips(self, split: str, blocks: int | None = None) -> FrameDataset:
         """See :meth:`EpisodeClips.held_out_clips`; clips of one frame."""
