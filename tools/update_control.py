@@ -6,11 +6,9 @@ python tools/update_control.py runs/studies/control
 from pathlib import Path
 from statistics import mean
 
-from update_results import markdown, update_page
+from update_results import markdown, rows_so_far, update_page
 from update_world_models import score_of
 
-from cjepa.errors import UserError
-from cjepa.files import read_json
 from cjepa.reporting.distances import DISTANCE
 
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "control.md"
@@ -37,11 +35,7 @@ def measured(study: Path) -> list[dict]:
     """One row for every model, seed and distance that is finished."""
     rows: dict[tuple, dict] = {}
     for path in sorted([*study.glob("near-*/results.json"), *study.glob("far-*/results.json")]):
-        try:
-            found = read_json(path)
-        except UserError:  # being written
-            continue
-        for row in (row for row in found if row["metric"] in KEPT):
+        for row in (row for row in rows_so_far(path) if row["metric"] in KEPT):
             model, seed = _model(row["model"])
             distance = row.get(DISTANCE) or NEAR_ENV_STEPS
             size = {"tokens": row["tokens"], "token_dim": row["token_dim"]}

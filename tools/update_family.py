@@ -11,10 +11,9 @@ import argparse
 from pathlib import Path
 
 from matplotlib.lines import Line2D
-from update_results import markdown, write_block
+from update_results import markdown, rows_so_far, write_block
 from update_world_models import mean_text, score_of
 
-from cjepa.errors import UserError
 from cjepa.files import read_json, replacing, write_json
 from cjepa.reporting.reading import TEST_RESULTS
 from cjepa.reporting.records import read_metrics
@@ -62,7 +61,7 @@ def measured(study: Path) -> list[dict]:
     for name, (system, environment) in SYSTEMS.items():
         for path in sorted(study.glob(f"fit-{name}-[0-9]*/run.json")):
             cell = path.parent.name.removeprefix("fit-")
-            scores = _results(study / cell / TEST_RESULTS) + _results(study / f"plan-{cell}" / "results.json")
+            scores = rows_so_far(study / cell / TEST_RESULTS) + rows_so_far(study / f"plan-{cell}" / "results.json")
             if not scores:
                 continue
             own = [row for row in scores if row["model"] not in ("random", "simulator-cem")]
@@ -182,13 +181,6 @@ def _training(path: Path) -> dict:
         "seconds": record["seconds"],
         "commit": record["git"]["commit"] + ("-dirty" if record["git"]["dirty"] else ""),
     }
-
-
-def _results(path: Path) -> list[dict]:
-    try:
-        return read_json(path)
-    except UserError:  # not measured
-        return []
 
 
 def _key(row: dict) -> tuple[str, str, int]:

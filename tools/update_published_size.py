@@ -6,10 +6,9 @@ python tools/update_published_size.py FOLDER --machine "one NVIDIA H100"
 import argparse
 from pathlib import Path
 
-from update_results import markdown, write_block
+from update_results import markdown, rows_so_far, write_block
 from update_world_models import ERRORS, score_of
 
-from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
 from cjepa.reporting.reading import TEST_RESULTS
 from cjepa.reporting.tables import seconds_text, success_text, value_with_interval
@@ -27,7 +26,7 @@ def measured(folder: Path) -> list[dict]:
         if not (run / "run.json").is_file():
             continue
         record = read_json(run / "run.json")
-        scores = _rows(run / TEST_RESULTS) + _rows(folder / "plans" / run.name / "results.json")
+        scores = rows_so_far(run / TEST_RESULTS) + rows_so_far(folder / "plans" / run.name / "results.json")
         rows.append(
             {
                 "model": run.name,
@@ -41,13 +40,6 @@ def measured(folder: Path) -> list[dict]:
             }
         )
     return rows
-
-
-def _rows(path: Path) -> list[dict]:
-    try:
-        return read_json(path)
-    except UserError:  # the time was over before
-        return []
 
 
 def page_block(result: dict) -> str:

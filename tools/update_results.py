@@ -17,6 +17,7 @@ import numpy as np
 
 from cjepa.bench.planner import planner_table
 from cjepa.bench.timing import bench_table
+from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
 from cjepa.reporting.comparison import to_markdown
 from cjepa.reporting.figures import success_by_tokens
@@ -69,6 +70,14 @@ def run_block(result: dict) -> str:
 def block_of(page: Path, name: str) -> str:
     """What stands between the markers ``NAME:begin`` and ``NAME:end`` of a page."""
     return _around(page, name)[1].strip()
+
+
+def rows_so_far(path: Path) -> list[dict]:
+    """Rows of a file of results; none if nothing is measured yet."""
+    try:
+        return read_json(path)
+    except UserError:
+        return []
 
 
 def write_block(page: Path, name: str, text: str) -> None:

@@ -5,10 +5,9 @@ python tools/update_token_budget.py runs/studies/token-budget
 
 from pathlib import Path
 
-from update_results import markdown, update_page
+from update_results import markdown, rows_so_far, update_page
 from update_world_models import on_gpu, score_of, training_time
 
-from cjepa.errors import UserError
 from cjepa.files import read_json
 from cjepa.reporting.figures import success_by_tokens
 from cjepa.reporting.pareto import success_by_gigaflops
@@ -31,7 +30,7 @@ def measured(study: Path) -> list[dict]:
             rows += [{"model": row["model"], "scores": {"success": score_of(row)}} for row in _successes(plan)]
             continue
         found = read_json(plan)
-        scores = {row["metric"]: score_of(row) for row in found + _card(study / f"card-{model}" / TEST_RESULTS)}
+        scores = {row["metric"]: score_of(row) for row in found + rows_so_far(study / f"card-{model}" / TEST_RESULTS)}
         record = read_json(study / model / "run.json")
         rows.append(
             {
@@ -52,13 +51,6 @@ def measured(study: Path) -> list[dict]:
 
 def _successes(path: Path) -> list[dict]:
     return [row for row in read_json(path) if row["metric"] == "success"]
-
-
-def _card(path: Path) -> list[dict]:
-    try:
-        return read_json(path)
-    except UserError:  # not tested yet
-        return []
 
 
 def page_block(result: dict) -> str:

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean
 
-from update_results import markdown, write_block
+from update_results import markdown, rows_so_far, write_block
 
-from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
 from cjepa.reporting.reading import TEST_RESULTS
 from cjepa.reporting.summary import commit_text
@@ -95,10 +94,7 @@ def _plans(study: Path, environment: str, cell: str) -> dict[str, dict]:
     """Scores of the finished plans of a model and seed, named after the metric and the kind of plan."""
     found = {}
     for stage, kind in PLAN_STAGES.items():
-        try:
-            rows = read_json(study / f"{environment}-{stage}-{cell}" / "results.json")
-        except UserError:  # not planned with yet
-            continue
+        rows = rows_so_far(study / f"{environment}-{stage}-{cell}" / "results.json")
         found |= {f"{row['metric']}, {kind}": score_of(row) for row in rows}
     return found
 
