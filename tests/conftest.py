@@ -11,7 +11,8 @@ import torch
 
 from cjepa.cli import main
 from cjepa.data.collect import Collection, collect
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.envs.collide.policy import CollideBehaviour
 from cjepa.envs.pusht.env import PushT
 from cjepa.envs.pusht.policy import PushTBehaviour

@@ -11,7 +11,8 @@ import yaml
 
 from cjepa.callbacks import WholeCheckpoints
 from cjepa.cli import main
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.files import read_json
 from cjepa.locks import only_process
 from cjepa.reporting.records import read_metrics

@@ -12,7 +12,7 @@ from collections import Counter
 import numpy as np
 
 from cjepa.data.recording import run_episode
-from cjepa.data.store.episode_file import Episode
+from cjepa.data.store.episodes import Episode
 from cjepa.envs.collide.env import POSITION_TOLERANCE_UNITS, Collide
 from cjepa.envs.collide.policy import CollideBehaviour
 from cjepa.envs.collide.world import POSITION, TABLE_UNITS, VELOCITY, Attribute

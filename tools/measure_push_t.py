@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cjepa.data.recording import run_episode
-from cjepa.data.store.episode_file import Episode
+from cjepa.data.store.episodes import Episode
 from cjepa.envs.policies import Policy
 from cjepa.envs.pusht.drawing import TABLE_PX
 from cjepa.envs.pusht.env import PushT

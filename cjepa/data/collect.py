@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from cjepa.data.recording import run_episode
-from cjepa.data.store.episode_file import Episode, EpisodeFile
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episodes import Episode
 from cjepa.data.store.parts import ResumableWriter, complete_file, write_part
 from cjepa.data.workers import parallel_map
 from cjepa.envs import make_env

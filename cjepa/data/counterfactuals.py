@@ -13,7 +13,8 @@ import numpy as np
 from cjepa.data.collect import make_episodes
 from cjepa.data.recording import resimulate
 from cjepa.data.store.attributes import from_json
-from cjepa.data.store.episode_file import Episode, EpisodeFile
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episodes import Episode
 from cjepa.data.store.origins import stored_path
 from cjepa.data.store.shards import COUNTERFACTUALS
 from cjepa.envs import make_env

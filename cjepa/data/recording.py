@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from cjepa.data.store.episode_file import Episode
+from cjepa.data.store.episodes import Episode
 from cjepa.envs.base import ObjectEnv
 from cjepa.envs.interventions import Intervention, InterventionEnv, check_intervention
 from cjepa.envs.policies import Policy

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cjepa.data.store.episode_file import Episode
+from cjepa.data.store.episodes import Episode
 from cjepa.envs.collide.drawing import COLOUR_NAMES
 from cjepa.envs.collide.world import MATERIAL_NAMES, SHAPE_NAMES, TABLE_UNITS, Attribute
 from cjepa.envs.interventions import Intervention, InterventionEnv

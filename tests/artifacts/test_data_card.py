@@ -7,7 +7,8 @@ import pytest
 
 from cjepa.artifacts.data_card import data_card
 from cjepa.cli import main
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 
 ENV_STEPS = 50
 

@@ -12,7 +12,8 @@ import pytest
 
 from cjepa.artifacts.inspect import column_table, inspect_path, kind_of
 from cjepa.cli import main
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.errors import UserError
 from cjepa.files import write_json
 

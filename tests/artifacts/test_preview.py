@@ -13,7 +13,8 @@ from PIL import Image
 
 from cjepa.artifacts.preview import _shown_episode, preview_path
 from cjepa.cli import main
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.store.origins import tokenizer_of
 from cjepa.errors import UserError
 from cjepa.reporting.videos import GAP, SLOT_COLOURS, write_png

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cjepa.data.store.episode_file import EpisodeWriter
+from cjepa.data.store.episode_writer import EpisodeWriter
 from tests.conftest import token_attributes
 
 

@@ -15,7 +15,8 @@ from cjepa.data.counterfactuals import (
     draw_intervention,
 )
 from cjepa.data.recording import resimulate
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.envs.collide.env import Collide
 from cjepa.envs.collide.world import POSITION
 from cjepa.envs.interventions import KINDS, WITH_VALUE, Intervention

@@ -10,7 +10,8 @@ import torch
 
 from cjepa.cli import main
 from cjepa.data.splits import SPLIT_SHARES, Lineage, held_out, lineage_of, split_episodes, used_episodes
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.store.episodes import DamagedEpisode
 from cjepa.data.store.shards import open_episodes
 from cjepa.data.store.verify import verify_data

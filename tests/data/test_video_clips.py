@@ -9,7 +9,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from cjepa.data.clip_windows import as_is
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.token_clips import TokenClips
 from cjepa.data.video_clips import VideoClips
 from cjepa.data.video_dataset import VideoDataset

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cjepa.data.recording import resimulate, run_episode
-from cjepa.data.store.episode_file import Episode
+from cjepa.data.store.episodes import Episode
 from cjepa.envs.collide.env import Collide
 from cjepa.envs.collide.policy import CollideBehaviour
 from cjepa.envs.collide.world import POSITION, VELOCITY, Attribute

@@ -5,7 +5,8 @@ import contextlib
 import numpy as np
 import pytest
 
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from tests.conftest import ignore_progress
 
 

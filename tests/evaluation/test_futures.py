@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.evaluation import futures
 from cjepa.evaluation.pairs import Pair
 from cjepa.tokenizers.oracle import OracleTokenizer

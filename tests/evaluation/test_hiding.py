@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.data.store.episode_file import EpisodeWriter
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.video_clips import VideoClips
 from cjepa.evaluation import hiding
 from cjepa.evaluation.hiding import Hiding, choose, is_kept, measure_hiding, num_hiding_frames, paint_out

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from cjepa.data.splits import SPLIT_SHARES, Lineage, lineage_of, split_episodes
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.evaluation.pairs import (

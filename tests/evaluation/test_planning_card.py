@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.evaluation.pairs import Pair
 from cjepa.evaluation.planning_card import Judged, candidate_measurements, plan_measurements, planning_measurements
 from cjepa.evaluation.testbed import Testbed

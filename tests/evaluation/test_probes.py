@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.evaluation import probes
 from cjepa.evaluation.probes import (
     Bodies,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.video_clips import VideoClips
 from cjepa.data.video_dataset import VideoDataset
 from cjepa.evaluation import probes

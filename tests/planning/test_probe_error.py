@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cjepa.data.splits import SPLIT_SHARES, lineage_of, split_episodes
-from cjepa.data.store.episode_file import EpisodeWriter
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
 from cjepa.evaluation.contents import contents_text

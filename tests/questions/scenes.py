@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cjepa.data.store.episode_file import EpisodeWriter
+from cjepa.data.store.episode_writer import EpisodeWriter
 from tests.conftest import token_attributes
 
 SLOTS, DIM, ENV_STEPS = 2, 3, 10

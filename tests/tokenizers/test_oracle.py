@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.store.origins import tokenizer_of
 from cjepa.errors import UserError
 from cjepa.tokenizers.encode import fingerprint

@@ -8,7 +8,8 @@ import torch
 
 from cjepa.artifacts.preview import preview_path
 from cjepa.checkpoints import ZOO
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.store.origins import tokenizer_of
 from cjepa.errors import UserError
 from cjepa.tokenizers import token_files

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.nn.functional import layer_norm
 
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.errors import UserError
 from cjepa.types import Clip
 from cjepa.world_models.masks import ObjectMask

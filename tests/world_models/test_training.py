@@ -2,7 +2,8 @@ import lightning as L
 import pytest
 import torch
 
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.token_clips import TokenClips
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError

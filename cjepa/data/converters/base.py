@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import cjepa.data.converters as package
 from cjepa.data.converters.columns import check_sizes, plain_column
 from cjepa.data.store.attributes import from_json
-from cjepa.data.store.episode_file import Episode, EpisodeFile
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episodes import Episode
 from cjepa.data.store.parts import ResumableWriter, complete_file, parts_folder, write_part
 from cjepa.errors import UserError
 from cjepa.files import replacing

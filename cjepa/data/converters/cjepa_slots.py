@@ -8,7 +8,7 @@ from typing import Any
 
 from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.unpickle import StoredArray, load_pickle
-from cjepa.data.store.episode_file import Episode
+from cjepa.data.store.episodes import Episode
 from cjepa.errors import UserError
 
 _SLOTS = "a dict {split: {video name: float array (frames, slots, values)}}"

@@ -14,7 +14,7 @@ import numpy as np
 
 from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.video import BadVideo, ShortVideo, VideoReader
-from cjepa.data.store.episode_file import Episode
+from cjepa.data.store.episodes import Episode
 from cjepa.errors import UserError
 from cjepa.files import read_json
 from cjepa.plain_values import check_mapping, check_plain

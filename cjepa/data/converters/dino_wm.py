@@ -11,7 +11,7 @@ import torch
 from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.unpickle import StoredArray, load_pickle
 from cjepa.data.converters.video import VideoReader
-from cjepa.data.store.episode_file import Episode
+from cjepa.data.store.episodes import Episode
 from cjepa.errors import UserError
 from cjepa.tensor_files import check_plain_tensor, load_tensors
 

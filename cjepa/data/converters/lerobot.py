@@ -20,7 +20,7 @@ from cjepa.data.converters.lerobot_meta import (
 )
 from cjepa.data.converters.tables import BATCH_ROWS, RowReader, clear_errors, images, numbers
 from cjepa.data.converters.video import VideoReader
-from cjepa.data.store.episode_file import Episode
+from cjepa.data.store.episodes import Episode
 from cjepa.errors import UserError
 from cjepa.files import parse_json
 from cjepa.plain_values import check_mapping

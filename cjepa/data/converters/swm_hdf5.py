@@ -10,7 +10,8 @@ import numpy as np
 
 from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.columns import label_images, resize_images
-from cjepa.data.store.episode_file import FORMATS, Episode
+from cjepa.data.store.attributes import FORMATS
+from cjepa.data.store.episodes import Episode
 from cjepa.data.store.hdf5 import MOST_ROWS, check_columns, open_hdf5, read_index
 from cjepa.errors import UserError
 

@@ -11,7 +11,7 @@ from cjepa.class_paths import optional
 from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.swm_hdf5 import SwmHDF5
 from cjepa.data.converters.tables import BATCH_ROWS, RowReader, clear_errors, images, label_pictures, numbers
-from cjepa.data.store.episode_file import Episode
+from cjepa.data.store.episodes import Episode
 from cjepa.errors import UserError
 
 if TYPE_CHECKING:

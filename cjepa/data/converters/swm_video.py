@@ -12,7 +12,7 @@ import numpy as np
 from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.swm_hdf5 import INDEX, SwmHDF5, check_lengths
 from cjepa.data.converters.video import VideoReader
-from cjepa.data.store.episode_file import Episode
+from cjepa.data.store.episodes import Episode
 from cjepa.errors import UserError
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError)  # RuntimeError: encrypted, or compressed in an unknown way

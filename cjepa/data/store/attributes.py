@@ -1,11 +1,19 @@
 """What an episode or token file says about itself: known attributes have the types that readers rely on."""
 
+import json
+import zlib
 from pathlib import Path
 from typing import Any
+
+import h5py
+import numpy as np
 
 from cjepa.errors import UserError
 from cjepa.files import parse_json
 from cjepa.plain_values import NUMBER, check_mapping
+
+FORMATS = ("cjepa-episodes", "cjepa-tokens")
+VERSION = 1
 
 _TYPES = {name: (str,) for name in ("format", "cjepa", "env_id", "policy", "fingerprint")}
 _TYPES |= {name: (str,) for name in ("tokenizer_fingerprint", "episodes_fingerprint", "episodes_path")}
@@ -46,3 +54,14 @@ def from_json(path: Path, attributes: dict[str, Any], name: str) -> Any:
     if name in _NAMES and not all(isinstance(entry, str) for entry in value):
         raise UserError(f"{where} is {attributes[name][:60]}, expected names")
     return value
+
+
+def stored_attributes(file: h5py.File) -> dict[str, Any]:
+    """What a file says of itself, as plain values where it is one value."""
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()}
+
+
+def attributes_checksum(attributes: dict[str, Any]) -> int:
+    """CRC32 of what a file says of itself; HDF5 itself would not notice that a letter of it has changed."""
+    said = {key: value for key, value in attributes.items() if key not in ("crc32", "columns", "attributes_crc32")}
+    return zlib.crc32(json.dumps(said, sort_keys=True, default=repr).encode())

@@ -14,7 +14,8 @@ import h5py
 import lz4.block
 import numpy as np
 
-from cjepa.data.store.episode_file import EpisodeFile, crc32
+from cjepa.data.store.checksums import crc32
+from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.hdf5 import address_of, open_hdf5
 from cjepa.errors import UserError
 

@@ -20,8 +20,9 @@ import numpy as np
 
 from cjepa import __version__
 from cjepa.data.store.disk import clear_errors
-from cjepa.data.store.episode_file import Episode, EpisodeFile, EpisodeWriter
-from cjepa.data.store.episodes import Unavailable
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
+from cjepa.data.store.episodes import Episode, Unavailable
 from cjepa.data.store.hdf5 import refuse_address
 from cjepa.errors import UserError
 from cjepa.files import replacing

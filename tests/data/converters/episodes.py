@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cjepa.data.store.episode_file import Episode
+from cjepa.data.store.episodes import Episode
 
 SIZE = 64
 FPS = 10

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.data.store.episode_file import Episode
+from cjepa.data.store.episodes import Episode
 from cjepa.reporting.videos import write_video
 from tests.data.converters.episodes import FPS, an_episode, frames
 from tests.data.converters.lerobot_datasets import lerobot_v3

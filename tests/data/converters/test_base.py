@@ -12,7 +12,8 @@ import pytest
 from cjepa.cli import main
 from cjepa.data.converters.base import Converter, convert, converters, open_source
 from cjepa.data.converters.columns import resize_images
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.store.verify import verify_data
 from cjepa.errors import UserError
 from tests.conftest import RecordedProgress, ignore_progress

@@ -6,7 +6,8 @@ import fsspec
 import numpy as np
 import pytest
 
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.store.shards import frame_reader, open_episodes
 from cjepa.errors import UserError
 

@@ -15,7 +15,8 @@ import pytest
 from cjepa.cli import main
 from cjepa.data.collect import Collection, collect
 from cjepa.data.store.disk import HDF5Target, clear_errors
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.store.parts import read_part
 from cjepa.data.store.verify import verify_data
 from cjepa.envs.pusht.policy import PushTBehaviour

@@ -4,31 +4,10 @@ import h5py
 import numpy as np
 import pytest
 
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter, crc32
+from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.episodes import DamagedEpisode
 from cjepa.errors import UserError
-
-
-def an_episode(rows: int, seed: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return {
-        "pixels": rng.integers(0, 256, (rows, 16, 16, 3), dtype=np.uint8),
-        "action": rng.normal(size=(rows, 2)).astype(np.float32),
-        "tokens": rng.normal(size=(rows, 3, 4)).astype(np.float16),
-        "reward": rng.normal(size=rows),
-    }
-
-
-def write(path, episodes, attributes=None, format="cjepa-episodes") -> EpisodeFile:
-    with EpisodeWriter(path, format, attributes or {}) as writer:
-        for episode in episodes:
-            writer.append(episode)
-    return EpisodeFile(path)
-
-
-@pytest.fixture
-def originals():
-    return [an_episode(5, 0), an_episode(1, 1), an_episode(7, 2)]
+from tests.data.store.written import write
 
 
 def test_round_trip_keeps_values_and_dtypes(tmp_path, originals):
@@ -49,77 +28,10 @@ def _rewards(episodes):
     return np.concatenate([e["reward"] for e in episodes])
 
 
-def test_layout_is_that_of_stable_worldmodel(tmp_path, originals):
-    write(tmp_path / "a.h5", originals)
-    with h5py.File(tmp_path / "a.h5") as file:
-        assert all(isinstance(item, h5py.Dataset) for item in file.values())
-        assert file["ep_len"].dtype == np.int32 and file["ep_len"][:].tolist() == [5, 1, 7]
-        assert file["ep_offset"].dtype == np.int64 and file["ep_offset"][:].tolist() == [0, 5, 6]
-        assert {name: file[name].shape for name in file if not name.startswith("ep_")} == {
-            "pixels": (13, 16, 16, 3),
-            "action": (13, 2),
-            "tokens": (13, 3, 4),
-            "reward": (13,),
-        }
-        assert file["pixels"].chunks == (1, 16, 16, 3)
-        assert (file.attrs["format"], file.attrs["version"]) == ("cjepa-episodes", 1)
-        columns = sorted(originals[0])
-        assert file.attrs["crc32"].tolist() == [[crc32(e[c]) for c in columns] for e in originals]
-
-
-def test_several_episodes_may_be_added_at_once(tmp_path, originals):
-    one_by_one = write(tmp_path / "a.h5", originals)
-    with EpisodeWriter(tmp_path / "b.h5", "cjepa-episodes", {}) as writer:
-        writer.append(originals[0])
-        writer.append(*originals[1:])
-    at_once = EpisodeFile(tmp_path / "b.h5")
-    assert at_once.fingerprint == one_by_one.fingerprint
-    assert at_once.lengths.tolist() == [len(rows["pixels"]) for rows in originals]
-    np.testing.assert_array_equal(at_once.episode(2)["action"], originals[2]["action"])
-
-
 def test_a_file_without_episodes(tmp_path):
     file = write(tmp_path / "a.h5", [])
     assert (file.lengths.shape, file.offsets.shape, file.checksums.shape) == ((0,), (0,), (0, 0))
     assert (len(file), file.env_steps, list(file.episodes())) == (0, 0, [])
-
-
-def test_a_failing_writer_leaves_nothing(tmp_path, originals):
-    with pytest.raises(RuntimeError, match="power"):
-        with EpisodeWriter(tmp_path / "a.h5", "cjepa-episodes", {}) as writer:
-            writer.append(originals[0])
-            raise RuntimeError("power cut")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_file_appears_only_when_complete(tmp_path, originals):
-    with EpisodeWriter(tmp_path / "a.h5", "cjepa-episodes", {}) as writer:
-        writer.append(originals[0])
-        assert not (tmp_path / "a.h5").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
-
-
-@pytest.mark.parametrize("change", ["ragged", "missing column", "new column"])
-def test_episodes_that_do_not_fit_are_refused(tmp_path, originals, change):
-    bad = dict(originals[1])
-    if change == "ragged":
-        bad["action"] = bad["action"].repeat(2, axis=0)
-    elif change == "missing column":
-        del bad["action"]
-    else:
-        bad["extra"] = np.zeros(1)
-    with pytest.raises(ValueError, match="action|extra"):
-        write(tmp_path / "a.h5", [originals[0], bad])
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_fingerprint_is_of_the_content(tmp_path, originals):
-    first = write(tmp_path / "a.h5", originals, {"seed": 1}).fingerprint
-    assert write(tmp_path / "b.h5", originals, {"seed": 2}).fingerprint == first
-    originals[2]["pixels"][6, 15, 15, 2] ^= 1
-    assert write(tmp_path / "c.h5", originals).fingerprint != first
-    originals[2]["pixels"][6, 15, 15, 2] ^= 1
-    assert write(tmp_path / "d.h5", originals[::-1]).fingerprint != first
 
 
 def test_reader_names_the_path_of_what_it_refuses(tmp_path, originals):

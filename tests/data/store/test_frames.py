@@ -4,7 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.store.episodes import DamagedEpisode
 from cjepa.data.store.frames import FrameReader
 from cjepa.errors import UserError

@@ -10,7 +10,8 @@ import pytest
 
 from cjepa.cli import main
 from cjepa.data.converters.base import open_source
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.store.episodes import Unavailable
 from cjepa.data.store.hdf5 import open_hdf5
 from cjepa.data.store.verify import verify_data

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from cjepa.cli import main
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.store.episodes import DamagedEpisode
 from cjepa.data.store.shards import ShardedEpisodes, frame_reader, open_episodes, shard_paths
 from cjepa.data.token_clips import TokenClips

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from cjepa.cli import main
-from cjepa.data.store.episode_file import EpisodeFile, EpisodeWriter
+from cjepa.data.store.episode_file import EpisodeFile
+from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.store.verify import corrupted_episodes, verify_data
 from cjepa.errors import UserError
 from tests.conftest import RecordedProgress, ignore_progress
