@@ -17,7 +17,7 @@ from torch.nn.functional import max_pool2d
 from cjepa.data.video_clips import VideoClips
 from cjepa.data.video_dataset import VideoDataset
 from cjepa.evaluation.intervals import Interval, bootstrap
-from cjepa.evaluation.metrics import contingency
+from cjepa.evaluation.segmentation import contingency
 from cjepa.evaluation.tokens import encode_batch, episode_of, spread
 from cjepa.progress import Progress
 from cjepa.tokenizers.scoring import ScoredTokenizer

@@ -19,7 +19,7 @@ from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.envs.collide.world import SHAPE_NAMES
 from cjepa.evaluation.intervals import Interval, bootstrap
-from cjepa.evaluation.metrics import contingency, overlaps
+from cjepa.evaluation.segmentation import contingency, overlaps
 from cjepa.progress import Progress
 
 _CLASSES = ("colour", "shape", "material")

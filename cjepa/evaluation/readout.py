@@ -16,9 +16,9 @@ from cjepa.data.store.episodes import Episodes
 from cjepa.envs.base import ObjectEnv
 from cjepa.evaluation.intervals import bootstrap
 from cjepa.evaluation.measurements import Measurement
-from cjepa.evaluation.metrics import owners
 from cjepa.evaluation.probes import Probe, Task, fit_mlp, turns_alike
 from cjepa.evaluation.rollouts import Imagined
+from cjepa.evaluation.segmentation import owners
 from cjepa.planning.perception import Observation, clip_of
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.encode import device_of, tokenizer_inputs

@@ -23,8 +23,8 @@ from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.contact_graphs import contact_hops
-from cjepa.evaluation.metrics import contingency, overlaps
 from cjepa.evaluation.pairs import check_proprio, held_out_from
+from cjepa.evaluation.segmentation import contingency, overlaps
 from cjepa.evaluation.tokens import spread
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits

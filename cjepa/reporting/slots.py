@@ -12,7 +12,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from cjepa import opencv as cv2
 from cjepa.data.video_clips import VideoClips
 from cjepa.data.video_dataset import VideoDataset
-from cjepa.evaluation.metrics import adjusted_rand, contingency
+from cjepa.evaluation.segmentation import adjusted_rand, contingency
 from cjepa.evaluation.tokens import EncodedClips, encode_dataset, spread
 from cjepa.progress import NoProgress
 from cjepa.reporting.sheets import beside, body_colours, labelled_grid, legend, stacked, with_legend

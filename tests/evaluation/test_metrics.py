@@ -18,18 +18,12 @@ from cjepa.evaluation.metrics import (
     SlotConsistency,
     SlotMetric,
     TokenMetric,
-    contingency,
     every_metric,
 )
 from tests.contracts import concrete_subclasses
+from tests.evaluation.segments import LABELS, SPLIT, masks_of
 
 NOBODY = -1
-
-
-def masks_of(owner_YX: list[list[int]], slots: int) -> torch.Tensor:
-    """Hard masks of a clip of one frame from the index of the slot that owns each pixel."""
-    owner = torch.tensor(owner_YX)
-    return torch.stack([owner == slot for slot in range(slots)])[None, None].float()
 
 
 def clip_of(*frames: torch.Tensor) -> torch.Tensor:
@@ -59,9 +53,6 @@ def some_tokens(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-# One frame: 4 pixels of object 1, 4 of object 2, 4 of background; object 1 is split between slots 0 and 1.
-LABELS = torch.tensor([[[[1, 1, 1, 1], [2, 2, 2, 2], [0, 0, 0, 0]]]], dtype=torch.uint8)
-SPLIT = masks_of([[0, 0, 1, 1], [2, 2, 2, 2], [2, 0, 0, 1]], 3)
 PERFECT = masks_of([[1, 1, 1, 1], [2, 2, 2, 2], [0, 0, 0, 0]], 3)
 SWAPPED = masks_of([[2, 2, 2, 2], [1, 1, 1, 1], [0, 0, 0, 0]], 3)
 # slot 0: three pixels of object 1 and two of object 2; slot 1 the other three
@@ -135,13 +126,6 @@ def test_names_are_fixed_words():
         *("fg_ari", "fg_ari_video", "ari", "ari_video", "mean_iou", "mean_iou_video", "mbo", "mbo_video"),
         *("clip_consistency", "slot_consistency", "empty_slots", "effective_rank"),
     ]
-
-
-def test_contingency_by_hand():
-    assert contingency(SPLIT, LABELS).tolist() == [[[[2, 1, 1, 0], [2, 2, 0, 0], [0, 0, 4, 0]]]]
-    assert contingency(SPLIT[0], LABELS[0]).tolist() == [[[2, 1, 1, 0], [2, 2, 0, 0], [0, 0, 4, 0]]]
-    assert contingency(0.6 * SPLIT, LABELS).tolist() == contingency(SPLIT, LABELS).tolist()
-    assert contingency(0.4 * SPLIT, LABELS).tolist() == [[[[0, 0, 0, 4]] * 3]]  # covered by less than a half
 
 
 def test_fg_ari_of_a_split_object_by_hand():
