@@ -156,10 +156,31 @@ def test_when_tokens_have_collapsed(update_family):
     assert update_family.collapsed_from(guard | {"deviation": [1.0, 1.0, 1.0, 0.04]}) == 4
 
 
-def test_new_rows_of_the_family_replace_their_own_kind_only(update_family):
-    old = [{"system": name, "environment": "Push-T", "seed": seed, "at": "old"} for name, seed in (("a", 0), ("b", 0))]
+def test_new_rows_replace_their_own_kind_only():
+    old = [{"model": name, "seed": seed, "at": "old"} for name, seed in (("a", 0), ("b", 0))]
     new = [old[1] | {"at": "new"}, old[1] | {"seed": 1, "at": "new"}]
-    assert update_family.merged(old, new) == [old[0], *new]
+    assert update_results().merged(old, new, ("model", "seed")) == [old[0], *new]
+
+
+def test_a_part_of_a_study_adds_to_its_page(tmp_path, monkeypatch):
+    module = update_results()
+    monkeypatch.setattr(module, "DOCS", tmp_path)
+    page = tmp_path / "few.md"
+    page.write_text("<!-- few:begin --><!-- few:end -->")
+
+    def told(part: str, *options: str) -> dict:
+        monkeypatch.setattr("sys.argv", ["tool", part, *options])
+        block = lambda result: ", ".join(row["model"] for row in result["rows"])  # noqa: E731
+        return module.update_page("", page, "few", "a desk", lambda path: [{"model": path.name}], block, ("model",))
+
+    (tmp_path / "results").mkdir()
+    told("a", "--machine", "two cores")
+    assert told("b") == {
+        "command": "cjepa study experiments/studies/few.yaml",
+        "machine": "two cores",
+        "rows": [{"model": "a"}, {"model": "b"}],
+    }
+    assert module.block_of(page, "few") == "a, b"
 
 
 def test_rows_of_the_family_are_read_from_a_study(update_family, tmp_path):

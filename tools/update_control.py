@@ -119,4 +119,4 @@ def _mean(scores: list[dict | None]) -> str:
 
 
 if __name__ == "__main__":
-    update_page(__doc__, PAGE, "control", "one CPU core, no GPU", measured, page_block)
+    update_page(__doc__, PAGE, "control", "one CPU core, no GPU", measured, page_block, ("model", "seed", DISTANCE))

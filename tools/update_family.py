@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from matplotlib.lines import Line2D
-from update_results import markdown, rows_so_far, write_block
+from update_results import markdown, merged, rows_so_far, write_block
 from update_world_models import mean_text, score_of
 
 from cjepa.files import read_json, replacing, write_json
@@ -34,6 +34,7 @@ SYSTEMS = {  # stage -> system, environment
     "act-jepa": ("ACT-JEPA, on slots", "Push-T"),
     "pixels": ("pixels", "Push-T"),
 }
+KEY = ("system", "environment", "seed")  # what tells rows apart
 SCORES = {  # heading -> metrics, the first that was measured is shown
     "place R²": ("mlp_r2@block_x", "mlp_r2@x"),
     "angle R²": ("mlp_r2@block_angle", "mlp_r2@square_angle"),
@@ -96,12 +97,6 @@ def told(study: Path) -> list[dict]:
             row = {"system": aim, "environment": "Push-T", "seed": int(path.parent.name.rpartition("-")[2])}
             rows.append(row | {"commit": own[0]["git"], "scores": {score["metric"]: score_of(score) for score in own}})
     return rows
-
-
-def merged(before: list[dict], found: list[dict]) -> list[dict]:
-    """Rows with those that were found in place of older ones of the same system, environment and seed."""
-    rows = {_key(row): row for row in before} | {_key(row): row for row in found}
-    return list(rows.values())
 
 
 def collapsed_from(row: dict) -> int | None:
@@ -183,10 +178,6 @@ def _training(path: Path) -> dict:
     }
 
 
-def _key(row: dict) -> tuple[str, str, int]:
-    return row["system"], row["environment"], row["seed"]
-
-
 def _first(scores: dict[str, dict], metrics: tuple[str, ...]) -> dict | None:
     return next((scores[metric] for metric in metrics if metric in scores), None)
 
@@ -204,8 +195,8 @@ def main() -> None:
     before = read_json(RESULTS)
     found = [row for study in args.studies for row in measured(study)]
     of_guards = [row for study in args.studies for row in guards(study)] or before["guards"]
-    words = merged(before["words"], [row for study in args.studies for row in told(study)])
-    rows = merged(before["rows"], found)
+    words = merged(before["words"], [row for study in args.studies for row in told(study)], KEY)
+    rows = merged(before["rows"], found, KEY)
     result = {"machine": args.machine, "rows": rows, "words": words, "guards": of_guards}
     write_json(RESULTS, result)
     write_block(PAGE, "family", systems_block(result))

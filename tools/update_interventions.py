@@ -49,7 +49,8 @@ def _scores(rows: list[dict]) -> dict[str, dict]:
 def page_block(result: dict) -> str:
     """What stands between the markers of the page."""
     table = [["model", "seeds", "graph", *SCORES]]
-    for model in dict.fromkeys(row["model"] for row in result["rows"]):
+    models = {row["model"] for row in result["rows"]}
+    for model in [*sorted(models - set(RIVALS)), *(name for name in RIVALS if name in models)]:
         seeds = [row for row in result["rows"] if row["model"] == model]
         cells = [mean_text([row["scores"].get(metric) for row in seeds]) for metric in SCORES.values()]
         ways = ", ".join(dict.fromkeys(row["by"] for row in seeds if row["by"]))
@@ -58,4 +59,6 @@ def page_block(result: dict) -> str:
 
 
 if __name__ == "__main__":
-    update_page(__doc__, PAGE, "world_models", "one CPU core for each model, no GPU", measured, page_block)
+    update_page(
+        __doc__, PAGE, "world_models", "one CPU core for each model, no GPU", measured, page_block, ("model", "seed")
+    )

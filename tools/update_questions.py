@@ -50,7 +50,7 @@ def measured(study: Path) -> list[dict]:
 def page_block(result: dict) -> str:
     """What stands between the markers of the page."""
     table = [["reader", *(heading.strip() for heading in SCORES)]]
-    for row in result["rows"]:
+    for row in sorted(result["rows"], key=lambda row: list(READERS).index(row["reader"])):
         table.append([READERS[row["reader"]], *(mean_text([row["scores"].get(name)]) for name in SCORES.values())])
     steps = sorted({row["steps"] for row in result["rows"] if "steps" in row})
     trained = f" ALOE learned for {' or '.join(f'{count:,}' for count in steps)} steps." if steps else ""
@@ -72,4 +72,4 @@ def _counted(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    update_page(__doc__, PAGE, "questions", "one CPU core for each stage, no GPU", measured, page_block)
+    update_page(__doc__, PAGE, "questions", "one CPU core for each stage, no GPU", measured, page_block, ("reader",))

@@ -9,7 +9,7 @@ python tools/update_results.py train.json                  printed by `cjepa ben
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -86,6 +86,20 @@ def write_block(page: Path, name: str, text: str) -> None:
     page.write_text(f"{before}\n{text}\n{after}")
 
 
+def merged(before: list[dict], found: list[dict], key: Sequence[str]) -> list[dict]:
+    """Rows with those that were found in place of older ones whose values of ``key`` are the same.
+
+    So a part of a study, run again or on another machine, adds to what is known.
+    """
+    rows = {tuple(row.get(name) for name in key): row for row in [*before, *found]}
+    return list(rows.values())
+
+
+def results_so_far(path: Path, machine: str) -> dict:
+    """A file of docs/results/: its ``machine`` and ``rows``; ``machine`` and no rows if there is none yet."""
+    return read_json(path) if path.exists() else {"machine": machine, "rows": []}
+
+
 def update_page(
     about: str,
     page: Path,
@@ -93,27 +107,36 @@ def update_page(
     machine: str,
     measured: Callable[[Path], list[dict]],
     block: Callable[[dict], str],
+    key: Sequence[str],
 ) -> dict:
     """The command line of a tool that copies one study into docs/results/ and writes the table of its page.
+
+    Rows that the folder of the study does not have stay as they are.
 
     Args:
         about: the tool's docstring.
         page: of docs/, whose markers and results file are named after it.
         study: its YAML in experiments/studies/, without the ending.
-        machine: where it is measured if the command does not say.
+        machine: where it is measured if neither the command nor the results file says.
         measured: the rows of a study's folder.
         block: what stands between the markers.
+        key: what tells rows apart.
 
     Returns:
         What the results file holds now.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path)
-    parser.add_argument("--machine", default=machine)
+    parser.add_argument("--machine")
     args = parser.parse_args()
-    command = f"cjepa study experiments/studies/{study}.yaml"
-    result = {"command": command, "machine": args.machine, "rows": measured(args.study)}
-    write_json(DOCS / "results" / f"{page.stem}.json", result)
+    path = DOCS / "results" / f"{page.stem}.json"
+    before = results_so_far(path, machine)
+    result = {
+        "command": f"cjepa study experiments/studies/{study}.yaml",
+        "machine": args.machine or before["machine"],
+        "rows": merged(before["rows"], measured(args.study), key),
+    }
+    write_json(path, result)
     write_block(page, page.stem.replace("_", "-"), block(result))
     return result
 

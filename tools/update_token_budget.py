@@ -46,7 +46,7 @@ def measured(study: Path) -> list[dict]:
                 "scores": scores,
             }
         )
-    return sorted(rows, key=lambda row: (row.get("tokens", 0) * row.get("token_dim", 0), row["model"]))
+    return rows
 
 
 def _successes(path: Path) -> list[dict]:
@@ -56,7 +56,8 @@ def _successes(path: Path) -> list[dict]:
 def page_block(result: dict) -> str:
     """What stands between the markers of the page."""
     head = ["tokens", "tokens x dim", "steps", "trained in", *ERRORS, "success % [95 %]", "n", "GFLOP/plan", "s/plan"]
-    table = [head, *(_cells(row) for row in result["rows"])]
+    by_size = sorted(result["rows"], key=lambda row: (row.get("tokens", 0) * row.get("token_dim", 0), row["model"]))
+    table = [head, *(_cells(row) for row in by_size)]
     return f"{markdown(table)}\n\n`{result['command']}`, on {result['machine']}."
 
 
@@ -87,4 +88,4 @@ def draw(result: dict) -> None:
 
 
 if __name__ == "__main__":
-    draw(update_page(__doc__, PAGE, "token_budget", "one CPU core, no GPU", measured, page_block))
+    draw(update_page(__doc__, PAGE, "token_budget", "one CPU core, no GPU", measured, page_block, ("model",)))

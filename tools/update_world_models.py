@@ -3,7 +3,7 @@
 python tools/update_world_models.py runs/studies/world-models
 
 Several folders may hold parts of the study, of several versions or machines; of a model and seed that several hold,
-the first counts.
+the first counts. Rows that none of them holds stay as they are.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean
 
-from update_results import markdown, rows_so_far, write_block
+from update_results import markdown, results_so_far, rows_so_far, write_block
 
 from cjepa.files import read_json, write_json
 from cjepa.reporting.reading import TEST_RESULTS
@@ -190,10 +190,15 @@ def mean_text(scores: list[dict | None]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", type=Path, nargs="+")
-    parser.add_argument("--machine", default="one CPU core for each model, no GPU")
+    parser.add_argument("--machine")
     args = parser.parse_args()
-    command = "cjepa study experiments/studies/world_models.yaml"
-    result = {"command": command, "machine": args.machine, "rows": first_of_each(sum(map(measured, args.studies), []))}
+    before = [results_so_far(path, "one CPU core for each model, no GPU") for path in (RESULTS, RIVALS_RESULTS)]
+    found = [row for study in args.studies for row in measured(study)]
+    result = {
+        "command": "cjepa study experiments/studies/world_models.yaml",
+        "machine": args.machine or before[0]["machine"],
+        "rows": first_of_each(found + [row for so_far in before for row in so_far["rows"]]),
+    }
     rivals = result | {"rows": [row for row in result["rows"] if row["model"] in BESIDE | RIVALS]}
     write_json(RESULTS, result | {"rows": [row for row in result["rows"] if row["model"] not in RIVALS]})
     write_json(RIVALS_RESULTS, rivals)
