@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax, one_hot
+from torch.nn.functional import log_softmax
 
 from cjepa.arguments import at_least, check, share
 from cjepa.checkpoints import find_checkpoint
@@ -17,6 +17,7 @@ from cjepa.data.splits import Lineage, check_held_out
 from cjepa.errors import UserError
 from cjepa.moving_average import frozen_copy, move_towards
 from cjepa.policies.object_policy import ObjectPolicy
+from cjepa.policies.returns import lambda_returns, symexp, two_hot
 from cjepa.policies.training import PolicyTraining
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import Dynamics
@@ -275,41 +276,3 @@ def _judged(critic: ObjectPolicy, scenes: Sequence[Scene]) -> Tensor:
     """Logits ``(B, scenes, K)``, in one pass."""
     together = Scene(*(torch.cat(values) for values in zip(*scenes, strict=True)))
     return critic(*together).float().unflatten(0, (len(scenes), -1)).transpose(0, 1)
-
-
-def lambda_returns(reward_BH: Tensor, value_BH: Tensor, discount: float, trace: float) -> Tensor:
-    """Lambda-returns ``(B, H)`` of DreamerV3, without ends of episodes.
-
-    ``R_t = r_t + discount * ((1 - trace) * v_t + trace * R_{t+1})``, and ``R_H = r_H + discount * v_H``.
-
-    Args:
-        reward_BH: of the states that actions 1..H lead to.
-        value_BH: of the same states.
-        discount: of what follows.
-        trace: lambda, 0 for one step of rewards, 1 for all.
-    """
-    following_B, returns = value_BH[:, -1], []
-    for reward_B, value_B in zip(reversed(reward_BH.unbind(1)), reversed(value_BH.unbind(1)), strict=True):
-        following_B = reward_B + discount * ((1 - trace) * value_B + trace * following_B)
-        returns.append(following_B)
-    return torch.stack(returns[::-1], dim=1)
-
-
-def symexp(values: Tensor) -> Tensor:
-    """``sign(x) (e^|x| - 1)``, the inverse of the symlog by which DreamerV3 makes large values small."""
-    return values.sign() * values.abs().expm1()
-
-
-def two_hot(values: Tensor, bins_K: Tensor) -> Tensor:
-    """Values as shares of the two bins around them, whose mean they are; ``(..., K)``.
-
-    Args:
-        values: beyond the bins they count as the outermost bin.
-        bins_K: ascending.
-    """
-    last = len(bins_K) - 1
-    values = values.clamp(bins_K[0], bins_K[-1])
-    below = (torch.bucketize(values, bins_K, right=True) - 1).clamp(max=last - 1)
-    share_above = ((values - bins_K[below]) / (bins_K[below + 1] - bins_K[below]))[..., None]
-    lower = one_hot(below, last + 1)
-    return (1 - share_above) * lower + share_above * lower.roll(1, dims=-1)
