@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from cjepa.arguments import at_least, check, share
@@ -22,7 +22,6 @@ from cjepa.policies.training import PolicyTraining
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import Dynamics
 from cjepa.world_models.loading import load_world_model
-from cjepa.world_models.predictors.base import start_at_zero
 
 _LIMIT = 2.5
 """Of means, in standard deviations of the actions of episodes: the world model knows little of larger ones."""
@@ -35,19 +34,7 @@ _SCALE_MOMENTUM = 0.99
 class DreamerActor(ObjectPolicy):
     """A normal distribution of actions, whose mean is what the policy does; arguments are those of ``ObjectPolicy``."""
 
-    def __init__(
-        self,
-        token_dim: int,
-        proprio_dim: int = 4,
-        action_dim: int = 10,
-        dim: int = 192,
-        rounds: int = 3,
-        dropout: float = 0.0,
-        place: tuple[int, int] | None = None,
-    ):
-        super().__init__(token_dim, proprio_dim, action_dim, dim, rounds, dropout, place)
-        self.head = nn.Linear(dim, 2 * action_dim)
-        start_at_zero(self.head)
+    outputs_per_action = 2  # mean and spread
 
     def forward(self, tokens_BSD: Tensor, proprio_BP: Tensor, goal_BSD: Tensor) -> Tensor:
         """See :class:`~cjepa.policies.base.GoalPolicy`: the mean."""

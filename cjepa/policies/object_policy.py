@@ -32,6 +32,9 @@ class ObjectPolicy(GoalPolicy):
         ValueError: a size is too small; ``place`` is not within a token.
     """
 
+    outputs_per_action = 1
+    """Of the head; a subclass may read more than the action."""
+
     def __init__(
         self,
         token_dim: int,
@@ -55,7 +58,7 @@ class ObjectPolicy(GoalPolicy):
         widths = [*[geometry_dim] * (rounds - 1), 0]  # the last round is to the intention, which has no place
         self.rounds = nn.ModuleList(Round(dim, 0, width, dropout) for width in widths)
         self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, action_dim)
+        self.head = nn.Linear(dim, self.outputs_per_action * action_dim)
         start_at_zero(self.head)
 
     def fit_scales(self, clips: Clip) -> None:
