@@ -29,9 +29,10 @@ def tokenize_command(
 
     Args:
         run: folder of a tokenizer run, a checkpoint, or ``zoo:NAME``; ``oracle`` for the simulator's attributes of the
-            objects, ``oracle:D`` for their random projection to D values; ``dino:SOURCE`` for patches of a pretrained
-            DINOv2, a folder in the layout of ``transformers`` or a name on the hub; or the class path of a tokenizer of
-            your own, ``my.module.MyTokenizer`` or ``{class_path: my.module.MyTokenizer, init_args: {...}}``.
+            objects, ``oracle:x,y`` for some of them, ``oracle:D`` for their random projection to D values;
+            ``dino:SOURCE`` for patches of a pretrained DINOv2, a folder in the layout of ``transformers`` or a name on
+            the hub; or the class path of a tokenizer of your own, ``my.module.MyTokenizer`` or ``{class_path:
+            my.module.MyTokenizer, init_args: {...}}``.
         episodes: episode file, or folder or glob of several.
         out: new token file.
         patch_grid: 0 for the tokenizer's own tokens; g for a g x g grid of its encoder's features. DINOv2 needs a

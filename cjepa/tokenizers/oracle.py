@@ -19,29 +19,36 @@ _PROJECTION_SEED = 0
 
 
 class OracleTokenizer(Tokenizer):
-    """One token a body: its attributes, raw or through a fixed random projection.
+    """One token a body: its attributes or some of them, raw or through a fixed random projection.
 
-    An attribute named ``angle`` enters as its cosine and sine. Reads the column ``objects``.
+    An attribute named ``angle`` enters as its cosine and sine, last. Reads the column ``objects``.
 
     Args:
         num_bodies: S.
         attributes: names of the columns of ``objects``, in order.
         dim: D of a fixed random projection, or 0 for the attributes themselves.
+        kept: attributes that tokens hold; default: all.
+
+    Raises:
+        ValueError: an attribute to keep is not among them.
     """
 
-    def __init__(self, num_bodies: int, attributes: tuple[str, ...], dim: int = 0):
-        is_angle = torch.tensor([name == "angle" for name in attributes])
-        width = len(attributes) + int(is_angle.sum())
+    def __init__(self, num_bodies: int, attributes: tuple[str, ...], dim: int = 0, kept: tuple[str, ...] = ()):
+        if unknown := [name for name in kept if name not in attributes]:
+            raise ValueError(f"no attribute {', '.join(unknown)}; the objects have {', '.join(attributes)}")
+        held = [name for name in attributes if name in (kept or attributes)]
+        width = len(held) + held.count("angle")
         super().__init__(TokenizerInfo(num_bodies, dim or width, column="objects"))
-        self._names = [name for name in attributes if name != "angle"]
-        self.register_buffer("is_angle_F", is_angle, persistent=False)
+        self._names = [name for name in held if name != "angle"]
+        for buffer, names in (("is_angle_F", {"angle"} & set(held)), ("is_other_F", self._names)):
+            self.register_buffer(buffer, torch.tensor([name in names for name in attributes]), persistent=False)
         generator = torch.Generator().manual_seed(_PROJECTION_SEED)
         projection = torch.randn(width, dim, generator=generator) / width**0.5 if dim else torch.eye(width)
         self.register_buffer("projection_AD", projection)
 
     def encode(self, objects_BTOF: Tensor) -> Tokens:
         """Attributes ``(B, T, bodies, attributes)`` -> tokens; masks and places are empty, they belong to pixels."""
-        angle, other = objects_BTOF[..., self.is_angle_F], objects_BTOF[..., ~self.is_angle_F]
+        angle, other = objects_BTOF[..., self.is_angle_F], objects_BTOF[..., self.is_other_F]
         values = torch.cat([other, angle.cos(), angle.sin()], dim=-1).float()
         tokens = (values[..., None] * self.projection_AD).sum(dim=-2)  # not a product that autocast would round
         empty = [tokens.new_zeros(*tokens.shape[:3], *size) for size in ((0, 0), (2,), (1,))]

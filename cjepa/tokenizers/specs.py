@@ -67,8 +67,9 @@ def tokenizer_spec(run: str | Mapping[str, Any], episodes: Episodes, patch_grid:
 
     Args:
         run: a run folder, a checkpoint or ``zoo:NAME``; ``oracle`` for the simulator's own account of the objects,
-            ``oracle:D`` for a random projection of it to D values; ``dino:SOURCE`` for patches of a pretrained DINOv2,
-            see :class:`~cjepa.tokenizers.features.DinoV2Features`; or the class path of a tokenizer, alone or in a
+            ``oracle:x,y`` for these of its attributes, ``oracle:D`` for a random projection of all to D values;
+            ``dino:SOURCE`` for patches of a pretrained DINOv2, see
+            :class:`~cjepa.tokenizers.features.DinoV2Features`; or the class path of a tokenizer, alone or in a
             mapping (also as text) with its ``init_args``.
         episodes: that are to be tokenized.
         patch_grid: g for a g x g grid of its features in place of its own tokens; 0 for the tokens.
@@ -139,9 +140,11 @@ def _reason(error: ArgumentError) -> str:
 def _oracle(run: str) -> TokenizerSpec:
     if run == "oracle":
         return TokenizerSpec(_ORACLE, {})
-    if not re.fullmatch("oracle:[1-9][0-9]*", run):
-        raise UserError(f"{run}: expected `oracle`, or `oracle:D` with D values per token")
-    return TokenizerSpec(_ORACLE, {"dim": int(run.partition(":")[2])})
+    if re.fullmatch("oracle:[1-9][0-9]*", run):
+        return TokenizerSpec(_ORACLE, {"dim": int(run.partition(":")[2])})
+    if re.fullmatch("oracle:[a-z_]+(,[a-z_]+)*", run):
+        return TokenizerSpec(_ORACLE, {"kept": run.partition(":")[2].split(",")})
+    raise UserError(f"{run}: expected `oracle`, `oracle:x,y` with attributes, or `oracle:D` with D values per token")
 
 
 def _patches(spec: TokenizerSpec, grid: int) -> TokenizerSpec:

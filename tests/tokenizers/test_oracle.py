@@ -26,6 +26,15 @@ def test_tokens_by_hand():
     assert tokens.masks_BTSYX.shape == (1, 1, 2, 0, 0) and tokens.positions_BTS2.eq(0).all()
 
 
+def test_some_attributes_by_hand():
+    """In the order of the attributes, whatever that of the names."""
+    tokenizer = OracleTokenizer(2, ATTRIBUTES, kept=("angle", "x"))
+    torch.testing.assert_close(tokenizer.encode(OBJECTS).slots_BTSD, BY_HAND[..., [0, 2, 3]])
+    assert tokenizer.slot_dim == 3 and tokenizer.readable(("x",)) == [0] and tokenizer.readable(("vx",)) is None
+    with pytest.raises(ValueError, match="no attribute colour; the objects have x, angle, vx"):
+        OracleTokenizer(2, ATTRIBUTES, kept=("colour",))
+
+
 def test_an_angle_is_the_same_a_turn_later():
     turned = OBJECTS + torch.tensor([0.0, 2 * math.pi, 0.0])
     first, second = (OracleTokenizer(2, ATTRIBUTES).encode(objects).slots_BTSD for objects in (OBJECTS, turned))
@@ -68,16 +77,19 @@ def test_token_files(tmp_path, episodes):
     torch.testing.assert_close(found[:, 5:], torch.stack([angle.cos(), angle.sin()], dim=1), atol=1e-3, rtol=0)
 
 
-def test_the_same_oracle_comes_back_from_a_file(tmp_path, episodes):
-    file = tokenize(tokenizer_spec("oracle:12", episodes), episodes, tmp_path / "tokens.h5", ignore_progress)
+@pytest.mark.parametrize("words", ["oracle:12", "oracle:x,y,angle"])
+def test_the_same_oracle_comes_back_from_a_file(words, tmp_path, episodes):
+    file = tokenize(tokenizer_spec(words, episodes), episodes, tmp_path / "tokens.h5", ignore_progress)
     tokenizer = build_tokenizer(TokenizerSpec.from_plain(tokenizer_of(file)))
     assert fingerprint(tokenizer) == file.attributes["tokenizer_fingerprint"]
 
 
 def test_what_an_oracle_cannot_read(tmp_path, episodes):
-    for wrong in ("oracle:", "oracle:many", "oracle:0"):
+    for wrong in ("oracle:", "oracle:x,", "oracle:0"):
         with pytest.raises(UserError, match=f"{wrong}: expected"):
             tokenizer_spec(wrong, episodes)
+    with pytest.raises(UserError, match="no attribute many; the objects have x, y, angle, vx, vy, angular_velocity"):
+        build_tokenizer(tokenizer_spec("oracle:x,many", episodes))
     with pytest.raises(UserError, match="patch_grid 4"):
         tokenizer_spec("oracle", episodes, patch_grid=4)
     columns = episodes.episode(0, ["objects", "state"])
