@@ -3,7 +3,7 @@
     python tools/update_world_models.py runs/studies/world-models
     python tools/card_against_success.py
 
-Reads what the first has written; writes docs/results/card_success.json and the table of docs/model-card.md.
+Reads what the first has written; writes docs/results/card_success.json and the table of its page.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from cjepa.errors import UserError
 from cjepa.evaluation.ranking import spearman
 from cjepa.files import read_json, write_json
 
-RESULTS, PAGE = DOCS / "results" / "card_success.json", DOCS / "model-card.md"
+RESULTS, PAGE = DOCS / "results" / "card_success.json", DOCS / "results" / "card_success.md"
 KINDS = {"plan": "whole plans", "replan": "planned again after every block"}
 _FEWEST_MODELS = 4
 _SHOWN = 12
@@ -53,7 +53,7 @@ def correlations(rows: Iterable[dict[str, Any]], kind: str) -> list[dict[str, An
 
 
 def page_block(result: dict[str, Any]) -> str:
-    """What stands between the markers of docs/model-card.md: the strongest of each kind."""
+    """What stands between the markers of the page: the strongest of each kind."""
     parts = []
     for kind, rows in result.items():
         table = [["number of the card", "Spearman with success [95 %]", "models"]]

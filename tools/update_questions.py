@@ -1,4 +1,4 @@
-"""Copy the answers of the study of questions into docs/results/ and write the table of questions.md.
+"""Copy the answers of the study of questions into docs/results/ and write the table of its page.
 
 python tools/update_questions.py runs/studies/questions
 """
@@ -11,7 +11,7 @@ from update_world_models import mean_text, score_of
 from cjepa.files import read_json
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE = DOCS / "questions.md"
+PAGE = DOCS / "results" / "questions.md"
 RESULTS = DOCS / "results" / "questions.json"
 READERS = {  # name in the results -> in the table, in this order
     "text only": "text only",
