@@ -1,4 +1,4 @@
-"""Copy the costs of the study of scale into docs/results/ and compute the tables of docs/scale.md from them.
+"""Copy the costs of the study of scale into docs/results/ and compute the tables of its page from them.
 
     python tools/update_scale.py runs/studies/scale --machine "1 CPU core of ..."
     python tools/update_scale.py     computes the tables again
@@ -21,7 +21,7 @@ from cjepa.files import read_json, write_json
 from cjepa.reporting.tables import seconds_text
 from cjepa.studies.definition import Stage, load_study
 
-PAGE, RESULTS = DOCS / "scale.md", DOCS / "results" / "scale.json"
+PAGE, RESULTS = DOCS / "results" / "scale.md", DOCS / "results" / "scale.json"
 STUDY = DOCS.parent / "experiments" / "studies" / "scale.yaml"
 WORK = {"fit": ("trainer.max_steps", "steps"), "plan": ("pairs", "pairs")}
 """What the work of a command is counted in, beside episodes."""
@@ -191,7 +191,7 @@ def elapsed(core_hours: float, memory_gb: float, command: str, runs: int, machin
 
 
 def page_block(result: dict[str, Any]) -> str:
-    """What stands between the markers of docs/scale.md."""
+    """What stands between the markers of the page."""
     rows = result["rows"]
     most = SCENARIOS[-1][0]
     checked = any(row["episodes"] > LARGEST_FITTED for row in rows)
