@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import h5py
-import hdf5plugin  # noqa: F401  (filters that such files may use)
 import numpy as np
 
 from cjepa.data.converters.base import Converter, ReadEpisode

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import h5py
+import hdf5plugin  # noqa: F401  (the filters of compressed columns)
 import numpy as np
 
 from cjepa.data.store.episodes import Unavailable

@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -22,6 +24,12 @@ def test_round_trip_keeps_values_and_dtypes(tmp_path, originals):
     assert file.attributes["env_kwargs"] == '{"image_size": 16}'
     assert list(file.episode(2, ["action"])) == ["action"]
     np.testing.assert_array_equal(file.read("reward", 4, 7), [originals[0]["reward"][4], *_rewards(originals)[5:7]])
+
+
+def test_a_process_that_has_written_nothing_reads_compressed_columns(tmp_path, originals):
+    write(tmp_path / "a.h5", originals)
+    code = "import sys; from cjepa.data.store.episode_file import EpisodeFile; EpisodeFile(sys.argv[1]).episode(0)"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a.h5"], check=True)
 
 
 def _rewards(episodes):
