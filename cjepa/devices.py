@@ -1,5 +1,7 @@
-"""Where tensors are computed: the device that a user names."""
+"""Where tensors are computed: the device that a user names, and threads of the CPU."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cjepa.errors import UserError
@@ -24,3 +26,16 @@ def chosen_device(name: str) -> "torch.device":
     except (RuntimeError, AssertionError, ImportError):
         raise UserError(f"--device {name}: no such device on this machine; expected auto, cpu or cuda") from None
     return one.device
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let PyTorch compute in so many threads, and in as many as before afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

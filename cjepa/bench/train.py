@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cjepa.bench.timing import Row, bench_table, rows_against, seconds_now, take_turns
 from cjepa.command_result import CommandResult
-from cjepa.devices import chosen_device
+from cjepa.devices import chosen_device, cpu_threads
 from cjepa.errors import UserError
 from cjepa.files import json_text
 from cjepa.optim import adamw_with_warmup_cosine
@@ -118,13 +118,8 @@ def train_command(
     if against not in CONTENDERS:
         raise UserError(f"--against {against}: expected one of {', '.join(CONTENDERS)}")
     used = chosen_device(device)
-    before = torch.get_num_threads()
-    torch.set_num_threads(cores)
-    try:
-        with ProgressBar("networks", len(CONTENDERS) * (rounds + 1), "turns") as bar:
-            rows = compare_steps(against, batch_size, steps, rounds, bar, used)
-    finally:
-        torch.set_num_threads(before)
+    with cpu_threads(cores), ProgressBar("networks", len(CONTENDERS) * (rounds + 1), "turns") as bar:
+        rows = compare_steps(against, batch_size, steps, rounds, bar, used)
     if json:
         return CommandResult([json_text([{**row, "cores": cores} for row in rows])])
     return CommandResult([], bench_table(rows))

@@ -12,6 +12,7 @@ from cjepa.checkpoints import find_checkpoint, home_of, read_checkpoint
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import open_episodes
 from cjepa.data.workers import parallel_map
+from cjepa.devices import cpu_threads
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.against import Rival, read_rivals
@@ -324,13 +325,9 @@ def _contest(protocol: PlanningProtocol, file: Episodes, source: PairSource, goa
 
 def _simulator_trial(task: tuple[PlanningProtocol, Planner, Pair, int, PlanFiles | None]) -> ControlResult:
     protocol, planner, pair, seed, kept = task
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # each worker has a core of its own
     env = protocol.make_env()
     agent = SimulatorAgent(env, planner, ActionBlocks.of(env, protocol.frame_stride), protocol.horizon_blocks)
     trial = (protocol.make_env, [pair], protocol.budget_env_steps, seed, 0)
-    try:
-        with keeping_plans(kept, agent, NoProgress()) as keeping:
-            return keeping.timed(run_trials(agent, protocol.control_loop(), *trial, keeping.progress))
-    finally:
-        torch.set_num_threads(threads)
+    # each worker has a core of its own
+    with cpu_threads(1), keeping_plans(kept, agent, NoProgress()) as keeping:
+        return keeping.timed(run_trials(agent, protocol.control_loop(), *trial, keeping.progress))

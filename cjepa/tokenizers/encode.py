@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cjepa.data.workers import thread_map
+from cjepa.devices import cpu_threads
 from cjepa.errors import UserError
 from cjepa.tokenizers.base import Memory, Tokenizer, float_frames
 from cjepa.tokenizers.hints import hints_from_labels
@@ -117,13 +118,9 @@ def in_parallel(
         encode: a batch.
         batches: read in the calling thread, a few ahead.
     """
-    available = torch.get_num_threads()
-    threads = min(available, _MOST_THREADS) if device_of(tokenizer).type == "cpu" else 1
-    torch.set_num_threads(1)
-    try:
+    threads = min(torch.get_num_threads(), _MOST_THREADS) if device_of(tokenizer).type == "cpu" else 1
+    with cpu_threads(1):
         yield from thread_map(encode, batches, threads, 2 * threads, partial(torch.set_num_threads, 1))
-    finally:
-        torch.set_num_threads(available)
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import torch
 
-from cjepa.bench.timing import bench_table, rows_against, take_turns
+from cjepa.bench.timing import bench_table, rows_against, take_turns, working_memory_mb
 from tests.conftest import RecordedProgress
 
 
@@ -57,3 +58,9 @@ def test_slow_rates_keep_their_decimals():
     seconds = {"slow": np.array([2.0, 2.0]), "fast": np.array([0.001, 0.001])}
     rates = [row[1] for row in bench_table(rows_against("slow", seconds, 3, "steps"))]
     assert rates == ["steps/s", "1.5", "3,000"]
+
+
+def test_memory_of_work():
+    """64 MiB that are written to; on a system that tells."""
+    taken = working_memory_mb(lambda: np.ones(2**23).sum(), torch.device("cpu"))
+    assert taken is None or 60 < taken < 100
