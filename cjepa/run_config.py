@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cjepa.checkpoints import home_of, read_checkpoint
 from cjepa.plain_values import check_mapping, check_plain
 from cjepa.yaml_files import read_yaml
 
@@ -29,6 +30,15 @@ def read_config(path: Path, required: tuple[str, ...] = ()) -> dict[str, Any]:
     for part in ("model", "data"):
         check_mapping(f"{path}: {part}", config.get(part) or {}, _CLASS, ("class_path",) if config.get(part) else ())
     return config
+
+
+def data_options(checkpoint: Path) -> dict[str, Any]:
+    """Options of the data module that a model was trained with, as far as they are known."""
+    stored = read_checkpoint(checkpoint).get("datamodule_hyper_parameters")
+    config = home_of(checkpoint) / "config.yaml"
+    if stored or not config.is_file():
+        return stored or {}
+    return (read_config(config).get("data") or {}).get("init_args") or {}
 
 
 def run_folder(trainer: "L.Trainer") -> Path:

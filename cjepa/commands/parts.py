@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cjepa.command_result import CommandResult
 from cjepa.data.store.shards import open_episodes
 from cjepa.evaluation.against import check_rivals
-from cjepa.evaluation.planning import Contest
+from cjepa.evaluation.contest import Contest
 from cjepa.evaluation.protocol import PlanningProtocol, with_environment
 from cjepa.files import write_json
 from cjepa.reporting.distances import DISTANCE, named_by_distance

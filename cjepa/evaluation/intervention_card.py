@@ -24,12 +24,12 @@ from cjepa.evaluation.influence_graphs import (
 from cjepa.evaluation.influence_stability import influence_stability
 from cjepa.evaluation.measurements import Measurement, OpenProgress
 from cjepa.evaluation.permanence import HIDDEN_FRAMES, HiddenErrors, measure_hidden
-from cjepa.evaluation.planning import data_options
 from cjepa.evaluation.probes import Task, fit_linear
 from cjepa.evaluation.scenes import Laboratory, SceneProtocol, open_laboratory, places
 from cjepa.evaluation.violations import Violations, measure_violations
 from cjepa.interventions.quantities import LinearQuantity, Quantity, exact_place
 from cjepa.progress import Progress
+from cjepa.run_config import data_options
 from cjepa.world_models.loading import load_world_model
 
 _log = logging.getLogger(__name__)

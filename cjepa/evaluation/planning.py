@@ -1,4 +1,4 @@
-"""Agents on the same start/goal pairs: a world model's, chance, and the planner on the simulator itself."""
+"""Closed-loop planning with a world model, on start/goal pairs that it did not learn from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,33 +8,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from cjepa.checkpoints import find_checkpoint, home_of, read_checkpoint
+from cjepa.checkpoints import find_checkpoint
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import open_episodes
-from cjepa.data.workers import parallel_map
-from cjepa.devices import cpu_threads
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
-from cjepa.evaluation.against import Rival, read_rivals
 from cjepa.evaluation.budgets import plan_gigaflops
+from cjepa.evaluation.contest import Contest, draw_contest, source_of
 from cjepa.evaluation.control import ControlResult, plan_seconds, run_trials
 from cjepa.evaluation.goals import check_sub_goals, goal_pixels
 from cjepa.evaluation.kept_plans import PlanFiles, keeping_plans
-from cjepa.evaluation.pairs import (
-    Pair,
-    Pairs,
-    PairSource,
-    check_proprio,
-    common_to,
-    draw_pairs,
-    held_out_by_seed,
-    held_out_from,
-    held_out_from_objectives,
-)
+from cjepa.evaluation.pairs import check_proprio, common_to, held_out_from_objectives
 from cjepa.evaluation.protocol import GOALS_AS_PUBLISHED, PlanningProtocol, goal_state_of, with_environment
-from cjepa.evaluation.published import draw_as_published, trained_on
-from cjepa.evaluation.told import draw_told_pairs
-from cjepa.planning.agents import RandomAgent, SimulatorAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits, check_policy
 from cjepa.planning.constraints import Constraint
@@ -49,24 +34,9 @@ from cjepa.planning.world_model_agent import WorldModelAgent
 from cjepa.policies.base import GoalPolicy
 from cjepa.policies.lessons import StoredLessons
 from cjepa.policies.loading import load_policy
-from cjepa.progress import NoProgress, Progress
-from cjepa.run_config import read_config
+from cjepa.progress import Progress
 from cjepa.tokenizers.base import check_environment
 from cjepa.world_models.loading import LoadedWorldModel, load_world_model
-
-
-class Contest(NamedTuple):
-    """The trials that agents are compared on."""
-
-    protocol: PlanningProtocol
-    """With the environment of the episodes."""
-    fingerprint: str
-    """Of the episodes."""
-    source: PairSource
-    """Of the pairs."""
-    pairs: Pairs
-    rivals: tuple[Rival, ...] = ()
-    """Agents of an earlier evaluation of these trials, to compare with."""
 
 
 class ModelResult(NamedTuple):
@@ -95,15 +65,6 @@ class PlanningModel(NamedTuple):
     loaded: LoadedWorldModel
     env: ObjectEnv
     blocks: ActionBlocks
-
-
-class BaselineResults(NamedTuple):
-    """What came of the agents that need no model."""
-
-    contest: Contest
-    random: ControlResult
-    simulator: list[ControlResult]
-    """One trial each."""
 
 
 def evaluate_model(
@@ -160,12 +121,12 @@ def evaluate_model(
             f"history_blocks is {history_blocks}, expected 1..{dynamics.history_blocks}: {checkpoint} was trained with "
             f"{dynamics.history_blocks}"
         )
-    sources = [("world model", _source(protocol, file, loaded.lineage, checkpoint))]
+    sources = [("world model", source_of(protocol, file, loaded.lineage, checkpoint))]
     objectives, first_guess, high_level = [(objective, loaded.lineage)], None, None
     if prior is not None:
         policy, lineage = _policy_for(loaded, prior)
         first_guess = PolicyPrior(policy.to(device))
-        sources.append(("policy", _source(protocol, file, lineage, prior)))
+        sources.append(("policy", source_of(protocol, file, lineage, prior)))
         if policy_share is not None and file.fingerprint == lineage.get("episodes_fingerprint"):
             raise UserError(
                 f"--policy_share: {prior} was trained on {file.path}, whose other episodes are held out; give "
@@ -173,7 +134,7 @@ def evaluate_model(
             )
     if hierarchy is not None:
         high_level, lineage = load_high_level(hierarchy, loaded, device)
-        sources.append(("high level", _source(protocol, file, lineage, find_checkpoint(hierarchy.run))))
+        sources.append(("high level", source_of(protocol, file, lineage, find_checkpoint(hierarchy.run))))
         objectives.append((hierarchy.objective, lineage))
     if not protocol.published_protocol:  # which holds nothing out
         sources += held_out_from_objectives(file, objectives, protocol.split)
@@ -183,7 +144,7 @@ def evaluate_model(
         goal_state = np.full_like(env.get_state(), np.nan) if goal_state is None else goal_state
     if sub_goals is not None:
         check_sub_goals(sub_goals, protocol, file, tokenizer, env)
-    contest = _contest(protocol, file, common_to(file, sources), goal_state)
+    contest = draw_contest(protocol, file, common_to(file, sources), goal_state)
     check_proprio(dynamics, file, env, str(checkpoint))
     is_known = goal_state is None or np.isfinite(goal_state).all()
     options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints)
@@ -209,53 +170,6 @@ def evaluate_model(
     return ModelResult(contest, control, seconds, operations, loaded, blocks, distance_N2, lessons)
 
 
-def evaluate_baselines(
-    protocol: PlanningProtocol,
-    planner: Planner,
-    split_seed: int | None,
-    workers: int,
-    progress: Progress,
-    kept: PlanFiles | None = None,
-) -> BaselineResults:
-    """Random actions, and the planner on the simulator itself.
-
-    Args:
-        protocol: trials and control loop.
-        planner: of action blocks.
-        split_seed: of the split that the pairs are drawn from; None for all episodes.
-        workers: processes; results do not depend on their number.
-        progress: advanced by each trial on the simulator.
-        kept: where plans are kept until the evaluation is finished, and read if an earlier run was killed.
-
-    Raises:
-        UserError: the protocol contradicts itself, or the episodes do not fit it.
-    """
-    control_loop = protocol.control_loop()
-    file = open_episodes(protocol.episodes)
-    protocol = with_environment(protocol, file)
-    if not protocol.published_protocol:
-        source = held_out_by_seed(file, split_seed, protocol.split)
-    elif split_seed is None:
-        raise UserError("--split_seed null: --published_protocol draws from training episodes; give their seed")
-    else:
-        source = trained_on(file, {}, {"split_seed": split_seed})
-    contest = _contest(protocol, file, source, goal_state_of(protocol, file))
-    agent = RandomAgent(ActionBlocks.of(protocol.make_env(), protocol.frame_stride), protocol.horizon_blocks)
-    trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.agent_seed)
-    by_chance = run_trials(agent, control_loop, *trials, 0, NoProgress())
-    # one task per trial: results then do not depend on the number of workers
-    tasks = [
-        (protocol, planner, pair, protocol.agent_seed + index, kept and replace(kept, part=f"trial{index}"))
-        for index, pair in enumerate(contest.pairs.trials)
-    ]
-    simulated = []
-    with parallel_map(_simulator_trial, tasks, workers) as finished:
-        for result in finished:
-            simulated.append(result)
-            progress.advance(1)
-    return BaselineResults(contest, by_chance, simulated)
-
-
 def open_model(protocol: PlanningProtocol, checkpoint: Path, device: torch.device | str) -> PlanningModel:
     """A world model on a device, with the environment of a protocol.
 
@@ -271,21 +185,6 @@ def open_model(protocol: PlanningProtocol, checkpoint: Path, device: torch.devic
     blocks = ActionBlocks.of(env, protocol.frame_stride)
     check_fits(loaded.dynamics, env, blocks, str(checkpoint))
     return PlanningModel(protocol, file, loaded, env, blocks)
-
-
-def data_options(checkpoint: Path) -> dict[str, Any]:
-    """Options of the data module that a model was trained with, as far as they are known."""
-    stored = read_checkpoint(checkpoint).get("datamodule_hyper_parameters")
-    config = home_of(checkpoint) / "config.yaml"
-    if stored or not config.is_file():
-        return stored or {}
-    return (read_config(config).get("data") or {}).get("init_args") or {}
-
-
-def _source(protocol: PlanningProtocol, file: Episodes, lineage: Mapping[str, Any], checkpoint: Path) -> PairSource:
-    """Where the pairs of a model come from."""
-    options = (file, lineage, data_options(checkpoint))
-    return trained_on(*options) if protocol.published_protocol else held_out_from(*options, protocol.split)
 
 
 def _check_goal(protocol: PlanningProtocol, seeing: Sequence[str]) -> None:
@@ -310,24 +209,3 @@ def _policy_for(model: LoadedWorldModel, checkpoint: Path) -> tuple[GoalPolicy, 
             f"the world model are of {model.tokenizer_fingerprint}; train the policy on the tokens of the world model"
         )
     return loaded.policy, loaded.lineage
-
-
-def _contest(protocol: PlanningProtocol, file: Episodes, source: PairSource, goal_state: np.ndarray | None) -> Contest:
-    among = (file, source.episodes, protocol.make_env(), protocol.pairs, protocol.goal_env_steps, protocol.seed)
-    if protocol.goal_text is not None:
-        pairs = draw_told_pairs(*among, protocol.sentences)
-    else:
-        pairs = draw_as_published(*among) if protocol.published_protocol else draw_pairs(*among, goal_state)
-    pairs = pairs.of_states(protocol.shifted)
-    rivals = () if protocol.against is None else tuple(read_rivals(Path(protocol.against), pairs, protocol))
-    return Contest(protocol, file.fingerprint, source, pairs, rivals)
-
-
-def _simulator_trial(task: tuple[PlanningProtocol, Planner, Pair, int, PlanFiles | None]) -> ControlResult:
-    protocol, planner, pair, seed, kept = task
-    env = protocol.make_env()
-    agent = SimulatorAgent(env, planner, ActionBlocks.of(env, protocol.frame_stride), protocol.horizon_blocks)
-    trial = (protocol.make_env, [pair], protocol.budget_env_steps, seed, 0)
-    # each worker has a core of its own
-    with cpu_threads(1), keeping_plans(kept, agent, NoProgress()) as keeping:
-        return keeping.timed(run_trials(agent, protocol.control_loop(), *trial, keeping.progress))

@@ -22,7 +22,7 @@ from cjepa.evaluation.pairs import (
     held_out_from,
     held_out_from_objectives,
 )
-from cjepa.evaluation.planning import data_options, open_model
+from cjepa.evaluation.planning import open_model
 from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.evaluation.readout import body_slots
 from cjepa.evaluation.scenes import places
@@ -35,6 +35,7 @@ from cjepa.planning.perception import Observation
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.recording import RecordedCost, recorded_plan
 from cjepa.planning.world_model_agent import WorldModelAgent
+from cjepa.run_config import data_options
 
 _KEPT_SEARCHES = 32
 _MOST_BLOCKS = 10

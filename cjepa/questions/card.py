@@ -12,7 +12,6 @@ from cjepa.envs.interventions import InterventionEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.intervention_card import place_of
 from cjepa.evaluation.measurements import Measurement, OpenProgress
-from cjepa.evaluation.planning import data_options
 from cjepa.evaluation.scenes import Laboratory, SceneProtocol, encode_episode, open_laboratory
 from cjepa.progress import Progress
 from cjepa.questions.files import QuestionFile, check_source
@@ -20,6 +19,7 @@ from cjepa.questions.perception import fit_perception
 from cjepa.questions.scores import Reader, score
 from cjepa.questions.symbolic import Clocks, SymbolicReader, by_world_model, constant_velocity
 from cjepa.questions.text_only import TextOnly
+from cjepa.run_config import data_options
 from cjepa.world_models.loading import load_world_model
 
 CONSTANT_VELOCITY = "tokens, constant velocity"

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from cjepa.evaluation.baselines import BaselineResults
+from cjepa.evaluation.contest import Contest
 from cjepa.evaluation.control import ControlResult
 from cjepa.evaluation.intervals import (
     bootstrap,
@@ -15,7 +17,7 @@ from cjepa.evaluation.intervals import (
     paired_difference,
     wilson_of_clusters,
 )
-from cjepa.evaluation.planning import BaselineResults, Contest, ModelResult
+from cjepa.evaluation.planning import ModelResult
 from cjepa.evaluation.protocol import SHIFT_SPLIT
 from cjepa.evaluation.published import PUBLISHED_SPLIT
 from cjepa.files import write_json

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from cjepa.evaluation.against import Rival
+from cjepa.evaluation.contest import Contest
 from cjepa.evaluation.pairs import Pairs
-from cjepa.evaluation.planning import Contest
 from cjepa.reporting.plan import Agents, joined, success_rows
 from cjepa.reporting.tables import Row
 

@@ -3,8 +3,8 @@
 import pytest
 
 from cjepa.cli import main
+from cjepa.evaluation.baselines import evaluate_baselines
 from cjepa.evaluation.kept_plans import PlanFiles
-from cjepa.evaluation.planning import evaluate_baselines
 from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.planning.planners.cem import CEM
 from tests.conftest import configs, ignore_progress
