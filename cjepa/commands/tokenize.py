@@ -1,6 +1,5 @@
 """`cjepa tokenize`: frames to tokens."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse.typing import NonNegativeInt
@@ -21,7 +20,7 @@ def tokenize_command(
     out: str,
     patch_grid: NonNegativeInt = 0,
     resume: bool = True,
-    exclude_episodes: Sequence[int] = (),
+    exclude_episodes: tuple[int, ...] = (),
     exclude_corrupted: bool = False,
     device: str = "auto",
 ) -> CommandResult:

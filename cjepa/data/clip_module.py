@@ -1,7 +1,7 @@
 """What all DataModules of clips share: which episodes they use, in which order, and how batches are made."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import lightning as L
 import numpy as np
@@ -47,7 +47,7 @@ class EpisodeClips(L.LightningDataModule, ABC):
         val_clips: int = 1024,
         split_seed: int = SPLIT_SEED,
         shuffle_seed: int = 0,
-        exclude_episodes: Sequence[int] = (),
+        exclude_episodes: tuple[int, ...] = (),
         exclude_corrupted: bool = False,
     ):
         super().__init__()

@@ -1,14 +1,18 @@
 """Damaged episodes are refused, or left out when that is asked for; no other episode changes its place."""
 
+import inspect
 import shutil
+import time
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 
 from cjepa.cli import main
+from cjepa.commands.tokenize import tokenize_command
 from cjepa.data.splits import SPLIT_SHARES, Lineage, held_out, lineage_of, split_episodes, used_episodes
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.episode_writer import EpisodeWriter
@@ -98,6 +102,16 @@ def test_wrong_indices(episodes):
         used_episodes(episodes, 0, [3, 20], False)
     with pytest.raises(UserError, match="exclude_episodes contains -1"):
         used_episodes(episodes, 0, [-1], False)
+
+
+@pytest.mark.parametrize("takes", [TokenClips, tokenize_command])
+def test_thousands_of_indices_are_read_at_once(takes):
+    """A list would be copied as a whole for each of them, which took 26 s."""
+    parser, indices = ArgumentParser(exit_on_error=False), tuple(range(4000))
+    parser.add_argument("--option", type=inspect.signature(takes).parameters["exclude_episodes"].annotation)
+    started = time.perf_counter()
+    assert parser.parse_args([f"--option={list(indices)}"]).option == indices
+    assert time.perf_counter() - started < 10
 
 
 @pytest.mark.parametrize("option", ["--exclude_episodes=[3,17]", "--exclude_corrupted"])
