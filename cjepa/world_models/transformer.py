@@ -165,9 +165,9 @@ class Dropout(nn.Dropout):
         return values * kept.mul_(1 / (1 - self.p))
 
 
-def causal(length: int, block: int = 1) -> Tensor:
+def causal(length: int, block: int = 1, device: torch.device | str = "cpu") -> Tensor:
     """What a token may see if it sees its own block of ``block`` tokens and earlier ones: bool (length, length)."""
-    block_L = torch.arange(length) // block
+    block_L = torch.arange(length, device=device) // block
     return block_L[:, None] >= block_L
 
 

@@ -1,7 +1,11 @@
 """Dynamics of a predictor: what the contract of dynamics promises, and that predictions are fed back rightly."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import rollout_clip, take_rows
@@ -45,6 +49,29 @@ def plan(blocks: int) -> torch.Tensor:
 
 def nothing_hidden(blocks: int) -> torch.Tensor:
     return torch.zeros(2, blocks, 3, dtype=torch.bool)
+
+
+class MadeOn(TorchDispatchMode):
+    """Which devices tensors are made on."""
+
+    def __init__(self):
+        super().__init__()
+        self.devices: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        self.devices |= {value.device.type for value in tree_leaves(made) if isinstance(value, torch.Tensor)}
+        return made
+
+
+def test_a_step_of_training_makes_no_tensor_on_another_device(dynamics, monkeypatch):
+    """A copy from the CPU would wait for the GPU at every step."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it knows no meta device
+    clip, hidden = Clip(*(values.to("meta") for values in a_clip(4))), nothing_hidden(3).to("meta")
+    dynamics.to("meta")
+    with MadeOn() as made:
+        dynamics(clip, hidden)
+    assert made.devices == {"meta"}
 
 
 def test_what_is_hidden_changes_the_prediction(dynamics):

@@ -91,7 +91,7 @@ class AdaLNTransformer(Predictor):
         count = entities_BTEW.shape[2]
         steering = actions_BTA if self.action_dim else actions_BTA.new_ones(*actions_BTA.shape[:2], 1)
         condition = self.embed_action(steering).repeat_interleave(count, dim=1)
-        visible_LL = causal(blocks * count, count).to(entities.device)
+        visible_LL = causal(blocks * count, count, device=entities.device)
         for block in self.blocks:
             entities = block(entities, condition, visible_LL)
         entities = rearrange(self.norm(entities), "b (t e) w -> b t e w", t=blocks)

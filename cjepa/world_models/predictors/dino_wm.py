@@ -84,7 +84,7 @@ class DinoWM(BlockCausal):
             if embed is not None:
                 parts.append(embed(values)[:, :, None].expand(-1, -1, tokens, -1).to(tokens_BTSD.dtype))
         cells_BLW = self.dropout((torch.cat(parts, dim=-1) + self.place[:blocks]).flatten(1, 2))
-        visible_LL = causal(blocks * tokens, tokens).to(cells_BLW.device)
+        visible_LL = causal(blocks * tokens, tokens, device=cells_BLW.device)
         for block in self.blocks:
             cells_BLW = block(cells_BLW, visible_LL)
         next_BTSW = self.norm(cells_BLW).unflatten(1, (blocks, tokens))

@@ -86,7 +86,7 @@ class JepaWM(BlockCausal):
             action_BLW = self.no_action.expand(len(tokens_BTSD), blocks * tokens, -1)
         else:
             action_BLW = self.embed_action(actions_BTA).repeat_interleave(tokens, dim=1)
-        visible_LL = causal(blocks * tokens, tokens).to(cells_BTSW.device)
+        visible_LL = causal(blocks * tokens, tokens, device=cells_BTSW.device)
         angles_LR = grid_angles(blocks, tokens, 0, self.head_width, cells_BTSW.device)
         cells_BLW = cells_BTSW.flatten(1, 2)
         for block in self.blocks:

@@ -239,7 +239,7 @@ class PrefixEncoder(nn.Module):
         else:
             tokens_BLW = torch.cat([start_B1W, self.embed_action(actions_BPA)], dim=1)
         tokens_BLW = tokens_BLW + self.position_embedding[:length]
-        visible_LL = causal(length).to(tokens_BLW.device)
+        visible_LL = causal(length, device=tokens_BLW.device)
         for block in self.blocks:
             tokens_BLW = block(tokens_BLW, visible_LL)
         return self.norm(tokens_BLW[:, 1:])

@@ -73,7 +73,7 @@ class VJepa2AC(BlockCausal):
         front = [embed(values)[:, :, None] for embed, values in embedded if embed is not None]
         cells_BTEW = torch.cat([*front, self.embed_token(tokens_BTSD)], dim=2)
         each = cells_BTEW.shape[2]
-        visible_LL = causal(blocks * each, each).to(cells_BTEW.device)
+        visible_LL = causal(blocks * each, each, device=cells_BTEW.device)
         angles_LR = grid_angles(blocks, tokens, len(front), self.head_width, cells_BTEW.device)
         cells_BLW = cells_BTEW.flatten(1, 2)
         for block in self.blocks:
