@@ -40,6 +40,8 @@ PRETRAINED_WIDTHS = (384, 1408)
 BUILT_ELSEWHERE = {"ijepa_paper.yaml", "vjepa_paper.yaml", "vjepa2_1.yaml", "videosaur_ijepa.yaml"}
 BUILT_ELSEWHERE |= {"mcjepa.yaml"}
 """Too large to train, or a variant: tests in tokenizers/jepa build their models."""
+PLANS_WITH = {"plan_ensemble.yaml": "ensemble_run"}
+"""Runs that a file is for, by the fixture."""
 PLANS_READ = {
     "plan_probe.yaml": {"objective.init_args.tokens": "slot_tokens"},
     "plan_language.yaml": {"objective.init_args.run": "language_run"},
@@ -77,6 +79,13 @@ def collide_tokens(tmp_path_factory, collide_episodes_path) -> Path:
     words = [*configs("collide/tokenizer.yaml", "smoke/tokenizer.yaml"), *FEW_FRAMES]
     run = once(tmp_path_factory, "collide-slots", lambda folder: fit(folder, collide_episodes_path, *words))
     return once(tmp_path_factory, "collide-tokens.h5", tokenize(run, collide_episodes_path))
+
+
+@pytest.fixture(scope="session")
+def collide_push_run(tmp_path_factory, collide_tokens) -> Path:
+    """A world model of those tokens, two steps old."""
+    words = [*configs("pusht/cjepa.yaml", "pusht/object_filter.yaml", "collide/push.yaml"), "--data.init_args.val_blocks=4"]
+    return once(tmp_path_factory, "collide-push", lambda folder: fit(folder, collide_tokens, *words))
 
 
 def command_of(path: Path) -> list[str]:
@@ -151,8 +160,8 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         assert main(["collect", *configs, *TWO_EPISODES, "--workers=1", f"--out={out}.h5"]) == 0
         assert len(EpisodeFile(f"{out}.h5")) == 2
     elif words[0] == "plan":
-        run = get("ensemble_run" if path.name == "plan_ensemble.yaml" else "world_model_run")
-        episodes = get("episodes_path")
+        run = get(PLANS_WITH.get(path.name, "collide_push_run" if is_collide(configs) else "world_model_run"))
+        episodes = episodes_of(configs, get)
         more = [f"--episodes={episodes}", f"--out={out}", "--num_videos=0", *ONE_PAIR]
         more += tiny_planner(configs_of(words))
         more += [f"--{option}={get(fixture)}" for option, fixture in PLANS_READ.get(path.name, {}).items()]
