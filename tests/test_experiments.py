@@ -84,7 +84,8 @@ def collide_tokens(tmp_path_factory, collide_episodes_path) -> Path:
 @pytest.fixture(scope="session")
 def collide_push_run(tmp_path_factory, collide_tokens) -> Path:
     """A world model of those tokens, two steps old."""
-    words = [*configs("pusht/cjepa.yaml", "pusht/object_filter.yaml", "collide/push.yaml"), "--data.init_args.val_blocks=4"]
+    words = configs("pusht/cjepa.yaml", "pusht/object_filter.yaml", "collide/push.yaml")
+    words += ["--data.init_args.val_blocks=4"]
     return once(tmp_path_factory, "collide-push", lambda folder: fit(folder, collide_tokens, *words))
 
 
