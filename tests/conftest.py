@@ -33,6 +33,8 @@ FEW_FRAMES = ["--data.init_args.val_clips=2", "--data.init_args.val_blocks=4"]
 """For trainings of tokenizers whose scores and videos no test looks at: most of their time goes into the videos."""
 SHORT_MACRO = ["--data.init_args.frame_stride=20", "--model.init_args.action_dim=40"]
 """For macro.yaml, whose blocks of 25 env steps do not fit into the episodes of these tests."""
+SHORT_GOALS = ["--data.init_args.train_blocks=6", "--data.init_args.val_blocks=6"]
+"""For goal_value.yaml, likewise."""
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
@@ -297,6 +299,13 @@ def language_run(tmp_path_factory, slot_tokens) -> Path:
     """A run folder of a small language model on the same tokens, two steps old."""
     words = [*configs("pusht/language.yaml"), "--model.init_args.language.init_args.hidden_dim=16"]
     return once(tmp_path_factory, "language", lambda folder: fit(folder, slot_tokens, *words))
+
+
+@pytest.fixture(scope="session")
+def goal_value_run(tmp_path_factory, slot_tokens) -> Path:
+    """A run folder of a small value of goals on the same tokens, two steps old."""
+    words = [*configs("pusht/goal_value.yaml"), "--model.init_args.value.init_args.dim=16", *SHORT_GOALS]
+    return once(tmp_path_factory, "goal-value", lambda folder: fit(folder, slot_tokens, *words))
 
 
 @pytest.fixture(scope="session")

@@ -100,6 +100,7 @@ RUNS = {
     "cjepa.world_models.training.WorldModel": ("a world model", "cjepa plan RUN -c experiments/pusht/plan.yaml"),
     "cjepa.world_models.pixels.PixelWorldModel": ("a world model of pixels", "cjepa plan RUN"),
     "cjepa.policies.training.PolicyTraining": ("a policy", "cjepa plan WORLD_MODEL"),
+    "cjepa.policies.goal_value_training.GoalValueTraining": ("a value of goals", "cjepa plan WORLD_MODEL"),
     "cjepa.questions.aloe_training.AloeTraining": ("a reader of questions", "cjepa answer RUN QUESTIONS"),
     "cjepa.language.training.LanguageTraining": ("a language model", "cjepa plan WORLD_MODEL"),
     "lightning.pytorch.demos.boring_classes.BoringModel": ("BoringModel", None),

@@ -18,7 +18,7 @@ from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.evaluation import probes
 from cjepa.studies.definition import load_study
 from cjepa.tokenizers.training import TokenizerTraining, load_tokenizer
-from tests.conftest import EXPERIMENTS, FEW_FRAMES, SHORT_MACRO, configs, fit, tokenize
+from tests.conftest import EXPERIMENTS, FEW_FRAMES, SHORT_GOALS, SHORT_MACRO, configs, fit, tokenize
 from tests.sharing import once
 
 ROOT = EXPERIMENTS.parent
@@ -32,9 +32,11 @@ TWO_STEPS = [*QUIET, "--trainer.max_steps=2", "--trainer.val_check_interval=2", 
 SMALL_FRAMES = [f"--model.init_args.tokenizer.init_args.{size}" for size in ("image_size=64", "patch_size=16")]
 SMALL_STATES = [f"--model.init_args.predictor.init_args.{size}" for size in ("dim=64", "mlp_dim=16", "classes=4")]
 SMALLER = {"lewm_paper.yaml": SMALL_FRAMES, "macro.yaml": SHORT_MACRO, "rssm_paper.yaml": SMALL_STATES}
+SMALLER |= {"goal_value.yaml": SHORT_GOALS}
 PREDICTOR = ("model", "init_args", "predictor", "init_args")
 POLICY = ("model", "init_args", "policy", "init_args")
 LANGUAGE = ("model", "init_args", "language", "init_args")
+GOAL_VALUE = ("model", "init_args", "value", "init_args")
 PRETRAINED_WIDTHS = (384, 1408)
 """Of patches of DINOv2 ViT-S and V-JEPA 2 ViT-g."""
 BUILT_ELSEWHERE = {"ijepa_paper.yaml", "vjepa_paper.yaml", "vjepa2_1.yaml", "videosaur_ijepa.yaml"}
@@ -44,6 +46,10 @@ PLANS_WITH = {"plan_ensemble.yaml": "ensemble_run"}
 """Runs that a file is for, by the fixture."""
 PLANS_READ = {
     "plan_probe.yaml": {"objective.init_args.tokens": "slot_tokens"},
+    "plan_far.yaml": {
+        "objective.init_args.run": "goal_value_run",
+        "objective.init_args.near.init_args.tokens": "slot_tokens",
+    },
     "plan_language.yaml": {"objective.init_args.run": "language_run"},
     "plan_language_hierarchy.yaml": {
         "hierarchy.run": "macro_run",
@@ -281,7 +287,7 @@ def data_of(configs: list[str], get) -> Path:
     """The fixture that a chain of configs trains on: episodes, or the tokens that are as wide as it says."""
     if value_of(configs, "data", "class_path").endswith("VideoClips"):
         return episodes_of(configs, get)
-    if value_of(configs, *POLICY) or value_of(configs, *LANGUAGE):
+    if any(value_of(configs, *keys) for keys in (POLICY, LANGUAGE, GOAL_VALUE)):
         return get("slot_tokens")
     if value_of(configs, "data", "init_args", "questions"):
         return get("wide_collide_tokens")

@@ -130,9 +130,13 @@ class ProbeError(Objective):
 
     def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
         """See :class:`~cjepa.planning.objectives.Objective`."""
+        return self.of_blocks(rollout, goal).amin(dim=2)
+
+    def of_blocks(self, rollout: Rollout, goal: Goal) -> Tensor:
+        """Errors of all blocks, ``(B, N, H)``."""
         predicted_BNHR = self._read(rollout.tokens_BHSD, rollout.proprio_BHP)
         goal_B11R = self._read(goal.tokens_BSD[:, None, None], goal.proprio_BP[:, None, None])
-        return self._error(predicted_BNHR, goal_B11R).amin(dim=2)
+        return self._error(predicted_BNHR, goal_B11R)
 
     def _error(self, predicted_LR: Tensor, goal_LR: Tensor) -> Tensor:
         """Cost ``(...)`` of answers at any leading dimensions."""

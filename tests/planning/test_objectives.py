@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from cjepa.errors import UserError
+from cjepa.planning.cost_to_go import CostToGo
 from cjepa.planning.distances import ByIndex, Matched
 from cjepa.planning.objectives import (
     ActionCost,
@@ -18,6 +19,7 @@ from cjepa.planning.sentence_goal import SentenceGoal
 from cjepa.types import Rollout
 from cjepa.world_models.dynamics import take_rows
 from tests.contracts import concrete_subclasses
+from tests.planning.test_cost_to_go import Straight
 from tests.planning.worlds import PointDynamics
 
 B, N, H, S, D, P, A = 2, 3, 4, 2, 2, 4, 6
@@ -147,6 +149,8 @@ def build(cls: type[Objective]) -> Objective:
     if cls is ProbeError:
         ones = torch.ones(S * D, 3, dtype=torch.float64)
         return cls(places=(0,)).reading(StateProbe(ones, ones[0]), PointDynamics())
+    if cls is CostToGo:
+        return cls().knowing(Straight(), build(ProbeError), PointDynamics())
     beside_the_goal = cls in (ActionCost, Disagreement)
     return WeightedSum([LastStepMSE(), cls()]) if beside_the_goal else cls()
 
