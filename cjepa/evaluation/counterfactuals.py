@@ -186,7 +186,8 @@ def latent_intervention(
     if way == EMPTY:
         return Replace(slot_V, empty_token(lab.tokenizer))
     if way == "freeze":
-        return Freeze(slot_V, held)
+        empty_D = empty_token(lab.tokenizer)
+        return Freeze(slot_V, place, Remove(slot_V) if empty_D is None else Replace(slot_V, empty_D), held)
     if way == "set_position":
         last_VD = history.tokens_BTSD[torch.arange(len(slot_V)), -1, slot_V]
         return Shift(slot_V, (value_V2 - place.read(last_VD))[:, None, None], place)
@@ -295,6 +296,7 @@ def _imagined(
         value_V2 = torch.from_numpy(part.value_V2).float().to(device)
         edit = latent_intervention(lab, way, slot_V, value_V2, history, place)
         rollouts = imagine(lab.dynamics, history, actions_BHA, edit)
-        ends = [lab.dynamics.denormalise(rollout).tokens_BHSD[:, -1] for rollout in rollouts]
-        found.append([place.read(tokens_BSD).double().cpu().numpy() for tokens_BSD in ends])
+        futures = [lab.dynamics.denormalise(rollout).tokens_BHSD for rollout in rollouts]
+        tracks = [place.track(torch.cat([history.tokens_BTSD[:, -1:], tokens_BHSD], dim=1)) for tokens_BHSD in futures]
+        found.append([track_BTS2[:, -1].double().cpu().numpy() for track_BTS2 in tracks])
     return tuple(np.concatenate(values) for values in zip(*found, strict=True))

@@ -116,8 +116,8 @@ class Scene:
         return None if way == MASK else Intervention(way, body, 0, value)
 
     def _track(self, rollout: Rollout) -> np.ndarray:
-        tokens_HSD: Tensor = self.lab.dynamics.denormalise(rollout).tokens_BHSD[0]
-        track_HO2 = self.place.read(tokens_HSD).double().numpy()[:, self.slot_O]
+        tokens_BHSD: Tensor = self.lab.dynamics.denormalise(rollout).tokens_BHSD
+        track_HO2 = self.place.track(tokens_BHSD)[0].double().numpy()[:, self.slot_O]
         return np.where((self.slot_O < 0)[:, None], np.nan, track_HO2)
 
 

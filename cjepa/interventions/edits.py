@@ -23,6 +23,8 @@ from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import Dynamics
 from cjepa.world_models.model import PredictorDynamics
 
+_TINY = 1e-12
+
 Slots = int | Sequence[int] | Tensor
 """Which objects: one or several, the same in every sample; a tensor has one per sample ``(B,)`` or K ``(B, K)``."""
 
@@ -233,19 +235,25 @@ class SetVelocity(ObjectEdit):
 
 
 class Freeze(ObjectEdit):
-    """Holds objects where they are, in the history and through the whole rollout.
+    """Holds one object where it is, in the history and through the whole rollout.
 
-    After every predicted block the model observes anew, with the tokens of frozen objects put back. So does the factual
-    rollout beside it: a model that remembers more than its history predicts otherwise when it observes anew.
+    A held object looks like one at rest, so no token tells them apart, and a model that has never seen a held one lets
+    others push it. But how two bodies part after they touch depends on how they moved relative to each other, whichever
+    of them can move. So the model imagines the object at rest, and what others then push it by is taken off their own
+    places: they are seen from the object. Each other object has a share of the push as large as its share of all that
+    changes, in the model's units, if the object is not there. What they do to further objects afterwards stays as
+    imagined.
 
     Args:
-        slots: which objects.
+        slots: one object of each sample.
+        place: where tokens hold it.
+        without: asks the model what happens if the object is not there.
         held: where a token itself holds a velocity, which becomes 0; None where it holds none.
     """
 
-    def __init__(self, slots: Slots, held: Quantity | None = None):
+    def __init__(self, slots: Slots, place: Quantity, without: LatentIntervention, held: Quantity | None = None):
         super().__init__(slots)
-        self.held = held
+        self.place, self.without, self.held = place, without, held
 
     def change(self, tokens_BTKD: Tensor) -> Tensor:
         """See :class:`ObjectEdit`."""
@@ -255,29 +263,26 @@ class Freeze(ObjectEdit):
         return last_B1KD.expand_as(tokens_BTKD)
 
     def rollout(self, dynamics: Dynamics, history: Clip, actions_BHA: Tensor) -> Rollout:
-        """See :class:`LatentIntervention`."""
-        slots_BK = self._slots(history.tokens_BTSD)
-        clip = self._edited(history)
-        clip = clip._replace(proprio_BTP=clip.proprio_BTP[..., : dynamics.proprio_dim])
-        frozen_B1KD = _taken(clip.tokens_BTSD[:, -1:], slots_BK)
-        blocks = []
-        for actions_BA in actions_BHA.unbind(1):
-            predicted = dynamics.rollout(dynamics.observe(clip), actions_BA[:, None])
-            tokens_B1SD, proprio_B1P, _ = dynamics.denormalise(predicted)
-            tokens_B1SD = _put(tokens_B1SD, slots_BK, frozen_B1KD.to(tokens_B1SD.dtype))
-            actions_BTA = torch.cat([clip.actions_BTA[:, :-1], actions_BA[:, None], actions_BA[:, None]], dim=1)
-            longer = Clip(
-                torch.cat([clip.tokens_BTSD, tokens_B1SD], dim=1),
-                torch.cat([clip.proprio_BTP, proprio_B1P], dim=1),
-                actions_BTA,
-            )
-            clip = Clip(*(values[:, -dynamics.history_blocks :] for values in longer))
-            blocks.append(dynamics.normalise(Clip(*(values[:, -1:] for values in clip))))
-        return Rollout(*(torch.cat(values, dim=1) for values in list(zip(*blocks, strict=True))[:2]))
+        """See :class:`LatentIntervention`.
 
-    def factual(self, dynamics: Dynamics, history: Clip, actions_BHA: Tensor) -> Rollout:
-        """See :class:`LatentIntervention`."""
-        return Freeze([]).rollout(dynamics, history, actions_BHA)
+        Raises:
+            UserError: several objects of a sample, or the model cannot do without the object.
+        """
+        slot_B1 = self._slots(history.tokens_BTSD)
+        if slot_B1.shape[1] != 1:
+            raise UserError(f"Freeze: {slot_B1.shape[1]} objects of a sample, expected 1")
+        pushed = super().rollout(dynamics, history, actions_BHA)
+        alone = self.without.rollout(dynamics, history, actions_BHA)
+        change_BHS = (pushed.tokens_BHSD - alone.tokens_BHSD).norm(dim=-1)
+        change_BHS = change_BHS.scatter(2, slot_B1[:, None].expand(-1, change_BHS.shape[1], -1), 0.0)
+        share_BHS1 = (change_BHS / change_BHS.sum(dim=2, keepdim=True).clamp(min=_TINY))[..., None]
+        held_B11D = _taken(self._edited(history).tokens_BTSD[:, -1:], slot_B1)
+        tokens_BHSD, proprio_BHP, _ = dynamics.denormalise(pushed)
+        push_BH12 = self.place.read(_taken(tokens_BHSD, slot_B1)) - self.place.read(held_B11D)
+        tokens_BHSD = self.place.moved(tokens_BHSD, -share_BHS1 * push_BH12)
+        tokens_BHSD = _put(tokens_BHSD, slot_B1, held_B11D.expand(-1, tokens_BHSD.shape[1], -1, -1))
+        clip = dynamics.normalise(Clip(tokens_BHSD, proprio_BHP, actions_BHA))
+        return Rollout(clip.tokens_BTSD, pushed.proprio_BHP, pushed.disagreement_BHS)
 
 
 def _taken(tokens_BTSD: Tensor, slots_BK: Tensor) -> Tensor:

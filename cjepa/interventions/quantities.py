@@ -31,6 +31,10 @@ class Quantity(ABC):
         """The same tokens with x and y equal to ``to`` ``(..., 2)``."""
         return self.moved(tokens, to - self.read(tokens))
 
+    def track(self, tokens_BTSD: Tensor) -> Tensor:
+        """x and y along time, ``(B, T, S, 2)``."""
+        return self.read(tokens_BTSD)
+
 
 class LinearQuantity(Quantity):
     """x and y that an affine function of the token gives, such as a linear probe.
@@ -89,6 +93,13 @@ class WavePlace(Quantity):
         sine, cosine = tokens[..., self.values].float().chunk(2, dim=-1)
         position = torch.atan2(sine[..., :2], cosine[..., :2]) * 2 / torch.pi
         return (position + 1) / 2 * self.side_units
+
+    def track(self, tokens_BTSD: Tensor) -> Tensor:
+        """See :class:`Quantity`; of places two sides apart, which look alike, those nearest to the block before."""
+        read_BTS2, again = self.read(tokens_BTSD), 2 * self.side_units
+        step_BUS2 = read_BTS2.diff(dim=1)
+        step_BUS2 = step_BUS2 - again * (step_BUS2 / again).round()
+        return torch.cat([read_BTS2[:, :1], read_BTS2[:, :1] + step_BUS2.cumsum(dim=1)], dim=1)
 
     def moved(self, tokens: Tensor, by: Tensor) -> Tensor:
         """See :class:`Quantity`; every wave is turned by what such a motion turns it."""

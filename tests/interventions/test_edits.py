@@ -8,10 +8,10 @@ import torch
 from cjepa.errors import UserError
 from cjepa.interventions.edits import Freeze, Mask, Remove, Replace, SetVelocity, Shift, imagine
 from cjepa.interventions.quantities import LinearQuantity
-from cjepa.types import Clip
+from cjepa.types import Clip, Predicted
+from cjepa.world_models.dynamics import Dynamics
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Predictor
-from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from cjepa.world_models.predictors.flat_mlp import FlatMLP
 from tests.contracts import build, concrete_subclasses, stirred
 from tests.world_models.test_training import SMALL, a_clip
@@ -99,29 +99,60 @@ def test_a_set_velocity_is_a_straight_line_that_ends_where_the_object_is():
 
 def test_a_frozen_object_stays_and_the_others_see_it_there(dynamics):
     history, actions = scene(horizon=3)
-    frozen = Freeze(1, VELOCITY)
+    frozen = Freeze(1, PLACE, Replace(1, torch.zeros(6)), VELOCITY)
     tokens = frozen.edit(history.tokens_BTSD)
     assert (tokens[:, :, 1] == tokens[:, :1, 1]).all() and (tokens[:, :, 1, 2:4] == 0).all()
     found = dynamics.denormalise(frozen.rollout(dynamics, history, actions)).tokens_BHSD
     torch.testing.assert_close(found[:, :, 1], tokens[:, -1:, 1].expand(-1, 3, -1))
-    first = dynamics.rollout(dynamics.observe(history._replace(tokens_BTSD=tokens)), actions[:, :1])
-    torch.testing.assert_close(found[:, :1, [0, 2]], dynamics.denormalise(first).tokens_BHSD[:, :, [0, 2]])
+    pushed = dynamics.rollout(dynamics.observe(history._replace(tokens_BTSD=tokens)), actions)
+    change = found - dynamics.denormalise(pushed).tokens_BHSD
+    by = PLACE.read(found) - PLACE.read(dynamics.denormalise(pushed).tokens_BHSD)
+    torch.testing.assert_close(by[:, :, [0, 2]].sum(dim=2), by[:, :, 1])  # the push is shared by the others
+    torch.testing.assert_close(change[:, :, [0, 2], 2:], torch.zeros(2, 3, 2, 4), atol=1e-5, rtol=0)
 
 
-def test_holding_nothing_changes_nothing(dynamics):
-    history, actions = scene(horizon=4)
-    found = imagine(dynamics, history, actions, Freeze([]))
-    torch.testing.assert_close(found.changed.tokens_BHSD, found.factual.tokens_BHSD)
-    first = dynamics.rollout(dynamics.observe(history), actions[:, :1])
-    torch.testing.assert_close(found.factual.tokens_BHSD[:, :1], first.tokens_BHSD)
+def test_only_one_object_of_a_sample_is_frozen(dynamics):
+    history, actions = scene()
+    with pytest.raises(UserError, match="2 objects of a sample, expected 1"):
+        Freeze([0, 1], PLACE, Remove([0, 1])).rollout(dynamics, history, actions)
 
 
-def test_observing_anew_is_what_a_window_of_tokens_does_anyway():
-    model = PredictorDynamics(stirred(EntityTransformer(token_dim=6, **SMALL))).eval()
-    model.fit_scales(a_clip(50, seed=3))
-    history, actions = scene(horizon=4)
-    expected = model.rollout(model.observe(history), actions)
-    torch.testing.assert_close(Freeze([]).rollout(model, history, actions).tokens_BHSD, expected.tokens_BHSD)
+@pytest.mark.parametrize("mass", [0.5, 1.0, 3.0])
+def test_what_hits_a_frozen_body_bounces_off_as_from_a_wall(mass):
+    """Of bodies that were only ever seen to push each other."""
+    row = [[0.0, 0.0, 2.0, 0.0, mass, 0.0], [2.0, 0.0, 0.0, 0.0, 1.0, 0.0], [9.0, 5.0, -1.0, 0.0, 1.0, 0.0]]
+    history, actions = Clip(torch.tensor([[row]]), torch.zeros(1, 1, 0), torch.zeros(1, 1, 0)), torch.zeros(1, 3, 0)
+    place = LinearQuantity(torch.eye(6)[:, :2], torch.zeros(2))
+    found = Freeze(1, place, Remove(1)).rollout(Balls(), history, actions).tokens_BHSD[0, :, :, 0]
+    torch.testing.assert_close(found, torch.tensor([[0.0, 2.0, 8.0], [-2.0, 2.0, 7.0], [-4.0, 2.0, 6.0]]))
+
+
+class Balls(Dynamics):
+    """Elastic balls of diameter 1 on a line, in all else free; a token is (x, y, vx, vy, mass, 0), a block a second."""
+
+    token_dim, proprio_dim, action_dim, history_blocks = 6, 0, 0, 1
+
+    def normalise(self, clip):
+        return clip
+
+    def denormalise(self, rollout):
+        return rollout
+
+    def observe(self, clip):
+        return Predicted(clip.tokens_BTSD[:, -1], clip.proprio_BTP[:, -1])
+
+    def step(self, state, actions_BA):
+        tokens = state.tokens_BSD.clone()
+        for _ in range(2):
+            tokens[..., :2] += tokens[..., 2:4] / 2
+            left, right = tokens[0, 0], tokens[0, 1]
+            if right[1] == 0 and right[0] - left[0] <= 1 and left[2] > right[2]:
+                common = (left[4] * left[2] + right[4] * right[2]) / (left[4] + right[4])
+                left[2], right[2] = 2 * common - left[2], 2 * common - right[2]
+        return Predicted(tokens, state.proprio_BP)
+
+    def predicted(self, state):
+        return state
 
 
 def test_a_mask_needs_a_history(dynamics):

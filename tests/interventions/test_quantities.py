@@ -30,6 +30,14 @@ def test_waves_are_those_of_slots():
     )
 
 
+def test_a_track_goes_on_where_waves_repeat():
+    place = WavePlace(0, 4, side_units=512.0)
+    track = torch.stack([torch.linspace(300.0, 1400.0, 8), torch.linspace(100.0, -900.0, 8)], dim=1)[None, :, None]
+    tokens = embed_position(track / 256 - 1)
+    assert (place.read(tokens) - track).abs().max() > 1000
+    torch.testing.assert_close(place.track(tokens), track, atol=0.01, rtol=0)
+
+
 @pytest.mark.parametrize("dim", [0, 12])
 def test_an_oracle_tells_places_and_velocities(dim):
     tokenizer = OracleTokenizer(2, NAMES, dim)
