@@ -161,15 +161,15 @@ def load_module(cls: type[Module], content: dict, checkpoint: Path) -> Module:
         return trained.load_from_checkpoint(buffer, map_location="cpu", weights_only=True)
     except (RuntimeError, ArgumentError, TypeError, LookupError, ValueError, AttributeError) as error:
         if "state_dict" in str(error):
-            misfit = _misfit(str(error))
-            reason = f"its weights come from another version of cjepa ({misfit}); train the model again"
+            said = misfit(str(error))
+            reason = f"its weights come from another version of cjepa ({said}); train the model again"
         else:
             name = content["hyper_parameters"]["_class_path"].rpartition(".")[-1]
             reason = f"its parameters do not fit {name} ({one_line(str(error))[:300]})"
         raise UserError(f"{checkpoint}: {reason}") from error
 
 
-def _misfit(error: str) -> str:
+def misfit(error: str) -> str:
     """What torch says first of weights that do not fit a module."""
     for pattern, said in _MISFITS.items():
         if found := re.search(pattern, error):

@@ -3,6 +3,7 @@
 File letter: F predicted blocks after the history.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -24,6 +25,7 @@ def loss_terms(
     future_decay: float = 1.0,
     norm: Norm = "l2",
     matching: Matching = "index",
+    weight_D: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Errors of hidden history, of the blocks after it, and of their proprioception (C-JEPA, section 3).
 
@@ -36,6 +38,7 @@ def loss_terms(
         norm: of the errors.
         matching: whether a prediction counts against the object of the same index, or all objects of a block against
             those that they are closest to, taken together; hidden objects against hidden ones.
+        weight_D: of every value of a token, 1 on average; None for the same weight.
 
     Returns:
         Scalars: ``future``, ``masked`` (0 where nothing is hidden), and ``proprio`` if there is such an entity.
@@ -43,6 +46,11 @@ def loss_terms(
     blocks = mask_BTE.shape[1]
     past_BTSD, future_BFSD = clip.tokens_BTSD[:, :blocks], clip.tokens_BTSD[:, blocks:]
     hidden_BTS = split_mask(mask_BTE, past_BTSD.shape[2])[0]
+    if weight_D is not None:
+        scale_D = weight_D.sqrt() if norm == "l2" else weight_D
+        past_BTSD, future_BFSD = past_BTSD * scale_D, future_BFSD * scale_D
+        history_BTSD, predicted_BFSD = prediction.history_BTSD * scale_D, prediction.future_BFSD * scale_D
+        prediction = prediction._replace(history_BTSD=history_BTSD, future_BFSD=predicted_BFSD)
     weight_F = future_decay ** torch.arange(future_BFSD.shape[1], device=future_BFSD.device)
     weight_F = weight_F / weight_F.mean()
     masked_BTS = object_errors(prediction.history_BTSD.float(), past_BTSD, norm, matching, hidden_BTS) * hidden_BTS
@@ -55,6 +63,25 @@ def loss_terms(
         error_F = distance(prediction.proprio_BFP.float(), clip.proprio_BTP[:, blocks:], norm).mean(dim=0)
         terms["proprio"] = (weight_F * error_F).mean()
     return terms
+
+
+def value_weights(parts: Sequence[tuple[int, float]], token_dim: int) -> Tensor:
+    """The weights of the D values of a token, 1 on average.
+
+    Args:
+        parts: how many values in a row, and the weight of each of them; all values of a token in order.
+        token_dim: D.
+
+    Raises:
+        ValueError: the parts are not D values, or no weight is positive, or one is negative.
+    """
+    counts, weights = zip(*parts, strict=True)
+    if min(counts) < 1 or sum(counts) != token_dim:
+        raise ValueError(f"value_weights: parts of {list(counts)} values, expected {token_dim} values in all")
+    if min(weights) < 0 or max(weights) == 0:
+        raise ValueError(f"value_weights: weights of {list(weights)}, expected none below 0 and one above")
+    weight_D = torch.tensor(weights, dtype=torch.float32).repeat_interleave(torch.tensor(counts))
+    return weight_D / weight_D.mean()
 
 
 def object_errors(

@@ -6,13 +6,16 @@ import torch
 from torch import Tensor
 
 from cjepa.arguments import above, at_least
-from cjepa.checkpoints import RunKind
+from cjepa.checkpoints import RunKind, find_checkpoint, load_module, misfit, read_checkpoint
+from cjepa.data.splits import Lineage, check_held_out
+from cjepa.errors import UserError
 from cjepa.run_config import run_folder
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import Dynamics, copied_clip, rollout_clip
 from cjepa.world_models.episode_training import EpisodeTraining, TokenizerMemory
 from cjepa.world_models.losses import Norm, loss_terms
+from cjepa.world_models.losses import value_weights as weights_of_values
 from cjepa.world_models.masks import Mask
 from cjepa.world_models.matching import Matching
 from cjepa.world_models.model import PredictorDynamics
@@ -168,8 +171,8 @@ class WorldModel(TokenTraining):
     The loss is ``masked_weight * MSE(hidden history cells) + MSE(next tokens) + proprio_weight * MSE(next proprio)``,
     on normalised values. Without masking (``ObjectMask(0)``) it is OC-JEPA.
 
-    Training draws the history length from 1..history_blocks per step, since planning starts from a single frame:
-    the anchor is then at the one position that training has seen it at.
+    Training draws the history length from shortest_history..history_blocks per step. It is 1 where planning starts from
+    a single frame: the anchor is then at the one position that training has seen it at.
 
     Args:
         predictor: of the next block and of hidden history.
@@ -187,6 +190,11 @@ class WorldModel(TokenTraining):
             least total error.
         path_constraint: makes the graph of a :class:`SparseTransformer` sparse; None for as many paths as it likes.
         matrix_lr: peak learning rate of Muon, with which matrices learn; None for AdamW, as all other parameters.
+        shortest_history: blocks of the shortest history; that of the predictor is the longest.
+        value_weights: weights in the loss of the values of a token: how many in a row, and the weight of each; None for
+            the same of all.
+        init_from: run, exported folder or model of the zoo whose weights and scales training begins with; None for new
+            ones.
 
     Raises:
         ValueError: a number is out of its range, or paths are constrained of a predictor that has none.
@@ -208,6 +216,9 @@ class WorldModel(TokenTraining):
         matching: Matching = "index",
         path_constraint: PathConstraint | None = None,
         matrix_lr: float | None = None,
+        shortest_history: int = 1,
+        value_weights: list[tuple[int, float]] | None = None,
+        init_from: str | None = None,
     ):
         at_least(0, mask_seed=mask_seed)
         super().__init__(lr, weight_decay, warmup_steps, step_seed=mask_seed)
@@ -229,13 +240,43 @@ class WorldModel(TokenTraining):
         if matrix_lr is not None:
             above(0, matrix_lr=matrix_lr)
         self.matrix_lr = matrix_lr
+        if not 1 <= shortest_history <= predictor.history_blocks:
+            raise ValueError(f"shortest_history is {shortest_history}, expected 1..{predictor.history_blocks}")
+        self.shortest_history = shortest_history
+        self.value_weights = value_weights
+        weight_D = None if value_weights is None else weights_of_values(value_weights, predictor.token_dim)
+        self.register_buffer("weight_D", weight_D, persistent=False)
+        self.init_from = init_from
+
+    def on_fit_start(self) -> None:
+        """See :class:`TokenTraining`; with the weights that training begins with.
+
+        Raises:
+            UserError: they do not fit, or learned from other tokens, or from an episode that is held out here.
+        """
+        if self.init_from is None or bool(self.dynamics.token_scale.fitted):  # a resumed training has its weights
+            return super().on_fit_start()
+        checkpoint = find_checkpoint(self.init_from)
+        before = load_module(WorldModel, read_checkpoint(checkpoint), checkpoint)
+        try:
+            self.dynamics.load_state_dict(before.dynamics.state_dict())
+        except RuntimeError as error:
+            reason = "its predictor is another one than model.init_args.predictor"
+            raise UserError(f"init_from {self.init_from}: {reason} ({misfit(str(error))})") from error
+        self.tokenizer_fingerprint = before.tokenizer_fingerprint
+        super().on_fit_start()
+        if before.lineage:
+            data, lineage = self.trainer.datamodule, Lineage(**before.lineage)
+            check_held_out(data.file, data.splits, lineage, f"init_from {self.init_from}")
+            self.remember_episodes(lineage.identities)
 
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
         """Of a history of random length and the blocks after it, see :mod:`.losses`; the mean over members."""
-        blocks = int(torch.randint(1, self.dynamics.history_blocks + 1, (), generator=generator))
+        lengths = self.shortest_history, self.dynamics.history_blocks + 1
+        blocks = int(torch.randint(*lengths, (), generator=generator))
         clip = Clip(*(values[:, : blocks + self.predict_blocks] for values in self.dynamics.normalise(batch)))
         mask_BTE = self.mask.sample(clip.tokens_BTSD[:, :blocks], generator)
-        options = self.future_decay, self.norm, self.matching
+        options = self.future_decay, self.norm, self.matching, self.weight_D
         with self.dynamics.predictor.watched(generator) as paths:
             each = self.dynamics.forward_members(clip, mask_BTE)
         of_each = [loss_terms(one, clip, mask_BTE, *options) for one in each]
@@ -255,6 +296,7 @@ class WorldModel(TokenTraining):
     def describe_objective(self) -> dict[str, Any]:
         """See :class:`DynamicsTraining`; with the mask."""
         names = ("predict_blocks", "future_decay", "norm", "matching", "matrix_lr")
+        names += ("shortest_history", "value_weights", "init_from")
         described = super().describe_objective() | {"mask": self.mask.describe()}
         if self.path_constraint is not None:
             constraint = self.path_constraint

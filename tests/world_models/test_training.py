@@ -2,6 +2,7 @@ import lightning as L
 import pytest
 import torch
 
+from cjepa.checkpoints import find_checkpoint, read_checkpoint
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.token_clips import TokenClips
@@ -17,6 +18,7 @@ from cjepa.world_models.predictors.prefix_transformer import PrefixTransformer
 from cjepa.world_models.training import WorldModel
 from tests.conftest import token_attributes
 from tests.contracts import stirred
+from tests.reporting.test_fit import fit_with
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SMALL = {"history_blocks": 3, "dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 32, "dropout": 0.0}
@@ -101,6 +103,15 @@ def test_every_history_length_is_trained(monkeypatch):
         model.training_step(a_clip(4, dims=(2, 2, 1)), 0)
         lengths.append(model.dynamics.predictor.given[0].shape[1])
     assert set(lengths) == {1, 2, 3}
+
+
+def test_histories_may_be_long_alone():
+    model = WorldModel(Zeros(), ObjectMask(0), shortest_history=3)
+    for seed in range(5):
+        model.loss_terms(a_clip(4, dims=(2, 2, 1)), torch.Generator().manual_seed(seed))
+        assert model.dynamics.predictor.given[0].shape[1] == 3
+    with pytest.raises(ValueError, match="shortest_history is 4, expected 1..3"):
+        WorldModel(Zeros(), ObjectMask(0), shortest_history=4)
 
 
 def test_validation_by_hand():
@@ -324,3 +335,34 @@ def test_the_objective_is_described():
     drawn = {"num_masked": 1, "random_count": True, "shared_in_batch": False, "hide_proprio": 0.0}
     assert described["mask"] == {"class": "ObjectMask"} | drawn
     assert "frozen tokenizer" in described["against_collapse"]
+
+
+def test_values_are_weighted():
+    model = WorldModel(Zeros(), ObjectMask(0), value_weights=[(1, 0.5), (1, 1.5)], shortest_history=3)
+    clip = a_clip(4, dims=(2, 2, 1))
+    found = model.loss_terms(clip, torch.Generator())["future"]
+    expected = (clip.tokens_BTSD[:, 3].square() * torch.tensor([0.5, 1.5])).mean()
+    torch.testing.assert_close(found, expected)
+    norm_l1 = WorldModel(Zeros(), ObjectMask(0), value_weights=[(1, 1.0), (1, 3.0)], shortest_history=3, norm="l1")
+    expected = (clip.tokens_BTSD[:, 3].abs() * torch.tensor([0.5, 1.5])).mean()
+    torch.testing.assert_close(norm_l1.loss_terms(clip, torch.Generator())["future"], expected)
+
+
+@pytest.mark.parametrize(("parts", "line"), [([(1, 1.0)], "expected 2 values"), ([(1, -1.0), (1, 1.0)], "below 0")])
+def test_weights_of_other_values_are_refused(parts, line):
+    with pytest.raises(ValueError, match=line):
+        WorldModel(Zeros(), ObjectMask(0), value_weights=parts)
+
+
+def test_a_training_begins_with_the_weights_of_a_run(world_model_run, slot_tokens, tmp_path, capfd):
+    begin = [f"--model.init_args.init_from={world_model_run}", "--trainer.max_steps=1", "--trainer.limit_val_batches=0"]
+    rates = ["--model.init_args.lr=1e-9", "--model.init_args.matrix_lr=1e-9"]
+    run = fit_with(tmp_path / "more", slot_tokens, [*begin, *rates])
+    old, new = (read_checkpoint(find_checkpoint(str(folder)))["state_dict"] for folder in (world_model_run, run))
+    for name, values in old.items():
+        torch.testing.assert_close(new[name], values, atol=1e-6, rtol=0)
+    other = "--model.init_args.predictor.init_args.mlp_dim=24"
+    fit_with(tmp_path / "other", slot_tokens, [*begin, other], code=2)
+    assert "its predictor is another one than model.init_args.predictor" in capfd.readouterr().err
+    fit_with(tmp_path / "held-out", slot_tokens, [*begin, "--data.init_args.split_seed=1"], code=2)
+    assert "which is held out here; set data.init_args.split_seed to 0" in capfd.readouterr().err
