@@ -46,6 +46,8 @@ class JointEmbedding(TrainableTokenizer):
         self.predictor = predictor
         self.momentum = momentum
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self._steps_done = 0  # the same: to read the buffer at every step would wait for the GPU
+        self.register_load_state_dict_post_hook(_count_on)
 
     @property
     def feature_shape(self) -> tuple[int, int]:
@@ -109,6 +111,7 @@ class JointEmbedding(TrainableTokenizer):
         """See :class:`~cjepa.tokenizers.base.TrainableTokenizer`; the moving average follows."""
         move_towards(self.target_encoder, self.encoder, self.momentum + (1 - self.momentum) * progress)
         self.steps += 1
+        self._steps_done += 1
 
     def _nearness(self, view: View) -> Tensor:
         """One over the root of the distance to the nearest target, in patches, for every visible patch ``(B, K)``."""
@@ -129,5 +132,10 @@ class JointEmbedding(TrainableTokenizer):
         if not self.training:
             return torch.Generator().manual_seed(0)
         rank = distributed.get_rank() if distributed.is_initialized() else 0
-        seed = (torch.initial_seed() * _RANKS + rank) * _RANKS + int(self.steps)
+        seed = (torch.initial_seed() * _RANKS + rank) * _RANKS + self._steps_done
         return torch.Generator().manual_seed(seed % 2**63)
+
+
+def _count_on(model: JointEmbedding, _: object) -> None:
+    """Go on from the step of a checkpoint."""
+    model._steps_done = int(model.steps)

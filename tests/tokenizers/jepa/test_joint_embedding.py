@@ -159,13 +159,22 @@ def test_masks_are_those_of_the_seed_wherever_a_training_goes_on():
         model = made(IJepa).train()
         torch.manual_seed(seed)
         torch.rand(drawn_before)  # by other parts of the training
-        model.steps += steps_before
+        model.load_state_dict(model.state_dict() | {"steps": torch.tensor(steps_before)})
         return seeds(model)
 
     with torch.random.fork_rng(devices=[]):
         whole = [*of_seed(7), *of_seed(7, steps_before=2)]
         assert whole[1:3] == of_seed(7, steps_before=1, drawn_before=99)
         assert len({*whole, *of_seed(8), *of_seed(8, steps_before=2)}) == 8
+
+
+def test_the_step_is_known_without_a_wait_for_the_gpu():
+    """A meta tensor has no value to read; a checkpoint has the step all the same, wherever the model is within."""
+    model, again = made(IJepa).train(), torch.nn.Sequential(made(IJepa).train())
+    seeds(model)
+    again.load_state_dict({f"0.{name}": value for name, value in model.state_dict().items()})
+    expected = model._generator().initial_seed()
+    assert model.to("meta")._generator().initial_seed() == again[0]._generator().initial_seed() == expected
 
 
 @torch.no_grad()
