@@ -249,7 +249,8 @@ def export_checkpoint(checkpoint: Path, folder: Path, half: bool = False) -> Pat
     Args:
         checkpoint: of a run.
         folder: to make.
-        half: store weights as float16, half the size; they are float32 again when loaded.
+        half: store weights as float16, half the size; they are float32 again when loaded. Buffers, such as scales of
+            data, stay as they are.
 
     Raises:
         UserError: the folder holds a model already, the checkpoint cannot be loaded, or a weight is too large for
@@ -262,8 +263,11 @@ def export_checkpoint(checkpoint: Path, folder: Path, half: bool = False) -> Pat
     if weights.exists():
         raise UserError(f"{folder} already contains a model; choose another folder or delete it first")
     content = read_checkpoint(checkpoint)
-    load_module(L.LightningModule, content, checkpoint)
-    stored = {name: _stored(value, half, f"{checkpoint}: {name}") for name, value in content["state_dict"].items()}
+    model = load_module(L.LightningModule, content, checkpoint)
+    halved = {name for name, _ in model.named_parameters(remove_duplicate=False)} if half else set()
+    stored = {
+        name: _stored(value, name in halved, f"{checkpoint}: {name}") for name, value in content["state_dict"].items()
+    }
     config = {key: value for key, value in content.items() if key not in _NOT_EXPORTED}
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")

@@ -48,15 +48,26 @@ def test_half_precision_takes_half_the_size_and_rounds_the_weights(exported, slo
     assert main(["export", str(slots_run), "--out", str(tmp_path / "half"), "--half", "true"]) == 0
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (tmp_path / "half", exported)]
     assert sizes[0] < 0.6 * sizes[1]
-    rounded, exact = (load_tokenizer(folder).state_dict() for folder in (tmp_path / "half", exported))
+    rounded, exact = (dict(load_tokenizer(folder).named_parameters()) for folder in (tmp_path / "half", exported))
     for name, value in exact.items():
-        assert rounded[name].dtype == value.dtype
-        assert torch.equal(rounded[name], value.half().float() if value.is_floating_point() else value)
+        assert rounded[name].dtype == value.dtype and torch.equal(rounded[name], value.half().float())
+
+
+def test_half_precision_leaves_scales_of_data_as_they_are(world_model_run, tmp_path):
+    export_checkpoint(find_checkpoint(str(world_model_run)), tmp_path / "half", half=True)
+    rounded, exact = (
+        load_world_model(find_checkpoint(str(run))).dynamics for run in (tmp_path / "half", world_model_run)
+    )
+    buffers = dict(exact.named_buffers())
+    assert any(not torch.equal(value, value.half().float()) for value in buffers.values() if value.is_floating_point())
+    assert all(torch.equal(value, buffers[name]) for name, value in rounded.named_buffers())
+    weights = dict(exact.named_parameters())
+    assert all(torch.equal(value, weights[name].half().float()) for name, value in rounded.named_parameters())
 
 
 def test_weights_that_are_too_large_for_half_precision_are_refused(slots_run, tmp_path):
     content = read_checkpoint(find_checkpoint(str(slots_run)))
-    name = next(name for name, value in content["state_dict"].items() if value.is_floating_point() and value.any())
+    name = "tokenizer." + next(name for name, _ in load_tokenizer(slots_run).named_parameters())
     content["state_dict"][name] = content["state_dict"][name].sign() * 65_520  # what rounds to infinity
     torch.save(content, tmp_path / "last.ckpt")
     with pytest.raises(UserError, match=f"last.ckpt: {name} has values beyond 65,504.*without --half"):
