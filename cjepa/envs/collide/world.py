@@ -48,7 +48,6 @@ class Attribute(IntEnum):
 
 
 POSITION = slice(Attribute.X, Attribute.ANGLE)
-POSE = slice(Attribute.X, Attribute.VX)
 VELOCITY = slice(Attribute.VX, Attribute.SPIN)
 MOTION = slice(Attribute.X, Attribute.SHAPE)
 
