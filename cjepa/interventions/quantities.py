@@ -11,9 +11,8 @@ from torch import Tensor
 
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.oracle import OracleTokenizer
+from cjepa.tokenizers.slots.sprites import POSITION_DIM
 from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
-
-_WAVELENGTHS = 4  # of SlotTokenizer
 
 
 class Quantity(ABC):
@@ -122,7 +121,7 @@ def exact_place(tokenizer: Tokenizer, side_units: float) -> Quantity | None:
         side_units: side of the frame in the environment's units.
     """
     if isinstance(tokenizer, SlotTokenizer):
-        return WavePlace(tokenizer.content_dim, _WAVELENGTHS, side_units)
+        return WavePlace(tokenizer.content_dim, POSITION_DIM // 4, side_units)
     return _attributes(tokenizer, ("x", "y"))
 
 
