@@ -52,6 +52,10 @@ class VideoBatch(NamedTuple):
     actions_BTA: Tensor | None = None
     """As in :class:`Clip`."""
 
+    def on(self, device: torch.device | str) -> "VideoBatch":
+        """See :meth:`Clip.on`."""
+        return VideoBatch(*(None if values is None else values.to(device) for values in self))
+
 
 class Clip(NamedTuple):
     """A window of blocks: frame t, and the actions that lead from frame t to frame t + 1."""
@@ -60,6 +64,14 @@ class Clip(NamedTuple):
     proprio_BTP: Tensor
     actions_BTA: Tensor
     """Row t holds the ``frame_stride`` actions taken from frame t on, in time order."""
+
+    def blocks(self, first: int, end: int | None = None) -> "Clip":
+        """The blocks from ``first`` on and before ``end``; both may count from the end, as in a slice."""
+        return Clip(*(values[:, first:end] for values in self))
+
+    def on(self, device: torch.device | str) -> "Clip":
+        """On a device; it is not called ``to``, or Lightning would take a batch for a tensor."""
+        return Clip(*(values.to(device) for values in self))
 
 
 class Predicted(NamedTuple):

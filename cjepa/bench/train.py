@@ -134,7 +134,7 @@ def compare_steps(
         torch.manual_seed(0)
         dynamics = PredictorDynamics(contender.build()).to(device).train()
         parameters[name] = sum(values.numel() for values in dynamics.parameters())
-        clip = Clip(*(values.to(device) for values in random_clip(batch_size)))
+        clip = random_clip(batch_size).on(device)
         turns[name] = _turn(training_step(dynamics, clip, contender.half_precision), steps, device)
         turns[name](0)  # the first step also pays for kernel selection and the optimiser's state
         progress.advance(1)

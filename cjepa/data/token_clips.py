@@ -71,7 +71,7 @@ class ClipDataset(Dataset):
             return
         free, _ = torch.cuda.mem_get_info(device)
         if 2 * sum(values.nbytes for values in self.rows) <= free:
-            self.rows = Clip(*(values.to(device) for values in self.rows))
+            self.rows = self.rows.on(device)
 
 
 class TokenClips(EpisodeClips):

@@ -17,7 +17,6 @@ from cjepa.evaluation.measurements import Measurement
 from cjepa.evaluation.scenes import Laboratory, Scenes, unpushed
 from cjepa.progress import Progress
 from cjepa.tokenizers.encode import device_of
-from cjepa.types import Clip
 from cjepa.world_models.dynamics import take_rows
 
 _SCENES_A_BATCH = 16
@@ -79,7 +78,7 @@ def influence_by_time(
     scene_M, agent_M, other_M = ((shown_BO & agent_O)[:, :, None] & (shown_BO & ~agent_O)[:, None]).nonzero()
     for first in range(0, len(shown_BO), _SCENES_A_BATCH):
         part = slice(first, first + _SCENES_A_BATCH)
-        clip = Clip(*(values.to(device_of(lab.dynamics)) for values in take_rows(scenes.clip, part)))
+        clip = take_rows(scenes.clip, part).on(device_of(lab.dynamics))
         parts.append(influence(lab.dynamics, clip)[name].double().cpu().numpy())
         progress.advance(len(clip.tokens_BTSD))
     influence_BHSS = np.concatenate(parts)

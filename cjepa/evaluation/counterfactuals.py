@@ -289,8 +289,7 @@ def _imagined(
     device, found = device_of(lab.dynamics), []
     for first in range(0, len(trials.scene_V), _TRIALS_A_BATCH):
         part = _Trials(*(values[first : first + _TRIALS_A_BATCH] for values in trials))
-        clip = take_rows(scenes.clip, torch.from_numpy(part.scene_V))
-        clip = Clip(*(values.to(device) for values in clip))
+        clip = take_rows(scenes.clip, torch.from_numpy(part.scene_V)).on(device)
         history, actions_BHA, _ = split_clip(lab.dynamics, clip)
         slot_V = torch.from_numpy(scenes.slot_BO[part.scene_V, part.body_V]).to(device)
         value_V2 = torch.from_numpy(part.value_V2).float().to(device)

@@ -22,6 +22,7 @@ from cjepa.evaluation.tokens import encode_batch, episode_of, spread
 from cjepa.progress import Progress
 from cjepa.tokenizers.scoring import ScoredTokenizer
 from cjepa.types import VideoBatch
+from cjepa.world_models.dynamics import take_rows
 
 HIDDEN_FRAMES = (0, 1, 3, 5)
 """For how long; 0 is the control: what is lost though nothing was hidden."""
@@ -68,7 +69,7 @@ def measure_hiding(module: ScoredTokenizer, data: VideoClips, progress: Progress
         start_B = dataset.starts[first : first + data.batch_size]
         batch = dataset.__getitems__(list(range(first, first + len(start_B))))
         fitting_B, hiding = choose(batch.labels_BTYX, draw_B[first : first + len(start_B)])
-        batch = VideoBatch(*(None if values is None else values[fitting_B] for values in batch))
+        batch = take_rows(batch, fitting_B)
         episodes.append(episode_of(data, start_B[fitting_B.numpy()]))
         for frames in HIDDEN_FRAMES if fitting_B.any() else ():
             masks = _masks(module, paint_out(batch, hiding, frames, background_YXC), hiding)

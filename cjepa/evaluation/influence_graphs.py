@@ -32,7 +32,6 @@ from cjepa.interventions.influence import (
 from cjepa.interventions.quantities import Quantity, empty_token
 from cjepa.progress import Progress
 from cjepa.tokenizers.encode import device_of
-from cjepa.types import Clip
 from cjepa.world_models.dynamics import rollout_clip, split_clip, take_rows
 
 Estimate = Literal["mask", "remove", "empty", "gradient", "attention", "path"]
@@ -96,7 +95,7 @@ def score_pairs(
     tracks = []
     for first in range(0, len(scenes.episode_B), _SCENES_A_BATCH):
         part = slice(first, first + _SCENES_A_BATCH)
-        clip = Clip(*(values.to(device_of(lab.dynamics)) for values in take_rows(scenes.clip, part)))
+        clip = take_rows(scenes.clip, part).on(device_of(lab.dynamics))
         for influence in influences:
             for name, influence_BHSS in influence(lab.dynamics, clip).items():
                 found.setdefault(name, []).append(influence_BHSS.mean(dim=1).double().cpu().numpy())
@@ -134,7 +133,7 @@ def influence_of(name: Estimate, lab: Laboratory) -> Influence:
 
 def possible(lab: Laboratory, estimates: Sequence[Estimate]) -> list[Estimate]:
     """Those of the estimates that the model allows; the others are logged."""
-    clip = Clip(*(values.to(device_of(lab.dynamics)) for values in take_rows(lab.val.clip, slice(0, 1))))
+    clip = take_rows(lab.val.clip, slice(0, 1)).on(device_of(lab.dynamics))
     left = []
     for name in dict.fromkeys(estimates):
         try:
@@ -147,7 +146,7 @@ def possible(lab: Laboratory, estimates: Sequence[Estimate]) -> list[Estimate]:
 
 def why_no_removal(lab: Laboratory) -> UserError | None:
     """Why the model cannot do without one of its objects, as models of a fixed number; None if it can."""
-    clip = Clip(*(values.to(device_of(lab.dynamics)) for values in take_rows(lab.val.clip, slice(0, 1))))
+    clip = take_rows(lab.val.clip, slice(0, 1)).on(device_of(lab.dynamics))
     history, actions_BHA, _ = split_clip(lab.dynamics, clip)
     try:
         Remove(0).rollout(lab.dynamics, history, actions_BHA[:, :1])
@@ -292,8 +291,7 @@ def _errors(
     for count in np.unique(count_R):
         rows = np.flatnonzero(count_R == count)
         for part in np.array_split(rows, max(1, len(rows) // (_SCENES_A_BATCH * 6))):
-            clip = take_rows(scenes.clip, torch.from_numpy(scene_R[part]))
-            clip = Clip(*(values.to(device) for values in clip))
+            clip = take_rows(scenes.clip, torch.from_numpy(scene_R[part])).on(device)
             slots = torch.tensor([removed[row] for row in part], dtype=torch.long).reshape(len(part), count)
             history, actions_BHA, followed = split_clip(lab.dynamics, clip)
             predicted = _removal(slots, empty_D).rollout(lab.dynamics, history, actions_BHA)

@@ -13,7 +13,6 @@ from cjepa.evaluation.scenes import Laboratory, Scenes
 from cjepa.interventions.edits import Remove
 from cjepa.progress import Progress
 from cjepa.tokenizers.encode import device_of
-from cjepa.types import Clip
 from cjepa.world_models.dynamics import take_rows
 
 _FEWEST_OTHERS = 3  # so that there are six pairs to rank
@@ -46,8 +45,7 @@ def influence_stability(
     for estimate in estimates:
         influence = influence_of(estimate, lab)
         for part in np.array_split(drawn, max(1, len(drawn) // _SCENES_A_BATCH)) if len(drawn) else ():
-            clip = take_rows(scenes.clip, torch.from_numpy(part[:, 0]))
-            clip = Clip(*(values.to(device_of(lab.dynamics)) for values in clip))
+            clip = take_rows(scenes.clip, torch.from_numpy(part[:, 0])).on(device_of(lab.dynamics))
             slot_B = torch.from_numpy(scenes.slot_BO[part[:, 0], part[:, 1]])
             rest = clip._replace(tokens_BTSD=Remove(slot_B).edit(clip.tokens_BTSD))
             before, after = influence(lab.dynamics, clip), influence(lab.dynamics, rest)

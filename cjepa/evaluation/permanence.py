@@ -122,8 +122,7 @@ def _believed(
     found, device = [], device_of(lab.dynamics)
     for first in range(0, len(scene_N), _ROWS_A_BATCH):
         part = slice(first, first + _ROWS_A_BATCH)
-        clip = take_rows(scenes.clip, torch.from_numpy(scene_N[part]))
-        clip = Clip(*(values.to(device) for values in clip))
+        clip = take_rows(scenes.clip, torch.from_numpy(scene_N[part])).on(device)
         tokens_WHD = while_hidden(lab.dynamics, clip, torch.from_numpy(slot_N[part]).to(device))
         found.append(place.read(tokens_WHD).double().cpu().numpy())
         progress.advance(len(np.unique(scene_N[part])))

@@ -28,7 +28,7 @@ def evaluate(
     parts = []
     with progress("compare actions", len(loader.dataset), "clips") as bar:
         for batch in loader:
-            parts.append(_errors(module, Clip(*(values.to(module.device) for values in batch))))
+            parts.append(_errors(module, batch.on(module.device)))
             bar.advance(len(parts[-1]))
     module.train(was_training)
     error_NG = np.concatenate(parts)

@@ -22,7 +22,6 @@ from cjepa.evaluation.segmentation import owners
 from cjepa.planning.perception import Observation, clip_of
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.encode import device_of, tokenizer_inputs
-from cjepa.types import VideoBatch
 from cjepa.world_models.dynamics import Dynamics
 from cjepa.world_models.training import DynamicsTraining
 
@@ -146,9 +145,7 @@ def body_slots(tokenizer: Tokenizer, env: ObjectEnv, seen: Observation) -> dict[
         env.set_state(state)
         labels_BYX.append(env.render_labels())
     labels_B1YX = torch.from_numpy(np.stack(labels_BYX))[:, None]
-    clips = clip_of(seen)._replace(labels_BTYX=labels_B1YX)
-    device = device_of(tokenizer)
-    clips = VideoBatch(*(None if values is None else values.to(device) for values in clips))
+    clips = clip_of(seen)._replace(labels_BTYX=labels_B1YX).on(device_of(tokenizer))
     masks_B1SYX = tokenizer.encode(*tokenizer_inputs(tokenizer, clips)).masks_BTSYX.float().cpu()
     owned_B1KS, present_B1K = owners(masks_B1SYX, labels_B1YX)
     share_KS = owned_B1KS.sum(dim=(0, 1)) / present_B1K.sum(dim=(0, 1)).clamp(min=1)[:, None]

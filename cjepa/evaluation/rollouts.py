@@ -46,7 +46,7 @@ def imagine(module: DynamicsTraining, loader: DataLoader, file: Episodes) -> Ite
     dataset, history = loader.dataset, module.dynamics.history_blocks
     first = 0
     for batch in loader:
-        clip = module.clip_of(type(batch)(*(None if values is None else values.to(module.device) for values in batch)))
+        clip = module.clip_of(batch.on(module.device))
         predicted, followed = rollout_clip(module.dynamics, clip)
         start_B = np.asarray(dataset.starts[first : first + len(predicted.tokens_BHSD)])
         ahead_H = history + np.arange(predicted.tokens_BHSD.shape[1])

@@ -31,7 +31,7 @@ from cjepa.planning.compatibility import check_fits
 from cjepa.progress import Progress
 from cjepa.tokenizers.base import Tokenizer, check_environment
 from cjepa.tokenizers.encode import clips_of, device_of, read_columns, tokenizer_inputs
-from cjepa.types import Clip, VideoBatch
+from cjepa.types import Clip
 from cjepa.world_models.dynamics import Dynamics
 from cjepa.world_models.loading import LoadedWorldModel
 
@@ -187,9 +187,8 @@ def encode_episode(file: Episodes, index: int, tokenizer: Tokenizer, env: Object
     """
     read = {*_COLUMNS, *read_columns(tokenizer)} & set(file.columns)
     rows = file.episode(index, read)
-    batch = clips_of({name: torch.from_numpy(rows[name])[None] for name in read_columns(tokenizer)})
     device = device_of(tokenizer)
-    batch = VideoBatch(*(None if values is None else values.to(device) for values in batch))
+    batch = clips_of({name: torch.from_numpy(rows[name])[None] for name in read_columns(tokenizer)}).on(device)
     with torch.autocast(device.type, torch.bfloat16):
         tokens = tokenizer.encode(*tokenizer_inputs(tokenizer, batch))
     visible_TO = on_table(rows["objects"], env)

@@ -58,7 +58,7 @@ def encode_dataset(
 @torch.no_grad()
 def encode_batch(module: ScoredTokenizer, batch: VideoBatch) -> Encoded:
     """Encode and decode a batch on the module's device, under bf16 autocast; float32, on the CPU."""
-    there = VideoBatch(*(None if values is None else values.to(module.device) for values in batch))
+    there = batch.on(module.device)
     with torch.autocast(module.device.type, torch.bfloat16):
         encoded = module.encode_and_decode(there)
     return _each(encoded, lambda values: values.float().cpu())

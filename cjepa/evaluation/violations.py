@@ -25,7 +25,7 @@ from cjepa.interventions.quantities import Quantity
 from cjepa.progress import Progress
 from cjepa.tokenizers.encode import clips_of, device_of, read_columns, step_clips
 from cjepa.types import Clip
-from cjepa.world_models.dynamics import Dynamics
+from cjepa.world_models.dynamics import Dynamics, take_rows
 
 EVENTS = ("unchanged", "teleport", "colour")
 _PARTS = {"": "tokens_NT", "_places": "places_NT"}
@@ -133,13 +133,13 @@ def surprise(dynamics: Dynamics, clip: Clip, place: Quantity, shown_NS: Tensor) 
     """
     device, found = device_of(dynamics), []
     for first in range(0, len(clip.tokens_BTSD), _SCENES_A_BATCH):
-        part = Clip(*(values[first : first + _SCENES_A_BATCH].to(device) for values in clip))
-        shown_BS = shown_NS[first : first + _SCENES_A_BATCH].to(device)
+        rows = slice(first, first + _SCENES_A_BATCH)
+        part, shown_BS = take_rows(clip, rows).on(device), shown_NS[rows].to(device)
         errors, distances = [], []
         for block in range(1, part.tokens_BTSD.shape[1]):
-            seen = Clip(*(values[:, max(0, block - dynamics.history_blocks) : block] for values in part))
+            seen = part.blocks(max(0, block - dynamics.history_blocks), block)
             predicted = dynamics.rollout(dynamics.observe(seen), part.actions_BTA[:, block - 1 : block])
-            followed = dynamics.normalise(Clip(*(values[:, block : block + 1] for values in part)))
+            followed = dynamics.normalise(part.blocks(block, block + 1))
             errors.append((predicted.tokens_BHSD - followed.tokens_BTSD).square().mean(dim=(1, 2, 3)))
             predicted_BS2, true_BS2 = (
                 place.read(tokens_B1SD)[:, 0]

@@ -111,7 +111,7 @@ class Mask(LatentIntervention):
         """
         if not isinstance(dynamics, PredictorDynamics):
             raise UserError(f"Mask: {type(dynamics).__name__} takes no masks; remove the object instead")
-        seen = Clip(*(values[:, -dynamics.history_blocks :] for values in history))
+        seen = history.blocks(-dynamics.history_blocks)
         blocks = seen.tokens_BTSD.shape[1]
         if blocks < 2:
             raise UserError("Mask: the history has one block, the identity anchor; remove the object instead")

@@ -123,5 +123,5 @@ def _normalised(dynamics: Dynamics, values_NC: Tensor, proprio: bool = False) ->
     others = torch.zeros(1, rows, dynamics.action_dim if proprio else dynamics.proprio_dim)
     clip = Clip(tokens, *((values_NC[None], others) if proprio else (others, values_NC[None])))
     like = next(iter(dynamics.buffers()), values_NC)
-    normalised = dynamics.normalise(Clip(*(values.to(like.device) for values in clip)))
+    normalised = dynamics.normalise(clip.on(like.device))
     return (normalised.proprio_BTP if proprio else normalised.actions_BTA)[0].cpu()

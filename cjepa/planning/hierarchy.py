@@ -79,7 +79,7 @@ class HighLevel:
             UserError: the dynamics predict nothing but NaN.
         """
         dynamics, device = self.dynamics, seen.tokens_BTSD.device
-        now = Clip(*(values[:, -1:] for values in seen))
+        now = seen.blocks(-1)
         no_actions = now.proprio_BTP.new_zeros(len(now.proprio_BTP), 1, dynamics.action_dim)
         with torch.autocast(device.type, torch.bfloat16):
             state = dynamics.observe(now._replace(actions_BTA=no_actions))

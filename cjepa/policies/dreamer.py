@@ -206,7 +206,7 @@ class DreamerTraining(PolicyTraining):
             ahead_B: blocks to each clip's goal.
             generator: of the actions, on the CPU; None for the mean actions.
         """
-        first = Clip(*(values[:, :1] for values in clip))
+        first = clip.blocks(0, 1)
         rows_B = torch.arange(len(ahead_B), device=ahead_B.device)
         aimed = self.dynamics.normalise(Clip(*(values[rows_B, ahead_B][:, None] for values in clip)))
         state, scene = self.dynamics.observe(first), Scene(*self.situation(clip, ahead_B))

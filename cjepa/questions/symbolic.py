@@ -28,7 +28,6 @@ from cjepa.questions.tracks import (
     spans,
 )
 from cjepa.tokenizers.encode import device_of
-from cjepa.types import Clip
 from cjepa.world_models.dynamics import split_clip, take_rows
 
 _MARGIN = 2
@@ -208,7 +207,7 @@ def by_world_model(lab: Laboratory, perception: Perception) -> Imagine:
             )
         cut = cut_scenes(episode, start, lab.history, len(env_step_K), lab.frame_stride).clip
         device = device_of(lab.dynamics)
-        repeated = take_rows(Clip(*(values.to(device) for values in cut)), torch.zeros(len(removed), dtype=torch.long))
+        repeated = take_rows(cut.on(device), torch.zeros(len(removed), dtype=torch.long))
         history, actions_BHA, _ = split_clip(lab.dynamics, repeated)
         if removed == [None]:
             rollout = lab.dynamics.rollout(lab.dynamics.observe(history), actions_BHA)

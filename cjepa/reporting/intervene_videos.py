@@ -84,7 +84,7 @@ def scene_films(lab: Laboratory, place: Quantity, scene: int) -> dict[str, np.nd
     colours_OC = _colours(lab, scene, true_TYXC[0])
     history, actions_BHA, _ = split_clip(lab.dynamics, take_rows(scenes.clip, slice(scene, scene + 1)))
     device = device_of(lab.dynamics)
-    history, actions_BHA = Clip(*(values.to(device) for values in history)), actions_BHA.to(device)
+    history, actions_BHA = history.on(device), actions_BHA.to(device)
     body = _most_influential(scenes.hops_BOO[scene], slot_O, _free(lab, scene))
     if body is None:
         rollout = lab.dynamics.rollout(lab.dynamics.observe(history), actions_BHA)

@@ -86,7 +86,7 @@ def step_clips(tokenizer: Tokenizer, batch: VideoBatch, memory: Memory = None) -
 def _step(tokenizer: Tokenizer, batch: VideoBatch, memory: Memory) -> tuple[Tensor, Memory]:
     """As :func:`step_clips`, but the tokens are on the tokenizer's device too."""
     device = device_of(tokenizer)
-    batch = VideoBatch(*(None if values is None else values.to(device) for values in batch))
+    batch = batch.on(device)
     with torch.autocast(device.type, torch.bfloat16):
         hints_BSH = _hints(tokenizer, batch) if tokenizer.info.hint_dim and memory is None else None
         tokens, memory = tokenizer.step(_seen(tokenizer, batch), memory, hints_BSH)

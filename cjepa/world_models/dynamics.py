@@ -99,9 +99,9 @@ class ClipParts(NamedTuple):
 def split_clip(dynamics: Dynamics, clip: Clip) -> ClipParts:
     """A clip of more than ``history_blocks`` blocks in its parts."""
     history = dynamics.history_blocks
-    followed = dynamics.normalise(Clip(*(values[:, history:] for values in clip)))
+    followed = dynamics.normalise(clip.blocks(history))
     return ClipParts(
-        Clip(*(values[:, :history] for values in clip)),
+        clip.blocks(0, history),
         clip.actions_BTA[:, history - 1 : -1],
         Rollout(followed.tokens_BTSD, followed.proprio_BTP),
     )
@@ -124,7 +124,7 @@ def rollout_clip(dynamics: Dynamics, clip: Clip) -> tuple[Rollout, Rollout]:
 def copied_clip(dynamics: Dynamics, clip: Clip) -> Rollout:
     """What copying predicts for every block of :func:`rollout_clip`: the frame before, H = 1, in the model's units."""
     history = dynamics.history_blocks
-    last = dynamics.normalise(Clip(*(values[:, history - 1 : history] for values in clip)))
+    last = dynamics.normalise(clip.blocks(history - 1, history))
     return Rollout(last.tokens_BTSD, last.proprio_BTP)
 
 

@@ -101,7 +101,7 @@ class MacroModel(TokenTraining):
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
         """See the class."""
         history = self.dynamics.history_blocks
-        batch = Clip(*(values[:, : history + self.predict_blocks] for values in batch))
+        batch = batch.blocks(0, history + self.predict_blocks)
         mean_BTM, log_variance_BTM = self.encoder(batch.actions_BTA)
         noise_BTM = torch.randn(mean_BTM.shape, generator=generator).to(mean_BTM)
         code_BTM = mean_BTM + noise_BTM * (log_variance_BTM / 2).exp()
@@ -127,7 +127,7 @@ class MacroModel(TokenTraining):
             )
         if not bool(self.encoder.scale.fitted):
             self.encoder.scale.fit(sample.actions_BTA)
-        return self.clip_of(Clip(*(values.to(self.device) for values in sample)))
+        return self.clip_of(sample.on(self.device))
 
     def describe_objective(self) -> dict[str, Any]:
         """See :class:`~cjepa.world_models.training.DynamicsTraining`."""

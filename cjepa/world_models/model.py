@@ -67,7 +67,7 @@ class PredictorDynamics(Dynamics):
 
     def observe(self, clip: Clip) -> NamedTuple:
         """The predictor's, of the last ``history_blocks``, see :class:`~cjepa.world_models.dynamics.Dynamics`."""
-        tokens, proprio, actions = (values[:, -self.history_blocks :] for values in self.normalise(clip))
+        tokens, proprio, actions = self.normalise(clip).blocks(-self.history_blocks)
         return self.predictor.observe(tokens, proprio, actions[:, :-1])
 
     def step(self, state: NamedTuple, actions_BA: Tensor) -> NamedTuple:

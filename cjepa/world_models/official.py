@@ -68,7 +68,7 @@ class OfficialWorldModel(TokenTraining):
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
         """See the class; ``masked`` is 0 where nothing is hidden, ``proprio`` is missing with that entity."""
         predictor, blocks = self.dynamics.predictor, self.dynamics.history_blocks
-        clip = self.dynamics.normalise(Clip(*(values[:, : blocks + self.predict_blocks] for values in batch)))
+        clip = self.dynamics.normalise(batch.blocks(0, blocks + self.predict_blocks))
         tokens, proprio, actions = clip
         slots = tokens.shape[2]
         mask_BTE = self.mask.sample(tokens[:, :blocks], generator)

@@ -274,7 +274,7 @@ class WorldModel(TokenTraining):
         """Of a history of random length and the blocks after it, see :mod:`.losses`; the mean over members."""
         lengths = self.shortest_history, self.dynamics.history_blocks + 1
         blocks = int(torch.randint(*lengths, (), generator=generator))
-        clip = Clip(*(values[:, : blocks + self.predict_blocks] for values in self.dynamics.normalise(batch)))
+        clip = self.dynamics.normalise(batch).blocks(0, blocks + self.predict_blocks)
         mask_BTE = self.mask.sample(clip.tokens_BTSD[:, :blocks], generator)
         options = self.future_decay, self.norm, self.matching, self.weight_D
         with self.dynamics.predictor.watched(generator) as paths:
