@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cjepa.data.video_clips import VideoClips
 from cjepa.evaluation.intervals import Interval, bootstrap
-from cjepa.evaluation.tokens import episode_of
+from cjepa.evaluation.tokens import batches, episode_of
 from cjepa.progress import Progress
 from cjepa.tokenizers.base import Tokenizer, float_frames
 from cjepa.tokenizers.encode import device_of
@@ -32,9 +32,7 @@ def measure_flow(tokenizer: Tokenizer, data: VideoClips, progress: Progress) -> 
     """
     dataset = data.test_dataloader().dataset
     errors, displacements, episodes = [], [], []
-    for first in range(0, len(dataset), data.batch_size):
-        start_B = dataset.starts[first : first + data.batch_size]
-        batch = dataset.__getitems__(list(range(first, first + len(start_B))))
+    for start_B, batch in batches(data, dataset):
         frames = float_frames(tokenizer, batch.pixels_BTYXC.to(device_of(tokenizer)))
         error_B, displacement_B = displacement_errors(tokenizer.flow(frames).cpu(), batch.labels_BTYX)
         errors.append(error_B.numpy()), displacements.append(displacement_B.numpy())

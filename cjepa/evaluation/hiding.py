@@ -18,7 +18,7 @@ from cjepa.data.video_clips import VideoClips
 from cjepa.data.video_dataset import VideoDataset
 from cjepa.evaluation.intervals import Interval, bootstrap
 from cjepa.evaluation.segmentation import contingency
-from cjepa.evaluation.tokens import encode_batch, episode_of, spread
+from cjepa.evaluation.tokens import batches, encode_batch, episode_of, spread
 from cjepa.progress import Progress
 from cjepa.tokenizers.scoring import ScoredTokenizer
 from cjepa.types import VideoBatch
@@ -62,13 +62,11 @@ def measure_hiding(module: ScoredTokenizer, data: VideoClips, progress: Progress
     was_training = module.training
     module.eval()
     background_YXC = data.sample_frames(_BACKGROUND_FRAMES).median(dim=0).values
-    draw_B = torch.rand(len(dataset), generator=torch.Generator().manual_seed(0))
+    draw_N = torch.rand(len(dataset), generator=torch.Generator().manual_seed(0))
     kept: dict[int, list[np.ndarray]] = {frames: [] for frames in HIDDEN_FRAMES}
     episodes = []
-    for first in range(0, len(dataset), data.batch_size):
-        start_B = dataset.starts[first : first + data.batch_size]
-        batch = dataset.__getitems__(list(range(first, first + len(start_B))))
-        fitting_B, hiding = choose(batch.labels_BTYX, draw_B[first : first + len(start_B)])
+    for (start_B, batch), draw_B in zip(batches(data, dataset), draw_N.split(data.batch_size), strict=True):
+        fitting_B, hiding = choose(batch.labels_BTYX, draw_B)
         batch = take_rows(batch, fitting_B)
         episodes.append(episode_of(data, start_B[fitting_B.numpy()]))
         for frames in HIDDEN_FRAMES if fitting_B.any() else ():

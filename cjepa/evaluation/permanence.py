@@ -106,11 +106,11 @@ def while_hidden(dynamics: Dynamics, clip: Clip, slot_W: Tensor) -> Tensor:
         Its tokens in the H blocks, ``(W, H, D)``, in the tokenizer's units.
     """
     history, tokens_WTSD = dynamics.history_blocks, clip.tokens_BTSD.clone()
+    believed = clip._replace(tokens_BTSD=tokens_WTSD)
     rows = torch.arange(len(slot_W), device=slot_W.device)
     for block in range(history, tokens_WTSD.shape[1]):
-        seen = slice(block - history, block)
-        window = Clip(tokens_WTSD[:, seen], clip.proprio_BTP[:, seen], clip.actions_BTA[:, seen])
-        predicted = dynamics.rollout(dynamics.observe(window), clip.actions_BTA[:, block - 1 : block])
+        state = dynamics.observe(believed.blocks(block - history, block))
+        predicted = dynamics.rollout(state, clip.actions_BTA[:, block - 1 : block])
         tokens_WTSD[rows, block, slot_W] = dynamics.denormalise(predicted).tokens_BHSD[rows, 0, slot_W].float()
     return tokens_WTSD[rows, history:, slot_W]
 

@@ -47,12 +47,17 @@ def encode_dataset(
     module: ScoredTokenizer, data: VideoClips, dataset: VideoDataset, progress: Progress
 ) -> Iterator[EncodedClips]:
     """Encode and decode clips, under bf16 autocast as token files are made; the module should be in eval mode."""
-    for first in range(0, len(dataset), data.batch_size):
-        start_B = dataset.starts[first : first + data.batch_size]
-        batch = dataset.__getitems__(list(range(first, first + len(start_B))))
+    for start_B, batch in batches(data, dataset):
         row_BT = start_B[:, None] + np.arange(dataset.blocks) * dataset.frame_stride
         yield EncodedClips(batch, encode_batch(module, batch), row_BT, episode_of(data, start_B))
         progress.advance(row_BT.size)
+
+
+def batches(data: VideoClips, dataset: VideoDataset) -> Iterator[tuple[np.ndarray, VideoBatch]]:
+    """All clips of a dataset in order, a batch at a time, after the rows that they start at."""
+    for first in range(0, len(dataset), data.batch_size):
+        start_B = dataset.starts[first : first + data.batch_size]
+        yield start_B, dataset.__getitems__(list(range(first, first + len(start_B))))
 
 
 @torch.no_grad()
