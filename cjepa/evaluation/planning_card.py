@@ -190,8 +190,8 @@ def true_cost(
     device = goal.tokens_BSD.device
     proprio_R1P = torch.from_numpy(ends.proprio_BP)[:, None]
     actions_R1A = torch.zeros(pairs * plans, 1, dynamics.action_dim)
-    seen = (tokens_PNSD.flatten(0, 1)[:, None], proprio_R1P, actions_R1A)
-    clip = dynamics.normalise(Clip(*(values.to(device) for values in seen)))
+    seen = Clip(tokens_PNSD.flatten(0, 1)[:, None], proprio_R1P, actions_R1A)
+    clip = dynamics.normalise(seen.on(device))
     single = Rollout(*(values.unflatten(0, (pairs, plans)) for values in (clip.tokens_BTSD, clip.proprio_BTP)))
     no_actions_PNHA = torch.zeros(pairs, plans, 1, dynamics.action_dim, device=device)
     return _on_cpu(objective(single, no_actions_PNHA, goal))

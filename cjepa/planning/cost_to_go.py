@@ -11,7 +11,7 @@ from cjepa.arguments import at_least
 from cjepa.checkpoints import find_checkpoint, read_checkpoint
 from cjepa.errors import UserError
 from cjepa.files import file_digest
-from cjepa.planning.objectives import Goal, Learned, Objective
+from cjepa.planning.objectives import Goal, Learned, Objective, tokenizer_units
 from cjepa.planning.probe_error import ProbeError
 from cjepa.policies.goal_value import GoalValue, load_goal_value
 from cjepa.tokenizers.base import Tokenizer
@@ -73,15 +73,9 @@ class CostToGo(Objective):
 
     def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
         """See :class:`~cjepa.planning.objectives.Objective`."""
-        batch, candidates = rollout.tokens_BHSD.shape[:2]
         with torch.autocast(rollout.tokens_BHSD.device.type, enabled=False):  # bfloat16 is too coarse for places
-            tokens_RHSD = self._tokens(rollout.tokens_BHSD.flatten(0, 1), rollout.proprio_BHP.flatten(0, 1))
-            goal_B1SD = self._tokens(goal.tokens_BSD[:, None], goal.proprio_BP[:, None])
-            goal_RHSD = goal_B1SD.repeat_interleave(candidates, dim=0).expand_as(tokens_RHSD)
-            blocks_RH = self._value.blocks(tokens_RHSD, goal_RHSD)
-        error_BNH = self.near.of_blocks(rollout, goal)
-        return (blocks_RH.unflatten(0, (batch, candidates)) + self.near_weight * error_BNH).amin(dim=2)
-
-    def _tokens(self, tokens_BHSD: Tensor, proprio_BHP: Tensor) -> Tensor:
-        """In the tokenizer's units."""
-        return self._dynamics.denormalise(Rollout(tokens_BHSD.float(), proprio_BHP.float())).tokens_BHSD
+            tokens_BNHSD = tokenizer_units(self._dynamics, rollout)
+            goal_BNHSD = tokenizer_units(self._dynamics, goal.as_rollout()).expand_as(tokens_BNHSD)
+            blocks_RH = self._value.blocks(tokens_BNHSD.flatten(0, 1), goal_BNHSD.flatten(0, 1))
+        blocks_BNH = blocks_RH.unflatten(0, tokens_BNHSD.shape[:2])
+        return (blocks_BNH + self.near_weight * self.near.of_blocks(rollout, goal)).amin(dim=2)

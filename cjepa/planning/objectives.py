@@ -26,6 +26,10 @@ class Goal(NamedTuple):
     text_BW: Tensor | None = None
     """What :meth:`Objective.read` makes of the sentences that should become true, if goals are sentences."""
 
+    def as_rollout(self) -> Rollout:
+        """As the only block of the only candidate of every environment."""
+        return Rollout(self.tokens_BSD[:, None, None], self.proprio_BP[:, None, None])
+
 
 class Learned(NamedTuple):
     """What an objective has learned from."""
@@ -77,6 +81,15 @@ class Objective(ABC):
         Returns:
             Cost ``(B, N)``, differentiable in rollout and actions where the objective is.
         """
+
+
+def tokenizer_units(dynamics: Dynamics, rollout: Rollout) -> Tensor:
+    """Tokens of candidates ``(B, N, H, S, D)`` in the tokenizer's units, float32.
+
+    To be called without autocast, in whose bfloat16 places would be too coarse.
+    """
+    flat = rollout.map(lambda values: values.flatten(0, 1).float())
+    return dynamics.denormalise(flat).tokens_BHSD.unflatten(0, rollout.tokens_BHSD.shape[:2])
 
 
 class GoalMSE(Objective):

@@ -17,7 +17,7 @@ from cjepa.data.splits import SPLIT_SEED, Lineage, lineage_beside, training_epis
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import frame_reader, open_episodes
 from cjepa.errors import UserError
-from cjepa.planning.objectives import Goal, Learned, Objective
+from cjepa.planning.objectives import Goal, Learned, Objective, tokenizer_units
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.types import Rollout
@@ -134,9 +134,7 @@ class ProbeError(Objective):
 
     def of_blocks(self, rollout: Rollout, goal: Goal) -> Tensor:
         """Errors of all blocks, ``(B, N, H)``."""
-        predicted_BNHR = self._read(rollout.tokens_BHSD, rollout.proprio_BHP)
-        goal_B11R = self._read(goal.tokens_BSD[:, None, None], goal.proprio_BP[:, None, None])
-        return self._error(predicted_BNHR, goal_B11R)
+        return self._error(self._read(rollout), self._read(goal.as_rollout()))
 
     def _error(self, predicted_LR: Tensor, goal_LR: Tensor) -> Tensor:
         """Cost ``(...)`` of answers at any leading dimensions."""
@@ -150,12 +148,10 @@ class ProbeError(Objective):
         degrees_L = torch.rad2deg(turn_LR.abs()).sum(dim=-1)
         return distance_L / self.place_tolerance + degrees_L / self.angle_tolerance
 
-    def _read(self, tokens_BNHSD: Tensor, proprio_BNHP: Tensor) -> Tensor:
-        """Answers ``(B, N, H, R)`` of tokens in the model's units."""
-        flat = Rollout(tokens_BNHSD.flatten(0, 1), proprio_BNHP.flatten(0, 1))
-        with torch.autocast(tokens_BNHSD.device.type, enabled=False):  # bfloat16 is too coarse for pixels
-            tokens = self._dynamics.denormalise(flat.map(Tensor.float)).tokens_BHSD
-            return self._probe(tokens).unflatten(0, tokens_BNHSD.shape[:2])
+    def _read(self, rollout: Rollout) -> Tensor:
+        """Answers ``(B, N, H, R)``."""
+        with torch.autocast(rollout.tokens_BHSD.device.type, enabled=False):  # bfloat16 is too coarse for pixels
+            return self._probe(tokenizer_units(self._dynamics, rollout))
 
     def _fitted_on(self, file: Episodes, lineage: Mapping[str, Any]) -> Lineage:
         return lineage_beside(file, lineage, SPLIT_SEED if self.split_seed is None else self.split_seed)

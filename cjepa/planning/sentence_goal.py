@@ -13,7 +13,7 @@ from cjepa.errors import UserError
 from cjepa.files import file_digest
 from cjepa.language.loading import load_language
 from cjepa.language.model import LanguageModel
-from cjepa.planning.objectives import Goal, Learned, Objective
+from cjepa.planning.objectives import Goal, Learned, Objective, tokenizer_units
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.encode import device_of, fingerprint
 from cjepa.types import Rollout
@@ -81,10 +81,8 @@ class SentenceGoal(Objective):
         """
         if goal.text_BW is None:
             raise UserError("the objective SentenceGoal has no sentence to aim at; give --goal_text")
-        flat = Rollout(rollout.tokens_BHSD.flatten(0, 1), rollout.proprio_BHP.flatten(0, 1))
         with torch.autocast(rollout.tokens_BHSD.device.type, enabled=False):  # bfloat16 is too coarse for places
-            tokens = self._dynamics.denormalise(flat.map(Tensor.float)).tokens_BHSD
-            tokens_BNHSD = tokens.unflatten(0, rollout.tokens_BHSD.shape[:2])
+            tokens_BNHSD = tokenizer_units(self._dynamics, rollout)
             return self._distance(tokens_BNHSD, goal.text_BW.float()).amin(dim=2)
 
     def _distance(self, tokens_BNHSD: Tensor, text_BW: Tensor) -> Tensor:

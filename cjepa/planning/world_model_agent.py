@@ -200,7 +200,7 @@ class WorldModelAgent(Agent):
         past = self._actions[len(self._actions) - (blocks - 1) :]
         actions = torch.stack([*past, torch.zeros(batch, self.blocks.action_values)], dim=1)
         proprio_BTP = torch.from_numpy(np.stack(proprio, axis=1))
-        return Clip(*(values.to(device) for values in (tokens_BTSD, proprio_BTP, actions)))
+        return Clip(tokens_BTSD, proprio_BTP, actions).on(device)
 
     def _goal_of(self, goal: Clip) -> Goal:
         tokens_BSD, proprio_BP = goal.tokens_BTSD[:, 0], goal.proprio_BTP[:, 0]
