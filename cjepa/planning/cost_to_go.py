@@ -9,9 +9,7 @@ from torch import Tensor
 
 from cjepa.arguments import at_least
 from cjepa.checkpoints import find_checkpoint, read_checkpoint
-from cjepa.errors import UserError
-from cjepa.files import file_digest
-from cjepa.planning.objectives import Goal, Learned, Objective, tokenizer_units
+from cjepa.planning.objectives import Goal, Learned, Objective, run_content, tokenizer_units
 from cjepa.planning.probe_error import ProbeError
 from cjepa.policies.goal_value import GoalValue, load_goal_value
 from cjepa.tokenizers.base import Tokenizer
@@ -66,10 +64,7 @@ class CostToGo(Objective):
 
     def decided_by(self) -> dict[str, Any]:
         """What decides its costs: the content of the checkpoint, wherever it is; what is missing is refused later."""
-        try:
-            return vars(self) | {"run": file_digest(find_checkpoint(self.run))}
-        except UserError:
-            return vars(self)
+        return vars(self) | {"run": run_content(self.run)}
 
     def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
         """See :class:`~cjepa.planning.objectives.Objective`."""

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from cjepa.arguments import at_least, check
+from cjepa.checkpoints import find_checkpoint
 from cjepa.errors import UserError
+from cjepa.files import file_digest
 from cjepa.planning.distances import ByIndex, TokenDistance
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Rollout
@@ -90,6 +92,14 @@ def tokenizer_units(dynamics: Dynamics, rollout: Rollout) -> Tensor:
     """
     flat = rollout.map(lambda values: values.flatten(0, 1).float())
     return dynamics.denormalise(flat).tokens_BHSD.unflatten(0, rollout.tokens_BHSD.shape[:2])
+
+
+def run_content(run: str) -> str:
+    """The content of a run's checkpoint as a digest, wherever it is; the run as it was given where there is none."""
+    try:
+        return file_digest(find_checkpoint(run))
+    except UserError:
+        return run
 
 
 class GoalMSE(Objective):

@@ -10,10 +10,9 @@ from torch import Tensor
 from cjepa.arguments import check
 from cjepa.checkpoints import find_checkpoint, read_checkpoint
 from cjepa.errors import UserError
-from cjepa.files import file_digest
 from cjepa.language.loading import load_language
 from cjepa.language.model import LanguageModel
-from cjepa.planning.objectives import Goal, Learned, Objective, tokenizer_units
+from cjepa.planning.objectives import Goal, Learned, Objective, run_content, tokenizer_units
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.encode import device_of, fingerprint
 from cjepa.types import Rollout
@@ -68,10 +67,7 @@ class SentenceGoal(Objective):
 
     def decided_by(self) -> dict[str, Any]:
         """What decides its costs: the content of the checkpoint, wherever it is; what is missing is refused later."""
-        try:
-            return vars(self) | {"run": file_digest(find_checkpoint(self.run))}
-        except UserError:
-            return vars(self)
+        return vars(self) | {"run": run_content(self.run)}
 
     def __call__(self, rollout: Rollout, actions_BNHA: Tensor, goal: Goal) -> Tensor:
         """See :class:`~cjepa.planning.objectives.Objective`.
