@@ -14,6 +14,8 @@ from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.slots.sprites import POSITION_DIM
 from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
 
+_FADED = 0.5
+
 
 class Quantity(ABC):
     """An x and a y in the environment's units, from tokens in the tokenizer's units ``(..., D)``."""
@@ -94,11 +96,19 @@ class WavePlace(Quantity):
         return (position + 1) / 2 * self.side_units
 
     def track(self, tokens_BTSD: Tensor) -> Tensor:
-        """See :class:`Quantity`; of places two sides apart, which look alike, those nearest to the block before."""
+        """See :class:`Quantity`; of places two sides apart, which look alike, those nearest to the block before.
+
+        The waves of an object fade as it leaves. When they are less than half as high, it stays where it was last.
+        """
+        sine, cosine = tokens_BTSD[..., self.values].float().chunk(2, dim=-1)
+        height_BTS1 = (sine[..., :2].square() + cosine[..., :2].square()).mean(dim=-1, keepdim=True).sqrt()
         read_BTS2, again = self.read(tokens_BTSD), 2 * self.side_units
-        step_BUS2 = read_BTS2.diff(dim=1)
-        step_BUS2 = step_BUS2 - again * (step_BUS2 / again).round()
-        return torch.cat([read_BTS2[:, :1], read_BTS2[:, :1] + step_BUS2.cumsum(dim=1)], dim=1)
+        track = [read_BTS2[:, 0]]
+        for read_BS2, height_BS1 in zip(read_BTS2[:, 1:].unbind(1), height_BTS1[:, 1:].unbind(1), strict=True):
+            step_BS2 = read_BS2 - track[-1]
+            step_BS2 = step_BS2 - again * (step_BS2 / again).round()
+            track.append(torch.where(height_BS1 < _FADED, track[-1], track[-1] + step_BS2))
+        return torch.stack(track, dim=1)
 
     def moved(self, tokens: Tensor, by: Tensor) -> Tensor:
         """See :class:`Quantity`; every wave is turned by what such a motion turns it."""

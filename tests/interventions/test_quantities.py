@@ -38,6 +38,14 @@ def test_a_track_goes_on_where_waves_repeat():
     torch.testing.assert_close(place.track(tokens), track, atol=0.01, rtol=0)
 
 
+def test_what_fades_stays_where_it_was_last():
+    place = WavePlace(0, 4, side_units=512.0)
+    track = torch.tensor([[500.0, 20.0], [505.0, 10.0], [100.0, 300.0], [0.0, 0.0]])[None, :, None]
+    tokens = embed_position(track / 256 - 1) * torch.tensor([1.0, 0.7, 0.3, 0.0])[None, :, None, None]
+    torch.testing.assert_close(place.track(tokens), track[:, [0, 1, 1, 1]], atol=0.01, rtol=0)
+    assert place.track(torch.full_like(tokens, torch.nan)).isnan().all()  # a removed object is nowhere
+
+
 @pytest.mark.parametrize("dim", [0, 12])
 def test_an_oracle_tells_places_and_velocities(dim):
     tokenizer = OracleTokenizer(2, NAMES, dim)
