@@ -75,7 +75,8 @@ def _without_dropped(value: Any) -> Any:
 def teach_parsers() -> None:
     """Have jsonargparse read YAML within the bounds of `parse_yaml`, and old class paths in it as those of today.
 
-    Words of a command line take `current`.
+    Words of a command line take `current`. ``None`` is null: so jsonargparse writes it for an option that is two or
+    more classes deep.
     """
     import yaml
     from jsonargparse import get_loader, set_loader
@@ -83,4 +84,8 @@ def teach_parsers() -> None:
     from cjepa.yaml_files import parse_yaml
 
     load = get_loader("yaml")
-    set_loader("yaml", lambda text: current(parse_yaml(text, load)), (yaml.YAMLError,))
+
+    def read(text: str) -> Any:
+        return None if text == "None" else current(parse_yaml(text, load))
+
+    set_loader("yaml", read, (yaml.YAMLError,))

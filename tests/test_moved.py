@@ -3,10 +3,12 @@
 import importlib
 
 import pytest
+import yaml
 
 from cjepa.checkpoints import find_checkpoint, read_checkpoint
 from cjepa.cli import main
 from cjepa.moved import MOVED, current, original
+from tests.conftest import configs
 
 # every class path that stood in experiments/ or cjepa/zoo/ up to 0.2.0
 EVER = """
@@ -97,3 +99,12 @@ def test_a_yaml_and_a_command_line_of_before(tmp_path, capsys):
     assert main(["collect", "-c", str(config), "--out", str(tmp_path / "a.h5")]) == 0
     old = ["--policy", "cjepa.envs.policies.PushTBehaviour"]
     assert main(["collect", "-c", str(config), *old, "--out", str(tmp_path / "b.h5")]) == 0
+
+
+def test_null_reaches_an_option_of_a_class_within_a_class(capsys):
+    """jsonargparse writes it as None on its way there."""
+    words = ["fit", *configs("pusht/cjepa.yaml", "pusht/object_filter.yaml"), "--print_config"]
+    with pytest.raises(SystemExit, match="0"):
+        main([*words, "--model.init_args.predictor.init_args.place", "null"])
+    predictor = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["predictor"]
+    assert predictor["init_args"]["place"] is None
