@@ -4,7 +4,7 @@ A scene is a history that the model sees and the blocks after it that it predict
 bodies, the true influence graph of the predicted blocks, and which slot shows which body.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,11 +31,13 @@ from cjepa.planning.compatibility import check_fits
 from cjepa.progress import Progress
 from cjepa.tokenizers.base import Tokenizer, check_environment
 from cjepa.tokenizers.encode import clips_of, device_of, read_columns, tokenizer_inputs
+from cjepa.tokenizers.episode_batches import batches_of, padded
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import Dynamics
 from cjepa.world_models.loading import LoadedWorldModel
 
 _LEAST_OVERLAP = 0.1  # IoU of a slot and a body; masks may be as coarse as patches
+_FRAMES_AT_ONCE = 512
 _COLUMNS = ("state", "objects", "contacts", "masks", "action", "proprio")
 
 
@@ -166,38 +168,54 @@ def open_laboratory(
         starts = spread(clip_starts(file, episodes, blocks, stride), count)
         episode_B = np.searchsorted(file.offsets, starts, side="right") - 1
         encoded, scenes = {}, []
-        for episode in np.unique(episode_B).tolist():
-            start_B = starts[episode_B == episode] - file.offsets[episode]
-            encoded[episode] = encode_episode(file, episode, tokenizer, env)
-            scenes.append(cut_scenes(encoded[episode], start_B, history, protocol.horizon_blocks, stride))
+        for episode in encode_episodes(file, np.unique(episode_B), tokenizer, env):
+            start_B = starts[episode_B == episode.index] - file.offsets[episode.index]
+            encoded[episode.index] = episode
+            scenes.append(cut_scenes(episode, start_B, history, protocol.horizon_blocks, stride))
             progress.advance(len(start_B))
         parts.append(_joined(scenes))
     return Laboratory(loaded.dynamics, tokenizer, env, stride, *parts, test.account, file.fingerprint, encoded)
 
 
-@torch.inference_mode()
-def encode_episode(file: Episodes, index: int, tokenizer: Tokenizer, env: ObjectEnv) -> EncodedEpisode:
-    """Tokens of all frames of an episode, and which slot shows which body.
+def encode_episodes(
+    file: Episodes, indices: Sequence[int], tokenizer: Tokenizer, env: ObjectEnv
+) -> Iterator[EncodedEpisode]:
+    """Tokens of all frames of episodes, and which slot shows which body.
 
     Args:
         file: of episodes.
-        index: of the episode.
+        indices: of the episodes.
         tokenizer: on the device to use.
         env: of the episodes.
     """
     read = {*_COLUMNS, *read_columns(tokenizer)} & set(file.columns)
-    rows = file.episode(index, read)
+    for places_K in batches_of(file.lengths[list(indices)], _FRAMES_AT_ONCE):
+        chosen = [int(indices[place]) for place in places_K]
+        rows = [file.episode(index, read) for index in chosen]
+        yield from _encoded(chosen, rows, tokenizer, env)
+
+
+@torch.inference_mode()
+def _encoded(
+    indices: Sequence[int], rows: Sequence[Episode], tokenizer: Tokenizer, env: ObjectEnv
+) -> list[EncodedEpisode]:
+    """A batch of episodes; several small ones take a CPU little longer than one."""
     device = device_of(tokenizer)
-    batch = clips_of({name: torch.from_numpy(rows[name])[None] for name in read_columns(tokenizer)}).on(device)
+    columns = {name: [torch.from_numpy(one[name]) for one in rows] for name in read_columns(tokenizer)}
+    batch = clips_of({name: padded(values, device) for name, values in columns.items()})
     with torch.autocast(device.type, torch.bfloat16):
         tokens = tokenizer.encode(*tokenizer_inputs(tokenizer, batch))
-    visible_TO = on_table(rows["objects"], env)
-    if tokenizer.info.column == "objects":
-        slot_TO = np.where(visible_TO, np.arange(visible_TO.shape[1]), -1)
-    else:
-        slot_TO = match_slots(tokens.masks_BTSYX[0].float().cpu(), _labels(rows, env), visible_TO)
-    kept = {name: values for name, values in rows.items() if name not in ("pixels", "masks")}
-    return EncodedEpisode(index, kept, tokens.slots_BTSD[0].float().cpu(), slot_TO, unpushed(env))
+    found = []
+    for place, (index, one) in enumerate(zip(indices, rows, strict=True)):
+        visible_TO, seen = on_table(one["objects"], env), slice(len(one["objects"]))
+        if tokenizer.info.column == "objects":
+            slot_TO = np.where(visible_TO, np.arange(visible_TO.shape[1]), -1)
+        else:
+            slot_TO = match_slots(tokens.masks_BTSYX[place, seen].float().cpu(), _labels(one, env), visible_TO)
+        kept = {name: values for name, values in one.items() if name not in ("pixels", "masks")}
+        slots_TSD = tokens.slots_BTSD[place, seen].float().cpu()
+        found.append(EncodedEpisode(index, kept, slots_TSD, slot_TO, unpushed(env)))
+    return found
 
 
 def cut_scenes(episode: EncodedEpisode, start_B: np.ndarray, history: int, horizon: int, stride: int) -> Scenes:

@@ -12,7 +12,7 @@ from cjepa.envs.interventions import InterventionEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.intervention_card import place_of
 from cjepa.evaluation.measurements import Measurement, OpenProgress
-from cjepa.evaluation.scenes import Laboratory, SceneProtocol, encode_episode, open_laboratory
+from cjepa.evaluation.scenes import Laboratory, SceneProtocol, encode_episodes, open_laboratory
 from cjepa.progress import Progress
 from cjepa.questions.files import QuestionFile, check_source
 from cjepa.questions.perception import fit_perception
@@ -83,7 +83,7 @@ def _answers(lab: Laboratory, file: Episodes, questions: QuestionFile, progress:
         raise UserError(
             f"{questions.path} has no question about the {len(lab.episodes)} test episodes; give more --scenes"
         )
-    val = [encode_episode(file, int(index), lab.tokenizer, lab.env) for index in np.unique(lab.val.episode_B)]
+    val = list(encode_episodes(file, np.unique(lab.val.episode_B), lab.tokenizer, lab.env))
     perception = fit_perception(val, place_of(lab), lab.env.attribute_names, lab.env.table[1], lab.frame_stride)
     known = lab.episodes, perception, clocks
     readers: dict[str, Reader] = {

@@ -11,7 +11,7 @@ from cjepa.envs.collide.drawing import COLOUR_NAMES
 from cjepa.envs.collide.world import MATERIAL_NAMES, SHAPE_NAMES
 from cjepa.evaluation import probes
 from cjepa.evaluation.intervention_card import place_of
-from cjepa.evaluation.scenes import EncodedEpisode, Laboratory, encode_episode
+from cjepa.evaluation.scenes import EncodedEpisode, Laboratory, encode_episodes
 from cjepa.questions.files import QuestionFile, read_questions
 from cjepa.questions.perception import Perception, fit_perception
 from cjepa.questions.scores import score
@@ -29,7 +29,7 @@ def lab(collide_table_path) -> Laboratory:
 
 @pytest.fixture(scope="module")
 def episodes(lab, collide_table) -> dict[int, EncodedEpisode]:
-    return {index: encode_episode(collide_table, index, lab.tokenizer, lab.env) for index in range(0, 60, 2)}
+    return {one.index: one for one in encode_episodes(collide_table, range(0, 60, 2), lab.tokenizer, lab.env)}
 
 
 @pytest.fixture(scope="module")
