@@ -71,7 +71,9 @@ class EpisodeTraining(L.LightningModule, ABC):
     def on_fit_start(self) -> None:
         """Remember what is held out; a checkpoint carries it, so that nothing is evaluated on training episodes."""
         lineage = getattr(self.trainer.datamodule, "lineage", None)  # a DataModule of the user's own may not know
+        before = self.lineage.get("identities", [])  # of a training that is resumed
         self.lineage = {} if lineage is None else lineage._asdict()
+        self.remember_episodes(before)
 
     def remember_episodes(self, identities: Iterable[int]) -> None:
         """Remember that this learns from other episodes too, by their identities; an unknown lineage stays so."""

@@ -3,6 +3,7 @@
 File letter: F predicted blocks after the history.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -73,13 +74,13 @@ def value_weights(parts: Sequence[tuple[int, float]], token_dim: int) -> Tensor:
         token_dim: D.
 
     Raises:
-        ValueError: the parts are not D values, or no weight is positive, or one is negative.
+        ValueError: the parts are not D values, or no weight is positive, or one is negative or not finite.
     """
-    counts, weights = zip(*parts, strict=True)
-    if min(counts) < 1 or sum(counts) != token_dim:
-        raise ValueError(f"value_weights: parts of {list(counts)} values, expected {token_dim} values in all")
-    if min(weights) < 0 or max(weights) == 0:
-        raise ValueError(f"value_weights: weights of {list(weights)}, expected none below 0 and one above")
+    counts, weights = [count for count, _ in parts], [weight for _, weight in parts]
+    if min(counts, default=0) < 1 or sum(counts) != token_dim:
+        raise ValueError(f"value_weights: parts of {counts} values, expected {token_dim} values in all")
+    if not all(0 <= weight < math.inf for weight in weights) or max(weights) == 0:
+        raise ValueError(f"value_weights: weights of {weights}, expected finite ones, none below 0 and one above")
     weight_D = torch.tensor(weights, dtype=torch.float32).repeat_interleave(torch.tensor(counts))
     return weight_D / weight_D.mean()
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cjepa.arguments import above, at_least
 from cjepa.checkpoints import RunKind, find_checkpoint, load_module, misfit, read_checkpoint
+from cjepa.data.clip_module import EpisodeClips
 from cjepa.data.splits import Lineage, check_held_out
 from cjepa.errors import UserError
 from cjepa.run_config import run_folder
@@ -265,10 +266,9 @@ class WorldModel(TokenTraining):
             raise UserError(f"init_from {self.init_from}: {reason} ({misfit(str(error))})") from error
         self.tokenizer_fingerprint = before.tokenizer_fingerprint
         super().on_fit_start()
-        if before.lineage:
-            data, lineage = self.trainer.datamodule, Lineage(**before.lineage)
-            check_held_out(data.file, data.splits, lineage, f"init_from {self.init_from}")
-            self.remember_episodes(lineage.identities)
+        if before.lineage and isinstance(data := self.trainer.datamodule, EpisodeClips):
+            check_held_out(data.file, data.splits, Lineage(**before.lineage), f"init_from {self.init_from}")
+        self.remember_episodes(before.lineage.get("identities", []))
 
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
         """Of a history of random length and the blocks after it, see :mod:`.losses`; the mean over members."""

@@ -280,6 +280,18 @@ def test_blocks_after_the_history_are_weighted():
         assert min(abs(terms[name].item() - value) for value in expected) < 1e-6
 
 
+def test_a_resumed_training_remembers_all_that_it_learned_from(tokens_path):
+    """Also episodes of the run that it began with, which its data do not name."""
+    model, checkpoint = small_model(), {}
+    fit(tokens_path, model, max_steps=1)
+    model.remember_episodes([123])
+    model.on_save_checkpoint(checkpoint)
+    resumed = small_model()
+    resumed.on_load_checkpoint({"state_dict": {}, **checkpoint})
+    fit(tokens_path, resumed, max_steps=1)
+    assert resumed.lineage["identities"] == model.lineage["identities"] and 123 in resumed.lineage["identities"]
+
+
 def test_a_checkpoint_of_before_has_other_names(tokens_path):
     model, checkpoint = small_model(), {}
     fit(tokens_path, model, max_steps=1)
@@ -348,7 +360,15 @@ def test_values_are_weighted():
     torch.testing.assert_close(norm_l1.loss_terms(clip, torch.Generator())["future"], expected)
 
 
-@pytest.mark.parametrize(("parts", "line"), [([(1, 1.0)], "expected 2 values"), ([(1, -1.0), (1, 1.0)], "below 0")])
+WRONG_WEIGHTS = [
+    ([], "expected 2 values"),
+    ([(1, 1.0)], "expected 2 values"),
+    ([(1, -1.0), (1, 1.0)], "below 0"),
+    ([(1, float("nan")), (1, 1.0)], "expected finite ones"),
+]
+
+
+@pytest.mark.parametrize(("parts", "line"), WRONG_WEIGHTS)
 def test_weights_of_other_values_are_refused(parts, line):
     with pytest.raises(ValueError, match=line):
         WorldModel(Zeros(), ObjectMask(0), value_weights=parts)
