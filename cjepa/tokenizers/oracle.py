@@ -38,7 +38,8 @@ class OracleTokenizer(Tokenizer):
             raise ValueError(f"no attribute {', '.join(unknown)}; the objects have {', '.join(attributes)}")
         held = [name for name in attributes if name in (kept or attributes)]
         width = len(held) + held.count("angle")
-        super().__init__(TokenizerInfo(num_bodies, dim or width, column="objects"))
+        options = "" if held == list(attributes) else ",".join(held)  # as wide tokens may hold other attributes
+        super().__init__(TokenizerInfo(num_bodies, dim or width, column="objects", options=options))
         self._names = [name for name in held if name != "angle"]
         for buffer, names in (("is_angle_F", {"angle"} & set(held)), ("is_other_F", self._names)):
             self.register_buffer(buffer, torch.tensor([name in names for name in attributes]), persistent=False)

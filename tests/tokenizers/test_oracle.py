@@ -35,6 +35,13 @@ def test_some_attributes_by_hand():
         OracleTokenizer(2, ATTRIBUTES, kept=("colour",))
 
 
+def test_other_attributes_are_another_tokenizer():
+    """Tokens of one are not taken for those of the other, though both are as wide."""
+    by_place, by_velocity = (OracleTokenizer(2, ATTRIBUTES, kept=(name,)) for name in ("x", "vx"))
+    assert fingerprint(by_place) != fingerprint(by_velocity)
+    assert fingerprint(OracleTokenizer(2, ATTRIBUTES, kept=ATTRIBUTES)) == fingerprint(OracleTokenizer(2, ATTRIBUTES))
+
+
 def test_an_angle_is_the_same_a_turn_later():
     turned = OBJECTS + torch.tensor([0.0, 2 * math.pi, 0.0])
     first, second = (OracleTokenizer(2, ATTRIBUTES).encode(objects).slots_BTSD for objects in (OBJECTS, turned))
