@@ -13,7 +13,7 @@ from cjepa.evaluation.influence_graphs import Estimate, influence_of
 from cjepa.evaluation.scenes import EncodedEpisode, Laboratory, Scenes, cut_scenes, places
 from cjepa.interventions.edits import imagine
 from cjepa.interventions.quantities import Quantity
-from cjepa.types import Rollout
+from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import split_clip
 
 Way = Literal["remove", "set_velocity", "set_position", "freeze", "mask"]
@@ -103,7 +103,7 @@ class Scene:
         slot_1, value_12 = torch.tensor([self.slot_O[body]]), torch.tensor([value or (0.0, 0.0)], dtype=torch.float32)
         edit = latent_intervention(lab, way, slot_1, value_12, history, self.place)
         rollouts = imagine(lab.dynamics, history, actions_BHA, edit)
-        return WhatIf(true_factual_HO2, true_HO2, *(self._track(rollout) for rollout in rollouts))
+        return WhatIf(true_factual_HO2, true_HO2, *(self._track(rollout, history) for rollout in rollouts))
 
     def intervention(self, way: Way, body: int, value: tuple[float, float] | None) -> Intervention | None:
         """What is done in the simulator; None if nothing is.
@@ -115,9 +115,10 @@ class Scene:
             raise UserError(f"body {body}: expected one of {self.bodies}, which the model sees")
         return None if way == MASK else Intervention(way, body, 0, value)
 
-    def _track(self, rollout: Rollout) -> np.ndarray:
+    def _track(self, rollout: Rollout, history: Clip) -> np.ndarray:
         tokens_BHSD: Tensor = self.lab.dynamics.denormalise(rollout).tokens_BHSD
-        track_HO2 = self.place.track(tokens_BHSD)[0].double().numpy()[:, self.slot_O]
+        tokens_BTSD = torch.cat([history.tokens_BTSD[:, -1:], tokens_BHSD], dim=1)
+        track_HO2 = self.place.track(tokens_BTSD)[0, 1:].double().numpy()[:, self.slot_O]
         return np.where((self.slot_O < 0)[:, None], np.nan, track_HO2)
 
 

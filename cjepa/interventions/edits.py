@@ -278,7 +278,8 @@ class Freeze(ObjectEdit):
         share_BHS1 = (change_BHS / change_BHS.sum(dim=2, keepdim=True).clamp(min=_TINY))[..., None]
         held_B11D = _taken(self._edited(history).tokens_BTSD[:, -1:], slot_B1)
         tokens_BHSD, proprio_BHP, _ = dynamics.denormalise(pushed)
-        push_BH12 = self.place.read(_taken(tokens_BHSD, slot_B1)) - self.place.read(held_B11D)
+        track_BT12 = self.place.track(torch.cat([held_B11D, _taken(tokens_BHSD, slot_B1)], dim=1))
+        push_BH12 = track_BT12[:, 1:] - track_BT12[:, :1]
         tokens_BHSD = self.place.moved(tokens_BHSD, -share_BHS1 * push_BH12)
         tokens_BHSD = _put(tokens_BHSD, slot_B1, held_B11D.expand(-1, tokens_BHSD.shape[1], -1, -1))
         clip = dynamics.normalise(Clip(tokens_BHSD, proprio_BHP, actions_BHA))

@@ -117,14 +117,33 @@ def test_only_one_object_of_a_sample_is_frozen(dynamics):
         Freeze([0, 1], PLACE, Remove([0, 1])).rollout(dynamics, history, actions)
 
 
+def two_balls(mass: float) -> Clip:
+    """One of them comes near the other; a third one passes by."""
+    row = [[0.0, 0.0, 2.0, 0.0, mass, 0.0], [2.0, 0.0, 0.0, 0.0, 1.0, 0.0], [9.0, 5.0, -1.0, 0.0, 1.0, 0.0]]
+    return Clip(torch.tensor([[row]]), torch.zeros(1, 1, 0), torch.zeros(1, 1, 0))
+
+
 @pytest.mark.parametrize("mass", [0.5, 1.0, 3.0])
 def test_what_hits_a_frozen_body_bounces_off_as_from_a_wall(mass):
     """Of bodies that were only ever seen to push each other."""
-    row = [[0.0, 0.0, 2.0, 0.0, mass, 0.0], [2.0, 0.0, 0.0, 0.0, 1.0, 0.0], [9.0, 5.0, -1.0, 0.0, 1.0, 0.0]]
-    history, actions = Clip(torch.tensor([[row]]), torch.zeros(1, 1, 0), torch.zeros(1, 1, 0)), torch.zeros(1, 3, 0)
+    history, actions = two_balls(mass), torch.zeros(1, 3, 0)
     place = LinearQuantity(torch.eye(6)[:, :2], torch.zeros(2))
     found = Freeze(1, place, Remove(1)).rollout(Balls(), history, actions).tokens_BHSD[0, :, :, 0]
     torch.testing.assert_close(found, torch.tensor([[0.0, 2.0, 8.0], [-2.0, 2.0, 7.0], [-4.0, 2.0, 6.0]]))
+
+
+def test_a_held_body_whose_token_fades_pushes_nothing_further():
+    """Its place is followed in time; read from a faded token, it could be anywhere."""
+
+    class Faded(LinearQuantity):
+        def track(self, tokens_BTSD):
+            return self.read(tokens_BTSD[:, :1]).expand(-1, tokens_BTSD.shape[1], -1, -1)
+
+    history, actions = two_balls(mass=1.0), torch.zeros(1, 3, 0)
+    place = Faded(torch.eye(6)[:, :2], torch.zeros(2))
+    found = Freeze(1, place, Remove(1)).rollout(Balls(), history, actions).tokens_BHSD
+    pushed = Balls().rollout(Balls().observe(history), actions).tokens_BHSD
+    assert torch.equal(found[:, :, [0, 2]], pushed[:, :, [0, 2]]) and (pushed[:, -1, 1, 0] > 2).all()
 
 
 class Balls(Dynamics):
