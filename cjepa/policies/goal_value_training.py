@@ -58,7 +58,7 @@ class GoalValueTraining(TokenizerMemory):
     kind = RunKind(
         "a value of goals",
         "cjepa fit -c experiments/pusht/goal_value.yaml",
-        "cjepa plan WORLD_MODEL -c experiments/pusht/plan_far.yaml",
+        "cjepa plan WORLD_MODEL -c experiments/pusht/plan_far.yaml --objective.init_args.run RUN",
     )
 
     def __init__(
