@@ -31,13 +31,13 @@ from cjepa.planning.compatibility import check_fits
 from cjepa.progress import Progress
 from cjepa.tokenizers.base import Tokenizer, check_environment
 from cjepa.tokenizers.encode import clips_of, device_of, read_columns, tokenizer_inputs
-from cjepa.tokenizers.episode_batches import batches_of, padded
+from cjepa.tokenizers.episode_batches import batches_of, frames_at_once, padded, row_bytes
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import Dynamics
 from cjepa.world_models.loading import LoadedWorldModel
 
 _LEAST_OVERLAP = 0.1  # IoU of a slot and a body; masks may be as coarse as patches
-_FRAMES_AT_ONCE = 512
+_MOST_FRAMES = 512  # at once, on a GPU too: their masks are kept
 _COLUMNS = ("state", "objects", "contacts", "masks", "action", "proprio")
 
 
@@ -189,10 +189,10 @@ def encode_episodes(
         env: of the episodes.
     """
     read = {*_COLUMNS, *read_columns(tokenizer)} & set(file.columns)
-    for places_K in batches_of(file.lengths[list(indices)], _FRAMES_AT_ONCE):
+    fitting = frames_at_once(device_of(tokenizer), tokenizer.peak_bytes(row_bytes(file, read_columns(tokenizer))))
+    for places_K in batches_of(file.lengths[list(indices)], min(_MOST_FRAMES, fitting)):
         chosen = [int(indices[place]) for place in places_K]
-        rows = [file.episode(index, read) for index in chosen]
-        yield from _encoded(chosen, rows, tokenizer, env)
+        yield from _encoded(chosen, [file.episode(index, read) for index in chosen], tokenizer, env)
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ import torch
 
 from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
+from cjepa.evaluation import scenes
 from cjepa.evaluation.contact_graphs import contact_hops
 from cjepa.evaluation.counterfactuals import EMPTY, Effects, joined, measure_effects, score_effects, score_errors
 from cjepa.evaluation.influence_graphs import Pairs, best_estimate, possible, removal_test, score_graphs, score_pairs
@@ -49,6 +50,21 @@ def test_scenes_are_cut_out_of_their_episodes(lab, collide_table):
         assert np.array_equal(scenes.hops_BOO[scene], hops)
         shown = on_table(rows["objects"][last][None], lab.env)[0]
         assert np.array_equal(scenes.slot_BO[scene], np.where(shown, np.arange(6), -1))
+
+
+def test_episodes_are_encoded_as_many_at_once_as_a_gpu_has_memory_for(lab, collide_table, monkeypatch):
+    """To the same tokens as many at once."""
+    encoded, together = [], [5, 2, 9]
+    monkeypatch.setattr(
+        scenes, "_encoded", lambda indices, *args, real=scenes._encoded: encoded.append(indices) or real(indices, *args)
+    )
+    expected = list(scenes.encode_episodes(collide_table, together, lab.tokenizer, lab.env))
+    monkeypatch.setattr(scenes, "frames_at_once", lambda device, peak_bytes: 1)
+    found = list(scenes.encode_episodes(collide_table, together, lab.tokenizer, lab.env))
+    assert encoded == [[5, 2, 9], [5], [2], [9]]
+    for one, same in zip(found, expected, strict=True):
+        assert one.index == same.index and np.array_equal(one.slot_TO, same.slot_TO)
+        assert torch.equal(one.tokens_TSD, same.tokens_TSD)
 
 
 def test_slots_are_matched_to_bodies_by_overlap():
