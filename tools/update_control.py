@@ -52,8 +52,8 @@ def _model(name: str) -> tuple[str, int]:
     """``pusht-none-1`` -> none, 1; models of one seed only keep their names."""
     if name in MODELS:
         return name, 0
-    model, _, seed = name.removeprefix("pusht-").rpartition("-")
-    return model, int(seed)
+    model, _, seed = name.rpartition("-")
+    return model if model in MODELS else model.removeprefix("pusht-"), int(seed)
 
 
 def page_block(result: dict) -> str:
