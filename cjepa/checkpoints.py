@@ -169,6 +169,26 @@ def load_module(cls: type[Module], content: dict, checkpoint: Path) -> Module:
         raise UserError(f"{checkpoint}: {reason}") from error
 
 
+def load_frozen(cls: type[Module], checkpoint: Path, tokenizer_fingerprint: str) -> Module:
+    """A trained module of a tokenizer's tokens, on the CPU, frozen and in eval mode.
+
+    Args:
+        cls: of the module; it remembers its tokenizer as ``tokenizer_fingerprint``.
+        checkpoint: of the module.
+        tokenizer_fingerprint: of the tokens that it is wanted for.
+
+    Raises:
+        UserError: what :func:`load_module` refuses, or it was trained on other tokens.
+    """
+    module = load_module(cls, read_checkpoint(checkpoint), checkpoint).requires_grad_(False).eval()
+    if module.tokenizer_fingerprint != tokenizer_fingerprint:
+        raise UserError(
+            f"{checkpoint}: it was trained on tokens of tokenizer {module.tokenizer_fingerprint}, but those of the "
+            f"world model are of {tokenizer_fingerprint}; train it on the tokens of the world model"
+        )
+    return module
+
+
 def misfit(error: str) -> str:
     """What torch says first of weights that do not fit a module."""
     for pattern, said in _MISFITS.items():

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from cjepa.checkpoints import load_module, read_checkpoint
-from cjepa.errors import UserError
+from cjepa.checkpoints import load_frozen
 from cjepa.language.model import LanguageModel
 
 
@@ -15,10 +14,4 @@ def load_language(checkpoint: Path, tokenizer_fingerprint: str) -> LanguageModel
     """
     from cjepa.language.training import LanguageTraining  # brings Lightning, which takes seconds
 
-    module = load_module(LanguageTraining, read_checkpoint(checkpoint), checkpoint).requires_grad_(False).eval()
-    if module.tokenizer_fingerprint != tokenizer_fingerprint:
-        raise UserError(
-            f"{checkpoint}: it was trained on tokens of tokenizer {module.tokenizer_fingerprint}, but those of the "
-            f"world model are of {tokenizer_fingerprint}; train it on the tokens of the world model"
-        )
-    return module.language
+    return load_frozen(LanguageTraining, checkpoint, tokenizer_fingerprint).language

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cjepa.arguments import check
-from cjepa.checkpoints import load_module, read_checkpoint
-from cjepa.errors import UserError
+from cjepa.checkpoints import load_frozen
 from cjepa.world_models.normalise import Normaliser
 from cjepa.world_models.predictors.base import check_sizes
 
@@ -69,13 +68,7 @@ def load_goal_value(checkpoint: Path, tokenizer_fingerprint: str) -> GoalValue:
     """
     from cjepa.policies.goal_value_training import GoalValueTraining  # brings Lightning, which takes seconds
 
-    module = load_module(GoalValueTraining, read_checkpoint(checkpoint), checkpoint).requires_grad_(False).eval()
-    if module.tokenizer_fingerprint != tokenizer_fingerprint:
-        raise UserError(
-            f"{checkpoint}: it was trained on tokens of tokenizer {module.tokenizer_fingerprint}, but those of the "
-            f"world model are of {tokenizer_fingerprint}; train it on the tokens of the world model"
-        )
-    return module.value
+    return load_frozen(GoalValueTraining, checkpoint, tokenizer_fingerprint).value
 
 
 def _network(values: int, dim: int, layers: int) -> nn.Module:
