@@ -65,10 +65,6 @@ class LatentIntervention(ABC):
         """
         return dynamics.rollout(dynamics.observe(self._edited(history)), actions_BHA)
 
-    def factual(self, dynamics: Dynamics, history: Clip, actions_BHA: Tensor) -> Rollout:
-        """What to compare :meth:`rollout` with: imagined in the same way, but nothing is changed."""
-        return dynamics.rollout(dynamics.observe(history), actions_BHA)
-
     def _edited(self, history: Clip) -> Clip:
         return history._replace(tokens_BTSD=self.edit(history.tokens_BTSD))
 
@@ -92,7 +88,7 @@ class LatentIntervention(ABC):
 
 def imagine(dynamics: Dynamics, history: Clip, actions_BHA: Tensor, intervention: LatentIntervention) -> Imagined:
     """What a model predicts without and with an intervention; see :meth:`LatentIntervention.rollout`."""
-    factual = intervention.factual(dynamics, history, actions_BHA)
+    factual = dynamics.rollout(dynamics.observe(history), actions_BHA)
     return Imagined(factual, intervention.rollout(dynamics, history, actions_BHA))
 
 
