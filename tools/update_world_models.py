@@ -2,8 +2,9 @@
 
 python tools/update_world_models.py runs/studies/world-models
 
-Several folders may hold parts of the study, of several versions or machines; of a model and seed that several hold,
-the first counts. Rows that none of them holds stay as they are.
+Several folders may hold parts of the study, of several versions or machines, or of the study of masking, which trains
+its models alike; of a model and seed that several hold, the first counts. Rows that none of them holds stay as they
+are.
 """
 
 import argparse
@@ -58,15 +59,15 @@ BESIDE = {  # what rivals are compared with
 def measured(study: Path) -> list[dict]:
     """One row for every model and seed that is finished: what it took to train, its card, its plans."""
     rows = []
-    for card in sorted(study.glob(f"*-card-*/{TEST_RESULTS}")):
-        environment, _, rest = card.parent.name.partition("-card-")
-        model, _, seed = rest.rpartition("-")
-        record = read_json(study / f"{environment}-{rest}" / "run.json")
+    for card in sorted(study.glob(f"*/{TEST_RESULTS}")):
+        environment, model, run = _card_of(card.parent)
+        name, _, seed = model.rpartition("-")
+        record = read_json(run / "run.json")
         scores = read_json(card)
         rows.append(
             {
                 "environment": environment,
-                "model": model,
+                "model": name,
                 "seed": int(seed),
                 "tokens": scores[0]["tokens"],
                 "token_dim": scores[0]["token_dim"],
@@ -77,10 +78,18 @@ def measured(study: Path) -> list[dict]:
                 "seconds": record["seconds"],
                 "machine": record["machine"],
                 "commit": commit_text(record["git"]),
-                "scores": {row["metric"]: score_of(row) for row in scores} | _plans(study, environment, rest),
+                "scores": {row["metric"]: score_of(row) for row in scores} | _plans(study, environment, model),
             }
         )
     return rows
+
+
+def _card_of(stage: Path) -> tuple[str, str, Path]:
+    """Environment, model with its seed, and folder of the training that a card is of."""
+    environment, card, model = stage.name.partition("-card-")
+    if card:
+        return environment, model, stage.with_name(f"{environment}-{model}")
+    return "pusht", stage.name.replace("-with-proprio", ""), stage.with_name(f"fit-{stage.name}")  # of masking.yaml
 
 
 def first_of_each(rows: list[dict]) -> list[dict]:
