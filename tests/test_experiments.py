@@ -46,10 +46,7 @@ PLANS_WITH = {"plan_ensemble.yaml": "ensemble_run"}
 """Runs that a file is for, by the fixture."""
 PLANS_READ = {
     "plan_probe.yaml": {"objective.init_args.tokens": "slot_tokens"},
-    "plan_far.yaml": {
-        "objective.init_args.run": "goal_value_run",
-        "objective.init_args.near.init_args.tokens": "slot_tokens",
-    },
+    "plan_far.yaml": {"objective.init_args.run": "goal_value_run"},
     "plan_language.yaml": {"objective.init_args.run": "language_run"},
     "plan_language_hierarchy.yaml": {
         "hierarchy.run": "macro_run",

@@ -1,6 +1,6 @@
 """Training of the value of goals on recorded episodes, whatever their agent was after.
 
-File letters: K pairs of what is seen and a goal, V networks.
+File letters: K pairs of what is seen and a goal, R answers of a probe, V networks.
 """
 
 from typing import Any, NamedTuple
@@ -10,12 +10,13 @@ from torch import Tensor
 
 from cjepa.arguments import at_least, check
 from cjepa.checkpoints import RunKind
+from cjepa.data.token_clips import TokenClips
 from cjepa.errors import UserError
 from cjepa.moving_average import frozen_copy, move_towards
 from cjepa.policies.goal_value import GoalValue
 from cjepa.types import Clip
 from cjepa.world_models.episode_training import TokenizerMemory
-from cjepa.world_models.token_source import TokenSource, check_source
+from cjepa.world_models.token_source import check_source
 
 _MOST_BLOCKS = 4
 """Of the recorded way before the slow copy takes over: 1 is the published step, more of them learn faster."""
@@ -24,9 +25,9 @@ _MOST_BLOCKS = 4
 class Pairs(NamedTuple):
     """What is seen, what was seen some blocks later, and a goal."""
 
-    seen_KSD: Tensor
-    later_KSD: Tensor
-    goal_KSD: Tensor
+    seen_KR: Tensor
+    later_KR: Tensor
+    goal_KR: Tensor
     blocks_K: Tensor
     """From seen to later; not beyond the goal where the episode got there."""
     known_K: Tensor
@@ -83,11 +84,11 @@ class GoalValueTraining(TokenizerMemory):
 
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
         """``value``: the expectile loss of both networks, in discounted blocks."""
-        return {"value": self.expectile_loss(self.pairs(batch.tokens_BTSD, generator))}
+        return {"value": self.expectile_loss(self.pairs(self.value.probe(batch.tokens_BTSD), generator))}
 
-    def pairs(self, tokens_BTSD: Tensor, generator: torch.Generator) -> Pairs:
+    def pairs(self, answers_BTR: Tensor, generator: torch.Generator) -> Pairs:
         """``pairs_per_clip`` of every clip."""
-        clips, frames = tokens_BTSD.shape[:2]
+        clips, frames = answers_BTR.shape[:2]
         clip_K = torch.arange(clips).repeat(self.pairs_per_clip)
 
         def drawn(least: int | Tensor, most: int | Tensor) -> Tensor:
@@ -103,21 +104,21 @@ class GoalValueTraining(TokenizerMemory):
         blocks_K = torch.where(same_K | other_K, blocks_K, blocks_K.minimum(end_K - start_K))
         goal_clip_K = torch.where(other_K, drawn(0, clips - 1), clip_K)
         goal_K = torch.where(same_K, start_K, torch.where(other_K, drawn(0, frames - 1), end_K))
-        there = tokens_BTSD.device
+        there = answers_BTR.device
         frames_of = ((clip_K, start_K), (clip_K, start_K + blocks_K), (goal_clip_K, goal_K))
-        seen, later, goal = (tokens_BTSD[clip.to(there), frame.to(there)] for clip, frame in frames_of)
+        seen, later, goal = (answers_BTR[clip.to(there), frame.to(there)] for clip, frame in frames_of)
         return Pairs(seen, later, goal, blocks_K.to(there), known_K.to(there))
 
     def expectile_loss(self, pairs: Pairs) -> Tensor:
         """Of the ways to the goals of pairs, see the class."""
-        error_VK = self.way(pairs) - self.value(pairs.seen_KSD, pairs.goal_KSD).float()
+        error_VK = self.way(pairs) - self.value(pairs.seen_KR, pairs.goal_KR).float()
         return (torch.where(error_VK < 0, self.expectile, 1 - self.expectile) * error_VK.square()).mean()
 
     @torch.no_grad()
     def way(self, pairs: Pairs) -> Tensor:
         """Discounted number of blocks to the goal by way of what was seen later, ``(K,)``."""
         discount = self.value.discount
-        rest_K = self.slow(pairs.later_KSD, pairs.goal_KSD).float().amax(dim=0).clamp(0, 1 / (1 - discount))
+        rest_K = self.slow(pairs.later_KR, pairs.goal_KR).float().amax(dim=0).clamp(0, 1 / (1 - discount))
         rest_K = rest_K.masked_fill(pairs.blocks_K == pairs.known_K, 0.0)
         way_K = self.value.discounted(pairs.blocks_K) + discount**pairs.blocks_K * rest_K
         return way_K.minimum(self.value.discounted(pairs.known_K))
@@ -131,9 +132,9 @@ class GoalValueTraining(TokenizerMemory):
 
         The correlation is that of the blocks from every frame of a clip to its last frame, mean over clips.
         """
-        loss = self.expectile_loss(self.pairs(batch.tokens_BTSD, torch.Generator().manual_seed(batch_idx)))
-        last_B1SD = batch.tokens_BTSD[:, -1:]
-        found_BT = self.value.blocks(batch.tokens_BTSD[:, :-1], last_B1SD.expand_as(batch.tokens_BTSD)[:, 1:]).float()
+        answers_BTR = self.value.probe(batch.tokens_BTSD)
+        loss = self.expectile_loss(self.pairs(answers_BTR, torch.Generator().manual_seed(batch_idx)))
+        found_BT = self.value.blocks(answers_BTR[:, :-1], answers_BTR[:, -1:]).float()
         left_T = -torch.arange(found_BT.shape[1], device=found_BT.device, dtype=torch.float32)
         correlation_B = torch.nn.functional.cosine_similarity(
             found_BT - found_BT.mean(dim=1, keepdim=True), (left_T - left_T.mean())[None], dim=1
@@ -150,25 +151,25 @@ class GoalValueTraining(TokenizerMemory):
         return {"terms": dict(self.loss_weights), "expectile": self.expectile, "discount": self.value.discount}
 
     def on_fit_start(self) -> None:
-        """Fit the scale of tokens on training episodes, once.
+        """Fit the probe on training episodes, once.
 
         Raises:
-            UserError: the data are not tokens, or not those that this checkpoint was trained on; frames have other
-                tokens than the value, or clips have one frame only.
+            UserError: the data are not tokens with states, or not those that this checkpoint was trained on; frames
+                have other tokens than the value, or clips have one frame only.
         """
-        check_source(self, self.trainer.datamodule)
+        source: TokenClips = self.trainer.datamodule
+        check_source(self, source, TokenClips)
         super().on_fit_start()
-        source: TokenSource = self.trainer.datamodule
-        sample = source.normalisation_sample().tokens_BTSD
-        self._check_data(sample, source)
+        self._check_data(source)
         self.remember_tokenizer(source.tokenizer_fingerprint)
-        if not bool(self.value.token_scale.fitted):
-            self.value.token_scale.fit(sample)
+        if not bool(self.value.probe.fitted):
+            self.value.probe.fit_on(source.file, source.lineage)
             move_towards(self.slow, self.value, 0.0)
 
-    def _check_data(self, sample_BTSD: Tensor, source: TokenSource) -> None:
-        for name, found in zip(("num_tokens", "token_dim"), sample_BTSD.shape[2:], strict=True):
-            if (expected := getattr(self.value, name)) != found:
+    def _check_data(self, source: TokenClips) -> None:
+        sizes = source.file.columns["tokens"][0][1:]
+        for name, found in zip(("num_tokens", "token_dim"), sizes, strict=True):
+            if (expected := getattr(self.value.probe, name)) != found:
                 where = f"model.init_args.value.init_args.{name}"
                 raise UserError(f"{where} is {expected}, but the data have {found}; set it to {found}")
         for name in ("train_blocks", "val_blocks"):

@@ -27,13 +27,13 @@ class TokenSource(Protocol):
         """Clips of training episodes to fit the scales on."""
 
 
-def check_source(model: object, data: object) -> None:
-    """Whether a DataModule has what a world model on cached tokens asks for.
+def check_source(model: object, data: object, expected: type = TokenSource) -> None:
+    """Whether a DataModule has what a model on cached tokens asks for: that it is of a type.
 
     Raises:
         UserError: it does not give tokens.
     """
-    if not isinstance(data, TokenSource):
+    if not isinstance(data, expected):
         raise UserError(
             f"{type(model).__name__} is trained on tokens, but {type(data).__name__} does not give tokens; set "
             "data.class_path to cjepa.data.token_clips.TokenClips and data.init_args.path to a file of `cjepa tokenize`"

@@ -14,10 +14,11 @@ from cjepa.planning.objectives import (
     Objective,
     WeightedSum,
 )
-from cjepa.planning.probe_error import ProbeError, StateProbe
+from cjepa.planning.probe_error import ProbeError
 from cjepa.planning.sentence_goal import SentenceGoal
 from cjepa.types import Rollout
 from cjepa.world_models.dynamics import take_rows
+from cjepa.world_models.state_probe import StateProbe
 from tests.contracts import concrete_subclasses
 from tests.planning.test_cost_to_go import Straight
 from tests.planning.worlds import PointDynamics
@@ -143,14 +144,20 @@ def test_an_objective_compares_by_its_distance():
     assert not LastStepMSE(0.0, distance=ByIndex([1]))(rollout, actions, goal).any()
 
 
+def summing() -> StateProbe:
+    """A place and an angle, of the sum of all values."""
+    probe = StateProbe(S, D, places=(0,), angles=(1,))
+    probe.weight_WR.fill_(1.0), probe.bias_R.fill_(1.0)
+    return probe
+
+
 def build(cls: type[Objective]) -> Objective:
     if cls is WeightedSum:
         return cls([LastStepMSE()])
     if cls is ProbeError:
-        ones = torch.ones(S * D, 3, dtype=torch.float64)
-        return cls(places=(0,)).reading(StateProbe(ones, ones[0]), PointDynamics())
+        return cls().reading(summing(), PointDynamics())
     if cls is CostToGo:
-        return cls().knowing(Straight(), build(ProbeError), PointDynamics())
+        return cls().knowing(Straight(summing()), PointDynamics())
     beside_the_goal = cls in (ActionCost, Disagreement)
     return WeightedSum([LastStepMSE(), cls()]) if beside_the_goal else cls()
 

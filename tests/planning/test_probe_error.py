@@ -12,14 +12,15 @@ from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
 from cjepa.evaluation.contents import contents_text
 from cjepa.planning.objectives import Goal, LastStepMSE, WeightedSum
-from cjepa.planning.probe_error import ProbeError, StateProbe, fit_probe
+from cjepa.planning.probe_error import ProbeError
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.types import Rollout
 from tests.conftest import token_attributes
 from tests.planning.worlds import PointDynamics
+from tests.world_models.test_state_probe import exact
 
-EXACT = StateProbe(torch.eye(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64))
+EXACT = exact(places=2)
 """Tokens are x, y, and cosine and sine of the angle."""
 
 
@@ -49,21 +50,8 @@ def test_place_and_angle_add_up_in_tolerances():
     assert cost([(103, 204, 10)], (100, 200, 0), place_tolerance=5, angle_tolerance=40) == pytest.approx(1.25, abs=1e-4)
 
 
-def test_angles_go_round():
-    assert cost([(0, 0, 175)], (0, 0, -175)) == pytest.approx(0.5, abs=1e-4)
-
-
 def test_the_block_that_comes_nearest_counts():
     assert cost([(160, 0, 0), (102, 0, 1), (100, 0, 90)], (100, 0, 0)) == pytest.approx(0.1 + 0.05, abs=1e-4)
-
-
-def test_a_probe_of_states_that_tokens_hold_is_exact():
-    generator = torch.Generator().manual_seed(0)
-    state_NF = torch.rand(500, 3, generator=generator, dtype=torch.float64) * 400
-    mixing = torch.randn(3, 8, generator=generator, dtype=torch.float64)
-    tokens_NW = torch.cat([state_NF @ mixing, torch.ones(500, 1)], dim=1)  # one value never changes
-    probe = fit_probe(tokens_NW, state_NF)
-    torch.testing.assert_close(probe(tokens_NW[:, None]), state_NF, atol=2.0, rtol=0)
 
 
 def states_as_tokens(path, tokenizer, columns=("tokens", "state", "action", "proprio"), spoilt=()):
@@ -136,7 +124,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
         ProbeError(bare, (0, 1), ()).for_model(PointDynamics(), tokenizer, {})
     reads = ProbeError(path, (0, 1), ()).for_model(PointDynamics(), tokenizer, {})
     goal = Goal(torch.zeros(1, 2, 2), torch.zeros(1, 2), torch.ones(1, 2))
-    with pytest.raises(UserError, match="has 2 tokens, but the probe was fitted on 1"):
+    with pytest.raises(UserError, match="has 2 tokens, but its probe was fitted on 1"):
         reads(Rollout(torch.zeros(1, 1, 1, 2, 2), torch.zeros(1, 1, 1, 2)), torch.zeros(1, 1, 1, 4), goal)
 
 

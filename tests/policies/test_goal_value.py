@@ -1,5 +1,7 @@
 """The value of goals on a line: an agent that dawdles, and goals that lie behind one another."""
 
+import math
+
 import lightning as L
 import pytest
 import torch
@@ -8,24 +10,35 @@ from cjepa.data.token_clips import TokenClips
 from cjepa.errors import UserError
 from cjepa.policies.goal_value import GoalValue, load_goal_value
 from cjepa.policies.goal_value_training import GoalValueTraining, Pairs
+from cjepa.policies.pose_features import PoseFeatures
 from cjepa.types import Clip
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
+class OnALine(PoseFeatures):
+    """The only value of a state, and how far it is from that of the goal."""
+
+    places, angles, width = (0,), (), 2
+
+    def forward(self, seen_LR, goal_LR):
+        seen_LR, goal_LR = torch.broadcast_tensors(seen_LR, goal_LR)
+        return torch.cat([seen_LR, goal_LR - seen_LR], dim=-1)[None] / 4
+
+
 def a_module(**options) -> GoalValueTraining:
     torch.manual_seed(0)
-    return GoalValueTraining(GoalValue(1, 1, dim=32, layers=2, discount=0.9), **options)
-
-
-def tokens_of(values) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float32)[..., None, None]
+    value = GoalValue(1, 1, OnALine(), dim=32, layers=2, discount=0.9)
+    value.probe.weight_WR.fill_(1.0)
+    return GoalValueTraining(value, **options)
 
 
 def test_discounted_blocks_and_blocks_are_inverse():
     value = GoalValue(1, 1, discount=0.9)
-    value.forward = lambda tokens, goal: torch.stack([value.discounted(torch.tensor([0.0, 3.0, 12.0])), torch.zeros(3)])
-    torch.testing.assert_close(value.blocks(None, None), torch.tensor([0.0, 3.0, 12.0]))
+    numbers = torch.cat([value.discounted(torch.tensor([0.0, 3.0, 12.0])), torch.tensor([-1.0, 20.0])])
+    value.forward = lambda seen, goal: torch.stack([numbers, numbers - 1])
+    never = math.log(0.02) / math.log(0.9)
+    torch.testing.assert_close(value.blocks(None, None), torch.tensor([0.0, 3.0, 12.0, 0.0, never]))
     assert value.discounted(torch.tensor(torch.inf)) == pytest.approx(10.0)
 
 
@@ -35,14 +48,14 @@ def test_the_way_is_what_the_episode_took_or_less():
     rest = module.value.discounted(torch.tensor(5.0))
     module.slow.forward = lambda later, goal: rest.expand(2, len(later))
     known, blocks = torch.tensor([torch.inf, 4.0, 1.0, 0.0, 9.0]), torch.ones(5)
-    found = module.way(Pairs(*[torch.zeros(5, 1, 1)] * 3, blocks, known))
+    found = module.way(Pairs(*[torch.zeros(5, 1)] * 3, blocks, known))
     torch.testing.assert_close(found, module.value.discounted(torch.tensor([6.0, 4.0, 1.0, 0.0, 6.0])))
 
 
 def test_pairs_hold_the_frames_that_their_blocks_say():
-    """Tokens say clip and frame."""
-    tokens = tokens_of([[100 * clip + frame for frame in range(7)] for clip in range(50)])
-    pairs = a_module(pairs_per_clip=20).pairs(tokens, torch.Generator().manual_seed(0))
+    """Answers say clip and frame."""
+    answers = torch.tensor([[100.0 * clip + frame for frame in range(7)] for clip in range(50)])[..., None]
+    pairs = a_module(pairs_per_clip=20).pairs(answers, torch.Generator().manual_seed(0))
     seen, later, goal = (values.flatten() for values in pairs[:3])
     torch.testing.assert_close(later - seen, pairs.blocks_K.float())
     within = pairs.known_K.isfinite()
@@ -60,13 +73,12 @@ def test_it_finds_ways_that_are_shorter_than_those_recorded():
     clips = torch.cat([starts + torch.arange(5.0), starts + torch.arange(5.0).div(2).floor()])[..., None, None]
     batch = Clip(clips, torch.zeros(128, 5, 0), torch.zeros(128, 5, 2))
     module = a_module()
-    module.value.token_scale.fit(clips), module.slow.token_scale.fit(clips)
     optimizer = torch.optim.Adam(module.value.parameters(), 3e-3)
     for step in range(300):
         loss = module.loss_terms(batch, torch.Generator().manual_seed(step))["value"]
         optimizer.zero_grad(), loss.backward(), optimizer.step()
         module.on_train_batch_end()
-    found = module.value.blocks(tokens_of([0, 0, 0, 0]), tokens_of([0, 1, 3, 7]))
+    found = module.value.blocks(torch.zeros(1, 1), torch.tensor([[0.0], [1.0], [3.0], [7.0]]))
     torch.testing.assert_close(found[:3], torch.tensor([0.0, 1.0, 3.0]), atol=0.8, rtol=0)
     assert 5 < found[3] < 9
 
@@ -82,8 +94,8 @@ def test_a_training_remembers_its_tokens_and_comes_back(tokens_path, goal_value_
     module = GoalValueTraining(GoalValue(3, 6, dim=16))
     metrics = fit(tokens_path, module).callback_metrics
     assert metrics["val/loss"] > 0 and -1 <= metrics["val/blocks_correlation"] <= 1
-    assert module.tokenizer_fingerprint == "0123456789abcdef" and module.value.token_scale.fitted
-    assert torch.equal(module.slow.token_scale.mean, module.value.token_scale.mean)
+    assert module.tokenizer_fingerprint == "0123456789abcdef" and module.value.probe.fitted
+    assert torch.equal(module.slow.probe.weight_WR, module.value.probe.weight_WR)
     with pytest.raises(
         UserError, match="was trained on tokens of tokenizer .*, but those of the world model are of me"
     ):
