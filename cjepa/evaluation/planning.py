@@ -13,22 +13,18 @@ from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import open_episodes
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
+from cjepa.evaluation.action_stack import ActionStack
 from cjepa.evaluation.budgets import plan_gigaflops
 from cjepa.evaluation.contest import Contest, draw_contest, source_of
 from cjepa.evaluation.control import ControlResult, plan_seconds, run_trials
 from cjepa.evaluation.goals import check_sub_goals, goal_pixels
 from cjepa.evaluation.kept_plans import PlanFiles, keeping_plans
-from cjepa.evaluation.pairs import check_proprio, common_to, held_out_from_objectives
-from cjepa.evaluation.protocol import GOALS_AS_PUBLISHED, PlanningProtocol, goal_state_of, with_environment
+from cjepa.evaluation.pairs import PairSource, check_proprio, common_to, held_out_from_objectives
+from cjepa.evaluation.protocol import PlanningProtocol, goal_state_of, with_environment
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits, check_policy
-from cjepa.planning.constraints import Constraint
-from cjepa.planning.fallbacks import Fallback
-from cjepa.planning.hierarchy import Hierarchy, load_high_level
-from cjepa.planning.objectives import Objective
-from cjepa.planning.planners.base import Planner
+from cjepa.planning.hierarchy import HighLevel, load_high_level
 from cjepa.planning.priors import PolicyPrior
-from cjepa.planning.sub_goals import SubGoals
 from cjepa.planning.teaching import TeachingAgent
 from cjepa.planning.world_model_agent import WorldModelAgent
 from cjepa.policies.base import GoalPolicy
@@ -67,22 +63,22 @@ class PlanningModel(NamedTuple):
     blocks: ActionBlocks
 
 
+class _Guides(NamedTuple):
+    """What of an action stack had to be loaded."""
+
+    prior: PolicyPrior | None
+    high_level: HighLevel | None
+    source: PairSource
+    """Episodes for the pairs, that neither they, nor the world model, nor the objectives learned from."""
+
+
 def evaluate_model(
     protocol: PlanningProtocol,
     checkpoint: Path,
-    planner: Planner,
-    objective: Objective,
-    history_blocks: int,
+    stack: ActionStack,
     num_recorded: int,
     device: torch.device | str,
     progress: Progress,
-    constraints: Sequence[Constraint] = (),
-    fallback: Fallback | None = None,
-    goal_image: Path | None = None,
-    prior: Path | None = None,
-    sub_goals: SubGoals | None = None,
-    hierarchy: Hierarchy | None = None,
-    policy_share: float | None = None,
     kept: PlanFiles | None = None,
 ) -> ModelResult:
     """Closed-loop planning with a world model, on episodes that it was not trained on.
@@ -90,73 +86,38 @@ def evaluate_model(
     Args:
         protocol: trials and control loop.
         checkpoint: of the world model.
-        planner: of action blocks.
-        objective: of predicted futures.
-        history_blocks: frames that a plan starts from.
+        stack: that has been checked against the protocol.
         num_recorded: the first so many trials are filmed.
         device: of world model and tokenizer.
         progress: advanced by env steps done, of ``budget_env_steps``.
-        constraints: of plans, besides the environment's bounds.
-        fallback: acts instead of plans that should not be executed.
-        goal_image: a picture of the goal of all trials. If the protocol names no state of it, success is unknown.
-        prior: checkpoint of a policy, at whose plan every search starts. Pairs are then from episodes that were held
-            out from its training too.
-        sub_goals: to aim at before the goals; success is that of the goals.
-        hierarchy: the high level that proposes what every plan aims at. Pairs are then from episodes that were held out
-            from its training too.
-        policy_share: keep what is decided, and let the policy act in this share of the blocks; None keeps nothing.
         kept: where plans are kept until the evaluation is finished, and read if an earlier run was killed.
 
     Raises:
         UserError: goal, policy or world model do not fit each other or the environment, the episodes are another
             version of those that one of them was trained on, or the protocol contradicts itself.
     """
-    seeing = {"goal_image": goal_image, "prior": prior, "sub_goals": sub_goals}
-    _check_goal(protocol, [name for name, value in seeing.items() if value is not None])
-    control_loop = replace(protocol.control_loop(), fallback=fallback)
-    protocol, file, loaded, env, blocks = open_model(protocol, checkpoint, device)
-    dynamics, tokenizer = loaded.dynamics, loaded.tokenizer
-    if history_blocks > dynamics.history_blocks:
+    control_loop = replace(protocol.control_loop(), fallback=stack.fallback)
+    model = open_model(protocol, checkpoint, device)
+    protocol, file, loaded, env, blocks = model
+    longest = loaded.dynamics.history_blocks
+    if stack.history_blocks > longest:
         raise UserError(
-            f"history_blocks is {history_blocks}, expected 1..{dynamics.history_blocks}: {checkpoint} was trained with "
-            f"{dynamics.history_blocks}"
+            f"history_blocks is {stack.history_blocks}, expected 1..{longest}: {checkpoint} was trained with {longest}"
         )
-    sources = [("world model", source_of(protocol, file, loaded.lineage, checkpoint))]
-    objectives, first_guess, high_level = [(objective, loaded.lineage)], None, None
-    if prior is not None:
-        policy, lineage = _policy_for(loaded, prior)
-        first_guess = PolicyPrior(policy.to(device))
-        sources.append(("policy", source_of(protocol, file, lineage, prior)))
-        if policy_share is not None and file.fingerprint == lineage.get("episodes_fingerprint"):
-            raise UserError(
-                f"--policy_share: {prior} was trained on {file.path}, whose other episodes are held out; give "
-                "--episodes that `cjepa collect` made with another seed"
-            )
-    if hierarchy is not None:
-        high_level, lineage = load_high_level(hierarchy, loaded, device)
-        sources.append(("high level", source_of(protocol, file, lineage, find_checkpoint(hierarchy.run))))
-        objectives.append((hierarchy.objective, lineage))
-    if not protocol.published_protocol:  # which holds nothing out
-        sources += held_out_from_objectives(file, objectives, protocol.split)
+    guides = _load_guides(model, checkpoint, stack, device)
     goal_state, goal_pixels_YXC = goal_state_of(protocol, file), None
-    if goal_image is not None:
-        goal_pixels_YXC = goal_pixels(goal_image, tokenizer, env, "--goal_image")
+    if stack.goal_image is not None:
+        goal_pixels_YXC = goal_pixels(Path(stack.goal_image), loaded.tokenizer, env, "--goal_image")
         goal_state = np.full_like(env.get_state(), np.nan) if goal_state is None else goal_state
-    if sub_goals is not None:
-        check_sub_goals(sub_goals, protocol, file, tokenizer, env)
-    contest = draw_contest(protocol, file, common_to(file, sources), goal_state)
-    check_proprio(dynamics, file, env, str(checkpoint))
+    if stack.sub_goals is not None:
+        check_sub_goals(stack.sub_goals, protocol, file, loaded.tokenizer, env)
+    contest = draw_contest(protocol, file, guides.source, goal_state)
+    check_proprio(loaded.dynamics, file, env, str(checkpoint))
     is_known = goal_state is None or np.isfinite(goal_state).all()
-    options = (protocol.horizon_blocks, env.goal_proprio if is_known else (), history_blocks, constraints)
-    options += (first_guess, high_level, loaded.lineage)
-    parts = (dynamics, tokenizer, planner, objective, blocks, *options)
-    if policy_share is None:
-        agent = WorldModelAgent(*parts)
-    else:
-        agent = TeachingAgent(*parts, policy_share=policy_share, seed=protocol.agent_seed)
+    agent = _agent(model, stack, guides, env.goal_proprio if is_known else ())
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.agent_seed)
     with keeping_plans(kept, agent, progress) as keeping:
-        extra = (num_recorded, keeping.progress, goal_pixels_YXC, sub_goals)
+        extra = (num_recorded, keeping.progress, goal_pixels_YXC, stack.sub_goals)
         control = keeping.timed(run_trials(agent, control_loop, *trials, *extra))
     lessons = None
     if isinstance(agent, TeachingAgent):  # before the plans that are only timed
@@ -187,16 +148,39 @@ def open_model(protocol: PlanningProtocol, checkpoint: Path, device: torch.devic
     return PlanningModel(protocol, file, loaded, env, blocks)
 
 
-def _check_goal(protocol: PlanningProtocol, seeing: Sequence[str]) -> None:
-    """Check the options that need a goal to look at against the protocol's goals.
+def _load_guides(model: PlanningModel, checkpoint: Path, stack: ActionStack, device: torch.device | str) -> _Guides:
+    protocol, file, loaded = model.protocol, model.file, model.loaded
+    sources = [("world model", source_of(protocol, file, loaded.lineage, checkpoint))]
+    objectives, prior, high_level = [(stack.objective, loaded.lineage)], None, None
+    if stack.prior is not None:
+        policy_checkpoint = find_checkpoint(stack.prior)
+        policy, lineage = _policy_for(loaded, policy_checkpoint)
+        prior = PolicyPrior(policy.to(device))
+        sources.append(("policy", source_of(protocol, file, lineage, policy_checkpoint)))
+        if stack.policy_share is not None and file.fingerprint == lineage.get("episodes_fingerprint"):
+            raise UserError(
+                f"--policy_share: {policy_checkpoint} was trained on {file.path}, whose other episodes are held out; "
+                "give --episodes that `cjepa collect` made with another seed"
+            )
+    if stack.hierarchy is not None:
+        high_level, lineage = load_high_level(stack.hierarchy, loaded, device)
+        sources.append(("high level", source_of(protocol, file, lineage, find_checkpoint(stack.hierarchy.run))))
+        objectives.append((stack.hierarchy.objective, lineage))
+    if not protocol.published_protocol:  # which holds nothing out
+        sources += held_out_from_objectives(file, objectives, protocol.split)
+    return _Guides(prior, high_level, common_to(file, sources))
 
-    Raises:
-        UserError: they do not go together.
-    """
-    if "goal_image" in seeing and protocol.published_protocol:
-        raise UserError(f"--goal_image: {GOALS_AS_PUBLISHED}")
-    if protocol.goal_text is not None and seeing:
-        raise UserError(f"--{seeing[0]}: it needs a goal that can be seen; leave out --goal_text")
+
+def _agent(
+    model: PlanningModel, stack: ActionStack, guides: _Guides, goal_proprio: Sequence[int] | None
+) -> WorldModelAgent:
+    protocol, loaded = model.protocol, model.loaded
+    parts = (loaded.dynamics, loaded.tokenizer, stack.planner, stack.objective, model.blocks, protocol.horizon_blocks)
+    guiding = (stack.constraints or (), guides.prior, guides.high_level)
+    parts += (goal_proprio, stack.history_blocks, *guiding, loaded.lineage)
+    if stack.policy_share is None:
+        return WorldModelAgent(*parts)
+    return TeachingAgent(*parts, policy_share=stack.policy_share, seed=protocol.agent_seed)
 
 
 def _policy_for(model: LoadedWorldModel, checkpoint: Path) -> tuple[GoalPolicy, Mapping[str, Any]]:

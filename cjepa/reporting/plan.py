@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cjepa.evaluation.action_stack import ActionStack
 from cjepa.evaluation.baselines import BaselineResults
 from cjepa.evaluation.contest import Contest
 from cjepa.evaluation.control import ControlResult
@@ -21,12 +22,8 @@ from cjepa.evaluation.planning import ModelResult
 from cjepa.evaluation.protocol import SHIFT_SPLIT
 from cjepa.evaluation.published import PUBLISHED_SPLIT
 from cjepa.files import write_json
-from cjepa.planning.constraints import Constraint
-from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.hierarchy import Hierarchy
-from cjepa.planning.objectives import Objective
 from cjepa.planning.planners.base import Planner
-from cjepa.planning.sub_goals import SubGoals
 from cjepa.reporting.plan_tables import write_tables
 from cjepa.reporting.plan_videos import write_videos
 from cjepa.reporting.records import describe, evaluated_model, interval_row, result_row, write_run_record
@@ -42,17 +39,8 @@ def write_model_result(
     *,
     name: str,
     checkpoint: Path,
-    planner: Planner,
-    objective: Objective,
-    history_blocks: int,
+    stack: ActionStack,
     seconds: float,
-    constraints: Sequence[Constraint] = (),
-    fallback: Fallback | None = None,
-    goal_image: str | None = None,
-    prior: Path | None = None,
-    sub_goals: SubGoals | None = None,
-    hierarchy: Hierarchy | None = None,
-    policy_share: float | None = None,
 ) -> list[dict]:
     """Write ``results.json``, ``run.json``, ``trials.csv``, ``steps.csv`` and ``media/*.mp4``; returns the rows.
 
@@ -61,17 +49,8 @@ def write_model_result(
         folder: to write into.
         name: of the model.
         checkpoint: of the model.
-        planner: that was used.
-        objective: that was used.
-        history_blocks: frames that plans started from.
+        stack: that was used.
         seconds: wall time of the evaluation.
-        constraints: of plans, besides the bounds.
-        fallback: that was used.
-        goal_image: path of the picture that was shown as the goal.
-        prior: checkpoint of the policy that searches started from.
-        sub_goals: that were aimed at before the goals.
-        hierarchy: whose high level proposed what to aim at.
-        policy_share: of the blocks, in which the policy acted; None where lessons were not kept.
     """
     contest, control, tokenizer = result.contest, result.control, result.loaded.tokenizer
     size = {"tokens": tokenizer.num_slots, "token_dim": tokenizer.slot_dim}
@@ -92,14 +71,9 @@ def write_model_result(
         "tokenizer_fingerprint": result.loaded.tokenizer_fingerprint,
         "device": str(next(result.loaded.dynamics.parameters()).device),
     }
-    actions = _actions(contest, planner, [result.blocks.low.tolist(), result.blocks.high.tolist()])
-    actions |= {"constraints": [describe(one) for one in constraints], "history_blocks": history_blocks}
-    actions |= {"fallback": "none" if fallback is None else describe(fallback)}
-    actions |= {"prior": "none" if prior is None else str(prior)}
-    actions |= {"sub_goals": "none" if sub_goals is None else asdict(sub_goals)}
-    actions |= {"hierarchy": "none" if hierarchy is None else _described(hierarchy)}
-    actions |= {"policy_share": "none" if policy_share is None else policy_share}
-    _write_record(folder, contest, identity, describe(objective), actions, seconds, goal_image)
+    bounds = [result.blocks.low.tolist(), result.blocks.high.tolist()]
+    actions = _actions(contest, stack.planner, bounds) | _guides(stack)
+    _write_record(folder, contest, identity, describe(stack.objective), actions, seconds, stack.goal_image)
     return rows
 
 
@@ -220,6 +194,19 @@ def _actions(contest: Contest, planner: Planner, bounds: list) -> dict[str, Any]
         "warm_start": loop.warm_start,
         "fallback": "none",
     }
+
+
+def _guides(stack: ActionStack) -> dict[str, Any]:
+    """What guides the planner or overrules it, and ``none`` for what does not."""
+    given = {
+        "fallback": stack.fallback and describe(stack.fallback),
+        "prior": stack.prior,
+        "sub_goals": stack.sub_goals and asdict(stack.sub_goals),
+        "hierarchy": stack.hierarchy and _described(stack.hierarchy),
+        "policy_share": stack.policy_share,
+    }
+    common = {"constraints": [describe(one) for one in stack.constraints or ()], "history_blocks": stack.history_blocks}
+    return common | {name: "none" if value is None else value for name, value in given.items()}
 
 
 def _described(hierarchy: Hierarchy) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import csv
 
 from cjepa.checkpoints import find_checkpoint
+from cjepa.evaluation.action_stack import ActionStack
 from cjepa.evaluation.planning import evaluate_model
 from cjepa.planning.objectives import LastStepMSE
 from cjepa.planning.planners.cem import CEM
@@ -17,11 +18,9 @@ def planned(
     protocol, run, folder, num_videos=0, progress=ignore_progress, history_blocks=1, objective=None
 ) -> list[dict]:
     checkpoint = find_checkpoint(str(run))
-    objective = objective or LastStepMSE()
-    parts = (CEM_4, objective, history_blocks)
-    result = evaluate_model(protocol, checkpoint, *parts, num_videos, "cpu", progress)
-    said = {"planner": CEM_4, "objective": objective, "history_blocks": history_blocks}
-    return write_model_result(result, folder, name="toy", checkpoint=checkpoint, **said, seconds=1.0)
+    stack = ActionStack(CEM_4, objective or LastStepMSE(), history_blocks=history_blocks)
+    result = evaluate_model(protocol, checkpoint, stack, num_videos, "cpu", progress)
+    return write_model_result(result, folder, name="toy", checkpoint=checkpoint, stack=stack, seconds=1.0)
 
 
 def by_metric(rows: list[dict]) -> dict[str, dict]:
