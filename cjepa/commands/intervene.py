@@ -8,7 +8,7 @@ from cjepa.commands.evaluations import evaluated_run, new_results_folder
 from cjepa.devices import chosen_device
 from cjepa.evaluation.influence_graphs import Estimate
 from cjepa.evaluation.intervention_card import evaluate_interventions
-from cjepa.evaluation.scenes import SceneProtocol
+from cjepa.evaluation.laboratory import SceneProtocol
 from cjepa.progress import ProgressBar
 from cjepa.reporting.intervene import write_intervention_result
 from cjepa.reporting.intervention_tables import intervention_tables

@@ -11,15 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from cjepa.evaluation.binary_scores import binary_scores
+from cjepa.evaluation.bodies import unpushed
 from cjepa.evaluation.influence_graphs import RIVALS, Estimate, Pairs, influence_of
 from cjepa.evaluation.intervals import bootstrap_of_clusters
+from cjepa.evaluation.laboratory import Laboratory
 from cjepa.evaluation.measurements import Measurement
-from cjepa.evaluation.scenes import Laboratory, Scenes, unpushed
+from cjepa.evaluation.scenes import Scenes
 from cjepa.progress import Progress
 from cjepa.tokenizers.encode import device_of
-from cjepa.world_models.dynamics import take_rows
-
-_SCENES_A_BATCH = 16
 
 
 class InfluenceByTime(NamedTuple):
@@ -76,9 +75,7 @@ def influence_by_time(
     agent_O = unpushed(lab.env)
     shown_BO = scenes.slot_BO >= 0
     scene_M, agent_M, other_M = ((shown_BO & agent_O)[:, :, None] & (shown_BO & ~agent_O)[:, None]).nonzero()
-    for first in range(0, len(shown_BO), _SCENES_A_BATCH):
-        part = slice(first, first + _SCENES_A_BATCH)
-        clip = take_rows(scenes.clip, part).on(device_of(lab.dynamics))
+    for clip in scenes.clips(device_of(lab.dynamics)):
         parts.append(influence(lab.dynamics, clip)[name].double().cpu().numpy())
         progress.advance(len(clip.tokens_BTSD))
     influence_BHSS = np.concatenate(parts)

@@ -19,10 +19,12 @@ from cjepa.data.counterfactuals import SHARE_COLLIDING
 from cjepa.envs.interventions import KINDS, Intervention, InterventionEnv, Kind
 from cjepa.errors import UserError
 from cjepa.evaluation.binary_scores import binary_scores
+from cjepa.evaluation.bodies import places
 from cjepa.evaluation.correlation import correlation
 from cjepa.evaluation.intervals import bootstrap_of_clusters
+from cjepa.evaluation.laboratory import Laboratory
 from cjepa.evaluation.measurements import Measurement
-from cjepa.evaluation.scenes import Laboratory, Scenes, places
+from cjepa.evaluation.scenes import Scenes
 from cjepa.interventions.edits import Freeze, LatentIntervention, Mask, Remove, Replace, SetVelocity, Shift, imagine
 from cjepa.interventions.quantities import Quantity, empty_token, exact_velocity
 from cjepa.progress import Progress

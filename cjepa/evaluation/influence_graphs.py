@@ -16,10 +16,10 @@ from cjepa.errors import UserError
 from cjepa.evaluation.binary_scores import best_threshold, binary_scores
 from cjepa.evaluation.contact_graphs import closest_approach
 from cjepa.evaluation.intervals import Interval, bootstrap_of_clusters
+from cjepa.evaluation.laboratory import Laboratory
 from cjepa.evaluation.measurements import Measurement
-from cjepa.evaluation.scenes import Laboratory, Scenes
+from cjepa.evaluation.scenes import Scenes
 from cjepa.evaluation.tracks import extrapolated_tracks
-from cjepa.interventions.edits import LatentIntervention, Remove, Replace
 from cjepa.interventions.influence import (
     ByAttention,
     ByEmptying,
@@ -32,7 +32,7 @@ from cjepa.interventions.influence import (
 from cjepa.interventions.quantities import Quantity, empty_token
 from cjepa.progress import Progress
 from cjepa.tokenizers.encode import device_of
-from cjepa.world_models.dynamics import rollout_clip, split_clip, take_rows
+from cjepa.world_models.dynamics import rollout_clip, take_rows
 
 Estimate = Literal["mask", "remove", "empty", "gradient", "attention", "path"]
 RIVALS = ("distance", "extrapolated tracks", "predicted tracks", "random")
@@ -42,7 +42,6 @@ READ_OFF = ("path",)
 """Graphs of the model itself: every pair above 0 is an edge, and no threshold is chosen."""
 
 _ANY = float(np.nextafter(0, 1))
-_SCENES_A_BATCH = 16
 _MOST_HOPS = 3  # chains of more are counted with those of three
 
 _log = logging.getLogger(__name__)
@@ -93,9 +92,7 @@ def score_pairs(
     found: dict[str, list[np.ndarray]] = {}
     influences = [influence_of(name, lab) for name in estimates]
     tracks = []
-    for first in range(0, len(scenes.episode_B), _SCENES_A_BATCH):
-        part = slice(first, first + _SCENES_A_BATCH)
-        clip = take_rows(scenes.clip, part).on(device_of(lab.dynamics))
+    for clip in scenes.clips(device_of(lab.dynamics)):
         for influence in influences:
             for name, influence_BHSS in influence(lab.dynamics, clip).items():
                 found.setdefault(name, []).append(influence_BHSS.mean(dim=1).double().cpu().numpy())
@@ -144,17 +141,6 @@ def possible(lab: Laboratory, estimates: Sequence[Estimate]) -> list[Estimate]:
     return left
 
 
-def why_no_removal(lab: Laboratory) -> UserError | None:
-    """Why the model cannot do without one of its objects, as models of a fixed number; None if it can."""
-    clip = take_rows(lab.val.clip, slice(0, 1)).on(device_of(lab.dynamics))
-    history, actions_BHA, _ = split_clip(lab.dynamics, clip)
-    try:
-        Remove(0).rollout(lab.dynamics, history, actions_BHA[:, :1])
-    except UserError as reason:
-        return reason
-    return None
-
-
 def score_graphs(val: Pairs, test: Pairs) -> list[GraphScores]:
     """AUROC, average precision and structural Hamming distance of every estimate, then of the empty graph."""
     graphs = []
@@ -185,56 +171,6 @@ def best_estimate(val: Pairs) -> str | None:
     return max(
         names, key=lambda name: binary_scores(val.scores[name], positive_N, val.episode_N).auroc.value, default=None
     )
-
-
-def removal_test(
-    lab: Laboratory, scenes: Scenes, pairs: Pairs, graphs: Sequence[GraphScores], progress: Progress
-) -> dict[str, list[Measurement]]:
-    """How much the error of a body's prediction grows if all bodies that a graph calls irrelevant to it are removed.
-
-    Args:
-        lab: the model.
-        scenes: of the pairs.
-        pairs: the scored test pairs.
-        graphs: with their thresholds.
-        progress: advanced by graphs.
-
-    Returns:
-        By the name of a graph, the contact graph among them: ``removal_growth`` where the model gets no token of the
-        removed bodies, ``removal_growth_empty`` where it gets empty slots in their place, and ``removed_share``. What
-        the model does not allow is left out, which is logged.
-    """
-    edges = {"contact graph": pairs.hops_N > 0}
-    edges |= {graph.name: pairs.scores[graph.name] >= graph.threshold for graph in graphs if graph.name in pairs.scores}
-    edges |= {"empty graph": np.zeros(len(pairs.hops_N), bool)}
-    empty_D = empty_token(lab.tokenizer)
-    target_R, place_N = np.unique(np.stack([pairs.scene_N, pairs.target_N]), axis=1, return_inverse=True)
-    place_N = place_N.reshape(-1)
-    scene_R, episode_R = target_R[0], scenes.episode_B[target_R[0]]
-    slot_R = scenes.slot_BO[scene_R, target_R[1]]
-    source_slot_N = scenes.slot_BO[pairs.scene_N, pairs.source_N]
-    full_R = _errors(lab, scenes, scene_R, slot_R, [[]] * len(slot_R), None)
-    ways = {} if empty_D is None else {"removal_growth_empty": empty_D}
-    if (reason := why_no_removal(lab)) is None:
-        ways = {"removal_growth": None} | ways
-    else:
-        _log.warning("removal_growth left out: %s", reason)
-    measured = {}
-    for name, edge_N in edges.items():
-        removed: list[list[int]] = [[] for _ in slot_R]
-        for place, slot, edge in zip(place_N, source_slot_N, edge_N, strict=True):
-            if not edge:
-                removed[place].append(int(slot))
-        found = []
-        for metric, token_D in ways.items():
-            error_R = _errors(lab, scenes, scene_R, slot_R, removed, token_D)
-            ratio = bootstrap_of_clusters(error_R, episode_R, full_R)
-            growth = Interval(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.n)
-            found.append(Measurement.of(metric, growth, "of the error"))
-        found.append(Measurement.of("removed_share", bootstrap_of_clusters(~edge_N, pairs.episode_N)))
-        measured[name] = found
-        progress.advance(1)
-    return measured
 
 
 def _pairs(slot_BO: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -272,34 +208,3 @@ def _hamming_distance(pairs: Pairs, edge_N: np.ndarray) -> Interval:
     episode_C = np.zeros(len(wrong_C), pairs.episode_N.dtype)
     episode_C[place_N] = pairs.episode_N
     return bootstrap_of_clusters(wrong_C, episode_C)
-
-
-@torch.no_grad()
-def _errors(
-    lab: Laboratory,
-    scenes: Scenes,
-    scene_R: np.ndarray,
-    slot_R: np.ndarray,
-    removed: Sequence[Sequence[int]],
-    empty_D: torch.Tensor | None,
-) -> np.ndarray:
-    """Mean squared error of one object's tokens without some others, row by row; rows that remove equally many go
-    together."""
-    error_R = np.zeros(len(slot_R))
-    count_R = np.array([len(slots) for slots in removed])
-    device = device_of(lab.dynamics)
-    for count in np.unique(count_R):
-        rows = np.flatnonzero(count_R == count)
-        for part in np.array_split(rows, max(1, len(rows) // (_SCENES_A_BATCH * 6))):
-            clip = take_rows(scenes.clip, torch.from_numpy(scene_R[part])).on(device)
-            slots = torch.tensor([removed[row] for row in part], dtype=torch.long).reshape(len(part), count)
-            history, actions_BHA, followed = split_clip(lab.dynamics, clip)
-            predicted = _removal(slots, empty_D).rollout(lab.dynamics, history, actions_BHA)
-            at = torch.arange(len(part)), slice(None), torch.from_numpy(slot_R[part])
-            error_BHD = predicted.tokens_BHSD[at] - followed.tokens_BHSD[at]
-            error_R[part] = error_BHD.square().mean(dim=(1, 2)).double().cpu().numpy()
-    return error_R
-
-
-def _removal(slots: torch.Tensor, empty_D: torch.Tensor | None) -> LatentIntervention:
-    return Remove(slots) if empty_D is None else Replace(slots, empty_D)

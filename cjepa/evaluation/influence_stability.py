@@ -5,18 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from cjepa.evaluation.influence_graphs import Estimate, influence_of, why_no_removal
+from cjepa.evaluation.influence_graphs import Estimate, influence_of
 from cjepa.evaluation.intervals import bootstrap_of_clusters
+from cjepa.evaluation.laboratory import Laboratory
 from cjepa.evaluation.measurements import Measurement
 from cjepa.evaluation.ranking import spearman
-from cjepa.evaluation.scenes import Laboratory, Scenes
+from cjepa.evaluation.removal import why_no_removal
+from cjepa.evaluation.scenes import SCENES_AT_ONCE, Scenes
 from cjepa.interventions.edits import Remove
 from cjepa.progress import Progress
 from cjepa.tokenizers.encode import device_of
 from cjepa.world_models.dynamics import take_rows
 
 _FEWEST_OTHERS = 3  # so that there are six pairs to rank
-_SCENES_A_BATCH = 16
 
 
 def influence_stability(
@@ -44,7 +45,7 @@ def influence_stability(
     found: dict[str, list[float]] = {}
     for estimate in estimates:
         influence = influence_of(estimate, lab)
-        for part in np.array_split(drawn, max(1, len(drawn) // _SCENES_A_BATCH)) if len(drawn) else ():
+        for part in np.array_split(drawn, max(1, len(drawn) // SCENES_AT_ONCE)) if len(drawn) else ():
             clip = take_rows(scenes.clip, torch.from_numpy(part[:, 0])).on(device_of(lab.dynamics))
             slot_B = torch.from_numpy(scenes.slot_BO[part[:, 0], part[:, 1]])
             rest = clip._replace(tokens_BTSD=Remove(slot_B).edit(clip.tokens_BTSD))

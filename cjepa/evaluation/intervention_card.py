@@ -10,6 +10,7 @@ import torch
 from cjepa.envs.interventions import KINDS, InterventionEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.agent_influence import InfluenceByTime, influence_by_time, score_agent
+from cjepa.evaluation.bodies import places
 from cjepa.evaluation.counterfactuals import Effects, measure_effects
 from cjepa.evaluation.influence_graphs import (
     Estimate,
@@ -17,15 +18,15 @@ from cjepa.evaluation.influence_graphs import (
     Pairs,
     best_estimate,
     possible,
-    removal_test,
     score_graphs,
     score_pairs,
 )
 from cjepa.evaluation.influence_stability import influence_stability
+from cjepa.evaluation.laboratory import Laboratory, SceneProtocol, open_laboratory
 from cjepa.evaluation.measurements import Measurement, OpenProgress
 from cjepa.evaluation.permanence import HIDDEN_FRAMES, HiddenErrors, measure_hidden
 from cjepa.evaluation.probes import Task, fit_linear
-from cjepa.evaluation.scenes import Laboratory, SceneProtocol, open_laboratory, places
+from cjepa.evaluation.removal import removal_test
 from cjepa.evaluation.violations import Violations, measure_violations
 from cjepa.interventions.quantities import LinearQuantity, Quantity, exact_place
 from cjepa.progress import Progress

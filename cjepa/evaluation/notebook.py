@@ -7,7 +7,7 @@ import numpy as np
 from cjepa.checkpoints import find_checkpoint
 from cjepa.evaluation.influence_graphs import Estimate
 from cjepa.evaluation.intervention_card import place_of
-from cjepa.evaluation.scenes import SceneProtocol, open_laboratory
+from cjepa.evaluation.laboratory import SceneProtocol, open_laboratory
 from cjepa.evaluation.what_if import HeldOutScenes, Way, WhatIf
 from cjepa.progress import NoProgress, Progress
 from cjepa.run_config import data_options

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cjepa.evaluation.bodies import on_table, places
 from cjepa.evaluation.intervals import bootstrap_of_clusters
+from cjepa.evaluation.laboratory import Laboratory
 from cjepa.evaluation.measurements import Measurement
-from cjepa.evaluation.scenes import Laboratory, Scenes, on_table, places
+from cjepa.evaluation.scenes import Scenes
 from cjepa.evaluation.tracks import extrapolated_tracks
 from cjepa.interventions.quantities import Quantity
 from cjepa.progress import Progress

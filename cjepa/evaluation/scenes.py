@@ -4,62 +4,27 @@ A scene is a history that the model sees and the blocks after it that it predict
 bodies, the true influence graph of the predicted blocks, and which slot shows which body.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jsonargparse.typing import NonNegativeInt, PositiveInt
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from cjepa.data.clip_windows import clip_starts
-from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episodes import Episode, Episodes
-from cjepa.data.store.shards import open_episodes
-from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv
-from cjepa.errors import UserError
+from cjepa.evaluation.bodies import match_slots, on_table, unpushed
 from cjepa.evaluation.contact_graphs import contact_hops
-from cjepa.evaluation.pairs import check_proprio, held_out_from
-from cjepa.evaluation.segmentation import contingency, overlaps
-from cjepa.evaluation.tokens import spread
-from cjepa.planning.blocks import ActionBlocks
-from cjepa.planning.compatibility import check_fits
-from cjepa.progress import Progress
-from cjepa.tokenizers.base import Tokenizer, check_environment
+from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.encode import clips_of, device_of, read_columns, tokenizer_inputs
 from cjepa.tokenizers.episode_batches import batches_of, frames_at_once, padded, row_bytes
 from cjepa.types import Clip
-from cjepa.world_models.dynamics import Dynamics
-from cjepa.world_models.loading import LoadedWorldModel
+from cjepa.world_models.dynamics import take_rows
 
-_LEAST_OVERLAP = 0.1  # IoU of a slot and a body; masks may be as coarse as patches
+SCENES_AT_ONCE = 16
+"""Whose influence is estimated together: that of removing takes a rollout of each object."""
 _MOST_FRAMES = 512  # at once, on a GPU too: their masks are kept
 _COLUMNS = ("state", "objects", "contacts", "masks", "action", "proprio")
-
-
-@dataclass(frozen=True)
-class SceneProtocol:
-    """Which scenes of an episode file are used.
-
-    Args:
-        episodes: episode file of an environment with interventions; episodes held out from training are used.
-        scenes: number of test scenes, spread evenly over the test episodes.
-        val_scenes: number of validation scenes, by which thresholds are chosen and probes are fitted.
-        horizon_blocks: blocks that are predicted after the history.
-        frame_stride: env steps per block; default: that of the training.
-        seed: of everything that is drawn.
-    """
-
-    episodes: str
-    scenes: PositiveInt = 200
-    val_scenes: PositiveInt = 100
-    horizon_blocks: PositiveInt = 10
-    frame_stride: PositiveInt | None = None
-    seed: NonNegativeInt = 0
 
 
 class Scenes(NamedTuple):
@@ -82,6 +47,11 @@ class Scenes(NamedTuple):
     touched_BHOO: np.ndarray
     """bool, which bodies touched during each of the H predicted blocks, symmetric."""
 
+    def clips(self, device: torch.device) -> Iterator[Clip]:
+        """The clips on a device, ``SCENES_AT_ONCE`` at a time."""
+        for first in range(0, len(self.episode_B), SCENES_AT_ONCE):
+            yield take_rows(self.clip, slice(first, first + SCENES_AT_ONCE)).on(device)
+
 
 class EncodedEpisode(NamedTuple):
     """An episode as tokens, with the simulator's account; T env steps, on the CPU."""
@@ -100,81 +70,6 @@ class EncodedEpisode(NamedTuple):
     def env_steps(self) -> int:
         """T."""
         return len(self.slot_TO)
-
-
-class Laboratory(NamedTuple):
-    """A world model, a simulator to compare with, and scenes of its held-out episodes."""
-
-    dynamics: Dynamics
-    tokenizer: Tokenizer
-    env: ObjectEnv
-    """One with interventions where counterfactuals are asked for."""
-    frame_stride: int
-    val: Scenes
-    test: Scenes
-    account: str
-    """Why the test episodes are held out, for people."""
-    fingerprint: str
-    """Of the episodes."""
-    episodes: dict[int, EncodedEpisode]
-    """Those that the test scenes are cut out of, by index."""
-
-    @property
-    def history(self) -> int:
-        """Blocks that the model sees."""
-        return self.dynamics.history_blocks
-
-    @property
-    def block_seconds(self) -> float:
-        """Duration of a block."""
-        return self.frame_stride / self.env.env_steps_per_second
-
-
-def open_laboratory(
-    loaded: LoadedWorldModel, data: Mapping[str, Any], protocol: SceneProtocol, where: Path, progress: Progress
-) -> Laboratory:
-    """Encode the scenes of a world model.
-
-    Args:
-        loaded: the world model, on the device to use.
-        data: options of the data module that it was trained with, as far as they are known.
-        protocol: of the scenes.
-        where: the model's checkpoint, for messages.
-        progress: advanced by scenes, of ``scenes + val_scenes``.
-
-    Raises:
-        UserError: the episodes lack a column, are of an environment without bodies on a table or do not fit the model.
-    """
-    file = open_episodes(protocol.episodes)
-    env = _environment(file)
-    tokenizer = loaded.tokenizer
-    check_environment(tokenizer, file.attributes["env_id"], str(file.path))
-    if tokenizer.info.index_is_place:
-        raise UserError(f"{where}: tokens of {type(tokenizer).__name__} are places, not objects to intervene on")
-    for column in {"state", "objects", "contacts", *read_columns(tokenizer)}:
-        file.require(column)
-    stride = protocol.frame_stride or data.get("frame_stride") or 5
-    if loaded.dynamics.action_dim:  # nobody acts in most scenes, and then a model need not know of actions
-        check_fits(loaded.dynamics, env, ActionBlocks.of(env, stride), str(where))
-    check_proprio(loaded.dynamics, file, env, str(where))
-    test = held_out_from(file, loaded.lineage, data, "test")
-    val = held_out_from(file, loaded.lineage, data, "val").episodes
-    test_episodes = test.episodes
-    if np.intersect1d(val, test_episodes).size:  # other episodes than those of the training: all are held out
-        val, test_episodes = test_episodes[::2], test_episodes[1::2]
-    history, blocks = loaded.dynamics.history_blocks, loaded.dynamics.history_blocks + protocol.horizon_blocks
-    parts: list[Scenes] = []
-    for episodes, count in ((val, protocol.val_scenes), (test_episodes, protocol.scenes)):
-        starts = spread(clip_starts(file, episodes, blocks, stride), count)
-        episode_B = np.searchsorted(file.offsets, starts, side="right") - 1
-        encoded, scenes = {}, []
-        for episode in encode_episodes(file, np.unique(episode_B), tokenizer, env):
-            start_B = starts[episode_B == episode.index] - file.offsets[episode.index]
-            encoded[episode.index] = episode
-            scenes.append(cut_scenes(episode, start_B, history, protocol.horizon_blocks, stride))
-            progress.advance(len(start_B))
-        parts.append(_joined(scenes))
-    return Laboratory(loaded.dynamics, tokenizer, env, stride, *parts, test.account, file.fingerprint, encoded)
 
 
 def encode_episodes(
@@ -249,61 +144,6 @@ def cut_scenes(episode: EncodedEpisode, start_B: np.ndarray, history: int, horiz
     )
 
 
-def on_table(objects_BOF: np.ndarray, env: ObjectEnv) -> np.ndarray:
-    """Bodies whose centre is on the table, bool ``(B, O)``."""
-    column = env.attribute_names.index
-    place_BO2 = objects_BOF[..., [column("x"), column("y")]]
-    low, high = env.table
-    inside_BO = ((place_BO2 > low) & (place_BO2 < high)).all(axis=-1)
-    return inside_BO & (objects_BOF[..., column("present")] > 0) if "present" in env.attribute_names else inside_BO
-
-
-def unpushed(env: ObjectEnv) -> np.ndarray:
-    """Which bodies no other can move, bool ``(O,)``."""
-    return np.isin(env.body_names, env.unpushed_names)
-
-
-def places(objects: np.ndarray, env: ObjectEnv) -> np.ndarray:
-    """x and y of the bodies, ``(..., O, 2)``."""
-    return objects[..., [env.attribute_names.index(name) for name in ("x", "y")]].astype(np.float64)
-
-
-def match_slots(masks_BSYX: Tensor, labels_BYX: Tensor, visible_BO: np.ndarray) -> np.ndarray:
-    """Which slot shows which body, int ``(B, O)``, -1 for none: of all one-to-one matchings, that of largest IoU.
-
-    Args:
-        masks_BSYX: the larger owns the pixel.
-        labels_BYX: k + 1 for body k.
-        visible_BO: bodies to match.
-    """
-    bodies = visible_BO.shape[1]
-    counts_BKS = contingency(masks_BSYX, labels_BYX)
-    missing = 1 + bodies - counts_BKS.shape[1]
-    counts_BKS = torch.nn.functional.pad(counts_BKS, (0, 0, 0, max(0, missing)))[:, : 1 + bodies]
-    overlap_BOS = overlaps(counts_BKS)[0].numpy() * visible_BO[..., None]
-    slot_BO = np.full(visible_BO.shape, -1)
-    for scene, overlap_OS in enumerate(overlap_BOS):
-        for body, slot in zip(*linear_sum_assignment(-overlap_OS), strict=True):
-            if overlap_OS[body, slot] >= _LEAST_OVERLAP:
-                slot_BO[scene, body] = slot
-    return slot_BO
-
-
-def _environment(file: Episodes) -> ObjectEnv:
-    if "env_id" not in file.attributes:
-        raise UserError(f"{file.path} does not name its environment; collect episodes with `cjepa collect`")
-    kwargs = from_json(file.path, file.attributes, "env_kwargs") if "env_kwargs" in file.attributes else {}
-    if ":" in file.attributes["env_id"]:  # Gymnasium would import what stands before the colon
-        raise UserError(f"{file.path}: its environment is in a module of its own, which a file alone cannot import")
-    env = make_env(file.attributes["env_id"], kwargs)
-    if not {"x", "y"} <= set(env.attribute_names) or env.table is None:
-        raise UserError(
-            f"{file.path}: {type(env).__name__} has no bodies on a table; give episodes of cjepa/Collide-v0 or "
-            "cjepa/PushT-v0"
-        )
-    return env
-
-
 def _labels(rows: Episode, env: ObjectEnv) -> Tensor:
     """Label images, drawn anew where the episodes have none."""
     if "masks" in rows:
@@ -315,6 +155,7 @@ def _labels(rows: Episode, env: ObjectEnv) -> Tensor:
     return torch.from_numpy(np.stack(drawn))
 
 
-def _joined(parts: Sequence[Scenes]) -> Scenes:
+def joined(parts: Sequence[Scenes]) -> Scenes:
+    """All scenes of several episodes."""
     clip = Clip(*(torch.cat(values) for values in zip(*(part.clip for part in parts), strict=True)))
     return Scenes(clip, *(np.concatenate(values) for values in list(zip(*parts, strict=True))[1:]))

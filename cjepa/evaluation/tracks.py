@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from cjepa.evaluation.scenes import Laboratory, Scenes, places
+from cjepa.evaluation.bodies import places
+from cjepa.evaluation.laboratory import Laboratory
+from cjepa.evaluation.scenes import Scenes
 
 
 def extrapolated_tracks(lab: Laboratory, scenes: Scenes, blocks: int) -> np.ndarray:

@@ -19,8 +19,9 @@ from cjepa.data.store.shards import open_episodes
 from cjepa.envs.interventions import Intervention, InterventionEnv
 from cjepa.evaluation.binary_scores import binary_scores
 from cjepa.evaluation.intervals import Interval, bootstrap_of_clusters
+from cjepa.evaluation.laboratory import Laboratory
 from cjepa.evaluation.measurements import Measurement
-from cjepa.evaluation.scenes import Laboratory, Scenes
+from cjepa.evaluation.scenes import Scenes
 from cjepa.interventions.quantities import Quantity
 from cjepa.progress import Progress
 from cjepa.tokenizers.encode import clips_of, device_of, read_columns, step_clips
@@ -31,7 +32,7 @@ EVENTS = ("unchanged", "teleport", "colour")
 _PARTS = {"": "tokens_NT", "_places": "places_NT"}
 """What ends the names of metrics, and the surprise that they are of."""
 _BLOCKS_AFTER = 5
-_SCENES_A_BATCH = 64
+_CLIPS_AT_ONCE = 64
 
 
 class Surprise(NamedTuple):
@@ -132,8 +133,8 @@ def surprise(dynamics: Dynamics, clip: Clip, place: Quantity, shown_NS: Tensor) 
         shown_NS: bool, the slots of bodies, whose places count.
     """
     device, found = device_of(dynamics), []
-    for first in range(0, len(clip.tokens_BTSD), _SCENES_A_BATCH):
-        rows = slice(first, first + _SCENES_A_BATCH)
+    for first in range(0, len(clip.tokens_BTSD), _CLIPS_AT_ONCE):
+        rows = slice(first, first + _CLIPS_AT_ONCE)
         part, shown_BS = take_rows(clip, rows).on(device), shown_NS[rows].to(device)
         errors, distances = [], []
         for block in range(1, part.tokens_BTSD.shape[1]):

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from cjepa.envs.interventions import Intervention, InterventionEnv
 from cjepa.errors import UserError
+from cjepa.evaluation.bodies import places
 from cjepa.evaluation.counterfactuals import MASK, latent_intervention, simulated_track
 from cjepa.evaluation.influence_graphs import Estimate, influence_of
-from cjepa.evaluation.scenes import EncodedEpisode, Laboratory, Scenes, cut_scenes, places
+from cjepa.evaluation.laboratory import Laboratory
+from cjepa.evaluation.scenes import EncodedEpisode, Scenes, cut_scenes
 from cjepa.interventions.edits import imagine
 from cjepa.interventions.quantities import Quantity
 from cjepa.types import Clip, Rollout

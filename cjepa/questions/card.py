@@ -11,8 +11,9 @@ from cjepa.data.store.shards import open_episodes
 from cjepa.envs.interventions import InterventionEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.intervention_card import place_of
+from cjepa.evaluation.laboratory import Laboratory, SceneProtocol, open_laboratory
 from cjepa.evaluation.measurements import Measurement, OpenProgress
-from cjepa.evaluation.scenes import Laboratory, SceneProtocol, encode_episodes, open_laboratory
+from cjepa.evaluation.scenes import encode_episodes
 from cjepa.progress import Progress
 from cjepa.questions.files import QuestionFile, check_source
 from cjepa.questions.perception import fit_perception

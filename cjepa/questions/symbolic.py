@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from cjepa.errors import UserError
-from cjepa.evaluation.influence_graphs import why_no_removal
-from cjepa.evaluation.scenes import EncodedEpisode, Laboratory, cut_scenes
+from cjepa.evaluation.laboratory import Laboratory
+from cjepa.evaluation.removal import why_no_removal
+from cjepa.evaluation.scenes import EncodedEpisode, cut_scenes
 from cjepa.interventions.edits import LatentIntervention, Remove, Replace
 from cjepa.interventions.quantities import empty_token
 from cjepa.questions.executor import Unanswerable, answer, is_correct
@@ -187,7 +188,7 @@ def by_world_model(lab: Laboratory, perception: Perception) -> Imagine:
     """
     reason = why_no_removal(lab)
     if reason is not None and empty_token(lab.tokenizer) is None:
-        raise reason
+        raise UserError(reason)
 
     def without(slot_B: torch.Tensor) -> LatentIntervention:
         return Remove(slot_B) if reason is None else Replace(slot_B, empty_token(lab.tokenizer))

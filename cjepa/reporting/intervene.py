@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from cjepa.evaluation.counterfactuals import EMPTY, joined, score_effects, score_errors
 from cjepa.evaluation.influence_graphs import RIVALS
 from cjepa.evaluation.intervention_card import InterventionResult
+from cjepa.evaluation.laboratory import SceneProtocol
 from cjepa.evaluation.measurements import Measurement
 from cjepa.evaluation.permanence import score_hidden
-from cjepa.evaluation.scenes import SceneProtocol
 from cjepa.evaluation.violations import score_violations
 from cjepa.files import write_json, write_text
 from cjepa.reporting.intervene_figures import (

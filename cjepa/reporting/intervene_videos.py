@@ -11,9 +11,10 @@ from torch import Tensor
 
 from cjepa.envs.interventions import Intervention, InterventionEnv
 from cjepa.evaluation.counterfactuals import EMPTY, latent_intervention
-from cjepa.evaluation.influence_graphs import Pairs, why_no_removal
+from cjepa.evaluation.influence_graphs import Pairs
 from cjepa.evaluation.intervention_card import InterventionResult
-from cjepa.evaluation.scenes import Laboratory
+from cjepa.evaluation.laboratory import Laboratory
+from cjepa.evaluation.removal import why_no_removal
 from cjepa.interventions.edits import imagine
 from cjepa.interventions.quantities import Quantity, empty_token
 from cjepa.reporting.plan_places import mark_places

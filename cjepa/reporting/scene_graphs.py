@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from cjepa.evaluation.bodies import places
 from cjepa.evaluation.influence_graphs import Pairs
-from cjepa.evaluation.scenes import Laboratory, places
+from cjepa.evaluation.laboratory import Laboratory
 from cjepa.reporting.style import PALETTE, legend_below, new_figure, style
 
 _ATTENTION = "attention"

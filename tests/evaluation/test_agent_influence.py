@@ -8,8 +8,9 @@ import torch
 
 from cjepa.evaluation import agent_influence
 from cjepa.evaluation.agent_influence import influence_by_time, score_agent
+from cjepa.evaluation.bodies import unpushed
 from cjepa.evaluation.influence_graphs import Pairs
-from cjepa.evaluation.scenes import unpushed
+from cjepa.evaluation.scenes import Scenes
 from cjepa.progress import NoProgress
 from cjepa.types import Clip
 
@@ -55,12 +56,13 @@ def test_influence_by_time(monkeypatch):
     monkeypatch.setattr(agent_influence, "device_of", lambda _: "cpu")
     touched = np.zeros((3, 2, 2, 2), bool)
     touched[2, 1] = True
-    scenes = SimpleNamespace(
-        clip=Clip(*(torch.zeros(3, 1, 2, 2),) * 3),
-        slot_BO=np.array([[1, 0], [-1, 0], [1, 0]]),
-        touched_BHOO=touched,
-        episode_B=np.array([4, 5, 6]),
-    )
+    known = {
+        "clip": Clip(*(torch.zeros(3, 1, 2, 2),) * 3),
+        "slot_BO": np.array([[1, 0], [-1, 0], [1, 0]]),
+        "touched_BHOO": touched,
+        "episode_B": np.array([4, 5, 6]),
+    }
+    scenes = Scenes(**dict.fromkeys(Scenes._fields) | known)
     found = influence_by_time(SimpleNamespace(env=PUSHING, dynamics=None), scenes, "one", "remove", NoProgress())
     assert found.acts_MH.tolist() == values[[0, 2], :, 1, 0].tolist()
     assert found.reacts_MH.tolist() == values[[0, 2], :, 0, 1].tolist()

@@ -9,13 +9,15 @@ import torch
 from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.evaluation import scenes
+from cjepa.evaluation.bodies import match_slots, on_table
 from cjepa.evaluation.contact_graphs import contact_hops
 from cjepa.evaluation.counterfactuals import EMPTY, Effects, joined, measure_effects, score_effects, score_errors
-from cjepa.evaluation.influence_graphs import Pairs, best_estimate, possible, removal_test, score_graphs, score_pairs
+from cjepa.evaluation.influence_graphs import Pairs, best_estimate, possible, score_graphs, score_pairs
 from cjepa.evaluation.influence_stability import _rank_correlation, influence_stability
 from cjepa.evaluation.intervention_card import place_of
+from cjepa.evaluation.laboratory import Laboratory, SceneProtocol, open_laboratory
 from cjepa.evaluation.notebook import SceneLab
-from cjepa.evaluation.scenes import Laboratory, SceneProtocol, match_slots, on_table, open_laboratory
+from cjepa.evaluation.removal import removal_test
 from cjepa.evaluation.what_if import HeldOutScenes
 from cjepa.progress import NoProgress
 from cjepa.world_models.loading import LoadedWorldModel

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from cjepa.evaluation.intervention_card import place_of
+from cjepa.evaluation.laboratory import Laboratory
 from cjepa.evaluation.permanence import HiddenErrors, measure_hidden, score_hidden, while_hidden
-from cjepa.evaluation.scenes import Laboratory
 from cjepa.evaluation.tracks import extrapolated_tracks
 from cjepa.progress import NoProgress
 from cjepa.types import Clip, Predicted

@@ -8,7 +8,7 @@ from cjepa.envs import make_env
 from cjepa.envs.collide.world import Attribute
 from cjepa.errors import UserError
 from cjepa.evaluation.intervention_card import place_of
-from cjepa.evaluation.scenes import Laboratory
+from cjepa.evaluation.laboratory import Laboratory
 from cjepa.evaluation.violations import Surprise, Violations, measure_violations, score_violations, surprise
 from cjepa.interventions.quantities import LinearQuantity
 from cjepa.progress import NoProgress
