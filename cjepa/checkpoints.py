@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from cjepa.class_paths import HOW_TO_FIND, look_in_current_folder
+from cjepa.configuration.class_paths import HOW_TO_FIND, look_in_current_folder
+from cjepa.configuration.moved import current
+from cjepa.configuration.parser_messages import one_line
+from cjepa.configuration.plain_values import check_mapping, check_plain
 from cjepa.errors import UserError
 from cjepa.files import read_json, replacing, write_text
-from cjepa.moved import current
-from cjepa.parser_messages import one_line
-from cjepa.plain_values import check_mapping, check_plain
 from cjepa.tensor_files import check_plain_tensor, load_tensors
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import; finding a checkpoint needs neither

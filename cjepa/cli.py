@@ -134,8 +134,8 @@ def _run_stage(argv: list[str], outcome_file: str) -> int:
 
 def execute(argv: list[str]) -> CommandResult:
     """Run one command line without catching errors."""
-    from cjepa.class_paths import look_in_current_folder
-    from cjepa.moved import current, teach_parsers
+    from cjepa.configuration.class_paths import look_in_current_folder
+    from cjepa.configuration.moved import current, teach_parsers
 
     teach_parsers()
     look_in_current_folder()
@@ -158,7 +158,7 @@ def _check_configs(argv: list[str]) -> None:
     """The parsers' own messages about a file that is not YAML do not name the file."""
     from pathlib import Path
 
-    from cjepa.yaml_files import read_yaml
+    from cjepa.configuration.yaml_files import read_yaml
 
     values = [after for word, after in zip(argv, argv[1:], strict=False) if word in ("-c", "--config")]
     values += [word.partition("=")[2] for word in argv if word.startswith(("-c=", "--config="))]
@@ -171,8 +171,8 @@ def _call(function: Callable, verb: Verb, prog: str, rest: list[str]) -> Command
     from docstring_parser import parse  # what jsonargparse reads the other arguments' help with
     from jsonargparse import ActionYesNo, ArgumentParser
 
-    from cjepa.mapping_options import gathered
-    from cjepa.parser_messages import one_line
+    from cjepa.configuration.mapping_options import gathered
+    from cjepa.configuration.parser_messages import one_line
 
     parser = ArgumentParser(prog=prog, description=verb.help, exit_on_error=False)
     parser.add_argument("-c", "--config", action="config", help="YAML with any of these arguments; may be repeated")
@@ -290,8 +290,8 @@ def _refusal(error: Exception) -> Refusal | None:
 
 
 def _one_line(error: Exception) -> str:
-    from cjepa.class_paths import HOW_TO_FIND
-    from cjepa.parser_messages import one_line
+    from cjepa.configuration.class_paths import HOW_TO_FIND
+    from cjepa.configuration.parser_messages import one_line
 
     line = " ".join(str(error).split())
     if unknown := re.search(r"given class_path '([\w.]+)': (No module named '[\w.]+')", line):

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cjepa.configuration.plain_values import check_plain, unreadable
 from cjepa.errors import UserError
-from cjepa.plain_values import check_plain, unreadable
 
 MAX_TEXT_BYTES = 256 << 20
 

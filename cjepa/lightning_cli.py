@@ -16,7 +16,18 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cjepa.callbacks import (
+from cjepa.checkpoints import WEIGHTS, check_finite, find_checkpoint, read_checkpoint
+from cjepa.command_result import CommandResult
+from cjepa.configuration.moved import teach_parsers
+from cjepa.configuration.parser_messages import one_line
+from cjepa.data.store.shards import open_episodes
+from cjepa.errors import UserError
+from cjepa.files import missing_folders, read_json, remove_made
+from cjepa.locks import only_process
+from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
+from cjepa.reporting.reading import TEST_RESULTS
+from cjepa.reporting.tables import scores_table
+from cjepa.running.callbacks import (
     LastCheckpoint,
     Quiet,
     RunProgress,
@@ -24,21 +35,10 @@ from cjepa.callbacks import (
     SaveRunConfig,
     WholeCheckpoints,
 )
-from cjepa.checkpoints import WEIGHTS, check_finite, find_checkpoint, read_checkpoint
-from cjepa.command_result import CommandResult
-from cjepa.data.store.shards import open_episodes
-from cjepa.errors import UserError
-from cjepa.files import missing_folders, read_json, remove_made
-from cjepa.finite_training import FiniteTraining
-from cjepa.locks import only_process
-from cjepa.moved import teach_parsers
-from cjepa.parser_messages import one_line
-from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
-from cjepa.reporting.reading import TEST_RESULTS
-from cjepa.reporting.tables import scores_table
-from cjepa.resuming import check_model_kept, check_training_kept
-from cjepa.run_folders import check_run_folder, new_run_dir, with_run
-from cjepa.trainer_options import check_trainer_options, check_trains
+from cjepa.running.finite_training import FiniteTraining
+from cjepa.running.resuming import check_model_kept, check_training_kept
+from cjepa.running.run_folders import check_run_folder, new_run_dir, with_run
+from cjepa.running.trainer_options import check_trainer_options, check_trains
 
 
 class CJEPACLI(LightningCLI):

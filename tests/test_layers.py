@@ -9,24 +9,8 @@ import cjepa
 
 PACKAGE = Path(cjepa.__file__).parent
 ORDER = [
-    {
-        "__init__",
-        "types",
-        "errors",
-        "arguments",
-        "parser_messages",
-        "trainer_options",
-        "plain_values",
-        "files",
-        "locks",
-        "opencv",
-        "yaml_files",
-        "devices",
-        "tensor_files",
-        "pictures",
-    }
-    | {"run_config", "moved", "class_paths", "command_result", "progress", "quiet", "optim", "moving_average"}
-    | {"checkpoints"},
+    {"__init__", "types", "errors", "arguments", "configuration", "files", "locks", "opencv", "devices", "tensor_files"}
+    | {"pictures", "command_result", "progress", "quiet", "optim", "moving_average", "checkpoints"},
     {"envs"},
     {"data"},
     {"tokenizers"},
@@ -45,6 +29,7 @@ ORDER = [
     {"bench"},
     {"studies"},
     {"commands"},
+    {"running"},
 ]
 PRINTING = {"cli.py"}
 MAX_LINES = 320

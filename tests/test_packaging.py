@@ -10,8 +10,8 @@ import pytest
 
 from cjepa import __version__
 from cjepa.cli import main
+from cjepa.configuration.yaml_files import read_yaml
 from cjepa.studies.definition import load_study
-from cjepa.yaml_files import read_yaml
 from tests.conftest import EXPERIMENTS
 
 ROOT = EXPERIMENTS.parent

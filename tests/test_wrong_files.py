@@ -13,8 +13,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from cjepa.checkpoints import ZOO, check_finite, load_module, read_checkpoint
+from cjepa.configuration.run_config import read_config
 from cjepa.errors import UserError
-from cjepa.run_config import read_config
 from cjepa.tokenizers.training import TokenizerTraining, load_tokenizer
 
 

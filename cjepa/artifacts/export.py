@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 from cjepa.checkpoints import WEIGHTS, export_checkpoint, find_checkpoint, home_of
+from cjepa.configuration.run_config import read_config
 from cjepa.files import new_folder, write_text
 from cjepa.reporting.reading import TEST_RESULTS, read_rows, read_training
 from cjepa.reporting.system_record import system_record
-from cjepa.run_config import read_config
 
 _RESULTS = ("results.json", TEST_RESULTS)
 _RECORDS = ("config.yaml", "run.json", *_RESULTS)

@@ -9,6 +9,8 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from cjepa.artifacts.inspect import kind_of
 from cjepa.checkpoints import config_of, find_checkpoint, load_module, read_checkpoint
+from cjepa.configuration.parser_messages import one_line
+from cjepa.configuration.run_config import read_config
 from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.origins import episodes_of, tokenizer_of
@@ -16,14 +18,12 @@ from cjepa.data.store.shards import open_episodes
 from cjepa.data.video_clips import VideoClips
 from cjepa.errors import UserError
 from cjepa.files import replacing
-from cjepa.parser_messages import one_line
 from cjepa.progress import Progress
 from cjepa.reporting.reading import read_run
 from cjepa.reporting.sheets import body_colours, labelled_grid, legend, stacked, with_legend
 from cjepa.reporting.slots import clip_sheet, clip_video, view_clips
 from cjepa.reporting.style import new_figure, style
 from cjepa.reporting.videos import GAP, contact_sheet, overlay_masks, side_by_side, write_png, write_video
-from cjepa.run_config import read_config
 from cjepa.tokenizers.base import Tokenizer, check_environment
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cjepa.artifacts.inspect import kind_of
 from cjepa.checkpoints import WEIGHTS, check_finite, find_checkpoint, read_checkpoint
+from cjepa.configuration.run_config import read_config
 from cjepa.data.store.parts import PARTS
 from cjepa.data.store.verify import verify_data
 from cjepa.errors import UserError
@@ -15,7 +16,6 @@ from cjepa.pictures import open_picture
 from cjepa.progress import NoProgress, Progress
 from cjepa.reporting.reading import TEST_RESULTS, read_rows, read_run, read_study
 from cjepa.reporting.records import result_row
-from cjepa.run_config import read_config
 from cjepa.tensor_files import load_tensors
 
 _RUN_KEYS = ("model", "objective", "data", "evaluation", "actions", "uncertainty", "versions", "git", "command")

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cjepa.configuration.run_config import data_options
 from cjepa.data.store.episodes import Episodes
 from cjepa.evaluation.against import Rival, read_rivals
 from cjepa.evaluation.pairs import Pairs, PairSource, draw_pairs, held_out_from
 from cjepa.evaluation.protocol import PlanningProtocol
 from cjepa.evaluation.published import draw_as_published, trained_on
 from cjepa.evaluation.told import draw_told_pairs
-from cjepa.run_config import data_options
 
 
 class Contest(NamedTuple):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from cjepa.configuration.run_config import data_options
 from cjepa.envs.interventions import KINDS, InterventionEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.agent_influence import InfluenceByTime, influence_by_time, score_agent
@@ -30,7 +31,6 @@ from cjepa.evaluation.removal import removal_test
 from cjepa.evaluation.violations import Violations, measure_violations
 from cjepa.interventions.quantities import LinearQuantity, Quantity, exact_place
 from cjepa.progress import Progress
-from cjepa.run_config import data_options
 from cjepa.world_models.loading import load_world_model
 
 _log = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from cjepa.configuration.run_config import run_folder
 from cjepa.data.clip_module import EpisodeClips
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.origins import episodes_of
@@ -14,7 +15,6 @@ from cjepa.evaluation.pairs import Pair, check_proprio, draw_pairs
 from cjepa.evaluation.protocol import PlanningProtocol, with_environment
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits
-from cjepa.run_config import run_folder
 from cjepa.tokenizers.base import Tokenizer, check_environment
 from cjepa.world_models.loading import tokenizer_of
 from cjepa.world_models.training import DynamicsTraining

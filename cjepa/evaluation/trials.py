@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cjepa.configuration.plain_values import finite_number
 from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval, bootstrap_of_clusters, paired_difference
 from cjepa.files import read_text
-from cjepa.plain_values import finite_number
 
 _SAME_TASK = (
     "fingerprint",

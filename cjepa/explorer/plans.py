@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cjepa.configuration.run_config import data_options
 from cjepa.errors import UserError
 from cjepa.evaluation.bodies import places
 from cjepa.evaluation.control import error_names, observe
@@ -35,7 +36,6 @@ from cjepa.planning.perception import Observation
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.recording import RecordedCost, recorded_plan
 from cjepa.planning.world_model_agent import WorldModelAgent
-from cjepa.run_config import data_options
 
 _KEPT_SEARCHES = 32
 _MOST_BLOCKS = 10

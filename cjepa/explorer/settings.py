@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, get_args
 
+from cjepa.configuration.plain_values import finite_number
 from cjepa.errors import UserError
 from cjepa.evaluation.influence_graphs import Estimate
 from cjepa.evaluation.what_if import Way
-from cjepa.plain_values import finite_number
 
 WAYS: tuple[Way, ...] = get_args(Way)
 ESTIMATES: tuple[Estimate, ...] = get_args(Estimate)

@@ -11,6 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from cjepa.arguments import above
 from cjepa.checkpoints import RunKind, home_of, load_module, read_checkpoint
+from cjepa.configuration.run_config import run_folder
 from cjepa.data.store.origins import moved_path
 from cjepa.errors import UserError
 from cjepa.evaluation.measurements import Measurement, OpenProgress
@@ -19,7 +20,6 @@ from cjepa.questions.files import Question
 from cjepa.questions.question_data import QuestionTokens
 from cjepa.questions.scores import Given, scores_of
 from cjepa.questions.vocabulary import Vocabulary
-from cjepa.run_config import run_folder
 from cjepa.world_models.episode_training import EpisodeTraining
 from cjepa.world_models.normalise import Normaliser
 

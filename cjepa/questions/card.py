@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from cjepa.configuration.run_config import data_options
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import open_episodes
 from cjepa.envs.interventions import InterventionEnv
@@ -20,7 +21,6 @@ from cjepa.questions.perception import fit_perception
 from cjepa.questions.scores import Reader, score
 from cjepa.questions.symbolic import Clocks, SymbolicReader, by_world_model, constant_velocity
 from cjepa.questions.text_only import TextOnly
-from cjepa.run_config import data_options
 from cjepa.world_models.loading import load_world_model
 
 CONSTANT_VELOCITY = "tokens, constant velocity"

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cjepa.configuration.plain_values import check_mapping
 from cjepa.data.store.episodes import Episodes
 from cjepa.errors import UserError
 from cjepa.files import parse_json, read_text
-from cjepa.plain_values import check_mapping
 
 _SOURCE = {"episodes_fingerprint": (str,), "removal_env_step": (int,), "seen_env_steps": (int,)}
 TYPES = ("descriptive", "explanatory", "predictive", "counterfactual")

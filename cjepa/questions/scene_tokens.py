@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from cjepa.checkpoints import find_checkpoint
+from cjepa.configuration.run_config import data_options
 from cjepa.data.splits import Lineage, check_held_out
 from cjepa.data.token_clips import TokenClips
 from cjepa.errors import UserError
-from cjepa.run_config import data_options
 from cjepa.tokenizers.encode import device_of
 from cjepa.types import Clip
 from cjepa.world_models.loading import LoadedWorldModel, load_world_model

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cjepa.plain_values import finite_number
+from cjepa.configuration.plain_values import finite_number
 from cjepa.reporting.records import read_metrics
 from cjepa.reporting.style import (
     FAINT,

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cjepa.configuration.plain_values import NUMBER, check_mapping
 from cjepa.errors import UserError
 from cjepa.files import read_json
-from cjepa.plain_values import NUMBER, check_mapping
 from cjepa.reporting.tables import ERROR_PREFIX, Row
 
 TEST_RESULTS = "results_test.json"

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from cjepa import opencv as cv2
+from cjepa.configuration.run_config import run_folder
 from cjepa.data.video_clips import VideoClips
 from cjepa.data.video_dataset import VideoDataset
 from cjepa.evaluation.segmentation import adjusted_rand, contingency
@@ -17,7 +18,6 @@ from cjepa.evaluation.tokens import EncodedClips, encode_dataset, spread
 from cjepa.progress import NoProgress
 from cjepa.reporting.sheets import beside, body_colours, labelled_grid, legend, stacked, with_legend
 from cjepa.reporting.videos import GAP, gif, overlay_masks, side_by_side, write_png, write_video
-from cjepa.run_config import run_folder
 from cjepa.tokenizers.scoring import Encoded, ScoredTokenizer
 from cjepa.types import VideoBatch, to_byte_pixels
 

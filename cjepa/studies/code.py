@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from cjepa.reporting.code_record import read_code
 
 _LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
-_LEFT_OUT = {"cjepa", "cjepa.cli", "cjepa.moved", "cjepa.errors", "cjepa.parser_messages", "cjepa.command_result"}
-_LEFT_OUT |= {"cjepa.progress", "cjepa.quiet"}
+_LEFT_OUT = {"cjepa", "cjepa.cli", "cjepa.errors", "cjepa.command_result", "cjepa.progress", "cjepa.quiet"}
+_LEFT_OUT |= {"cjepa.configuration.moved", "cjepa.configuration.parser_messages"}
 """Modules that send calls on, or decide what is shown: no stage makes anything else because of them."""
 _RESOLVER = "cjepa.evaluation.measurements"
 """Finds the evaluation that a class names; a stage without it does not use any."""

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cjepa.configuration.yaml_files import read_yaml
 from cjepa.errors import UserError
 from cjepa.studies.matrix import expand
 from cjepa.studies.resources import Resources
-from cjepa.yaml_files import read_yaml
 
 STUDY_FILES = ("study.json", "results.json", "report.html")
 """What a study writes into its own folder, beside the folders of its stages."""

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cjepa.checkpoints import CONFIG, WEIGHTS, find_checkpoint, home_of, read_checkpoint
+from cjepa.configuration.yaml_files import read_yaml
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
 from cjepa.files import file_digest
-from cjepa.yaml_files import read_yaml
 
 _OUTPUTS = {"out", "run_dir", "default_root_dir", "dirpath", "save_dir"}
 """Options that name a place to write to: what is there does not decide what a stage makes."""

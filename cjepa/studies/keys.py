@@ -9,12 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cjepa.configuration.moved import current
+from cjepa.configuration.yaml_files import read_yaml
 from cjepa.errors import UserError
-from cjepa.moved import current
 from cjepa.studies.code import CodeReader, command_module
 from cjepa.studies.definition import Stage
 from cjepa.studies.inputs import described, fingerprint, run_checkpoint, texts
-from cjepa.yaml_files import read_yaml
 
 
 class MadeFrom(NamedTuple):

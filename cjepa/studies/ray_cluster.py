@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cjepa.class_paths import optional
+from cjepa.configuration.class_paths import optional
 from cjepa.data.workers import default_workers
 from cjepa.errors import UserError
 from cjepa.studies.executors import CommandProcess, Executor, Job, Outcome, thread_limits

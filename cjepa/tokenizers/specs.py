@@ -14,11 +14,11 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from cjepa.checkpoints import find_checkpoint
+from cjepa.configuration.moved import current
+from cjepa.configuration.yaml_files import parse_yaml
 from cjepa.data.store.episodes import Episodes
 from cjepa.errors import UserError
-from cjepa.moved import current
 from cjepa.tokenizers.base import Tokenizer
-from cjepa.yaml_files import parse_yaml
 
 _TRAINED = "cjepa.tokenizers.training.load_tokenizer"
 _PATCHES = "cjepa.tokenizers.baselines.patches.PatchTokenizer"

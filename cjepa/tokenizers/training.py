@@ -10,9 +10,9 @@ from torchmetrics import Metric
 
 from cjepa.arguments import at_least
 from cjepa.checkpoints import another_kind, class_of, find_checkpoint, load_module, read_checkpoint
+from cjepa.configuration.moved import original
 from cjepa.data.token_clips import refuse_tokens
 from cjepa.errors import UserError
-from cjepa.moved import original
 from cjepa.optim import adamw_with_warmup_cosine, check_schedule
 from cjepa.tokenizers.base import Tokenizer, TrainableTokenizer, float_frames
 from cjepa.tokenizers.features import check_features

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from cjepa.arguments import above, at_least
 from cjepa.checkpoints import RunKind, find_checkpoint, load_module, misfit, read_checkpoint
+from cjepa.configuration.run_config import run_folder
 from cjepa.data.clip_module import EpisodeClips
 from cjepa.data.splits import Lineage, check_held_out
 from cjepa.errors import UserError
-from cjepa.run_config import run_folder
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import Dynamics, copied_clip, rollout_clip

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from cjepa.configuration.yaml_files import read_yaml
 from cjepa.envs.base import ObjectEnv
 from cjepa.envs.collide.env import Collide
 from cjepa.envs.collide.policy import CollideBehaviour
@@ -11,7 +12,6 @@ from cjepa.envs.policies import Policy, StillPolicy
 from cjepa.envs.pusht.env import PushT
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.errors import UserError
-from cjepa.yaml_files import read_yaml
 from tests.contracts import concrete_subclasses
 
 COLLECT = Path(__file__).parents[2] / "experiments" / "pusht" / "collect.yaml"

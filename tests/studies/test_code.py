@@ -47,7 +47,7 @@ def test_a_training_uses_only_the_predictor_that_it_names():
     used = CodeReader().code_of([command_module("fit", [])], [TRAINING, f"{PREDICTORS}.object_filter.ObjectFilter"])
     assert f"{PREDICTORS}.object_filter" in used and f"{PREDICTORS}.entity_transformer" not in used
     assert {"cjepa.evaluation.card", "cjepa.envs.pusht.env", "cjepa.lightning_cli"} <= used.keys()
-    assert used.keys().isdisjoint({"cjepa", "cjepa.cli", "cjepa.moved", "cjepa.commands.study"})
+    assert used.keys().isdisjoint({"cjepa", "cjepa.cli", "cjepa.configuration.moved", "cjepa.commands.study"})
 
 
 def test_converters_are_all_imported():

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from cjepa.configuration.plain_values import check_mapping, check_plain
 from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.video import BadVideo, ShortVideo, VideoReader
 from cjepa.data.store.episodes import Episode
 from cjepa.errors import UserError
 from cjepa.files import read_json
-from cjepa.plain_values import check_mapping, check_plain
 
 FRAMES = 128
 _VIDEO_SECONDS = 5.0

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cjepa.class_paths import optional
+from cjepa.configuration.class_paths import optional
+from cjepa.configuration.plain_values import check_mapping
 from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.lerobot_meta import (
     Record,
@@ -23,7 +24,6 @@ from cjepa.data.converters.video import VideoReader
 from cjepa.data.store.episodes import Episode
 from cjepa.errors import UserError
 from cjepa.files import parse_json
-from cjepa.plain_values import check_mapping
 
 if TYPE_CHECKING:
     import pyarrow as pa

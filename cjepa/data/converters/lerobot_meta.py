@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cjepa.configuration.plain_values import check_mapping
 from cjepa.errors import UserError
 from cjepa.files import read_json
-from cjepa.plain_values import check_mapping
 
 _PLACES = {"data_path": {"episode_chunk", "episode_index", "chunk_index", "file_index"}}
 _PLACES["video_path"] = _PLACES["data_path"] | {"video_key"}

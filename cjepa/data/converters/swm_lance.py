@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cjepa.class_paths import optional
+from cjepa.configuration.class_paths import optional
 from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.swm_hdf5 import SwmHDF5
 from cjepa.data.converters.tables import BATCH_ROWS, RowReader, clear_errors, images, label_pictures, numbers

@@ -8,9 +8,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from cjepa.configuration.plain_values import NUMBER, check_mapping
 from cjepa.errors import UserError
 from cjepa.files import parse_json
-from cjepa.plain_values import NUMBER, check_mapping
 
 FORMATS = ("cjepa-episodes", "cjepa-tokens")
 VERSION = 1

@@ -2,10 +2,10 @@
 
 import pytest
 
-import cjepa.yaml_files as yaml_files
+import cjepa.configuration.yaml_files as yaml_files
 from cjepa.cli import main
+from cjepa.configuration.yaml_files import MAX_CHARACTERS, MAX_DEPTH, read_yaml
 from cjepa.errors import UserError
-from cjepa.yaml_files import MAX_CHARACTERS, MAX_DEPTH, read_yaml
 
 DEEP = "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)
 BOMB = "\n".join(

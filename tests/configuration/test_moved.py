@@ -7,7 +7,7 @@ import yaml
 
 from cjepa.checkpoints import find_checkpoint, read_checkpoint
 from cjepa.cli import main
-from cjepa.moved import MOVED, current, original
+from cjepa.configuration.moved import MOVED, current, original
 from tests.conftest import configs
 
 # every class path that stood in experiments/ or cjepa/zoo/ up to 0.2.0

@@ -8,7 +8,7 @@ from typing import Any
 
 MOVED = {
     # a module, or a class of a module that stayed; in 0.3.0:
-    "cjepa.callbacks.FiniteTraining": "cjepa.finite_training.FiniteTraining",
+    "cjepa.callbacks.FiniteTraining": "cjepa.running.finite_training.FiniteTraining",
     "cjepa.data.clips": "cjepa.data.video_clips",
     "cjepa.data.modules": "cjepa.data.token_clips",
     "cjepa.envs.collide_policy": "cjepa.envs.collide.policy",
@@ -29,6 +29,9 @@ MOVED = {
     "cjepa.tokenizers.videosaur": "cjepa.tokenizers.baselines.videosaur",
     "cjepa.world_models.module": "cjepa.world_models.training",
     "cjepa.world_models.predictor": "cjepa.world_models.predictors.entity_transformer",
+    # after 0.7.0:
+    "cjepa.callbacks": "cjepa.running.callbacks",
+    "cjepa.finite_training": "cjepa.running.finite_training",
 }
 DROPPED = {"cjepa.evaluation.metrics.SlotConsistency": ("num_labels",)}
 """Arguments that classes took before; they are left out of what is read."""
@@ -81,7 +84,7 @@ def teach_parsers() -> None:
     import yaml
     from jsonargparse import get_loader, set_loader
 
-    from cjepa.yaml_files import parse_yaml
+    from cjepa.configuration.yaml_files import parse_yaml
 
     load = get_loader("yaml")
 

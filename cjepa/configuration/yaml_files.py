@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from cjepa.configuration.plain_values import unreadable
 from cjepa.errors import UserError
-from cjepa.plain_values import unreadable
 
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 50

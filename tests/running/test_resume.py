@@ -9,13 +9,13 @@ import pytest
 import torch
 import yaml
 
-from cjepa.callbacks import WholeCheckpoints
 from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.files import read_json
 from cjepa.locks import only_process
 from cjepa.reporting.records import read_metrics
+from cjepa.running.callbacks import WholeCheckpoints
 from cjepa.world_models.training import WorldModel
 from tests.conftest import fit
 from tests.reporting.test_fit import WORLD_MODEL, checkpoint_of, fit_with

@@ -3,7 +3,7 @@
 import pytest
 
 from cjepa.cli import main
-from cjepa.parser_messages import one_line
+from cjepa.configuration.parser_messages import one_line
 
 FIT = ("fit", "-c", "experiments/pusht/cjepa.yaml", "--data.init_args.path", "none.h5")
 PLAN = ("plan", "none", "-c", "experiments/pusht/plan.yaml", "--episodes", "none.h5")

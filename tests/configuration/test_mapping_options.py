@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from cjepa.configuration.mapping_options import gathered
 from cjepa.errors import UserError
-from cjepa.mapping_options import gathered
 
 
 def test_entries_of_one_option_become_one_word():

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cjepa.checkpoints import WEIGHTS, home_of
+from cjepa.configuration.run_config import read_config
 from cjepa.errors import UserError
-from cjepa.run_config import read_config
 
 _MAY_CHANGE = {"path", "num_workers"}
 """Options of the data: where the file is (its content is checked when training begins), and how fast it is read."""

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from cjepa.configuration.plain_values import MAX_DEPTH, check_mapping, check_plain
 from cjepa.errors import UserError
-from cjepa.plain_values import MAX_DEPTH, check_mapping, check_plain
 
 
 def nested(depth: int) -> list:

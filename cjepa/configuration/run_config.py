@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cjepa.checkpoints import home_of, read_checkpoint
-from cjepa.plain_values import check_mapping, check_plain
-from cjepa.yaml_files import read_yaml
+from cjepa.configuration.plain_values import check_mapping, check_plain
+from cjepa.configuration.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     import lightning as L

@@ -1,0 +1,1 @@
+"""Configs and command lines as values: YAML, class paths, mappings, and what is said of wrong ones."""

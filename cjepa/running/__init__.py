@@ -1,0 +1,1 @@
+"""One run of a training: its folder, how it is resumed, the trainer's options and callbacks."""
