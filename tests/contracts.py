@@ -33,8 +33,19 @@ def build(cls: type, **candidates):
     """``cls`` with those of the candidate arguments that it takes; the members of an ensemble take them all."""
     candidates.setdefault("num_tokens", 3)  # of most clips in tests
     candidates.setdefault("predictor", lambda: build(ObjectFilter, **candidates))
-    taken = inspect.signature(cls).parameters
+    taken = arguments_of(cls)
     return cls(**{name: value for name, value in candidates.items() if name in taken})
+
+
+def arguments_of(cls: type) -> list[str]:
+    """The arguments that a class takes, those among them that it hands on to its base class as ``**options``."""
+    names: list[str] = []
+    for base in cls.__mro__:
+        taken = inspect.signature(base).parameters
+        names += taken
+        if "options" not in taken:
+            return names
+    raise AssertionError(f"{cls.__name__} hands options on to nobody")
 
 
 @torch.no_grad()

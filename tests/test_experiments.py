@@ -19,6 +19,7 @@ from cjepa.evaluation import probes
 from cjepa.studies.definition import load_study
 from cjepa.tokenizers.training import TokenizerTraining, load_tokenizer
 from tests.conftest import EXPERIMENTS, FEW_FRAMES, SHORT_GOALS, SHORT_MACRO, configs, fit, tokenize
+from tests.contracts import arguments_of
 from tests.sharing import once
 
 ROOT = EXPERIMENTS.parent
@@ -262,7 +263,7 @@ def small_patches(configs: list[str]) -> list[str]:
     """For a chain whose encoder tests do not have: our patches instead, and one narrow layer."""
     if value_of(configs, *PREDICTOR, "token_dim") not in PRETRAINED_WIDTHS:
         return []
-    taken = inspect.signature(class_of(value_of(configs, *PREDICTOR[:-1], "class_path"))).parameters
+    taken = arguments_of(class_of(value_of(configs, *PREDICTOR[:-1], "class_path")))
     sizes = {"token_dim": 96, "num_tokens": 16, "dim": 112, "depth": 1}
     return [f"--{'.'.join(PREDICTOR)}.{name}={value}" for name, value in sizes.items() if name in taken]
 

@@ -4,15 +4,14 @@ File letters: N blocks of the transformer; H attention heads of width K; M entit
 a block; L new ones; V = T - 1.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from cjepa.types import Predicted
-from cjepa.world_models.matching import Matching
 from cjepa.world_models.predictors.base import Prediction
-from cjepa.world_models.predictors.entity_transformer import Conditioning, EntityTransformer, times
+from cjepa.world_models.predictors.entity_transformer import EntityTransformer, times
 from cjepa.world_models.transformer import KeysValues, rotary_angles
 
 
@@ -39,56 +38,11 @@ class CausalTransformer(EntityTransformer):
     distance between two blocks stays the same when the history moves on.
 
     Args:
-        token_dim: see :class:`EntityTransformer`, and so do all others.
-        proprio_dim: P.
-        action_dim: A.
-        history_blocks: how many blocks are seen.
-        dim: width.
-        depth: N.
-        num_heads: H.
-        mlp_dim: hidden width of MLPs.
-        dropout: in every block.
-        num_positions: 0, or the number of tokens of a block.
-        anchor: whether queries know the object's first token.
-        conditioning: ``entities`` or ``concatenated``.
-        matching: ``index`` or ``hungarian``.
-        stop_gradient: between blocks that are fed back.
+        token_dim: see :class:`EntityTransformer`, as all others; ``time`` is not among them.
     """
 
-    def __init__(
-        self,
-        token_dim: int,
-        proprio_dim: int = 4,
-        action_dim: int = 10,
-        history_blocks: int = 3,
-        dim: int = 128,
-        depth: int = 4,
-        num_heads: int = 4,
-        mlp_dim: int = 512,
-        dropout: float = 0.1,
-        num_positions: int = 0,
-        anchor: bool = True,
-        conditioning: Conditioning = "entities",
-        matching: Matching = "index",
-        stop_gradient: bool = False,
-    ):
-        super().__init__(
-            token_dim,
-            proprio_dim,
-            action_dim,
-            history_blocks,
-            dim,
-            depth,
-            num_heads,
-            mlp_dim,
-            dropout,
-            num_positions,
-            anchor,
-            conditioning,
-            "rotary",
-            matching,
-            stop_gradient,
-        )
+    def __init__(self, token_dim: int, **options: Any):
+        super().__init__(token_dim, time="rotary", **options)
 
     def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
         """See :class:`~cjepa.world_models.predictors.base.Predictor`."""

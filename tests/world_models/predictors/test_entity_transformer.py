@@ -1,5 +1,3 @@
-import inspect
-
 import pytest
 import torch
 
@@ -8,7 +6,7 @@ from cjepa.world_models.masks import Mask, split_mask
 from cjepa.world_models.predictors.base import Predictor
 from cjepa.world_models.predictors.causal_transformer import CausalTransformer
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
-from tests.contracts import assert_order_does_not_matter, build, concrete_subclasses, stirred
+from tests.contracts import arguments_of, assert_order_does_not_matter, build, concrete_subclasses, stirred
 
 B, T, S, D, P, A = 3, 3, 4, 6, 4, 10
 SIZES = {
@@ -407,7 +405,7 @@ def test_rotary_time_has_no_parameters():
 @pytest.mark.parametrize("cls", concrete_subclasses("cjepa.world_models", Predictor), ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize(("name", "value"), [("token_dim", 0), ("history_blocks", 0), ("dim", -1), ("action_dim", -1)])
 def test_contract_sizes_that_make_no_sense_are_named(cls, name, value):
-    taken = inspect.signature(cls).parameters
+    taken = arguments_of(cls)
     if name not in taken and "predictor" not in taken:
         pytest.skip(f"{cls.__name__} has no {name}")
     with pytest.raises(ValueError, match=f"{name} is {value}, expected"):
