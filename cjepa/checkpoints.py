@@ -1,8 +1,7 @@
-"""Checkpoints: found by what a user types, read without running anything, exported without the optimiser."""
+"""Checkpoints: found by what a user types, and read without running anything."""
 
 import importlib
 import io
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -12,12 +11,11 @@ from cjepa.configuration.moved import current
 from cjepa.configuration.parser_messages import one_line
 from cjepa.configuration.plain_values import check_mapping, check_plain
 from cjepa.errors import UserError
-from cjepa.files import read_json, replacing, write_text
+from cjepa.files import read_json
 from cjepa.tensor_files import check_plain_tensor, load_tensors
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import; finding a checkpoint needs neither
     import lightning as L
-    import torch
 
 ZOO = Path(__file__).parent / "zoo"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -35,7 +33,6 @@ _MISFITS = {
     r"size mismatch for ([^:]+)": "{} has another shape",
 }
 """Of an error of torch, and what it means."""
-_NOT_EXPORTED = ("optimizer_states", "lr_schedulers", "loops", "callbacks", "state_dict", "run_folder")
 
 Module = TypeVar("Module", bound="L.LightningModule")
 
@@ -261,47 +258,6 @@ def _import_module(class_path: str) -> None:
         raise UserError(
             f"the checkpoint names {class_path}, but {module} cannot be imported ({error}); {HOW_TO_FIND}"
         ) from None
-
-
-def export_checkpoint(checkpoint: Path, folder: Path, half: bool = False) -> Path:
-    """Weights as safetensors and all else that loading needs as JSON, into a folder of their own.
-
-    Args:
-        checkpoint: of a run.
-        folder: to make.
-        half: store weights as float16, half the size; they are float32 again when loaded. Buffers, such as scales of
-            data, stay as they are.
-
-    Raises:
-        UserError: the folder holds a model already, the checkpoint cannot be loaded, or a weight is too large for
-            float16.
-    """
-    import lightning as L
-    from safetensors.torch import save_file
-
-    weights = folder / WEIGHTS
-    if weights.exists():
-        raise UserError(f"{folder} already contains a model; choose another folder or delete it first")
-    content = read_checkpoint(checkpoint)
-    model = load_module(L.LightningModule, content, checkpoint)
-    halved = {name for name, _ in model.named_parameters(remove_duplicate=False)} if half else set()
-    stored = {
-        name: _stored(value, name in halved, f"{checkpoint}: {name}") for name, value in content["state_dict"].items()
-    }
-    config = {key: value for key, value in content.items() if key not in _NOT_EXPORTED}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
-    with replacing(weights) as partial:
-        save_file(stored, partial)
-    return weights
-
-
-def _stored(value: "torch.Tensor", half: bool, where: str) -> "torch.Tensor":
-    if half and value.is_floating_point():
-        value = value.half()
-        if not bool(value.isfinite().all()):
-            raise UserError(f"{where} has values beyond 65,504, the largest of float16; export it without --half")
-    return value.contiguous()
 
 
 def _zoo_weights(name: str) -> Path:

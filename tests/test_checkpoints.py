@@ -5,7 +5,8 @@ import os
 import pytest
 import torch
 
-from cjepa.checkpoints import ZOO, export_checkpoint, find_checkpoint, read_checkpoint
+from cjepa.artifacts.export import export_checkpoint
+from cjepa.checkpoints import ZOO, find_checkpoint, read_checkpoint
 from cjepa.cli import main
 from cjepa.errors import UserError
 from cjepa.policies.loading import load_policy

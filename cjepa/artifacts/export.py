@@ -1,16 +1,23 @@
 """A trained model as a folder to share: weights, config, record and a card that says what it is."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cjepa.checkpoints import WEIGHTS, export_checkpoint, find_checkpoint, home_of
+from cjepa.checkpoints import CONFIG, WEIGHTS, find_checkpoint, home_of, load_module, read_checkpoint
 from cjepa.configuration.run_config import read_config
-from cjepa.files import new_folder, write_text
+from cjepa.errors import UserError
+from cjepa.files import new_folder, replacing, write_text
 from cjepa.reporting.reading import TEST_RESULTS, read_rows, read_training
 from cjepa.reporting.system_record import system_record
 
+if TYPE_CHECKING:
+    import torch
+
 _RESULTS = ("results.json", TEST_RESULTS)
 _RECORDS = ("config.yaml", "run.json", *_RESULTS)
+_NOT_EXPORTED = ("optimizer_states", "lr_schedulers", "loops", "callbacks", "state_dict", "run_folder")
 
 
 def export_run(run: str, folder: Path, half: bool = False) -> Path:
@@ -40,6 +47,47 @@ def export_run(run: str, folder: Path, half: bool = False) -> Path:
                 shutil.copyfile(source / name, made / name)
         write_text(made / "README.md", "\n".join(card) + "\n")
     return folder / WEIGHTS
+
+
+def export_checkpoint(checkpoint: Path, folder: Path, half: bool = False) -> Path:
+    """Weights as safetensors and all else that loading needs as JSON, into a folder of their own.
+
+    Args:
+        checkpoint: of a run.
+        folder: to make.
+        half: store weights as float16, half the size; they are float32 again when loaded. Buffers, such as scales of
+            data, stay as they are.
+
+    Raises:
+        UserError: the folder holds a model already, the checkpoint cannot be loaded, or a weight is too large for
+            float16.
+    """
+    import lightning as L
+    from safetensors.torch import save_file
+
+    weights = folder / WEIGHTS
+    if weights.exists():
+        raise UserError(f"{folder} already contains a model; choose another folder or delete it first")
+    content = read_checkpoint(checkpoint)
+    model = load_module(L.LightningModule, content, checkpoint)
+    halved = {name for name, _ in model.named_parameters(remove_duplicate=False)} if half else set()
+    stored = {
+        name: _stored(value, name in halved, f"{checkpoint}: {name}") for name, value in content["state_dict"].items()
+    }
+    config = {key: value for key, value in content.items() if key not in _NOT_EXPORTED}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+    with replacing(weights) as partial:
+        save_file(stored, partial)
+    return weights
+
+
+def _stored(value: "torch.Tensor", half: bool, where: str) -> "torch.Tensor":
+    if half and value.is_floating_point():
+        value = value.half()
+        if not bool(value.isfinite().all()):
+            raise UserError(f"{where} has values beyond 65,504, the largest of float16; export it without --half")
+    return value.contiguous()
 
 
 def _card(title: str, folder: Path) -> list[str]:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import cjepa.checkpoints as checkpoints
-from cjepa.checkpoints import export_checkpoint, find_checkpoint, read_checkpoint
+from cjepa.artifacts.export import export_checkpoint
+from cjepa.checkpoints import find_checkpoint, read_checkpoint
 from cjepa.cli import main
 from cjepa.errors import UserError
 from cjepa.tokenizers.encode import fingerprint
