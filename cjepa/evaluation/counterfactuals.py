@@ -18,12 +18,9 @@ from torch import Tensor
 from cjepa.data.counterfactuals import SHARE_COLLIDING
 from cjepa.envs.interventions import KINDS, Intervention, InterventionEnv, Kind
 from cjepa.errors import UserError
-from cjepa.evaluation.binary_scores import binary_scores
 from cjepa.evaluation.bodies import places
-from cjepa.evaluation.correlation import correlation
-from cjepa.evaluation.intervals import bootstrap_of_clusters
+from cjepa.evaluation.effects import Effects
 from cjepa.evaluation.laboratory import Laboratory
-from cjepa.evaluation.measurements import Measurement
 from cjepa.evaluation.scenes import Scenes
 from cjepa.interventions.edits import Freeze, LatentIntervention, Mask, Remove, Replace, SetVelocity, Shift, imagine
 from cjepa.interventions.quantities import Quantity, empty_token, exact_velocity
@@ -32,8 +29,6 @@ from cjepa.tokenizers.encode import device_of
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import split_clip, take_rows
 
-AFFECTED_SHARE = 1 / 64
-"""Of the table's side: a body is affected if the intervention moves it by more at the last block (8 units, a pixel)."""
 EMPTY = "remove, empty slot"
 """The second way to remove an object from tokens: with an empty slot in its place."""
 MASK = "mask"
@@ -42,37 +37,6 @@ MASK = "mask"
 _TRIALS_A_BATCH = 64
 
 _log = logging.getLogger(__name__)
-
-
-class Effects(NamedTuple):
-    """Futures of the other bodies, at the last predicted block; places ``(N, 2)`` in the environment's units."""
-
-    way: str
-    """A kind of intervention, or ``EMPTY``."""
-    scene_N: np.ndarray
-    episode_N: np.ndarray
-    changed_N: np.ndarray
-    """The body that is changed."""
-    body_N: np.ndarray
-    """The body that is looked at."""
-    start_N2: np.ndarray
-    """At the end of the history."""
-    true_factual_N2: np.ndarray
-    true_N2: np.ndarray
-    """After the intervention."""
-    factual_N2: np.ndarray
-    """As the model predicts it; so is the next."""
-    predicted_N2: np.ndarray
-
-    @property
-    def true_effects(self) -> np.ndarray:
-        """What the intervention changes."""
-        return self.true_N2 - self.true_factual_N2
-
-    @property
-    def predicted_effects(self) -> np.ndarray:
-        """What the model says that it changes."""
-        return self.predicted_N2 - self.factual_N2
 
 
 class _Trials(NamedTuple):
@@ -111,59 +75,6 @@ def measure_effects(lab: Laboratory, scenes: Scenes, place: Quantity, seed: int,
     return effects
 
 
-def score_effects(effects: Effects, side_units: float) -> list[Measurement]:
-    """How right the model is about what the intervention changes, and what it wrongly changes."""
-    true_N2, predicted_N2, episode_N = effects.true_effects, effects.predicted_effects, effects.episode_N
-    true_N, predicted_N = (np.linalg.norm(values, axis=1) for values in (true_N2, predicted_N2))
-    affected_N = true_N > AFFECTED_SHARE * side_units
-    both_N = np.repeat(episode_N, 2)
-    cosine_N = (true_N2 * predicted_N2).sum(axis=1) / np.maximum(true_N * predicted_N, 1e-9)
-    measured = [
-        Measurement.of("effect_correlation", correlation(predicted_N2.ravel(), true_N2.ravel(), both_N)),
-        Measurement.of("affected_auroc", binary_scores(predicted_N, affected_N, episode_N).auroc),
-    ]
-    if affected_N.any():
-        inside = affected_N, episode_N[affected_N]
-        size = bootstrap_of_clusters(predicted_N[affected_N], inside[1], true_N[affected_N])
-        measured += [
-            Measurement.of("effect_direction", bootstrap_of_clusters(cosine_N[affected_N], inside[1]), "cosine"),
-            Measurement.of("effect_size", size, "of the true size"),
-        ]
-    if not affected_N.all():
-        drift = bootstrap_of_clusters(predicted_N[~affected_N], episode_N[~affected_N])
-        measured.append(Measurement.of("effect_on_unaffected", drift, "units"))
-    return measured
-
-
-def score_errors(effects: Effects, side_units: float) -> dict[str, list[Measurement]]:
-    """Errors of the counterfactual place of affected and unaffected bodies: of the model, and of rivals.
-
-    The rivals: the model's factual prediction, the place at the end of the history, and the true factual future.
-    """
-    true_N = np.linalg.norm(effects.true_effects, axis=1)
-    affected_N = true_N > AFFECTED_SHARE * side_units
-    answers = {
-        "model": effects.predicted_N2,
-        "factual prediction": effects.factual_N2,
-        "copying": effects.start_N2,
-        "true factual future": effects.true_factual_N2,
-    }
-    return {
-        name: [
-            Measurement.of(
-                f"counterfactual_error_{group}",
-                bootstrap_of_clusters(
-                    np.linalg.norm(place_N2 - effects.true_N2, axis=1)[of_N], effects.episode_N[of_N]
-                ),
-                "units",
-            )
-            for group, of_N in (("affected", affected_N), ("unaffected", ~affected_N))
-            if of_N.any()
-        ]
-        for name, place_N2 in answers.items()
-    }
-
-
 def latent_intervention(
     lab: Laboratory, way: str, slot_V: Tensor, value_V2: Tensor, history: Clip, place: Quantity
 ) -> LatentIntervention:
@@ -196,12 +107,6 @@ def latent_intervention(
     if lab.history < 2 and held is None:
         raise UserError("a history of one block of tokens that hold no velocity cannot tell one")
     return SetVelocity(slot_V, value_V2[:, None, None], lab.block_seconds, place, held)
-
-
-def joined(effects: list[Effects], way: str) -> Effects:
-    """Several ways of intervening as one."""
-    parts = list(zip(*effects, strict=True))[1:]
-    return Effects(way, *(np.concatenate(values) for values in parts))
 
 
 def simulated(

@@ -12,7 +12,8 @@ from cjepa.envs.interventions import KINDS, InterventionEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.agent_influence import InfluenceByTime, influence_by_time, score_agent
 from cjepa.evaluation.bodies import places
-from cjepa.evaluation.counterfactuals import Effects, measure_effects
+from cjepa.evaluation.counterfactuals import measure_effects
+from cjepa.evaluation.effects import Effects
 from cjepa.evaluation.influence_graphs import (
     Estimate,
     GraphScores,

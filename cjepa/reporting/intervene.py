@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from cjepa.evaluation.counterfactuals import EMPTY, joined, score_effects, score_errors
+from cjepa.evaluation.counterfactuals import EMPTY
+from cjepa.evaluation.effects import joined, score_effects, score_errors
 from cjepa.evaluation.influence_graphs import RIVALS
 from cjepa.evaluation.intervention_card import InterventionResult
 from cjepa.evaluation.laboratory import SceneProtocol

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cjepa.evaluation.agent_influence import InfluenceByTime
-from cjepa.evaluation.counterfactuals import Effects
+from cjepa.evaluation.effects import Effects
 from cjepa.evaluation.intervals import bootstrap_of_clusters
 from cjepa.evaluation.violations import Surprise, Violations
 from cjepa.reporting.style import DASHES, FAINT, PALETTE, new_figure, plain_log_ticks, style

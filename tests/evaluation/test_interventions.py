@@ -11,7 +11,8 @@ from cjepa.errors import UserError
 from cjepa.evaluation import scenes
 from cjepa.evaluation.bodies import match_slots, on_table
 from cjepa.evaluation.contact_graphs import contact_hops
-from cjepa.evaluation.counterfactuals import EMPTY, Effects, joined, measure_effects, score_effects, score_errors
+from cjepa.evaluation.counterfactuals import EMPTY, measure_effects
+from cjepa.evaluation.effects import Effects, joined, score_effects, score_errors
 from cjepa.evaluation.influence_graphs import Pairs, best_estimate, possible, score_graphs, score_pairs
 from cjepa.evaluation.influence_stability import _rank_correlation, influence_stability
 from cjepa.evaluation.intervention_card import place_of
