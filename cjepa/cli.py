@@ -5,13 +5,10 @@ Nothing else in the package prints. Exit codes: 0 done, 1 a check failed, 2 the 
 
 import argparse
 import importlib
-import inspect
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields, is_dataclass
 from typing import NamedTuple
 
 from cjepa import interrupts
@@ -135,6 +132,7 @@ def _run_stage(argv: list[str], outcome_file: str) -> int:
 def execute(argv: list[str]) -> CommandResult:
     """Run one command line without catching errors."""
     from cjepa.configuration.class_paths import look_in_current_folder
+    from cjepa.configuration.function_options import call
     from cjepa.configuration.moved import current, teach_parsers
 
     teach_parsers()
@@ -151,7 +149,7 @@ def execute(argv: list[str]) -> CommandResult:
     silence_lightning()
     group, _, name = verb.replace("-", "_").rpartition(" ")
     function = getattr(importlib.import_module(f"cjepa.{group or 'commands'}.{name}"), f"{name}_command")
-    return _call(function, VERBS[verb], f"cjepa {verb}", rest)
+    return call(function, VERBS[verb].positional, rest, f"cjepa {verb}", VERBS[verb].help, _say)
 
 
 def _check_configs(argv: list[str]) -> None:
@@ -165,67 +163,6 @@ def _check_configs(argv: list[str]) -> None:
     for value in values:
         if len(value) < 1000 and Path(value).is_file():  # it may also be YAML itself
             read_yaml(value)
-
-
-def _call(function: Callable, verb: Verb, prog: str, rest: list[str]) -> CommandResult:
-    from docstring_parser import parse  # what jsonargparse reads the other arguments' help with
-    from jsonargparse import ActionYesNo, ArgumentParser
-
-    from cjepa.configuration.mapping_options import gathered
-    from cjepa.configuration.parser_messages import one_line
-
-    parser = ArgumentParser(prog=prog, description=verb.help, exit_on_error=False)
-    parser.add_argument("-c", "--config", action="config", help="YAML with any of these arguments; may be repeated")
-    documented = {entry.arg_name: entry.description for entry in parse(function.__doc__).params}
-    parameters = inspect.signature(function).parameters
-    for name in verb.positional:
-        several = {"nargs": "+"} if parameters[name].annotation == list[str] else {}
-        parser.add_argument(name, type=str, help=documented[name], **several)
-    shows = {"say": _say} if "say" in parameters else {}  # for a command that shows lines before its end
-    keywords = [name for name in parameters if name.endswith("_")]
-    for name in keywords:  # an option that Python keeps for itself: `from_` is --from
-        parser.add_argument(f"--{name[:-1]}", type=str, required=True, help=documented[name])
-    lists = [name for name, entry in parameters.items() if entry.annotation == list[str] | None]
-    for name in lists:  # --name WORD...
-        parser.add_argument(f"--{name}", type=str, nargs="+", metavar="NAME", help=documented[name])
-    bundles = {name: entry.annotation for name, entry in parameters.items() if is_dataclass(entry.annotation)}
-    flags = dict(_flags(function, *bundles.values()))
-    skipped = {*verb.positional, *keywords, *lists, *flags, *shows, *bundles}
-    parser.add_function_arguments(function, as_group=False, skip=skipped)
-    for bundle in bundles.values():  # its fields are options of the command
-        parser.add_class_arguments(bundle, as_group=False, skip=flags.keys() & inspect.signature(bundle).parameters)
-        documented |= {entry.arg_name: entry.description for entry in parse(bundle.__doc__).params}
-    for name, default in flags.items():  # --name and --no_name
-        parser.add_argument(f"--{name}", action=ActionYesNo, nargs="?", default=default, help=documented[name])
-    mappings = [name for name, entry in parameters.items() if str(entry.annotation).startswith("dict[")]
-    config = parser.parse_args(_with_flag_values(gathered(rest, mappings), flags))
-    try:
-        config = parser.instantiate(config)
-    except ValueError as error:  # what a constructor refuses
-        raise UserError(one_line(str(error))) from error
-    arguments = {key: value for key, value in vars(config).items() if key != "config"}
-    for name, bundle in bundles.items():
-        arguments[name] = bundle(**{field.name: arguments.pop(field.name) for field in fields(bundle)})
-    arguments = {f"{key}_" if f"{key}_" in keywords else key: value for key, value in arguments.items()}
-    return function(**arguments, **shows)
-
-
-def _flags(*signatures: Callable) -> Iterator[tuple[str, bool]]:
-    """Options that are on or off, with their defaults."""
-    for signature in signatures:
-        for name, entry in inspect.signature(signature).parameters.items():
-            if entry.annotation is bool:
-                yield name, entry.default
-
-
-def _with_flag_values(words: list[str], flags: Iterable[str]) -> list[str]:
-    """``--flag`` to ``--flag=true`` unless its value follows: it would take the next word, a path perhaps, as value."""
-    bare = {f"--{prefix}{flag}" for flag in flags for prefix in ("", "no_")}
-    following = [*words, ""][1:]
-    return [
-        f"{word}=true" if word in bare and after.lower() not in ("true", "false", "yes", "no") else word
-        for word, after in zip(words, following, strict=True)
-    ]
 
 
 def _lightning(verb: str, rest: list[str]) -> CommandResult:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cjepa import cli
 from cjepa.cli import main
+from cjepa.configuration.function_options import call
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,8 @@ def test_a_flag_needs_no_value(words, value, place, tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flag.yaml").write_text("flag: true")
-    verb = cli.Verb("says what came", ("path",))
     line = ["a.h5", *words] if place == "behind" else [*words, "a.h5"]
-    assert cli._call(command, verb, "cjepa say", line) == ("a.h5", value)
+    assert call(command, ("path",), line, "cjepa say", "says what came") == ("a.h5", value)
 
 
 def test_a_flag_explains_itself(capsys):
