@@ -24,7 +24,7 @@ def half(tmp_path, monkeypatch):
         "import gymnasium as gym\nfrom cjepa.envs.base import ObjectEnv\nfrom cjepa.envs.policies import Policy\n"
         "from cjepa.planning.planners.base import Planner\nfrom cjepa.planning.fallbacks import Fallback\n"
         "from cjepa.data.clip_module import EpisodeClips\nfrom cjepa.world_models.dynamics import Dynamics\n"
-        "from cjepa.world_models.training import DynamicsTraining\n\n\n"
+        "from cjepa.world_models.dynamics_training import DynamicsTraining\n\n\n"
     )
     folder = tmp_path / "package"
     folder.mkdir()

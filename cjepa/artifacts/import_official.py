@@ -18,9 +18,9 @@ from cjepa.data.token_clips import TokenClips
 from cjepa.errors import UserError
 from cjepa.files import new_folder, write_json, write_text
 from cjepa.types import Clip
+from cjepa.world_models.dynamics_training import DynamicsTraining
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.official import OfficialTransformer
-from cjepa.world_models.training import DynamicsTraining
 
 _MODEL = "cjepa.world_models.official.OfficialWorldModel"
 _PREDICTOR = "cjepa.world_models.predictors.official.OfficialTransformer"

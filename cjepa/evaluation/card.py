@@ -22,7 +22,7 @@ from cjepa.evaluation.rollouts import (
     imagine,
 )
 from cjepa.evaluation.testbed import Testbed, open_testbed
-from cjepa.world_models.training import DynamicsTraining
+from cjepa.world_models.dynamics_training import DynamicsTraining
 
 _MOST_READ_VALUES = 4096
 """Token values of a frame (S x D) beyond which no probe is fitted: it would take minutes."""

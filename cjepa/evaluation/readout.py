@@ -23,7 +23,7 @@ from cjepa.planning.perception import Observation, clip_of
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.encode import device_of, tokenizer_inputs
 from cjepa.world_models.dynamics import Dynamics
-from cjepa.world_models.training import DynamicsTraining
+from cjepa.world_models.dynamics_training import DynamicsTraining
 
 _FEWEST_SHARE = 0.9
 _TRAINING_FRAMES = 6000

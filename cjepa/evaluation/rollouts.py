@@ -15,7 +15,7 @@ from cjepa.evaluation.measurements import Measurement
 from cjepa.evaluation.metrics import EffectiveRank
 from cjepa.types import Rollout
 from cjepa.world_models.dynamics import copied_clip, rollout_clip
-from cjepa.world_models.training import DynamicsTraining
+from cjepa.world_models.dynamics_training import DynamicsTraining
 
 BLOCKS_AHEAD = (1, 2, 5, 10)
 """Blocks ahead of which a test reports errors, where the episodes are long enough."""

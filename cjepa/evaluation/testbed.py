@@ -16,8 +16,8 @@ from cjepa.evaluation.protocol import PlanningProtocol, with_environment
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits
 from cjepa.tokenizers.base import Tokenizer, check_environment
+from cjepa.world_models.dynamics_training import DynamicsTraining
 from cjepa.world_models.loading import tokenizer_of
-from cjepa.world_models.training import DynamicsTraining
 
 
 class Testbed(NamedTuple):

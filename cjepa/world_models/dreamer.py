@@ -7,9 +7,9 @@ from torch import Tensor
 
 from cjepa.arguments import at_least
 from cjepa.types import Clip
+from cjepa.world_models.dynamics_training import TokenTraining
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.rssm import ObjectRSSM
-from cjepa.world_models.training import TokenTraining
 
 
 class DreamerWorldModel(TokenTraining):
@@ -76,7 +76,7 @@ class DreamerWorldModel(TokenTraining):
         return terms
 
     def describe_objective(self) -> dict[str, Any]:
-        """See :class:`~cjepa.world_models.training.DynamicsTraining`."""
+        """See :class:`~cjepa.world_models.dynamics_training.DynamicsTraining`."""
         return super().describe_objective() | {"free_nats": self.free_nats}
 
     def _divergence(self, of_BVEKC: Tensor, from_BVEKC: Tensor) -> Tensor:

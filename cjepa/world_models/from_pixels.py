@@ -12,7 +12,7 @@ from cjepa.data.token_clips import refuse_tokens
 from cjepa.tokenizers.base import Tokenizer, float_frames
 from cjepa.tokenizers.features import check_features
 from cjepa.types import Clip, VideoBatch
-from cjepa.world_models.training import DynamicsTraining
+from cjepa.world_models.dynamics_training import DynamicsTraining
 
 _SCALE_CLIPS = 512
 """Training clips whose actions decide the scale of actions."""

@@ -12,7 +12,7 @@ from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer
 from cjepa.world_models.dynamics import Dynamics
 
 if TYPE_CHECKING:
-    from cjepa.world_models.training import DynamicsTraining
+    from cjepa.world_models.dynamics_training import DynamicsTraining
 
 
 class LoadedWorldModel(NamedTuple):
@@ -31,7 +31,7 @@ def load_world_model(checkpoint: Path) -> LoadedWorldModel:
     Raises:
         UserError: not a world model's checkpoint, or its tokenizer has changed, is unknown, or needs hints.
     """
-    from cjepa.world_models.training import DynamicsTraining  # brings Lightning, which takes seconds
+    from cjepa.world_models.dynamics_training import DynamicsTraining  # brings Lightning, which takes seconds
 
     content = read_checkpoint(checkpoint)
     module = load_module(DynamicsTraining, content, checkpoint).requires_grad_(False).eval()

@@ -12,11 +12,11 @@ from cjepa.arguments import above, at_least
 from cjepa.errors import UserError
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import rollout_clip
+from cjepa.world_models.dynamics_training import TokenTraining
 from cjepa.world_models.macro import MacroDynamics
 from cjepa.world_models.normalise import Normaliser
 from cjepa.world_models.predictors.base import Predictor, start_at_zero
 from cjepa.world_models.token_source import TokenSource
-from cjepa.world_models.training import TokenTraining
 
 
 class ActionEncoder(nn.Module):
@@ -130,7 +130,7 @@ class MacroModel(TokenTraining):
         return self.clip_of(sample.on(self.device))
 
     def describe_objective(self) -> dict[str, Any]:
-        """See :class:`~cjepa.world_models.training.DynamicsTraining`."""
+        """See :class:`~cjepa.world_models.dynamics_training.DynamicsTraining`."""
         return super().describe_objective() | {"predict_blocks": self.predict_blocks, "matrix_lr": self.matrix_lr}
 
 

@@ -12,11 +12,11 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from cjepa.arguments import at_least
 from cjepa.types import Clip
+from cjepa.world_models.dynamics_training import TokenTraining
 from cjepa.world_models.losses import distance
 from cjepa.world_models.masks import Mask
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.official import OfficialTransformer
-from cjepa.world_models.training import TokenTraining
 
 Schedule = Literal["cosine", "constant"]
 
@@ -97,5 +97,5 @@ class OfficialWorldModel(TokenTraining):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def describe_objective(self) -> dict[str, Any]:
-        """See :class:`~cjepa.world_models.training.DynamicsTraining`; with the mask."""
+        """See :class:`~cjepa.world_models.dynamics_training.DynamicsTraining`; with the mask."""
         return super().describe_objective() | {"mask": self.mask.describe(), "predict_blocks": self.predict_blocks}

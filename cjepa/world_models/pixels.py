@@ -177,5 +177,5 @@ class PixelWorldModel(EndToEnd):
                 raise UserError(f"data.init_args.{name} is {blocks}, but a frame has to follow; set it to 2 or more")
 
     def describe_objective(self) -> dict[str, Any]:
-        """See :class:`~cjepa.world_models.training.DynamicsTraining`."""
+        """See :class:`~cjepa.world_models.dynamics_training.DynamicsTraining`."""
         return super().describe_objective() | {"side": self.tokenizer.side}

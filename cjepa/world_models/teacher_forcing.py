@@ -7,10 +7,10 @@ from torch import Tensor
 
 from cjepa.arguments import at_least
 from cjepa.types import Clip
+from cjepa.world_models.dynamics_training import TokenTraining
 from cjepa.world_models.losses import Norm, distance
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.block_causal import BlockCausal
-from cjepa.world_models.training import TokenTraining
 
 Start = Literal["first", "random"]
 
@@ -84,7 +84,7 @@ class TeacherForcedModel(TokenTraining):
         return terms | ({"proprio": sum(of_proprio)} if of_proprio else {})
 
     def describe_objective(self) -> dict[str, Any]:
-        """See :class:`~cjepa.world_models.training.DynamicsTraining`."""
+        """See :class:`~cjepa.world_models.dynamics_training.DynamicsTraining`."""
         names = ("rollout_blocks", "rollout_start", "norm", "scale_tokens")
         return super().describe_objective() | {name: getattr(self, name) for name in names}
 

@@ -7,7 +7,7 @@ import pytest
 from cjepa.cli import LIGHTNING_VERBS, VERBS
 from cjepa.studies.code import CodeReader, command_module
 
-TRAINING = "cjepa.world_models.training.WorldModelTraining"
+TRAINING = "cjepa.world_models.training.WorldModel"
 PREDICTORS = "cjepa.world_models.predictors"
 
 

@@ -14,10 +14,10 @@ from cjepa.tokenizers.baselines.global_token import GlobalTokenizer
 from cjepa.types import Clip, VideoBatch
 from cjepa.world_models import loading
 from cjepa.world_models.dynamics import rollout_clip
+from cjepa.world_models.dynamics_training import DynamicsTraining
 from cjepa.world_models.loading import load_world_model
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Prediction, Predictor
-from cjepa.world_models.training import DynamicsTraining
 from tests.world_models.test_training import a_clip
 
 
