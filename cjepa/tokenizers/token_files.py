@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer
 
 _CARRIED_COLUMNS = ("action", "proprio", "state")
 _CARRIED_ATTRIBUTES = ("env_id", "env_kwargs")  # with states, what it takes to run the simulator again
+_IDENTITY = ("tokenizer_fingerprint", "episodes_fingerprint", "excluded_episodes")  # of the job
 
 
 def tokenize(
@@ -59,28 +61,11 @@ def tokenize(
             not finite.
     """
     tokenizer = build_tokenizer(spec).to(device)
-    check_environment(tokenizer, episodes.attributes.get("env_id"), str(episodes.path))
-    if tokenizer.info.hint_dim and "masks" not in episodes.columns:
-        raise UserError(
-            f"{episodes.path}: no label images ('masks'), which this {type(tokenizer).__name__} needs for the "
-            "positions of objects in the first frame; collect episodes with masks"
-        )
-    for name in sorted(read_columns(tokenizer)):
-        episodes.require(name)
-    attributes = {
-        "tokenizer": stored_tokenizer(spec.plain(), out),
-        "tokenizer_fingerprint": fingerprint(tokenizer),
-        "episodes_fingerprint": episodes.fingerprint,
-        "episodes_path": stored_path(episodes.path, out),
-        "num_slots": tokenizer.num_slots,
-        "token_dim": tokenizer.slot_dim,
-        "excluded_episodes": list(excluded),
-        **{name: episodes.attributes[name] for name in _CARRIED_ATTRIBUTES if name in episodes.attributes},
-    }
+    _check_readable(tokenizer, episodes)
     lengths = episodes.lengths.copy()
     lengths[list(excluded)] = 0
-    identity = ("tokenizer_fingerprint", "episodes_fingerprint", "excluded_episodes")
-    job = json.dumps([attributes[key] for key in identity])
+    attributes = _attributes(spec, tokenizer, episodes, excluded, out)
+    job = json.dumps([attributes[key] for key in _IDENTITY])
     if file := complete_file(out, job, len(episodes), resume):
         return file
     with ResumableWriter(out, "cjepa-tokens", attributes, job, resume) as writer:
@@ -100,6 +85,34 @@ def tokenize(
             writer.append_parts(batch)
             progress.advance(int(lengths[batch].sum()), is_new_batch)
     return EpisodeFile(out)
+
+
+def _check_readable(tokenizer: Tokenizer, episodes: Episodes) -> None:
+    check_environment(tokenizer, episodes.attributes.get("env_id"), str(episodes.path))
+    if tokenizer.info.hint_dim and "masks" not in episodes.columns:
+        raise UserError(
+            f"{episodes.path}: no label images ('masks'), which this {type(tokenizer).__name__} needs for the "
+            "positions of objects in the first frame; collect episodes with masks"
+        )
+    for name in sorted(read_columns(tokenizer)):
+        episodes.require(name)
+
+
+def _attributes(
+    spec: TokenizerSpec, tokenizer: Tokenizer, episodes: Episodes, excluded: Sequence[int], out: Path
+) -> dict[str, Any]:
+    """Of the token file."""
+    carried = {name: episodes.attributes[name] for name in _CARRIED_ATTRIBUTES if name in episodes.attributes}
+    return {
+        "tokenizer": stored_tokenizer(spec.plain(), out),
+        "tokenizer_fingerprint": fingerprint(tokenizer),
+        "episodes_fingerprint": episodes.fingerprint,
+        "episodes_path": stored_path(episodes.path, out),
+        "num_slots": tokenizer.num_slots,
+        "token_dim": tokenizer.slot_dim,
+        "excluded_episodes": list(excluded),
+        **carried,
+    }
 
 
 def _tokens(tokenizer: Tokenizer, rows: list[dict[str, torch.Tensor]]) -> list[np.ndarray]:
