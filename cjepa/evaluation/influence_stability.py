@@ -11,7 +11,7 @@ from cjepa.evaluation.laboratory import Laboratory
 from cjepa.evaluation.measurements import Measurement
 from cjepa.evaluation.ranking import spearman
 from cjepa.evaluation.removal import why_no_removal
-from cjepa.evaluation.scenes import SCENES_AT_ONCE, Scenes
+from cjepa.evaluation.scenes import SCENES_A_BATCH, Scenes
 from cjepa.interventions.edits import Remove
 from cjepa.progress import Progress
 from cjepa.tokenizers.encode import device_of
@@ -45,7 +45,7 @@ def influence_stability(
     found: dict[str, list[float]] = {}
     for estimate in estimates:
         influence = influence_of(estimate, lab)
-        for part in np.array_split(drawn, max(1, len(drawn) // SCENES_AT_ONCE)) if len(drawn) else ():
+        for part in np.array_split(drawn, max(1, len(drawn) // SCENES_A_BATCH)) if len(drawn) else ():
             clip = take_rows(scenes.clip, torch.from_numpy(part[:, 0])).on(device_of(lab.dynamics))
             slot_B = torch.from_numpy(scenes.slot_BO[part[:, 0], part[:, 1]])
             rest = clip._replace(tokens_BTSD=Remove(slot_B).edit(clip.tokens_BTSD))

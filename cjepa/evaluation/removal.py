@@ -14,7 +14,7 @@ from cjepa.evaluation.influence_graphs import GraphScores, Pairs
 from cjepa.evaluation.intervals import Interval, bootstrap_of_clusters
 from cjepa.evaluation.laboratory import Laboratory
 from cjepa.evaluation.measurements import Measurement
-from cjepa.evaluation.scenes import SCENES_AT_ONCE, Scenes
+from cjepa.evaluation.scenes import SCENES_A_BATCH, Scenes
 from cjepa.interventions.edits import LatentIntervention, Remove, Replace
 from cjepa.interventions.quantities import empty_token
 from cjepa.progress import Progress
@@ -101,7 +101,7 @@ def _errors(
     device = device_of(lab.dynamics)
     for count in np.unique(count_R):
         rows = np.flatnonzero(count_R == count)
-        for part in np.array_split(rows, max(1, len(rows) // (SCENES_AT_ONCE * 6))):
+        for part in np.array_split(rows, max(1, len(rows) // (SCENES_A_BATCH * 6))):
             clip = take_rows(scenes.clip, torch.from_numpy(scene_R[part])).on(device)
             slots = torch.tensor([removed[row] for row in part], dtype=torch.long).reshape(len(part), count)
             history, actions_BHA, followed = split_clip(lab.dynamics, clip)

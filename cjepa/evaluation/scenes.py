@@ -21,7 +21,7 @@ from cjepa.tokenizers.episode_batches import batches_of, frames_at_once, padded,
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import take_rows
 
-SCENES_AT_ONCE = 16
+SCENES_A_BATCH = 16
 """Whose influence is estimated together: that of removing takes a rollout of each object."""
 _MOST_FRAMES = 512  # at once, on a GPU too: their masks are kept
 _COLUMNS = ("state", "objects", "contacts", "masks", "action", "proprio")
@@ -48,9 +48,9 @@ class Scenes(NamedTuple):
     """bool, which bodies touched during each of the H predicted blocks, symmetric."""
 
     def clips(self, device: torch.device) -> Iterator[Clip]:
-        """The clips on a device, ``SCENES_AT_ONCE`` at a time."""
-        for first in range(0, len(self.episode_B), SCENES_AT_ONCE):
-            yield take_rows(self.clip, slice(first, first + SCENES_AT_ONCE)).on(device)
+        """The clips on a device, ``SCENES_A_BATCH`` at a time."""
+        for first in range(0, len(self.episode_B), SCENES_A_BATCH):
+            yield take_rows(self.clip, slice(first, first + SCENES_A_BATCH)).on(device)
 
 
 class EncodedEpisode(NamedTuple):

@@ -32,7 +32,7 @@ EVENTS = ("unchanged", "teleport", "colour")
 _PARTS = {"": "tokens_NT", "_places": "places_NT"}
 """What ends the names of metrics, and the surprise that they are of."""
 _BLOCKS_AFTER = 5
-_CLIPS_AT_ONCE = 64
+_CLIPS_A_BATCH = 64
 
 
 class Surprise(NamedTuple):
@@ -133,8 +133,8 @@ def surprise(dynamics: Dynamics, clip: Clip, place: Quantity, shown_NS: Tensor) 
         shown_NS: bool, the slots of bodies, whose places count.
     """
     device, found = device_of(dynamics), []
-    for first in range(0, len(clip.tokens_BTSD), _CLIPS_AT_ONCE):
-        rows = slice(first, first + _CLIPS_AT_ONCE)
+    for first in range(0, len(clip.tokens_BTSD), _CLIPS_A_BATCH):
+        rows = slice(first, first + _CLIPS_A_BATCH)
         part, shown_BS = take_rows(clip, rows).on(device), shown_NS[rows].to(device)
         errors, distances = [], []
         for block in range(1, part.tokens_BTSD.shape[1]):
