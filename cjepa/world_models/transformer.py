@@ -183,10 +183,8 @@ def unpadded() -> Iterator[None]:
 
 def attention(query: Tensor, key: Tensor, value: Tensor, visible_LM: Tensor | None) -> Tensor:
     """Softmax attention of ``(B, H, L, K)`` to ``(B, H, M, K)``."""
-    if query.device.type != "cpu":
+    if query.device.type != "cpu" or _is_long(query, key):
         return scaled_dot_product_attention(query, key, value, attn_mask=visible_LM)
-    # torch's fused kernel for CPUs is made for long sequences: with 10 to 30 tokens its backward pass is several
-    # times slower than these two products.
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     if visible_LM is not None:
         scores = scores.masked_fill(~visible_LM, -torch.inf)
@@ -195,3 +193,12 @@ def attention(query: Tensor, key: Tensor, value: Tensor, visible_LM: Tensor | No
     if _is_padded.get() and (missing := _VECTOR - scores.shape[-1]) > 0:  # padded with tokens that get no attention
         scores, value = pad(scores, (0, missing), value=-torch.inf), pad(value, (0, 0, 0, missing))
     return scores.softmax(dim=-1).to(value.dtype) @ value
+
+
+def _is_long(query: Tensor, key: Tensor) -> bool:
+    """Whether torch's fused kernel for CPUs is faster than two products, of which it takes a quarter for 100 tokens.
+
+    For 8 to 24 tokens it takes up to twice as long, and its backward pass in bfloat16 up to ten times.
+    """
+    slow = query.requires_grad and query.dtype == torch.bfloat16
+    return key.shape[2] >= (256 if slow else 32)
