@@ -32,7 +32,9 @@ SYSTEMS = {  # stage -> system, environment
     "dreamer": ("DreamerV3's actor and critic, on slots", "Push-T"),
     "language": ("VL-JEPA, goals in words, on slots", "Push-T"),
     "act-jepa": ("ACT-JEPA, on slots", "Push-T"),
+    "policy": ("the planners' policy, on slots", "Push-T"),
     "pixels": ("pixels", "Push-T"),
+    "object-filter": ("object-filter, on slots", "Push-T"),
 }
 KEY = ("system", "environment", "seed")  # what tells rows apart
 SCORES = {  # heading -> metrics, the first that was measured is shown
