@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cjepa.errors import UserError
+from cjepa.files import read_json
 
 TOOLS = Path(__file__).parents[1] / "tools"
 
@@ -41,3 +42,12 @@ def test_correlations_by_hand(tool):
 def test_too_few_models(tool):
     with pytest.raises(UserError, match="3 models have a card and plans, expected 4 or more"):
         tool.correlations([model(0.1 * index, pick_error=index) for index in range(3)], "plan")
+
+
+def test_the_page_is_of_the_results_of_today(tool):
+    found, written = tool.from_results(), read_json(tool.RESULTS)
+    for kind, rows in found.items():
+        assert [row["metric"] for row in rows] == [row["metric"] for row in written[kind]]
+        for row, kept in zip(rows, written[kind], strict=True):
+            assert row == pytest.approx(kept)
+    assert f"<!-- card-success:begin -->\n{tool.page_block(written)}\n<!-- card-success:end -->" in tool.PAGE.read_text()

@@ -1,9 +1,11 @@
 """Which numbers of the model card go with success in planning, over all models of the study of world models.
 
     python tools/update_world_models.py runs/studies/world-models
+    python tools/update_control.py runs/studies/control
     python tools/card_against_success.py
 
-Reads what the first has written; writes docs/results/card_success.json and the table of its page.
+Reads what the others have written: cards and whole plans, and the plans of the study of control, which are planned again
+after every block; writes docs/results/card_success.json and the tables of its page.
 """
 
 import argparse
@@ -11,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import update_control
 import update_world_models
 from update_results import DOCS, markdown, write_block
 
@@ -71,14 +74,22 @@ def _with_interval(value_M: np.ndarray, success_M: np.ndarray) -> tuple[float, f
     return float(spearman(value_M[None], success_M[None])[0]), float(low), float(high)
 
 
+def from_results() -> dict[str, list[dict[str, Any]]]:
+    """The correlations of either kind of plans, from the results files of today."""
+    files = (update_world_models.RESULTS, update_world_models.RIVALS_RESULTS)
+    rows = [row for file in files for row in read_json(file)["rows"]]
+    of_each = {(row["environment"], row["model"], row["optimiser"], row["seed"]): row for row in rows}
+    replanned = read_json(update_control.RESULTS)["rows"]
+    for row in (row for row in replanned if row[update_control.DISTANCE] == update_control.NEAR_ENV_STEPS):
+        if card := of_each.get(("pusht", row["model"], "Muon", row["seed"])):
+            card["scores"]["success, replan"] = row["scores"]["success"]
+    return {kind: correlations(of_each.values(), kind) for kind in KINDS}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
-    files = (update_world_models.RESULTS, update_world_models.RIVALS_RESULTS)
-    rows = [row for file in files for row in read_json(file)["rows"]]
-    of_each = {(row["environment"], row["model"], row["optimiser"], row["seed"]): row for row in rows}.values()
-    planned = [kind for kind in KINDS if any(f"success, {kind}" in row["scores"] for row in of_each)]
-    result = {kind: correlations(of_each, kind) for kind in planned}
+    result = from_results()
     write_json(RESULTS, result)
     write_block(PAGE, "card-success", page_block(result))
 
