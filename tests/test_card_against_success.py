@@ -50,4 +50,5 @@ def test_the_page_is_of_the_results_of_today(tool):
         assert [row["metric"] for row in rows] == [row["metric"] for row in written[kind]]
         for row, kept in zip(rows, written[kind], strict=True):
             assert row == pytest.approx(kept)
-    assert f"<!-- card-success:begin -->\n{tool.page_block(written)}\n<!-- card-success:end -->" in tool.PAGE.read_text()
+    page = tool.PAGE.read_text()
+    assert f"<!-- card-success:begin -->\n{tool.page_block(written)}\n<!-- card-success:end -->" in page

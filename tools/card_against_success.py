@@ -4,7 +4,7 @@
     python tools/update_control.py runs/studies/control
     python tools/card_against_success.py
 
-Reads what the others have written: cards and whole plans, and the plans of the study of control, which are planned again
+Reads what the others have written: cards and whole plans, and the plans of the study of control, which are made again
 after every block; writes docs/results/card_success.json and the tables of its page.
 """
 

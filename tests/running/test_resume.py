@@ -62,6 +62,35 @@ def test_a_longer_training_goes_on_with_the_clips_that_come_next(options, stops,
     assert checkpoint_of(whole)["global_step"] == checkpoint_of(run)["global_step"] == 6
 
 
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_a_training_that_breaks_off_ends_with_the_weights_of_one_that_did_not(
+    accumulated, tmp_path, slot_tokens, monkeypatch
+):
+    """To the bit, from the checkpoint of the last validation; with its optimiser, schedule, masks and clips."""
+    words = ["--data.init_args.batch_size=16", "--trainer.precision=32-true", "--trainer.max_steps=6"]
+    words += ["--trainer.limit_train_batches=4", "--trainer.val_check_interval=2", "--trainer.limit_val_batches=1"]
+    words += ["--model.init_args.warmup_steps=1", f"--trainer.accumulate_grad_batches={accumulated}"]
+    expected = checkpoint_of(fit_with(tmp_path / "whole", slot_tokens, words))
+
+    step = WorldModel.training_step
+
+    def breaks_off(module, batch, batch_idx):
+        if module.global_step == 5:
+            raise RuntimeError("breaks off")
+        return step(module, batch, batch_idx)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(WorldModel, "training_step", breaks_off)
+        with pytest.raises(RuntimeError, match="breaks off"):
+            fit_with(run, slot_tokens, words)
+    last = run / "checkpoints" / "last.ckpt"
+    assert 0 < torch.load(last, weights_only=True)["global_step"] < 6
+    found = checkpoint_of(fit_with(run, slot_tokens, [*words, "--ckpt_path", str(last)]))
+    assert found["global_step"] == expected["global_step"] == 6
+    assert all(torch.equal(found["state_dict"][name], value) for name, value in expected["state_dict"].items())
+
+
 @pytest.fixture
 def run(world_model_run, tmp_path) -> Path:
     """A copy of a finished run."""
