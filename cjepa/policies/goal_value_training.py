@@ -56,6 +56,7 @@ class GoalValueTraining(TokenizerMemory):
         ValueError: a number is out of its range.
     """
 
+    evaluation = "cjepa.evaluation.goal_values:evaluate"
     kind = RunKind(
         "a value of goals",
         "cjepa fit -c experiments/pusht/goal_value.yaml",
@@ -127,19 +128,21 @@ class GoalValueTraining(TokenizerMemory):
         """Move the slow copy."""
         move_towards(self.slow, self.value, self.momentum)
 
-    def validation_step(self, batch: Clip, batch_idx: int) -> None:
-        """``val/loss``, on the same pairs every time, and ``val/blocks_correlation`` with the recorded blocks.
-
-        The correlation is that of the blocks from every frame of a clip to its last frame, mean over clips.
-        """
-        answers_BTR = self.value.probe(batch.tokens_BTSD)
-        loss = self.expectile_loss(self.pairs(answers_BTR, torch.Generator().manual_seed(batch_idx)))
+    def blocks_correlation(self, clip: Clip) -> Tensor:
+        """Correlation of found and recorded blocks, from every frame of a clip to its last one, ``(B,)``."""
+        answers_BTR = self.value.probe(clip.tokens_BTSD)
         found_BT = self.value.blocks(answers_BTR[:, :-1], answers_BTR[:, -1:]).float()
         left_T = -torch.arange(found_BT.shape[1], device=found_BT.device, dtype=torch.float32)
-        correlation_B = torch.nn.functional.cosine_similarity(
-            found_BT - found_BT.mean(dim=1, keepdim=True), (left_T - left_T.mean())[None], dim=1
-        )
-        values = {"val/loss": loss, "val/blocks_correlation": correlation_B.mean()}
+        found_BT = found_BT - found_BT.mean(dim=1, keepdim=True)
+        return torch.nn.functional.cosine_similarity(found_BT, (left_T - left_T.mean())[None], dim=1)
+
+    def validation_step(self, batch: Clip, batch_idx: int) -> None:
+        """``val/loss``, on the same pairs every time, and ``val/blocks_correlation``, mean over clips."""
+        pairs = self.pairs(self.value.probe(batch.tokens_BTSD), torch.Generator().manual_seed(batch_idx))
+        values = {
+            "val/loss": self.expectile_loss(pairs),
+            "val/blocks_correlation": self.blocks_correlation(batch).mean(),
+        }
         self.log_dict(values, batch_size=len(batch.tokens_BTSD), on_epoch=True, sync_dist=True, prog_bar=True)
 
     def test_step(self, batch: Clip, batch_idx: int) -> None:

@@ -1,8 +1,10 @@
 """The value of goals on a line: an agent that dawdles, and goals that lie behind one another."""
 
+import json
 import math
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 
@@ -83,6 +85,16 @@ def test_it_finds_ways_that_are_shorter_than_those_recorded():
     assert 5 < found[3] < 9
 
 
+def test_correlation_is_with_the_recorded_blocks():
+    """One by one, the other way round, and a clip whose first half stands still."""
+    module = a_module()
+    module.value.blocks = lambda seen, goal: (goal - seen)[..., 0].abs()
+    clips = torch.tensor([[0.0, 1, 2, 3, 4], [9, 3, 2, 1, 8], [2, 2, 2, 3, 4]])[..., None, None]
+    found = module.blocks_correlation(Clip(clips, torch.zeros(3, 5, 0), torch.zeros(3, 5, 2)))
+    by_hand = [1.0, np.corrcoef([1, 5, 6, 7], [4, 3, 2, 1])[0, 1], np.corrcoef([2, 2, 2, 1], [4, 3, 2, 1])[0, 1]]
+    torch.testing.assert_close(found, torch.tensor(by_hand, dtype=torch.float32))
+
+
 def fit(tokens_path, module: GoalValueTraining, **data) -> L.Trainer:
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = L.Trainer(max_steps=2, accelerator="cpu", enable_model_summary=False, **quiet)
@@ -94,6 +106,8 @@ def test_a_training_remembers_its_tokens_and_comes_back(tokens_path, goal_value_
     module = GoalValueTraining(GoalValue(3, 6, dim=16))
     metrics = fit(tokens_path, module).callback_metrics
     assert metrics["val/loss"] > 0 and -1 <= metrics["val/blocks_correlation"] <= 1
+    (row,) = json.loads((goal_value_run / "results.json").read_text())
+    assert row["metric"] == "blocks_correlation" and -1 <= row["value"] <= 1 and row["n"] >= 1
     assert module.tokenizer_fingerprint == "0123456789abcdef" and module.value.probe.fitted
     assert torch.equal(module.slow.probe.weight_WR, module.value.probe.weight_WR)
     with pytest.raises(
