@@ -1,13 +1,14 @@
 """Contact sheets and videos of a few episodes, with masks or slots if there are any."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from jsonargparse import ArgumentError, ArgumentParser
 
 from cjepa.artifacts.inspect import kind_of
+from cjepa.artifacts.panels import Shown, Video, fps_of, on_one_canvas, with_masks, write_panels
 from cjepa.checkpoints import config_of, find_checkpoint, load_module, read_checkpoint
 from cjepa.configuration.parser_messages import one_line
 from cjepa.configuration.run_config import read_config
@@ -20,34 +21,18 @@ from cjepa.errors import UserError
 from cjepa.files import replacing
 from cjepa.progress import Progress
 from cjepa.reporting.reading import read_run
-from cjepa.reporting.sheets import body_colours, labelled_grid, legend, stacked, with_legend
 from cjepa.reporting.slots import clip_sheet, clip_video, view_clips
 from cjepa.reporting.style import new_figure, style
-from cjepa.reporting.videos import GAP, contact_sheet, overlay_masks, side_by_side, write_png, write_video
+from cjepa.reporting.videos import side_by_side, write_png, write_video
 from cjepa.tokenizers.base import Tokenizer, check_environment
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer
 from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import to_byte_pixels
 
-_FRAMES_A_ROW = 8
 _MAX_ENV_STEPS = 300  # of an episode in a video
-_TILE_PIXELS = 128
-_SLOW_FPS = 10
-_OPACITY = 0.8
 _TICKS = 8
 _TOKENIZER = TokenizerTraining.__name__
-
-Video = np.ndarray
-"""uint8 (T, Y, X, 3)."""
-
-
-class Shown(NamedTuple):
-    """What is shown of one episode."""
-
-    panels: dict[str, Video]
-    colours: dict[str, tuple[int, ...]]
-    """Of the bodies or slots in the panels."""
 
 
 def preview_path(
@@ -95,7 +80,7 @@ def _preview_episodes(data: Episodes, out: Path, count: int, seed: int, progress
     for index in picks:
         panels.append(_shown_episode(data, index))
         progress.advance(1)
-    return _write(out, data, picks, panels)
+    return write_panels(out, data, picks, panels)
 
 
 def _pick(candidates: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -117,17 +102,7 @@ def _shown_episode(data: Episodes, index: int) -> Shown:
     labels_TYX = _rows(data, index, "masks")
     labels_K = np.setdiff1d(labels_TYX, [0])  # one mask for each number up to 255 would take gigabytes
     masks_TKYX = labels_TYX[:, None] == labels_K[:, None, None]
-    return _with_masks({"frames": frames}, "masks", masks_TKYX, _body_names(data, labels_K))
-
-
-def _with_masks(panels: dict[str, Video], title: str, masks_TSYX: np.ndarray, names: list[str]) -> Shown:
-    """One more panel, the first one under its masks."""
-    frames = next(iter(panels.values()))
-    colours_SC = body_colours(frames, masks_TSYX)
-    masks = {title: overlay_masks(frames, masks_TSYX, _OPACITY, colours_SC)}
-    is_there = masks_TSYX.any(axis=(0, 2, 3))
-    colours = {name: tuple(map(int, c)) for name, c, seen in zip(names, colours_SC, is_there, strict=True) if seen}
-    return Shown(panels | masks, colours)
+    return with_masks({"frames": frames}, "masks", masks_TKYX, _body_names(data, labels_K))
 
 
 def _body_names(data: Episodes, labels: np.ndarray) -> list[str]:
@@ -146,9 +121,9 @@ def _preview_tokens(data: Episodes, out: Path, picks: np.ndarray, progress: Prog
             return [_write_values(out / "tokens.png", data, picks, progress)]
         frames = {} if source is None else {"frames": _rows(source, index, "pixels")}
         shown, masks = {**frames, "decoded": decoded[0]}, decoded[1]
-        panels.append(_with_masks(shown, "slots", masks, [f"slot {slot}" for slot in range(masks.shape[1])]))
+        panels.append(with_masks(shown, "slots", masks, [f"slot {slot}" for slot in range(masks.shape[1])]))
         progress.advance(1)
-    return _write(out, data, picks, panels)
+    return write_panels(out, data, picks, panels)
 
 
 def _tokenizer_of(data: Episodes) -> Tokenizer | None:
@@ -228,10 +203,10 @@ def _preview_tokenizer(
         title = f"episode {view.episode}, from env step {view.env_step}"
         videos.append(side_by_side([clip_video(view)], [title]))
         progress.advance(1)
-    fps = _fps(data.file) / dataset.frame_stride
+    fps = fps_of(data.file) / dataset.frame_stride
     return [
         write_png(out / "sheet.png", clip_sheet(views)),
-        write_video(out / "clips.mp4", _stack(videos, columns=2), fps),
+        write_video(out / "clips.mp4", on_one_canvas(videos, columns=2), fps),
     ]
 
 
@@ -252,53 +227,3 @@ def _what_is_there(folder: Path) -> list[Path]:
             f"`cjepa plan {folder} -c experiments/pusht/plan.yaml --episodes EPISODES.h5` makes videos"
         )
     return found
-
-
-def _write(out: Path, data: Episodes, picks: np.ndarray, shown: list[Shown]) -> list[Path]:
-    """``sheet.png``: a few frames of every episode, panels below each other. ``episodes.mp4``: all of them at once."""
-    videos = []
-    for index, (panels, colours) in zip(picks, shown, strict=True):
-        labels = [f"{index}: {name}" for name in panels]
-        videos.append(with_legend(side_by_side(list(panels.values()), labels, _scale(panels)), colours))
-    columns = max(1, round((len(videos) / len(shown[0].panels)) ** 0.5))
-    sheet = write_png(out / "sheet.png", _sheet(picks, shown))
-    return [sheet, write_video(out / "episodes.mp4", _stack(videos, columns), _fps(data))]
-
-
-def _sheet(picks: np.ndarray, shown: list[Shown]) -> np.ndarray:
-    """One legend for all episodes, or one each where bodies differ from episode to episode."""
-    differ = any(episode.colours != shown[0].colours for episode in shown)
-    parts = [_sheet_rows(index, episode, differ) for index, episode in zip(picks, shown, strict=True)]
-    sheet = stacked(parts)
-    return sheet if differ or not shown[0].colours else stacked([sheet, legend(shown[0].colours, sheet.shape[1])])
-
-
-def _sheet_rows(index: int, shown: Shown, has_legend: bool) -> np.ndarray:
-    steps, scale = min(map(len, shown.panels.values())), _scale(shown.panels)
-    times = np.linspace(0, steps - 1, _FRAMES_A_ROW).round().astype(int)
-    rows = [panel[times].repeat(scale, axis=1).repeat(scale, axis=2) for panel in shown.panels.values()]
-    names = [f"episode {index}\n{name}" if row == 0 else name for row, name in enumerate(shown.panels)]
-    grid = labelled_grid(rows, names, [f"env step {t}" for t in times])
-    return stacked([grid, legend(shown.colours, grid.shape[1])], GAP) if has_legend and shown.colours else grid
-
-
-def _scale(panels: dict[str, Video]) -> int:
-    return max(1, _TILE_PIXELS // next(iter(panels.values())).shape[2])
-
-
-def _stack(videos: list[Video], columns: int) -> Video:
-    """All videos at once on one canvas; the shorter ones hold their last frame."""
-    steps = max(map(len, videos))
-    held = [video[np.minimum(np.arange(steps), len(video) - 1)] for video in _same_size(videos)]
-    return np.stack([contact_sheet(frames, columns) for frames in zip(*held, strict=True)])
-
-
-def _same_size(videos: list[Video]) -> list[Video]:
-    """With white below and on the right: legends have more or fewer lines."""
-    height, width = (max(video.shape[axis] for video in videos) for axis in (1, 2))
-    rooms = [((0, 0), (0, height - v.shape[1]), (0, width - v.shape[2]), (0, 0)) for v in videos]
-    return [np.pad(video, room, constant_values=255) for video, room in zip(videos, rooms, strict=True)]
-
-
-def _fps(data: Episodes) -> float:
-    return float(data.attributes.get("env_steps_per_second", _SLOW_FPS))
