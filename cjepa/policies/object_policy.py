@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from cjepa.policies.base import GoalPolicy
 from cjepa.types import Clip
 from cjepa.world_models.predictors.base import check_sizes, start_at_zero
-from cjepa.world_models.predictors.object_filter import Geometry, Round
+from cjepa.world_models.predictors.geometry import Geometry
+from cjepa.world_models.predictors.object_filter import Round
 
 
 class ObjectPolicy(GoalPolicy):

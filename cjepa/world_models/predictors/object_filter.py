@@ -1,7 +1,7 @@
 """A recurrent predictor: entities move by messages between them, and are corrected by what is seen of them.
 
-File letters: V actions before the last block of a history, W width of latents and messages, K phases of a place, G
-sines and cosines of them.
+File letters: V actions before the last block of a history, W width of latents and messages, G sines and cosines of the
+phases of a place.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from cjepa.types import Predicted
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
 from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes, start_at_zero
+from cjepa.world_models.predictors.geometry import Geometry
 
 _RAD = 0.2  # the short waves turn eight times as far, which would make the first steps too long
 
@@ -210,70 +211,6 @@ class Round(nn.Module):
         if self.from_action is not None:
             hidden = hidden + self.from_action(actions_BA)[:, None]
         return latent_BEW + self.change(self.dropout(hidden.relu()))
-
-
-class Geometry(nn.Module):
-    """Places of objects that tokens hold as sines and cosines of K = 2 x wavelengths phases.
-
-    Args:
-        token_dim: D.
-        first: index of the first sine in a token.
-        wavelengths: of x and y; each is half of the one before.
-    """
-
-    def __init__(self, token_dim: int, first: int, wavelengths: int):
-        super().__init__()
-        self.values = slice(first, first + 4 * wavelengths)
-        if first < 0 or wavelengths < 1 or self.values.stop > token_dim:
-            raise ValueError(
-                f"place: expected the first of 4 values per wavelength within {token_dim}, not {(first, wavelengths)}"
-            )
-        self.wavelengths = wavelengths
-        self.register_buffer("mean", torch.zeros(4 * wavelengths))
-        self.register_buffer("std", torch.ones(4 * wavelengths))
-
-    def fit(self, scale: Normaliser) -> None:
-        """Learn how tokens are normalised: sines and cosines are read in their own units."""
-        self.mean.copy_(scale.mean[self.values])
-        self.std.copy_(scale.std[self.values])
-
-    def forward(self, tokens_BSD: Tensor, moved_BS2: Tensor) -> Tensor:
-        """Sines and cosines of every object's place seen from every other's, ``(B, S, S, 2 K)``.
-
-        Args:
-            tokens_BSD: normalised.
-            moved_BS2: how far objects have moved since, in rad of the longest wave.
-        """
-        waves = self._moved(tokens_BSD, moved_BS2)
-        return _seen_from(waves, waves)
-
-    def between(self, tokens_BSD: Tensor, others_BSD: Tensor) -> Tensor:
-        """Sines and cosines of the places of other tokens seen from every object's, ``(B, S, S, 2 K)``; normalised."""
-        return _seen_from(self._waves(tokens_BSD), self._waves(others_BSD))
-
-    def change(self, tokens_BSD: Tensor, moved_BS2: Tensor) -> Tensor:
-        """What such a motion changes in tokens, normalised."""
-        change_BSG = torch.cat(self._moved(tokens_BSD, moved_BS2), dim=-1) - torch.cat(self._waves(tokens_BSD), dim=-1)
-        return pad(change_BSG / self.std, (self.values.start, tokens_BSD.shape[-1] - self.values.stop))
-
-    def _moved(self, tokens_BSD: Tensor, moved_BS2: Tensor) -> tuple[Tensor, Tensor]:
-        angle_BSK = torch.cat([moved_BS2 * 2**level for level in range(self.wavelengths)], dim=-1)
-        return _turned(*self._waves(tokens_BSD), angle_BSK.sin(), angle_BSK.cos())
-
-    def _waves(self, tokens_BSD: Tensor) -> tuple[Tensor, Tensor]:
-        return (tokens_BSD[..., self.values].float() * self.std + self.mean).chunk(2, dim=-1)
-
-
-def _seen_from(here: tuple[Tensor, Tensor], there: tuple[Tensor, Tensor]) -> Tensor:
-    """Sines and cosines ``(B, S, S, 2 K)`` of the angles from each of one kind to each of another."""
-    (sine, cosine), (by_sine, by_cosine) = there, here
-    turned = _turned(sine[:, None], cosine[:, None], -by_sine[:, :, None], by_cosine[:, :, None])
-    return torch.cat(turned, dim=-1)
-
-
-def _turned(sine: Tensor, cosine: Tensor, by_sine: Tensor, by_cosine: Tensor) -> tuple[Tensor, Tensor]:
-    """Sine and cosine of the sum of two angles."""
-    return sine * by_cosine + cosine * by_sine, cosine * by_cosine - sine * by_sine
 
 
 class EachEntity(nn.Module):

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from cjepa.world_models.normalise import Normaliser
-from cjepa.world_models.predictors.object_filter import Geometry, ObjectFilter
+from cjepa.world_models.predictors.geometry import Geometry
+from cjepa.world_models.predictors.object_filter import ObjectFilter
 from tests.contracts import assert_order_does_not_matter, stirred
 
 PLACES = (2, 2)  # token values 2..5 are sines of x, y, 2 x, 2 y, and 6..9 cosines
