@@ -33,6 +33,9 @@ def build(cls: type, **candidates):
     """``cls`` with those of the candidate arguments that it takes; the members of an ensemble take them all."""
     candidates.setdefault("num_tokens", 3)  # of most clips in tests
     candidates.setdefault("predictor", lambda: build(ObjectFilter, **candidates))
+    required = inspect.signature(cls).parameters.get("place")
+    if required is not None and required.default is inspect.Parameter.empty:
+        candidates.setdefault("place", (1, 1))  # of a token of 6 values, as in most tests
     taken = arguments_of(cls)
     return cls(**{name: value for name, value in candidates.items() if name in taken})
 
