@@ -111,11 +111,13 @@ def collapsed_from(row: dict) -> int | None:
 
 
 def systems_block(result: dict) -> str:
-    """What stands between the markers ``family`` of the page."""
-    table = [["system", "environment", "seeds", "tokens x dim", *SCORES, "parameters", "trained in"]]
+    """What stands between the markers ``family`` of the page, with the columns that any row has."""
+    measured_anywhere = {metric for row in result["rows"] for metric in row["scores"]}
+    shown = {name: metrics for name, metrics in SCORES.items() if measured_anywhere & {*metrics}}
+    table = [["system", "environment", "seeds", "tokens x dim", *shown, "parameters", "trained in"]]
     for system, environment in dict.fromkeys((row["system"], row["environment"]) for row in result["rows"]):
         rows = [row for row in result["rows"] if (row["system"], row["environment"]) == (system, environment)]
-        scores = [[_first(row["scores"], metrics) for row in rows] for metrics in SCORES.values()]
+        scores = [[_first(row["scores"], metrics) for row in rows] for metrics in shown.values()]
         one = rows[0]
         table.append(
             [

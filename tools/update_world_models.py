@@ -41,6 +41,7 @@ PLAN_STAGES = {"plan": "plan", "plan-few": "plan", "replan": "replan"}
 RIVALS = {  # model of the study -> success that was published on Push-T, in %
     "dino-wm": "90",
     "jepa-wm": "70.2",
+    "vjepa2-ac": "",
     "lewm": "96",
     "fast-lewm": "96",
     "wag": "90.7",

@@ -1,11 +1,13 @@
 import pytest
 import torch
+import yaml
 
+from cjepa.tokenizers.baselines.vit import ViTTokenizer
 from cjepa.world_models.predictors.adaln_transformer import AdaLNTransformer
+from tests.conftest import EXPERIMENTS
 from tests.contracts import assert_order_does_not_matter, stirred
 
 SIZES = {"token_dim": 6, "proprio_dim": 4, "action_dim": 10, "dim": 16, "depth": 2, "num_heads": 2, "mlp_dim": 32}
-PUBLISHED = {"dim": 192, "depth": 6, "num_heads": 16, "head_width": 64, "mlp_dim": 2048, "projection_dim": 2048}
 
 
 def make(**changes) -> AdaLNTransformer:
@@ -25,16 +27,35 @@ def count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def published(part: str) -> dict:
+    """The sizes of a part of LeWorldModel, as the chain of YAMLs gives them."""
+    sizes = {}
+    for name in ("lewm", "lewm_paper"):
+        content = yaml.safe_load((EXPERIMENTS / "pusht" / f"{name}.yaml").read_text())
+        sizes |= content["model"]["init_args"][part]["init_args"]
+    return sizes
+
+
 def test_the_published_size():
     """Blocks of 1.8 M parameters; the published ones have 768 more each, of two further layer norms."""
     with torch.device("meta"):
-        published = AdaLNTransformer(192, 0, 10, 3, **PUBLISHED)
+        predictor = AdaLNTransformer(**published("predictor"))
     attention, mlp, modulation = 192 * 3072 + 1024 * 192 + 192, 2 * 192 * 2048 + 2048 + 192, 6 * 192 * 193
-    assert count(published.blocks) == 6 * (attention + mlp + modulation) == 6 * (1_798_400 - 768)
-    assert count(published.embed_action) == 110 + 11 * 768 + 769 * 192
-    assert count(published.project) == 792_768
+    assert count(predictor.blocks) == 6 * (attention + mlp + modulation) == 6 * (1_798_400 - 768)
+    assert count(predictor.embed_action) == 110 + 11 * 768 + 769 * 192
+    assert count(predictor.project) == 792_768
     rest = 2 * 192 + 3 * 192 + 192  # the last norm, times, the vector of hidden cells
-    assert count(published) == sum(map(count, (published.blocks, published.embed_action, published.project))) + rest
+    assert count(predictor) == sum(map(count, (predictor.blocks, predictor.embed_action, predictor.project))) + rest
+
+
+def test_the_published_size_of_the_encoder():
+    """A ViT-tiny and its head. The paper's 15 M are 5 of the transformer here and 10 of the predictor's blocks."""
+    with torch.device("meta"):
+        tokenizer = ViTTokenizer(**published("tokenizer"))
+    places, blocks = (16**2 + 1) * 192, 12 * (12 * 192**2 + 13 * 192)
+    encoder = (3 * 14**2 + 1) * 192 + 192 + places + blocks + 2 * 192
+    assert count(tokenizer) - count(tokenizer.project) == encoder == 5_501_376
+    assert count(tokenizer.project) == 792_768
 
 
 def test_every_block_predicts_the_next_from_those_before():

@@ -1,8 +1,10 @@
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from cjepa.world_models.predictors.prefix_transformer import PrefixTransformer
+from tests.conftest import EXPERIMENTS
 from tests.contracts import assert_order_does_not_matter, stirred
 
 SIZES = {"token_dim": 6, "proprio_dim": 4, "action_dim": 10, "dim": 16, "depth": 2, "num_heads": 2, "mlp_dim": 32}
@@ -25,6 +27,24 @@ def calls_of(module: nn.Module) -> list[tuple[int, ...]]:
     shapes = []
     module.register_forward_pre_hook(lambda _, given: shapes.append(tuple(given[0].shape)))
     return shapes
+
+
+def test_the_published_size():
+    """The blocks of LeWorldModel's predictor and three causal ones over actions; only ends differ on slots."""
+    sizes = {"token_dim": 34}
+    for name in ("fast_lewm", "fast_lewm_paper"):
+        content = yaml.safe_load((EXPERIMENTS / "pusht" / f"{name}.yaml").read_text())
+        sizes |= content["model"]["init_args"]["predictor"]["init_args"]
+    with torch.device("meta"):
+        predictor = PrefixTransformer(**sizes)
+    width = 192
+    prefixes = 3 * (12 * width**2 + 13 * width) + 2 * width + 6 * width  # with the last norm and the places
+    wide = width * 4 * width + 4 * width + 4 * width * width + width  # an MLP of hidden width 4 W
+    actions = (10 * 32 + 32) + (32 + 1) * 4 * width + 4 * width * width + width
+    join = 2 * 3 * width + (3 * width + 1) * 4 * width + 4 * width * width + width
+    ends = (34 + 4 + 2) * width + 2 * width + (width + 1) * (34 + 4)  # with the last norm
+    assert 6 * 1_797_632 + prefixes + wide + actions + join + ends == 13_198_470
+    assert sum(value.numel() for value in predictor.parameters()) == 13_198_470
 
 
 def test_all_futures_are_one_pass():
