@@ -1,15 +1,15 @@
 """One self-contained HTML file from a study or a run folder: no external links; opens in any browser."""
 
-import base64
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cjepa.errors import UserError
 from cjepa.files import read_text, write_text
+from cjepa.reporting.asked import changes_to_base
 from cjepa.reporting.distances import named_by_distance
 from cjepa.reporting.intervention_tables import intervention_tables, is_intervention
+from cjepa.reporting.media import StageMedia, embedded
 from cjepa.reporting.page import TrainingRun, curves_by_kind, render, result_figures
 from cjepa.reporting.pivot import Table, measure_tables, plain_table
 from cjepa.reporting.reading import TEST_RESULTS, read_results, read_study, record_of
@@ -19,22 +19,8 @@ from cjepa.reporting.staleness import Stale, stale
 from cjepa.reporting.summary import facts, summary
 from cjepa.reporting.system_record import system_record
 from cjepa.reporting.tables import Row, results_table
-from cjepa.reporting.videos import video_size
 
-MEDIA_A_STAGE = 12
-"""Pictures and videos of one stage that a report holds; the others stay in the folder and are counted."""
-
-_TYPES = {".png": "image/png", ".mp4": "video/mp4"}
 _RUN_FILES = ("run.json", "config.yaml", "metrics.csv", "results.json", TEST_RESULTS)
-
-
-class Media(NamedTuple):
-    """A picture or a video as a data address."""
-
-    caption: str
-    address: str
-    size: tuple[int, int]
-    """Width and height of a video, in pixels; of a picture (0, 0): browsers know."""
 
 
 class Stage(NamedTuple):
@@ -45,10 +31,12 @@ class Stage(NamedTuple):
     config: str
     record: dict[str, Any]
     rows: list[Row]
-    images: list[Media]
-    videos: list[Media]
-    left_out: int
-    """Pictures and videos beyond ``MEDIA_A_STAGE`` of each."""
+    media: StageMedia
+
+    @property
+    def changes(self) -> list[str]:
+        """What the run was asked for beyond its base."""
+        return changes_to_base(self.record.get("command", ""), self.config)
 
     @property
     def system(self) -> list[tuple[str, str]]:
@@ -79,9 +67,11 @@ def build_report(folder: Path) -> Path:
         what = "contains no study.json or run.json" if folder.is_dir() else "no such folder"
         raise UserError(f"{folder}: {what}; expected a study or a run folder, for example runs/studies/<name>")
     listed, missing = (study["stages"], study.get("missing", [])) if study else ([], [])
-    stages = [_read_stage(folder / (entry.get("folder") or entry["name"]), entry["name"]) for entry in listed]
+    folders = {entry["name"]: folder / (entry.get("folder") or entry["name"]) for entry in listed}
     if study is None:
-        stages = [_read_stage(folder, folder.resolve().name)]
+        folders = {folder.resolve().name: folder}
+    shown = embedded(list(folders.values()))
+    stages = [_read_stage(where, name, media) for (name, where), media in zip(folders.items(), shown, strict=True)]
     found = read_results(folder) or [row for stage in stages for row in stage.rows]
     rows = named_by_distance(found)
     records = [stage.record for stage in stages if stage.record]
@@ -109,18 +99,15 @@ def build_report(folder: Path) -> Path:
     return write_text(folder / "report.html", page)
 
 
-def _read_stage(folder: Path, name: str) -> Stage:
+def _read_stage(folder: Path, name: str, media: StageMedia) -> Stage:
     config = folder / "config.yaml"
-    images, videos = (sorted((folder / "media").glob(pattern)) for pattern in ("*.png", "*.mp4"))
     return Stage(
         name=name,
         folder=folder,
         config=read_text(config) if config.is_file() else "",
         record=record_of(folder),
         rows=read_results(folder),
-        images=[_media(path) for path in images[:MEDIA_A_STAGE]],
-        videos=[_media(path) for path in videos[:MEDIA_A_STAGE]],
-        left_out=sum(max(len(found) - MEDIA_A_STAGE, 0) for found in (images, videos)),
+        media=media,
     )
 
 
@@ -129,14 +116,6 @@ def _written(stages: list[Stage]) -> datetime:
     files = [stage.folder / name for stage in stages for name in _RUN_FILES]
     times = [file.stat().st_mtime for file in files if file.is_file()]
     return datetime.fromtimestamp(max(times, default=0), UTC)
-
-
-def _media(path: Path) -> Media:
-    content = base64.b64encode(path.read_bytes()).decode("ascii")
-    # "trial00-failure" is "trial 00: failure"
-    caption = re.sub(r"(?<=[a-z])(?=\d)", " ", path.stem.replace("_", " ").replace("-", ": "))
-    size = video_size(path) if path.suffix == ".mp4" else (0, 0)
-    return Media(caption, f"data:{_TYPES[path.suffix]};base64,{content}", size)
 
 
 def _models_of(stages: list[Stage], outdated: list[Stale]) -> set[str]:

@@ -7,7 +7,7 @@ import pytest
 
 from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
-from cjepa.reporting import figures, report
+from cjepa.reporting import figures, media, report
 from cjepa.reporting.records import write_run_record
 from cjepa.reporting.style import FAINT, spread, to_svg
 from cjepa.reporting.videos import write_png, write_video
@@ -107,11 +107,15 @@ def test_runs_of_one_kind_share_axes(study):
 
 
 def test_more_media_than_fit_are_counted(study, monkeypatch):
-    monkeypatch.setattr(report, "MEDIA_A_STAGE", 1)
+    monkeypatch.setattr(media, "MEDIA_A_STAGE", 1)
     for index in range(3):
         write_png(study / "slots" / "media" / f"z{index}.png", np.zeros((2, 2, 3), np.uint8))
     text = report.build_report(study).read_text()
-    assert text.count("data:image/png") == 1 and "slots: 3 more pictures or videos in the folder" in text
+    assert (
+        text.count("data:image/png") == 1
+        and "slots: 3 more pictures or videos in the folder" in text
+        and "run: z0.png, z1.png, z2.png." in text
+    )
 
 
 def test_a_failing_report_leaves_the_old_one(study, monkeypatch):
