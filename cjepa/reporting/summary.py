@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from cjepa.evaluation.published import PUBLISHED_SPLIT
+from cjepa.reporting.causal_claims import causal_sentences
 from cjepa.reporting.distances import distances_sentence, of_one_distance
 from cjepa.reporting.rungs import PLANNING, PREDICTION, REPRESENTATION, SHIFT, is_shifted
 from cjepa.reporting.tables import (
@@ -29,7 +30,7 @@ class Claim(NamedTuple):
 
 
 def summary(rows: Iterable[Row]) -> list[Claim]:
-    """Plain sentences about success, prediction and planning time; empty where none was measured.
+    """Plain sentences about success, prediction, causes and planning time; empty where none was measured.
 
     Models with tokens are compared with each other; those without (random actions, the simulator) are references.
     """
@@ -44,6 +45,7 @@ def summary(rows: Iterable[Row]) -> list[Claim]:
     claims.append(Claim(distances_sentence(rows), PLANNING))
     if blocks := error_blocks(rows):
         claims.append(Claim(_errors(by_model(rows, f"{ERROR_PREFIX}{blocks[-1]}"), blocks[-1]), PREDICTION))
+    claims += [Claim(text, PREDICTION) for text in causal_sentences(rows)]
     claims.append(Claim(_seconds(by_model(rows, "seconds_per_plan")), PLANNING))
     claims.append(Claim(_grouping(rows), REPRESENTATION))
     return [claim for claim in claims if claim.text]

@@ -77,6 +77,27 @@ def test_tokenizers():
     assert texts([]) == [] and texts([row("psnr", 30.0, "slots")]) == []
 
 
+def test_causes_and_answers():
+    rows = [
+        row("influence_auroc", 0.92, "a", 0.9, 0.94, unit="by gradient"),
+        row("influence_auroc", 0.85, "b", 0.83, 0.87, unit="by gradient"),
+        row("influence_auroc", 0.99, "a: remove_moved", 0.98, 1.0),
+        row("influence_auroc", 0.94, "extrapolated tracks", 0.92, 0.96),
+        row("influence_auroc", 0.5, "random", 0.48, 0.52),
+        row("effect_correlation", 0.74, "a", 0.68, 0.79),
+        row("effect_correlation", 0.8, "a: freeze", 0.7, 0.9),
+        row("question_accuracy@predictive", 0.55, "a", 0.48, 0.62),
+        row("question_accuracy@predictive", 0.11, "text only", 0.08, 0.17),
+    ]
+    assert texts(rows) == [
+        "The influence graph of a has an AUROC of 0.92 [0.90, 0.94], the highest of 2 models; without a model, "
+        "extrapolated tracks has 0.94 [0.92, 0.96].",
+        "What interventions change correlates with the simulator by 0.74 [0.68, 0.79] in a.",
+        "Questions answered right: 0.55 [0.48, 0.62] of predictive ones (a; text only 0.11 [0.08, 0.17]).",
+    ]
+    assert {claim.rung for claim in summary(rows)} == {"prediction"}
+
+
 def test_facts_of_several_records():
     records = [
         {"finished": "2026-11-27T01:00:00+00:00", "machine": "2 CPU cores", "versions": {"cjepa": "0.3.0"}},
