@@ -3,21 +3,27 @@
 python tools/update_token_budget.py runs/studies/token-budget
 """
 
+from functools import partial
 from pathlib import Path
 
 from update_results import markdown, rows_so_far, update_page
 from update_world_models import on_gpu, score_of, training_time
 
 from cjepa.files import read_json
-from cjepa.reporting.figures import success_by_tokens
-from cjepa.reporting.pareto import success_by_gigaflops
+from cjepa.reporting.pareto import success_by_features, success_by_gigaflops
 from cjepa.reporting.reading import TEST_RESULTS
 from cjepa.reporting.tables import success_text, value_with_interval
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "results" / "token_budget.md"
 RESULTS = PAGE.with_suffix(".json")
-FIGURES = {"tokens": success_by_tokens, "gigaflops": success_by_gigaflops}
+PUBLISHED = {  # C-JEPA, arXiv 2602.11389 -> features per frame, success in %
+    "DINO-WM": (196 * 384, 91.33),
+    "C-JEPA": (6 * 128, 88.67),
+    "OC-JEPA": (6 * 128, 76.0),
+    "OC-DINO-WM": (6 * 128, 60.67),
+}
+FIGURES = {"tokens": partial(success_by_features, published=PUBLISHED), "gigaflops": success_by_gigaflops}
 ERRORS = {"block@1, px": "position_error_block@1", "block@5, px": "position_error_block@5"}
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cjepa.reporting.pareto import success_by_gigaflops, success_by_seconds, undominated
+from cjepa.reporting.pareto import success_by_features, success_by_gigaflops, success_by_seconds, undominated
 
 
 def rows(metric, values):
@@ -40,3 +40,15 @@ def test_points_stand_at_their_cost_and_success_with_both_intervals(draw, metric
 
 def test_one_model_is_no_comparison():
     assert success_by_seconds(rows("seconds_per_plan", {"small": (0.5, 0.4)})) is None
+
+
+def test_published_points_are_hollow_and_do_not_take_part():
+    ours = [
+        row | {"tokens": size} for row, size in zip(rows("x", {"a": (1, 0.4), "b": (1, 0.6)})[::2], (2, 4), strict=True)
+    ]
+    axes = success_by_features(ours, {"theirs": (75264, 91.33)}).axes[0]
+    assert [tuple(container.lines[0].get_xydata()[0]) for container in axes.containers] == [(68, 40), (136, 60)]
+    (hollow,) = [line for line in axes.lines if line.get_markerfacecolor() == "none"]
+    assert tuple(hollow.get_xydata()[0]) == (75264, 91.33)
+    front = next(line for line in axes.lines if line.get_linestyle() == "--")
+    assert max(front.get_ydata()) == 60 and "theirs" in {text.get_text() for text in axes.texts}
