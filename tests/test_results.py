@@ -114,6 +114,10 @@ def test_answers_are_collected_by_reader(monkeypatch, tmp_path):
     ]
     lines = module.page_block({"command": "c", "machine": "m", "rows": rows}).splitlines()
     assert lines[3].startswith("| ALOE without a world model | 0.5 [0.25, 0.75] | – | – | 0.5 [0.25, 0.75] |")
+    counts = {"question_accuracy@predictive": 3, "option_accuracy@predictive": 8}  # one of four options, two of two
+    assert module._chance("question_accuracy@predictive", counts) == "0.188"
+    assert module._chance("option_accuracy@predictive", counts) == "0.5"
+    assert module._chance("question_accuracy@descriptive", counts) == "–"
     assert (
         lines[-1] == "Of 12 descriptive, 12 predictive (12 options) questions. ALOE learned for 1,500 steps. `c`, on m."
     )
@@ -123,7 +127,6 @@ def test_answers_are_collected_by_reader(monkeypatch, tmp_path):
     ("tool", "table"),
     [
         ("update_scale", "scale"),
-        ("update_interventions", "interventions"),
         ("update_token_budget", "token-budget"),
         ("update_published_size", "published-size"),
         ("card_against_success", "card-success"),
@@ -133,6 +136,42 @@ def test_a_page_says_what_its_results_file_says(tool, table, monkeypatch):
     monkeypatch.syspath_prepend(TOOLS)
     module = importlib.import_module(tool)
     assert update_results().block_of(module.PAGE, table) == module.page_block(read_json(module.RESULTS))
+
+
+@pytest.fixture
+def update_interventions(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    return importlib.import_module("update_interventions")
+
+
+def test_the_page_of_interventions_says_what_the_results_file_says(update_interventions):
+    result = read_json(update_interventions.RESULTS)
+    for name, block in update_interventions.BLOCKS.items():
+        assert update_results().block_of(update_interventions.PAGE, name) == block(result), name
+
+
+def test_removal_and_stability_are_kept_for_every_model(update_interventions, tmp_path):
+    """A rival's graph removes the same bodies from all models, but what that does depends on the model."""
+    score = {"low": 0.0, "high": 1.0, "n": 9}
+    for seed, growth in enumerate((0.1, 0.3)):
+        folder = tmp_path / f"collide-intervene-few-{seed}"
+        folder.mkdir()
+        own = f"collide-few-{seed}"
+        found = {
+            own: {"influence_auroc": 0.9},
+            f"{own}: gradient": {"removal_growth": growth, "removed_share": 0.75, "influence_stability": 0.8},
+            "empty graph": {"removal_growth": 2 * growth, "removed_share": 1.0},
+        }
+        rows = [score | {"model": m, "metric": k, "value": v} for m, s in found.items() for k, v in s.items()]
+        write_json(folder / "results.json", rows)
+        record = {"model": {"name": own}, "objective": {"best_estimate": "gradient"}, "git": {"commit": "c" * 40}}
+        write_json(folder / "run.json", record)
+    one, two, rival = update_interventions.measured(tmp_path)
+    assert [row["details"]["empty graph"]["removal_growth"]["value"] for row in (one, two)] == [0.2, 0.6]
+    assert (rival["model"], list(rival["scores"])) == ("empty graph", ["removed_share"])
+    lines = update_interventions.removal_block({"rows": [one, two, rival]}).splitlines()
+    assert lines[2].startswith("| few | 2 | gradient | 0.75 [0, 1] | 0.2 [0, 1] | 0.4 [0, 1] | – |")
+    assert len(lines) == 3
 
 
 @pytest.fixture

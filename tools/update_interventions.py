@@ -1,14 +1,16 @@
-"""Copy the interventions of the study of world models into docs/results/ and write the table of interventions.md.
+"""Copy the interventions of the study of world models into docs/results/ and write the tables of interventions.md.
 
 python tools/update_interventions.py runs/studies/world-models
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
-from update_results import markdown, update_page
+from update_results import markdown, update_page, write_block
 from update_world_models import mean_text, score_of
 
 from cjepa.files import read_json
+from cjepa.reporting.summary import commit_text
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "results" / "interventions.md"
@@ -23,42 +25,153 @@ SCORES = {  # heading -> metric
     "error, affected": "counterfactual_error_affected",
     "error, unaffected": "counterfactual_error_unaffected",
 }
-RIVALS = ("extrapolated tracks", "distance", "random", "empty graph", "copying", "true factual future")
+HOPS = {f"{hops} hops" if hops != "1" else "1 hop": f"influence_auroc_hops{hops}" for hops in ("1", "2", "3+")}
+HIDDEN = {
+    f"{frames} frames{title}": f"hidden_error{group}@{frames}"
+    for group, title in (("", ""), ("_touched", ", touched"))
+    for frames in (6, 10, 20)
+}
+SURPRISE = {
+    f"{title}, {seen}": f"{metric}{suffix}"
+    for title, metric in (
+        ("jump against colour", "violation_auroc"),
+        ("jump against none", "surprise_auroc_teleport"),
+        ("colour against none", "surprise_auroc_colour"),
+    )
+    for seen, suffix in (("whole tokens", ""), ("places", "_places"))
+}
+RIVALS = (
+    "extrapolated tracks",
+    "distance",
+    "random",
+    "empty graph",
+    "copying",
+    "constant velocity",
+    "true factual future",
+)
+REMOVAL = "remove_moved"
+"""The estimate that removes one body at a time."""
+OF_A_MODEL = ("removal_growth", "removal_growth_empty")
+"""Metrics of rivals that depend on the model: how its error grows where the rival's graph says what to remove."""
 
 
 def measured(study: Path) -> list[dict]:
-    """One row for every model and seed that is finished, and one for every rival that needs no model."""
+    """One row for every model and seed that is finished, and one for every rival that needs no model.
+
+    The row of a model has ``details``: scores by each estimate of influence and each kind of intervention, of its
+    factual prediction, and of removing what the graph of a rival calls irrelevant.
+    """
     rows, rivals = [], {}
     for path in sorted(study.glob("collide-intervene-*/results.json")):
         cell = path.parent.name.removeprefix("collide-intervene-")
         model, _, seed = cell.rpartition("-")
-        found = read_json(path)
-        own = [row for row in found if row["model"] == f"collide-{cell}"]
-        by = next((row["unit"] for row in own if row["metric"] == "influence_auroc"), None)
-        rows.append({"model": model, "seed": int(seed), "by": by, "scores": _scores(own)})
+        record = read_json(path.with_name("run.json"))
+        own, scores = record["model"]["name"], _scores(read_json(path))
+        rows.append(
+            {
+                "model": model,
+                "seed": int(seed),
+                "by": f"by {record['objective']['best_estimate']}",
+                "commit": commit_text(record["git"]),
+                "scores": scores.pop(own),
+                "details": {name.removeprefix(f"{own}: "): _of_a_model(name, found) for name, found in scores.items()},
+            }
+        )
+        rows[-1]["details"] = {name: found for name, found in rows[-1]["details"].items() if found}
         for name in RIVALS:
-            if scores := _scores([row for row in found if row["model"] == name]):
-                rivals.setdefault(name, {"model": name, "seed": None, "by": None, "scores": scores})
+            free = {metric: score for metric, score in scores.get(name, {}).items() if metric not in OF_A_MODEL}
+            if free:
+                rivals.setdefault(name, {"model": name, "seed": None, "by": None, "scores": free})
     return [*rows, *rivals.values()]
 
 
-def _scores(rows: list[dict]) -> dict[str, dict]:
-    return {row["metric"]: score_of(row) for row in rows}
+def _scores(rows: list[dict]) -> dict[str, dict[str, dict]]:
+    """Scores by metric, by the name that the rows have in the column of models."""
+    found = {}
+    for row in rows:
+        found.setdefault(row["model"], {})[row["metric"]] = score_of(row)
+    return found
+
+
+def _of_a_model(name: str, scores: dict[str, dict]) -> dict[str, dict]:
+    return {metric: score for metric, score in scores.items() if name not in RIVALS or metric in OF_A_MODEL}
 
 
 def page_block(result: dict) -> str:
-    """What stands between the markers of the page."""
+    """What stands between the markers of the page, from the results file."""
     table = [["model", "seeds", "graph", *SCORES]]
-    models = {row["model"] for row in result["rows"]}
-    for model in [*sorted(models - set(RIVALS)), *(name for name in RIVALS if name in models)]:
-        seeds = [row for row in result["rows"] if row["model"] == model]
-        cells = [mean_text([row["scores"].get(metric) for row in seeds]) for metric in SCORES.values()]
+    for model, seeds in _by_model(result).items():
         ways = ", ".join(dict.fromkeys(row["by"] for row in seeds if row["by"]))
-        table.append([model, str(len(seeds)) if seeds[0]["seed"] is not None else "", ways, *cells])
+        if any(metric in row["scores"] for metric in SCORES.values() for row in seeds):
+            table.append([model, _count(seeds), ways, *_cells(seeds, SCORES)])
     return f"{markdown(table)}\n\n`{result['command']}`, on {result['machine']}."
 
 
+def removal_block(result: dict) -> str:
+    """What removing bodies that a graph calls irrelevant does to the error, and how stable the graph is."""
+    head = ["model", "seeds", "graph", "removed", "growth", "all removed", "growth, emptied", "all emptied"]
+    table = [[*head, "stability"]]
+    for model, seeds in _by_model(result).items():
+        known = [row for row in seeds if row.get("details")]
+        best = tuple(row["by"].removeprefix("by ") for row in known)
+        for graphs in dict.fromkeys([best, (REMOVAL,) * len(known)]):
+            if not known or any(name not in row["details"] for row, name in zip(known, graphs, strict=True)):
+                continue
+            table.append([model, str(len(known)), ", ".join(dict.fromkeys(graphs)), *_removal(known, graphs)])
+    return markdown(table)
+
+
+def _removal(seeds: list[dict], graphs: tuple[str, ...]) -> list[str]:
+    """Cells of seeds, each by its graph."""
+
+    def cell(metric: str, everything: bool = False) -> str:
+        names = ["empty graph"] * len(seeds) if everything else graphs
+        return mean_text([row["details"][name].get(metric) for row, name in zip(seeds, names, strict=True)])
+
+    ways = (cell(metric, everything) for metric in OF_A_MODEL for everything in (False, True))
+    return [cell("removed_share"), *ways, cell("influence_stability")]
+
+
+def _table_of(scores: dict[str, str]) -> Callable[[dict], str]:
+    """A block with a line for every model and rival that has any of the scores."""
+
+    def block(result: dict) -> str:
+        lines = [
+            [model, _count(seeds), *_cells(seeds, scores)]
+            for model, seeds in _by_model(result).items()
+            if any(metric in row["scores"] for metric in scores.values() for row in seeds)
+        ]
+        return markdown([["model", "seeds", *scores], *lines])
+
+    return block
+
+
+def _by_model(result: dict) -> dict[str, list[dict]]:
+    """Rows of the seeds of every model, models by name and then the rivals."""
+    models = {row["model"] for row in result["rows"]}
+    order = [*sorted(models - set(RIVALS)), *(name for name in RIVALS if name in models)]
+    return {model: [row for row in result["rows"] if row["model"] == model] for model in order}
+
+
+def _count(seeds: list[dict]) -> str:
+    return str(len(seeds)) if seeds[0]["seed"] is not None else ""
+
+
+def _cells(seeds: list[dict], scores: dict[str, str]) -> list[str]:
+    return [mean_text([row["scores"].get(metric) for row in seeds]) for metric in scores.values()]
+
+
+BLOCKS = {  # markers -> what stands between them
+    "interventions": page_block,
+    "hops": _table_of(HOPS),
+    "removal": removal_block,
+    "hidden": _table_of(HIDDEN),
+    "surprise": _table_of(SURPRISE),
+}
+
+
 if __name__ == "__main__":
-    update_page(
-        __doc__, PAGE, "world_models", "one CPU core for each model, no GPU", measured, page_block, ("model", "seed")
-    )
+    where = "one CPU core for each model, no GPU"
+    result = update_page(__doc__, PAGE, "world_models", where, measured, page_block, ("model", "seed"))
+    for name, block in BLOCKS.items():
+        write_block(PAGE, name, block(result))

@@ -52,15 +52,26 @@ def page_block(result: dict) -> str:
     table = [["reader", *(heading.strip() for heading in SCORES)]]
     for row in sorted(result["rows"], key=lambda row: list(READERS).index(row["reader"])):
         table.append([READERS[row["reader"]], *(mean_text([row["scores"].get(name)]) for name in SCORES.values())])
+    counts = {name: score["n"] for row in result["rows"] for name, score in row["scores"].items()}
+    table.append(["chance", *(_chance(name, counts) for name in SCORES.values())])
     steps = sorted({row["steps"] for row in result["rows"] if "steps" in row})
     trained = f" ALOE learned for {' or '.join(f'{count:,}' for count in steps)} steps." if steps else ""
-    counted, where = _counted(result["rows"]), f"`{result['command']}`, on {result['machine']}."
+    counted, where = _counted(counts), f"`{result['command']}`, on {result['machine']}."
     return f"{markdown(table)}\n\nOf {counted} questions.{trained} {where}"
 
 
-def _counted(rows: list[dict]) -> str:
+def _chance(metric: str, counts: dict[str, int]) -> str:
+    """Of a coin for every option; questions have two options or four, so their numbers say how many have four."""
+    of, _, kind = metric.partition("_accuracy@")
+    options, questions = (counts.get(f"{of_what}_accuracy@{kind}") for of_what in ("option", "question"))
+    if not options:
+        return "–"
+    four = options / 2 - questions
+    return "0.5" if of == "option" else f"{((questions - four) / 4 + four / 16) / questions:.3f}"
+
+
+def _counted(counts: dict[str, int]) -> str:
     """How many questions, and options, of each type."""
-    counts = {name: score["n"] for row in rows for name, score in row["scores"].items()}
     kinds = [metric.partition("@")[2] for metric in SCORES.values() if metric.startswith("question_")]
     said = [
         f"{counts[f'question_accuracy@{kind}']:,} {kind}"
