@@ -6,6 +6,7 @@ from statistics import mean
 from cjepa.command_result import CommandResult
 from cjepa.reporting.tables import seconds_text
 from cjepa.studies.definition import Stage
+from cjepa.studies.elsewhere import Elsewhere, Estimate, estimate_of
 from cjepa.studies.forecast import Cost, forecast
 from cjepa.studies.resources import Machine
 from cjepa.studies.stage_folders import StageFolder
@@ -18,6 +19,7 @@ def outlook(
     everything: Sequence[Stage],
     jobs: int,
     machines: Sequence[Machine],
+    others: Sequence[Elsewhere] = (),
 ) -> CommandResult:
     """A table of stages, with their resources if any stage declares some. Nothing is written.
 
@@ -28,6 +30,7 @@ def outlook(
         everything: all stages of the study; what they took before is the estimate.
         jobs: most stages at a time.
         machines: that the stages would run on.
+        others: stages of other studies, which are the estimate where this study has none of the same command.
     """
     declares = any(any(need is not None for need in stage.resources) for stage in everything)
     costs = {stage.name: cost for stage in everything if (cost := _cost(folders[stage.name])) is not None}
@@ -40,17 +43,28 @@ def outlook(
         why = "--force" if stage.name in forced else folders[stage.name].why_to_run()
         alike = [costs[other.name] for other in everything if other.name in costs and other.command == stage.command]
         known = [costs[stage.name]] if stage.name in costs else alike
-        cost = Cost(mean(one.seconds for one in known), max(one.memory_mb for one in known)) if known else None
-        if cost is not None:
-            expected[stage.name] = cost
-        shown = (seconds_text(cost.seconds), f"{cost.memory_mb:,.0f} MB") if cost else ("unknown", "unknown")
-        table.append([stage.name, f"to run ({why})", *shown])
+        estimate = Estimate(_mean(known), "") if known else estimate_of(stage, others)
+        if estimate is not None:
+            expected[stage.name] = estimate.cost
+        table.append([stage.name, f"to run ({why})", *_shown(estimate)])
     if declares:
         for row, declared in zip(table, ["resources", *(str(stage.resources) for stage in stages)], strict=True):
             row.append(declared)
     to_run = [stage for stage in stages if stage.name not in is_done]
     total = forecast(to_run, expected, is_done, jobs, machines)
     return CommandResult([_summary(len(stages), len(to_run), len(expected), total, jobs)], table)
+
+
+def _mean(known: Sequence[Cost]) -> Cost:
+    return Cost(mean(one.seconds for one in known), max(one.memory_mb for one in known))
+
+
+def _shown(estimate: Estimate | None) -> tuple[str, str]:
+    """Time, with where it is from if that is another study, and memory."""
+    if estimate is None:
+        return "unknown", "unknown"
+    source = f" ({estimate.source})" if estimate.source else ""
+    return f"{seconds_text(estimate.cost.seconds)}{source}", f"{estimate.cost.memory_mb:,.0f} MB"
 
 
 def _cost(folder: StageFolder) -> Cost | None:
@@ -64,5 +78,5 @@ def _summary(stages: int, to_run: int, known: int, total: Cost, jobs: int) -> st
         how = "one after another" if jobs == 1 else f"with --jobs {jobs}"
         line += f"; the others take about {seconds_text(total.seconds)} {how}, and up to {total.memory_mb:,.0f} MB"
     if unknown := to_run - known:
-        line += f"; for {unknown}, time and memory are unknown: no stage with such a command has run in this study"
+        line += f"; for {unknown}, time and memory are unknown: no stage with such a command has run below this root"
     return line

@@ -13,6 +13,7 @@ from cjepa.reporting.stages import elapsed_seconds
 from cjepa.reporting.tables import Row, results_table
 from cjepa.studies.definition import STUDY_FILES, Stage, Study, load_study
 from cjepa.studies.dispatch import default_jobs
+from cjepa.studies.elsewhere import finished_elsewhere
 from cjepa.studies.executors import Executor
 from cjepa.studies.keys import all_made_from
 from cjepa.studies.outlook import outlook
@@ -78,7 +79,8 @@ def preview_study(path: Path, root: Path, selection: Selection = _EVERYTHING, jo
     folders, machines = _folders(study, root / study.name), [this_machine()]
     _check_that_they_fit(chosen, forced, folders, machines)
     names, jobs = {stage.name for stage in forced}, jobs or default_jobs(study.stages, machines)
-    return outlook(chosen, folders, names, study.stages, jobs, machines)
+    others = finished_elsewhere(root, study.name)
+    return outlook(chosen, folders, names, study.stages, jobs, machines, others)
 
 
 def _check_that_they_fit(

@@ -68,9 +68,24 @@ def test_a_preview_says_why_stages_run_and_what_they_took_before(study):
     ]
     assert study.done.lines == [
         "1 of 4 stages are done; the others take about 3 s one after another, and up to 120 MB; "
-        "for 1, time and memory are unknown: no stage with such a command has run in this study"
+        "for 1, time and memory are unknown: no stage with such a command has run below this root"
     ]
     assert study.preview((), ("data",))[0] == ["data", "to run (--force)", "1.5 s", "120 MB"]
+
+
+def test_a_new_study_is_estimated_by_other_studies(study):
+    """A stage of the same name counts alone; what is no study is passed over."""
+    commands = {name: stage["command"] for name, stage in study.stages.items()}
+    for other, seconds in (("few", 10), ("many", 30)):
+        stages = [{"name": "right", "command": commands["right"], "seconds": seconds, "peak_memory_mb": 50}]
+        stages.append({"name": "x", "command": commands["data"], "seconds": 100, "peak_memory_mb": 5})
+        (study.root / other).mkdir(parents=True)
+        (study.root / other / "study.json").write_text(json.dumps({"name": other, "stages": stages}))
+    (study.root / "none").mkdir()
+    (study.root / "none" / "study.json").write_text("[]")
+    shown = {row[0]: row[2:] for row in study.preview()}
+    assert shown["right"] == ["20 s (as in few, many)", "50 MB"]
+    assert shown["data"][0].endswith(" (as in few, many)")
 
 
 def test_the_options_of_the_command_line(study, capsys):
