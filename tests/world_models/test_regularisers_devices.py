@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import distributed, multiprocessing, nn
 
-from cjepa.world_models.regularisers import Regulariser, SIGReg, VICReg
+from cjepa.world_models.regularisers import BarlowTwins, Regulariser, SIGReg, VICReg
 
 pytestmark = pytest.mark.slow
 
 
 def regularisers() -> list[Regulariser]:
-    return [SIGReg(num_directions=16), VICReg()]
+    return [SIGReg(num_directions=16), VICReg(), BarlowTwins()]
 
 
 def encoder() -> nn.Module:
@@ -26,7 +26,8 @@ def losses_and_gradients(model: nn.Module, values_TBD: torch.Tensor, seed: int =
     found = []
     for regulariser in regularisers():
         model.zero_grad()
-        terms = regulariser(model(values_TBD), torch.Generator().manual_seed(seed))
+        tokens_TBD = model(values_TBD)
+        terms = regulariser(tokens_TBD, torch.Generator().manual_seed(seed), predicted_UBD=tokens_TBD[:-1])
         sum(terms.values()).backward()
         found += [*(term.detach() for term in terms.values()), *(p.grad.clone() for p in model.parameters())]
     return found
@@ -44,7 +45,7 @@ def one_of_two(rank: int, folder: str) -> None:
 def test_two_devices_are_one_process(tmp_path):
     multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
     expected = losses_and_gradients(encoder(), batch())
-    assert len(expected) == 1 + 2 + 2 + 2
+    assert len(expected) == 1 + 2 + 2 + 2 + 2 + 2
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         for ours, theirs in zip(found, expected, strict=True):
