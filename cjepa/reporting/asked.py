@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from cjepa.configuration.yaml_files import parse_yaml, read_yaml
 from cjepa.errors import UserError
-from cjepa.yaml_files import parse_yaml, read_yaml
 
 _OPTION = re.compile(r"(?<=\s)(-c|--config|--[A-Za-z][\w.]*\+?)[ =](\S*)")
 _YAML = (".yaml", ".yml")
