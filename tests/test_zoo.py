@@ -8,23 +8,27 @@ import torch
 
 import cjepa.checkpoints as checkpoints
 from cjepa import load_world_model
+from cjepa.checkpoints import find_checkpoint
 from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.envs.pusht.env import PushT
 from cjepa.evaluation.metrics import ClipConsistency, ForegroundARI
+from cjepa.policies.goal_value import load_goal_value
 from cjepa.tokenizers.base import float_frames
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.training import load_tokenizer
 from tests.conftest import configs
 
 SLOTS = ["pusht-slots", "collide-slots"]
+VALUES = {"pusht-goal-value": "pusht-slots"}
+"""Values of goals, and the tokenizers that they are for."""
 ERRORS = {"pusht-best": 0.16, "pusht-cjepa": 0.1, "collide-best": 0.35}
 """World models, and the largest share of copying that the error at five blocks may be."""
 
 
 def test_every_model_has_its_record():
     folders = [path.parent for path in sorted(checkpoints.ZOO.glob("*/model.safetensors"))]
-    assert {folder.name for folder in folders} == {*SLOTS, *ERRORS}
+    assert {folder.name for folder in folders} == {*SLOTS, *VALUES, *ERRORS}
     for folder in folders:
         assert (folder / "model.safetensors").stat().st_size < 10e6
         record = json.loads((folder / "run.json").read_text())
@@ -34,6 +38,8 @@ def test_every_model_has_its_record():
         tested = {row["metric"]: row for row in json.loads((folder / "results_test.json").read_text())}
         if folder.name in SLOTS:
             assert tested["fg_ari_video"]["low"] > 0.85 and tested["fg_ari_video"]["split"] == "test"
+        elif folder.name in VALUES:
+            assert tested["blocks_correlation"]["value"] > 0.8 and tested["blocks_correlation"]["split"] == "test"
         else:
             error = tested["rollout_error@5"]
             assert error["high"] < ERRORS[folder.name] and error["split"] == "test"
@@ -88,6 +94,23 @@ def test_the_world_model_knows_where_a_push_of_five_blocks_leads(state, action):
     predicted = model.tokenizer.places(future.tokens)[-1]
     error_O = np.linalg.norm(predicted[None] - after[:, None], axis=-1).min(axis=1)
     assert error_O[0] < 1.5 and error_O[1] < 3
+
+
+@torch.no_grad()
+def test_the_value_of_goals_knows_places_and_the_way_around_the_block():
+    """Its probe reads them from frames; the way to push the block to the right is longer from its right."""
+    ((name, tokenizer_name),), env = VALUES.items(), PushT()
+    tokenizer = load_tokenizer(f"zoo:{tokenizer_name}")
+    value = load_goal_value(find_checkpoint(f"zoo:{name}"), fingerprint(tokenizer))
+    block, turn, answers = np.array([256, 230]), 0.0, []
+    states = [[x, 256, *block, turn, 0, 0] for x in (156, 356)] + [[256, 256, *(block + [100, 0]), turn, 0, 0]]
+    for state in np.array(states, float):
+        env.set_state(state)
+        pixels = float_frames(tokenizer, torch.from_numpy(env.render_pixels())[None])[None]
+        answers.append(value.probe(tokenizer.encode(pixels).slots_BTSD)[0, 0])
+        assert (answers[-1][:4] - torch.from_numpy(state[:4])).abs().max() < 25
+    left, right, goal = answers
+    assert value.blocks(goal, goal) < 1 < value.blocks(left, goal) < value.blocks(right, goal) - 1
 
 
 def drawn_at(env: PushT) -> np.ndarray:

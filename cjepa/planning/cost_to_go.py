@@ -36,7 +36,7 @@ class CostToGo(Objective):
 
     def __init__(
         self,
-        run: str = "runs/goal-value",
+        run: str = "zoo:pusht-goal-value",
         near_weight: float = 0.3,
         place_tolerance: float = 20.0,
         angle_tolerance: float = 20.0,

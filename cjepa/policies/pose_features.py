@@ -35,6 +35,8 @@ class PoseFeatures(nn.Module, ABC):
 class BlockFrame(PoseFeatures):
     """Agent, goal of the agent and goal of the block in the frame of the block, of which the mirror image is as far.
 
+    How near the walls are is not among the values.
+
     Args:
         unit: length that becomes 1, in the units of the state.
 
