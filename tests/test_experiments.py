@@ -43,10 +43,11 @@ PRETRAINED_WIDTHS = (384, 1408)
 BUILT_ELSEWHERE = {"ijepa_paper.yaml", "vjepa_paper.yaml", "vjepa2_1.yaml", "videosaur_ijepa.yaml"}
 BUILT_ELSEWHERE |= {"mcjepa.yaml"}
 """Too large to train, or a variant: tests in tokenizers/jepa build their models."""
-PLANS_WITH = {"plan_ensemble.yaml": "ensemble_run"}
+PLANS_WITH = dict.fromkeys(("plan_ensemble.yaml", "hold_unsure.yaml"), "ensemble_run")
 """Runs that a file is for, by the fixture."""
 PLANS_READ = {
     "plan_probe.yaml": {"objective.init_args.tokens": "slot_tokens"},
+    "hold_unsure.yaml": {"fallback.init_args.tokens": "slot_tokens"},
     "plan_far.yaml": {"objective.init_args.run": "goal_value_run"},
     "plan_language.yaml": {"objective.init_args.run": "language_run"},
     "plan_language_hierarchy.yaml": {

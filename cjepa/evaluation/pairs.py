@@ -11,6 +11,7 @@ from cjepa.data.store.episodes import Episodes
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.planning.compatibility import check_proprio_units, check_proprio_width
+from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.objectives import Learned, Objective
 from cjepa.world_models.dynamics import Dynamics
 
@@ -86,13 +87,13 @@ def held_out_from(
 
 
 def held_out_from_objectives(
-    file: Episodes, objectives: Iterable[tuple[Objective, Mapping[str, Any]]], split: Split = "test"
+    file: Episodes, objectives: Iterable[tuple[Objective | Fallback, Mapping[str, Any]]], split: Split = "test"
 ) -> list[tuple[str, PairSource]]:
     """The episodes of a file that objectives did not learn from: for each model or probe in them once, with its name.
 
     Args:
         file: of episodes.
-        objectives: each with the lineage of the world model that it is for.
+        objectives: each with the lineage of the world model that it is for; fallbacks too.
         split: of the training, whose episodes are wanted.
 
     Raises:

@@ -23,6 +23,7 @@ from cjepa.evaluation.pairs import PairSource, check_proprio, common_to, held_ou
 from cjepa.evaluation.protocol import PlanningProtocol, goal_state_of, with_environment
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits, check_policy
+from cjepa.planning.fallbacks import Fallback
 from cjepa.planning.hierarchy import HighLevel, load_high_level
 from cjepa.planning.priors import PolicyPrior
 from cjepa.planning.teaching import TeachingAgent
@@ -50,6 +51,8 @@ class ModelResult(NamedTuple):
     """Squared error of tokens to the goal's at start and end of each trial; where there is no other measure."""
     lessons: StoredLessons | None = None
     """What was decided, if it was kept."""
+    fallback: Fallback | None = None
+    """That was used, fitted to the model."""
 
 
 class PlanningModel(NamedTuple):
@@ -69,7 +72,7 @@ class _Guides(NamedTuple):
     prior: PolicyPrior | None
     high_level: HighLevel | None
     source: PairSource
-    """Episodes for the pairs, that neither they, nor the world model, nor the objectives learned from."""
+    """Episodes for the pairs, that neither they, nor the world model, nor objectives and fallback learned from."""
 
 
 def evaluate_model(
@@ -96,7 +99,7 @@ def evaluate_model(
         UserError: goal, policy or world model do not fit each other or the environment, the episodes are another
             version of those that one of them was trained on, or the protocol contradicts itself.
     """
-    control_loop = replace(protocol.control_loop(), fallback=stack.fallback)
+    control_loop = protocol.control_loop()
     model = open_model(protocol, checkpoint, device)
     protocol, file, loaded, env, blocks = model
     longest = loaded.dynamics.history_blocks
@@ -115,6 +118,8 @@ def evaluate_model(
     check_proprio(loaded.dynamics, file, env, str(checkpoint))
     is_known = goal_state is None or np.isfinite(goal_state).all()
     agent = _agent(model, stack, guides, env.goal_proprio if is_known else ())
+    fallback = stack.fallback and stack.fallback.for_agent(agent, loaded.lineage)
+    control_loop = replace(control_loop, fallback=fallback)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.agent_seed)
     with keeping_plans(kept, agent, progress) as keeping:
         extra = (num_recorded, keeping.progress, goal_pixels_YXC, stack.sub_goals)
@@ -128,7 +133,7 @@ def evaluate_model(
     distance_N2 = torch.stack(distances, dim=1).numpy() if distances else None
     seconds = plan_seconds(agent, control.starts, control.goals)
     operations = plan_gigaflops(agent, control.starts, control.goals)
-    return ModelResult(contest, control, seconds, operations, loaded, blocks, distance_N2, lessons)
+    return ModelResult(contest, control, seconds, operations, loaded, blocks, distance_N2, lessons, fallback)
 
 
 def open_model(protocol: PlanningProtocol, checkpoint: Path, device: torch.device | str) -> PlanningModel:
@@ -151,7 +156,7 @@ def open_model(protocol: PlanningProtocol, checkpoint: Path, device: torch.devic
 def _load_guides(model: PlanningModel, checkpoint: Path, stack: ActionStack, device: torch.device | str) -> _Guides:
     protocol, file, loaded = model.protocol, model.file, model.loaded
     sources = [("world model", source_of(protocol, file, loaded.lineage, checkpoint))]
-    objectives, prior, high_level = [(stack.objective, loaded.lineage)], None, None
+    learners, prior, high_level = [(stack.objective, loaded.lineage)], None, None
     if stack.prior is not None:
         policy_checkpoint = find_checkpoint(stack.prior)
         policy, lineage = _policy_for(loaded, policy_checkpoint)
@@ -165,9 +170,11 @@ def _load_guides(model: PlanningModel, checkpoint: Path, stack: ActionStack, dev
     if stack.hierarchy is not None:
         high_level, lineage = load_high_level(stack.hierarchy, loaded, device)
         sources.append(("high level", source_of(protocol, file, lineage, find_checkpoint(stack.hierarchy.run))))
-        objectives.append((stack.hierarchy.objective, lineage))
+        learners.append((stack.hierarchy.objective, lineage))
+    if stack.fallback is not None:
+        learners.append((stack.fallback, loaded.lineage))
     if not protocol.published_protocol:  # which holds nothing out
-        sources += held_out_from_objectives(file, objectives, protocol.split)
+        sources += held_out_from_objectives(file, learners, protocol.split)
     return _Guides(prior, high_level, common_to(file, sources))
 
 

@@ -4,10 +4,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cjepa.data.store.episodes import Episodes
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.policies.base import GoalPolicy
+from cjepa.tokenizers.base import Tokenizer
+from cjepa.tokenizers.encode import fingerprint
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import Dynamics
 from cjepa.world_models.macro import MacroDynamics
@@ -53,6 +56,26 @@ def check_policy(policy: GoalPolicy, dynamics: Dynamics, where: str) -> None:
                 f"--prior {where}: its {name} is {found}, but that of the world model is {expected}; train the policy "
                 "on the tokens of the world model"
             )
+
+
+def check_tokens(file: Episodes, tokenizer: Tokenizer, option: str) -> None:
+    """Check that a file holds the tokens of a world model's tokenizer.
+
+    Args:
+        file: that was given.
+        tokenizer: of the world model.
+        option: that gave it, for messages.
+
+    Raises:
+        UserError: it holds no tokens, or those of another tokenizer.
+    """
+    found, expected = file.attributes.get("tokenizer_fingerprint"), fingerprint(tokenizer)
+    if found != expected:
+        raise UserError(
+            f"{option} {file.path}: its tokens are of tokenizer {found}, those of the world model of {expected}; give "
+            "the token file that the world model was trained on"
+        )
+    file.require("tokens")
 
 
 def check_proprio_width(dynamics: Dynamics, env: ObjectEnv, where: str) -> None:

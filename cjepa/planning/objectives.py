@@ -94,6 +94,20 @@ def tokenizer_units(dynamics: Dynamics, rollout: Rollout) -> Tensor:
     return dynamics.denormalise(flat).tokens_BHSD.unflatten(0, rollout.tokens_BHSD.shape[:2])
 
 
+def disagreement_of(rollout: Rollout) -> Tensor:
+    """How far the members of an ensemble disagree about every block, in the model's units: mean over S, ``(B, H)``.
+
+    Raises:
+        UserError: the model has no members.
+    """
+    if rollout.disagreement_BHS is None:
+        raise UserError(
+            "disagreement needs a world model that is an ensemble; train one with `cjepa fit ... -c "
+            "experiments/pusht/ensemble.yaml`, or plan without it"
+        )
+    return rollout.disagreement_BHS.mean(dim=-1)
+
+
 def run_content(run: str) -> str:
     """The content of a run's checkpoint as a digest, wherever it is; the run as it was given where there is none."""
     try:
@@ -200,12 +214,7 @@ class Disagreement(Objective):
         Raises:
             UserError: the model has no members.
         """
-        if rollout.disagreement_BHS is None:
-            raise UserError(
-                "the objective Disagreement needs a world model that is an ensemble; train one with "
-                "`cjepa fit ... -c experiments/pusht/ensemble.yaml`, or plan with another objective"
-            )
-        disagreement_BNH = rollout.disagreement_BHS.mean(dim=-1)
+        disagreement_BNH = disagreement_of(rollout)
         return disagreement_BNH[..., -1] if self.last_block else disagreement_BNH.mean(dim=-1)
 
 

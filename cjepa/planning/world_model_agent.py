@@ -13,7 +13,7 @@ from cjepa.planning.constraints import Constraint
 from cjepa.planning.costs import RolloutCost, checked_plan
 from cjepa.planning.distances import matched_errors
 from cjepa.planning.hierarchy import HighLevel
-from cjepa.planning.objectives import Goal, Objective
+from cjepa.planning.objectives import Disagreement, Goal, Objective
 from cjepa.planning.perception import Observation, Perception
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.priors import PolicyPrior, Situation
@@ -169,6 +169,25 @@ class WorldModelAgent(Agent):
     def nothing(self) -> Plan:
         """See :class:`Agent`."""
         return self._problem.nothing().cpu()
+
+    @torch.no_grad()
+    def guess(self) -> Tensor | None:
+        """What the prior's policy would do now ``(B, H, A)``, as constraints allow; None without a prior."""
+        if self.prior is None:
+            return None
+        guess_BHA = self.prior(self.dynamics, self._state, self.situation(), self._problem)
+        return self._problem.project(guess_BHA[:, None])[:, 0].cpu()
+
+    @torch.no_grad()
+    def disagreement(self, actions_BHA: Tensor) -> Tensor:
+        """How far the members of an ensemble disagree about plans, mean over blocks and objects, ``(B,)``.
+
+        Raises:
+            UserError: the world model is no ensemble.
+        """
+        cost = self._problem.cost
+        of_plans = RolloutCost(self.dynamics, self._state, cost.goal, Disagreement(), cost.skipped_B)
+        return of_plans(actions_BHA[:, None].to(self._problem.device))[:, 0].cpu()
 
     @torch.no_grad()
     def surprise(self, expected_BSD: Tensor) -> Tensor:

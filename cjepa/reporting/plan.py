@@ -1,7 +1,7 @@
 """A planning evaluation as files: rows with intervals, a record, a table of trials, and videos of the first trials."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def write_model_result(
         "device": str(next(result.loaded.dynamics.parameters()).device),
     }
     bounds = [result.blocks.low.tolist(), result.blocks.high.tolist()]
-    actions = _actions(contest, stack.planner, bounds) | _guides(stack)
+    actions = _actions(contest, stack.planner, bounds) | _guides(replace(stack, fallback=result.fallback))
     _write_record(folder, contest, identity, describe(stack.objective), actions, seconds, stack.goal_image)
     return rows
 
