@@ -40,7 +40,7 @@ def plan_command(
         run: folder of a world-model run, or a checkpoint.
         protocol: trials and control loop.
         stack: the planner, and all that guides it.
-        num_videos: number of trials with a video, from the first.
+        num_videos: number of trials with a video: the first success, the first failure, the second success and so on.
         model_name: name in the results; default: the run's folder.
         out: folder for results and videos; default: RUN/plan, or RUN/certify.
         device: PyTorch device of world model and tokenizer, such as cpu or cuda; auto uses cuda if there is a GPU.

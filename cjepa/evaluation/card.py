@@ -8,11 +8,12 @@ import numpy as np
 from cjepa.data.clip_module import EpisodeClips
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
+from cjepa.evaluation.bodies import body_slots, have_identity
 from cjepa.evaluation.calibration import Calibration
 from cjepa.evaluation.futures import look_at
 from cjepa.evaluation.measurements import Measurement, OpenProgress
 from cjepa.evaluation.planning_card import CANDIDATES, HORIZON_BLOCKS, PAIRS, planning_measurements
-from cjepa.evaluation.readout import PlaceErrors, States, body_slots, fit_readings, have_identity, training_frames
+from cjepa.evaluation.readout import PlaceErrors, States, fit_readings, training_frames
 from cjepa.evaluation.rollouts import (
     BLOCKS_AHEAD,
     RolloutErrors,

@@ -10,6 +10,7 @@ import torch
 
 from cjepa.envs.base import ObjectEnv
 from cjepa.envs.sentences import parse
+from cjepa.evaluation.films import Film, filmed_trials
 from cjepa.evaluation.pairs import Pair
 from cjepa.pictures import read_picture
 from cjepa.planning.agents import Agent
@@ -23,15 +24,6 @@ SENTENCE_ERRORS = ("region",)
 LATENCY_CALLS = 10
 _LATENCY_SECONDS = 15.0
 _FEWEST_CALLS = 5  # the interval of fewer says nothing
-
-
-class Film(NamedTuple):
-    """What was seen of one trial."""
-
-    frames_TYXC: np.ndarray
-    """uint8, at the start and after every env step."""
-    error_TE: np.ndarray
-    """The environment's state error of the same moments, E terms."""
 
 
 class ControlResult(NamedTuple):
@@ -54,7 +46,7 @@ class ControlResult(NamedTuple):
     actions: list[np.ndarray]
     """Of each trial, as executed, float32 (env steps, values)."""
     films: list[Film]
-    """Of the recorded trials."""
+    """Of some successes and some failures."""
     starts: Observation
     ends: Observation
     goals: Observation
@@ -76,7 +68,6 @@ class Trials:
     Args:
         envs: one per trial.
         pairs: starts and goals.
-        num_recorded: the first so many trials are filmed.
         goal_pixels_YXC: what the agent is shown of all goals; None for what the environment shows of their states.
     """
 
@@ -84,11 +75,9 @@ class Trials:
         self,
         envs: Sequence[ObjectEnv],
         pairs: Sequence[Pair],
-        num_recorded: int,
         goal_pixels_YXC: np.ndarray | None = None,
     ):
         self.envs = envs
-        self.num_recorded = min(num_recorded, len(envs))
         goals = None if np.isnan(pairs[0].goal_state).any() else _situate(envs, [pair.goal_state for pair in pairs])
         self.starts = _situate(envs, [pair.start_state for pair in pairs])
         self.goals = goals or _without_state(self.starts)
@@ -102,10 +91,7 @@ class Trials:
         self.env_steps = np.zeros(len(envs), int)
         """That each trial has taken."""
         self._actions: list[list[np.ndarray]] = [[] for _ in envs]
-        self._frames: list[list[np.ndarray]] = [[] for _ in range(self.num_recorded)]
-        self._errors: list[list[np.ndarray]] = [[] for _ in range(self.num_recorded)]
-        for index in range(self.num_recorded):
-            self._film(index)
+        self._states: list[list[np.ndarray]] = [[env.get_state()] for env in envs]
 
     @property
     def finished(self) -> np.ndarray:
@@ -138,8 +124,7 @@ class Trials:
                 self._actions[index].append(np.array(action, np.float32))
                 self.env_steps[index] += 1
                 self.success[index] = self._is_success(index)
-                if index < self.num_recorded:
-                    self._film(index)
+                self._states[index].append(env.get_state())
 
     def errors(self) -> np.ndarray:
         """The state error of every trial now, (n, terms)."""
@@ -153,14 +138,14 @@ class Trials:
         """Of every trial, as executed, (env steps, values)."""
         return [np.array(actions, np.float32) for actions in self._actions]
 
-    def films(self) -> list[Film]:
-        """Of the recorded trials."""
-        return [Film(np.stack(f), np.stack(e)) for f, e in zip(self._frames, self._errors, strict=True)]
-
-    def _film(self, index: int) -> None:
-        env = self.envs[index]
-        self._frames[index].append(env.render_pixels())
-        self._errors[index].append(self._error(index))
+    def film(self, index: int) -> Film:
+        """Of one trial so far: its environment is put through the states that it has passed, and left in the last."""
+        env, moments = self.envs[index], []
+        for state in self._states[index]:
+            env.set_state(state)
+            moments.append((*observe([env]).shown, self._error(index)[None]))
+        *seen, error_TE = (np.concatenate(values) for values in zip(*moments, strict=True))
+        return Film(index, Observation(*seen), error_TE)
 
     def _is_success(self, index: int) -> bool:
         env, statement = self.envs[index], self._statements[index]
@@ -175,6 +160,25 @@ class Trials:
         if statement is None:
             return env.state_error(state, self.goals.state_BF[index])
         return np.array([statement.error(env.named_places(state), env.table)])
+
+
+class SuccessProgress(Progress):
+    """Says with every step how many of the trials have succeeded so far, where this can be known.
+
+    Args:
+        progress: of the evaluation.
+        trials: that are under way.
+    """
+
+    def __init__(self, progress: Progress, trials: Trials):
+        self._progress, self._success = progress, trials.success
+        self._is_known = np.isfinite(trials.goals.state_BF).all()
+
+    def advance(self, amount: float, new: bool = True, note: str = "") -> None:
+        """See :meth:`Progress.advance`."""
+        if self._is_known:
+            note = f"success {100 * self._success.mean():.0f} % of {len(self._success)}"
+        self._progress.advance(amount, new, note)
 
 
 def run_trials(
@@ -198,16 +202,16 @@ def run_trials(
         pairs: the trials, at least one.
         budget_env_steps: per trial.
         seed: of the agent's randomness.
-        num_recorded: the first so many trials are filmed.
+        num_recorded: so many trials are filmed, successes and failures in turn.
         progress: advanced by env steps done, of ``budget_env_steps``.
         goal_pixels_YXC: what the agent is shown of all goals; None for what the environment shows of their states.
         sub_goals: to aim at before the goals, checked; None for the straight way.
     """
     generator = torch.Generator().manual_seed(seed)
-    trials = Trials([make_env() for _ in pairs], pairs, num_recorded, goal_pixels_YXC)
-    arguments = (trials.goals, budget_env_steps, generator, progress, trials.num_recorded)
+    trials = Trials([make_env() for _ in pairs], pairs, goal_pixels_YXC)
+    arguments = (trials.goals, budget_env_steps, generator, SuccessProgress(progress, trials))
     plans = control_loop.run(agent, trials, *arguments, None if sub_goals is None else trials.route(sub_goals))
-    error_NT = trials.errors()
+    error_NT, ends = trials.errors(), trials.observe()
     ended = np.where(trials.success, trials.env_steps, budget_env_steps)
     made_PN = np.array([record.env_step < ended for record in plans])
     fallback_PN = np.array([record.fallback_B.numpy() for record in plans])
@@ -220,9 +224,9 @@ def run_trials(
         (made_PN & fallback_PN).sum(axis=0),
         plans,
         trials.actions(),
-        trials.films(),
+        [trials.film(index) for index in filmed_trials(trials.success, num_recorded)],
         trials.starts,
-        trials.observe(),
+        ends,
         trials.goals,
     )
 

@@ -17,6 +17,7 @@ from cjepa.evaluation.action_stack import ActionStack
 from cjepa.evaluation.budgets import plan_gigaflops
 from cjepa.evaluation.contest import Contest, draw_contest, source_of
 from cjepa.evaluation.control import ControlResult, plan_seconds, run_trials
+from cjepa.evaluation.films import Imagined, imagine_films
 from cjepa.evaluation.goals import check_sub_goals, goal_pixels
 from cjepa.evaluation.kept_plans import PlanFiles, keeping_plans
 from cjepa.evaluation.pairs import PairSource, check_proprio, common_to, held_out_from_objectives
@@ -53,6 +54,8 @@ class ModelResult(NamedTuple):
     """What was decided, if it was kept."""
     fallback: Fallback | None = None
     """That was used, fitted to the model."""
+    imagined: Sequence[list[Imagined]] = ()
+    """What was expected in each film of ``control``, plan by plan."""
 
 
 class PlanningModel(NamedTuple):
@@ -90,7 +93,7 @@ def evaluate_model(
         protocol: trials and control loop.
         checkpoint: of the world model.
         stack: that has been checked against the protocol.
-        num_recorded: the first so many trials are filmed.
+        num_recorded: so many trials are filmed, successes and failures in turn.
         device: of world model and tokenizer.
         progress: advanced by env steps done, of ``budget_env_steps``.
         kept: where plans are kept until the evaluation is finished, and read if an earlier run was killed.
@@ -128,12 +131,13 @@ def evaluate_model(
     if isinstance(agent, TeachingAgent):  # before the plans that are only timed
         taken_from = sorted({file.identities[episode] for episode in contest.pairs.episodes})
         lessons = StoredLessons(agent.lessons, loaded.tokenizer_fingerprint, taken_from)
+    imagined = imagine_films(agent, env, control.films, control.goals, control.actions, control.plans)
     agent.aim(control.goals)
     distances = [] if control.measured else [agent.goal_distance(seen) for seen in (control.starts, control.ends)]
     distance_N2 = torch.stack(distances, dim=1).numpy() if distances else None
     seconds = plan_seconds(agent, control.starts, control.goals)
     operations = plan_gigaflops(agent, control.starts, control.goals)
-    return ModelResult(contest, control, seconds, operations, loaded, blocks, distance_N2, lessons, fallback)
+    return ModelResult(contest, control, seconds, operations, loaded, blocks, distance_N2, lessons, fallback, imagined)
 
 
 def open_model(protocol: PlanningProtocol, checkpoint: Path, device: torch.device | str) -> PlanningModel:

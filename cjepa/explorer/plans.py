@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cjepa.configuration.run_config import data_options
 from cjepa.errors import UserError
-from cjepa.evaluation.bodies import places
+from cjepa.evaluation.bodies import body_slots, places
 from cjepa.evaluation.control import error_names, observe
 from cjepa.evaluation.counterfactuals import simulated
 from cjepa.evaluation.pairs import (
@@ -26,7 +26,6 @@ from cjepa.evaluation.pairs import (
 )
 from cjepa.evaluation.planning import open_model
 from cjepa.evaluation.protocol import PlanningProtocol
-from cjepa.evaluation.readout import body_slots
 from cjepa.explorer.pictures import centres, cut_out, data_url, drawing_of, plain, without_bodies
 from cjepa.explorer.settings import PlansSettings, plans_settings
 from cjepa.interventions.quantities import WavePlace, exact_place

@@ -39,10 +39,10 @@ class PlanRecord(NamedTuple):
     """Wall time of observing and planning, for all environments together."""
     plan: Plan
     """Without meaning for environments that had finished."""
+    actions_BHA: Tensor
+    """What was chosen: the plan's, or the fallback's."""
     fallback_B: Tensor
     """Where the fallback acted instead of the plan, bool."""
-    imagined_RHSD: Tensor | None
-    """What the agent expects of the first R environments."""
     surprise_B: Tensor | None
     """How wrong the last plan's expectation of this moment was, see ``Agent.surprise``; None for the first plan."""
     goal_B: np.ndarray | None = None
@@ -71,7 +71,6 @@ class MPC:
         budget_env_steps: int,
         generator: torch.Generator,
         progress: Progress,
-        num_imagined: int = 0,
         route: Route | None = None,
     ) -> list[PlanRecord]:
         """Control a plant until it is finished or the budget is spent; no plan reaches beyond its end.
@@ -83,7 +82,6 @@ class MPC:
             budget_env_steps: most env steps.
             generator: of the agent's randomness, on the CPU.
             progress: advanced by the env steps of every block.
-            num_imagined: R, the first so many environments whose expected futures are recorded.
             route: by way of other goals, the last of which is ``goal``; None for the straight way.
         """
         records: list[PlanRecord] = []
@@ -104,9 +102,8 @@ class MPC:
             actions_BHA, fallback_B = self._checked(plan, agent, now)
             surprise_B = None if expected_BSD is None else agent.surprise(expected_BSD)
             imagined_BHSD = agent.imagine(actions_BHA)
-            filmed = None if imagined_BHSD is None or not num_imagined else imagined_BHSD[:num_imagined]
             goal_B = None if route is None else route.index_B
-            records.append(PlanRecord(spent, seconds, plan, fallback_B, filmed, surprise_B, goal_B))
+            records.append(PlanRecord(spent, seconds, plan, actions_BHA, fallback_B, surprise_B, goal_B))
             taken, block_BA = self._execute(actions_BHA, agent, plant, budget_env_steps - spent, progress)
             spent += taken
             # of use only if another plan follows, and then all of these blocks have been executed

@@ -1,5 +1,6 @@
 """What an agent has seen of its environments, as tokens."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,12 @@ class Observation(NamedTuple):
 
     def first(self, rows: int) -> "Observation":
         """Of the first so many environments."""
-        return Observation(*(None if values is None else values[:rows] for values in self))
+        return self.at(range(rows))
+
+    def at(self, rows: Sequence[int]) -> "Observation":
+        """Of some environments."""
+        sentences = None if self.sentences_B is None else tuple(self.sentences_B[row] for row in rows)
+        return Observation(*(values[list(rows)] for values in self.shown), sentences)
 
 
 class Perception:

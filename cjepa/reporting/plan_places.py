@@ -1,4 +1,4 @@
-"""Where oracle tokens are in a frame: their imagined places as markers, since there is no decoder."""
+"""Where objects are imagined in a frame: markers in place of what no decoder draws, and the paths of plans."""
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from cjepa.tokenizers.oracle import OracleTokenizer
 
 _RADIUS = 2  # pixels of the frame
 _FADED = 0.35  # what is left of the frame under the markers
+_PLAN_PX, _DOT_PX = 2, 4  # width of the line of a plan, and radius of the dots where its blocks end
+_OTHERS_PX, _OTHERS = 1, 0.45  # width and opacity of the lines of other candidates
 _SUBPIXEL_BITS = 4  # cv2 draws antialiased at 1/16 of a pixel
 
 
@@ -50,10 +52,43 @@ def mark_places(frames_TYXC: np.ndarray, places_TS2: np.ndarray, colours_SC: np.
         colours_SC: RGB of the bodies.
     """
     marked = np.ascontiguousarray((255 - _FADED * (255 - frames_TYXC.astype(np.float32))).round().astype(np.uint8))
-    centres_TS2 = ((places_TS2 - 0.5) * (1 << _SUBPIXEL_BITS)).clip(-1e6, 1e6).round().astype(int)
-    for image, centres_S2 in zip(marked, centres_TS2, strict=True):
-        for centre, colour in zip(centres_S2.tolist(), colours_SC.tolist(), strict=True):
-            cv2.circle(
-                image, tuple(centre), _RADIUS << _SUBPIXEL_BITS, tuple(colour), cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS
-            )
+    for image, places_S2 in zip(marked, places_TS2, strict=True):
+        _dots(image, places_S2, colours_SC, _RADIUS)
     return marked
+
+
+def draw_paths(frame_YXC: np.ndarray, paths_NUO2: np.ndarray, colours_OC: np.ndarray) -> np.ndarray:
+    """The way of every body in its colour, uint8 (Y, X, 3): thick with dots in the first path, pale in the others.
+
+    Args:
+        frame_YXC: uint8.
+        paths_NUO2: x and y in pixels, U places one after the other.
+        colours_OC: RGB of the bodies.
+    """
+    lines_NOU2 = _subpixels(paths_NUO2).swapaxes(1, 2)
+    others_YXC = _with_lines(frame_YXC, lines_NOU2[1:], colours_OC, _OTHERS_PX)
+    pale_YXC = (_OTHERS * others_YXC + (1 - _OTHERS) * frame_YXC.astype(np.float32)).round().astype(np.uint8)
+    drawn_YXC = _with_lines(pale_YXC, lines_NOU2[:1], colours_OC, _PLAN_PX)
+    for places_O2 in paths_NUO2[0, 1:]:
+        _dots(drawn_YXC, places_O2, colours_OC, _DOT_PX)
+    return drawn_YXC
+
+
+def _with_lines(frame_YXC: np.ndarray, lines_NOU2: np.ndarray, colours_OC: np.ndarray, width: int) -> np.ndarray:
+    drawn = np.ascontiguousarray(frame_YXC).copy()
+    for lines_OU2 in lines_NOU2[::-1]:  # the best on top
+        for line_U2, colour in zip(lines_OU2, colours_OC.tolist(), strict=True):
+            cv2.polylines(drawn, [line_U2.astype(np.int32)], False, tuple(colour), width, cv2.LINE_AA, _SUBPIXEL_BITS)
+    return drawn
+
+
+def _dots(image_YXC: np.ndarray, places_S2: np.ndarray, colours_SC: np.ndarray, radius: int) -> None:
+    """A dot at every place, drawn into the image."""
+    for centre, colour in zip(_subpixels(places_S2).tolist(), colours_SC.tolist(), strict=True):
+        size = radius << _SUBPIXEL_BITS
+        cv2.circle(image_YXC, tuple(centre), size, tuple(colour), cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _subpixels(places_2: np.ndarray) -> np.ndarray:
+    """Places in pixels ``(..., 2)`` as cv2 takes them."""
+    return ((places_2 - 0.5) * (1 << _SUBPIXEL_BITS)).clip(-1e6, 1e6).round().astype(int)

@@ -93,7 +93,7 @@ def side_by_side(panels: Sequence[np.ndarray], labels: Sequence[str], scale: int
     steps = max(len(panel) for panel in panels)
     columns = []
     for panel, label in zip(panels, labels, strict=True):
-        panel = _magnify(np.asarray(panel, np.uint8), scale)
+        panel = magnified(np.asarray(panel, np.uint8), scale)
         held = np.concatenate([panel, np.repeat(panel[-1:], steps - len(panel), axis=0)])
         title = np.broadcast_to(caption(label, panel.shape[2]), (steps, *_caption_shape(panel.shape[2])))
         columns.append(np.concatenate([title, held], axis=1))
@@ -134,7 +134,7 @@ def contact_sheet(frames: Sequence[np.ndarray], columns: int, scale: int = 1) ->
     """
     if not len(frames):
         raise ValueError("no frames for a contact sheet")
-    tiles = _magnify(np.stack([np.asarray(frame, np.uint8) for frame in frames]), scale)
+    tiles = magnified(np.stack([np.asarray(frame, np.uint8) for frame in frames]), scale)
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
     height, width = tiles.shape[1] + GAP, tiles.shape[2] + GAP
@@ -143,6 +143,11 @@ def contact_sheet(frames: Sequence[np.ndarray], columns: int, scale: int = 1) ->
         top, left = index // columns * height, index % columns * width
         sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return sheet
+
+
+def magnified(frames_TYXC: np.ndarray, scale: int) -> np.ndarray:
+    """Every pixel as a square of ``scale`` x ``scale`` pixels."""
+    return frames_TYXC.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
 def caption(text: str, width: int) -> np.ndarray:
@@ -221,10 +226,6 @@ def gif(frames_TYXC: np.ndarray, fps: float) -> bytes:
     content = BytesIO()
     first.save(content, "GIF", save_all=True, append_images=rest, duration=1000 / fps, loop=0)
     return content.getvalue()
-
-
-def _magnify(frames_TYXC: np.ndarray, scale: int) -> np.ndarray:
-    return frames_TYXC.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
 def _even(frames_TYXC: np.ndarray) -> np.ndarray:

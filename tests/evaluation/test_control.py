@@ -6,6 +6,7 @@ from PIL import Image
 from cjepa.envs.pusht.env import PushT
 from cjepa.evaluation import control
 from cjepa.evaluation.control import plan_seconds, run_trials
+from cjepa.evaluation.films import filmed_trials
 from cjepa.evaluation.pairs import Pair, draw_pairs
 from cjepa.planning.agents import Agent, RandomAgent
 from cjepa.planning.blocks import ActionBlocks
@@ -80,19 +81,32 @@ def test_a_trial_stops_at_its_first_success():
     assert result.success.tolist() == [True, False]
     assert progress.amounts == [5, 5, 2]  # the far one goes on until the budget is spent
     (film,) = result.films
-    assert 3 < len(film.frames_TYXC) < 12  # as many as it took, and the start
-    assert result.env_steps_to_success == [len(film.frames_TYXC) - 1, None]
-    assert result.num_plans.tolist() == [1 if len(film.frames_TYXC) <= 6 else 2, 3]
+    assert 3 < len(film.frames) < 12  # as many as it took, and the start
+    assert result.env_steps_to_success == [len(film.frames) - 1, None]
+    assert result.num_plans.tolist() == [1 if len(film.frames) <= 6 else 2, 3]
     assert 0 < result.final_error[0, 0] < 1  # it stays where it succeeded
-    assert [len(actions) for actions in result.actions] == [len(film.frames_TYXC) - 1, 12]
+    assert [len(actions) for actions in result.actions] == [len(film.frames) - 1, 12]
     assert all(np.array_equal(actions, to_the_right(1)[0, : len(actions)]) for actions in result.actions)
     env = PushT()
     env.set_state(state(100.0))
-    for index, (frame, error) in enumerate(zip(*film, strict=True)):
+    for index, (frame, error) in enumerate(zip(film.frames, film.error_TE, strict=True)):
         np.testing.assert_array_equal(frame, env.render_pixels())
         np.testing.assert_allclose(error, env.state_error(env.get_state(), state(150.0)))
-        assert bool((error < 1).all()) is (index == len(film.frames_TYXC) - 1)
+        assert bool((error < 1).all()) is (index == len(film.frames) - 1)
         env.advance(to_the_right(1)[0, 0])
+
+
+def test_successes_and_failures_are_filmed_in_turn_and_with_every_step_the_success_so_far_is_said():
+    near, far = (Pair(0, 0, state(100.0), state(goal)) for goal in (150.0, 400.0))
+    progress = RecordedProgress()
+    result = run(Scripted(to_the_right(5), 5), [near, near, near, far, far], 12, recorded=3, progress=progress)
+    assert [film.trial for film in result.films] == [0, 1, 3]
+    assert [len(film.frames) for film in result.films][-1] == 13 and not result.success[3]
+    assert progress.notes[-1] == "success 60 % of 5" and progress.notes[0] in ("success 0 % of 5", progress.notes[-1])
+    assert filmed_trials(np.array([False, True, True]), 5) == [0, 1, 2] and filmed_trials(np.ones(3, bool), 2) == [0, 1]
+    nowhere = Pair(0, 0, state(100.0), np.full(7, np.nan))
+    run(Scripted(to_the_right(1), 5), [nowhere], 5, progress=progress)
+    assert progress.notes[-1] == ""  # nobody can say whether a picture is reached
 
 
 def test_it_ends_when_all_have_succeeded():
@@ -115,7 +129,7 @@ def test_the_agent_sees_where_it_is_and_its_goal(pairs):
 
 def test_sub_goals_are_seen_as_the_environment_shows_them_or_as_pictures(pairs, tmp_path):
     """Building the way leaves the trials at their starts."""
-    trials = control.Trials([PushT() for _ in range(3)], pairs.trials[:3], 0)
+    trials = control.Trials([PushT() for _ in range(3)], pairs.trials[:3])
     on_the_way = state(200.0)
     route = trials.route(SubGoals(states=[on_the_way.tolist()]))
     np.testing.assert_allclose(route.goal.state_BF, np.tile(on_the_way, (3, 1)), atol=1e-9)

@@ -59,7 +59,7 @@ def assert_equal(found, expected):
         np.testing.assert_array_equal(mine.error_TE, other.error_TE)
     for mine, other in zip(found.plans, expected.plans, strict=True):
         assert torch.equal(mine.plan.cost_B, other.plan.cost_B) and mine.env_step == other.env_step
-        for name in ("imagined_RHSD", "surprise_B"):
+        for name in ("actions_BHA", "surprise_B"):
             one, two = getattr(mine, name), getattr(other, name)
             assert (one is None and two is None) or torch.equal(one, two)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cjepa.envs.pusht.env import PushT
-from cjepa.reporting.plan_places import mark_places, place_colours, places_in_pixels
+from cjepa.reporting.plan_places import draw_paths, mark_places, place_colours, places_in_pixels
 from cjepa.reporting.sheets import body_colours
 from cjepa.tokenizers.oracle import OracleTokenizer
 
@@ -49,3 +49,14 @@ def test_markers_have_the_colours_of_the_bodies_and_stand_at_the_places(scene):
     np.testing.assert_array_equal(marked[50, 32], colours[0])
     np.testing.assert_array_equal(marked[45, 37], colours[1])
     assert marked[50, 12].min() > 150  # the real agent is pale
+
+
+def test_the_path_of_the_plan_is_drawn_above_those_of_other_candidates():
+    white, colours = np.full((40, 40, 3), 255, np.uint8), np.array([[230, 75, 53], [0, 114, 206]])
+    straight, bent = [[[5, 10], [5, 30]], [[35, 10], [35, 30]]], [[[5, 10], [5, 30]], [[15, 20], [35, 20]]]
+    drawn = draw_paths(white, np.array([straight, bent], float), colours)
+    for y, colour in zip((10, 30), colours, strict=True):
+        np.testing.assert_array_equal(drawn[y, 20], colour)
+    pale = drawn[15:16, 10].astype(int)
+    assert (drawn[2, 20] == 255).all() and (pale > colours[0]).any() and (pale < 255).any()
+    assert (white == 255).all()
