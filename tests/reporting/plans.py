@@ -15,10 +15,10 @@ CEM_4 = CEM(num_samples=4, iterations=2, num_elites=2)
 
 
 def planned(
-    protocol, run, folder, num_videos=0, progress=ignore_progress, history_blocks=1, objective=None
+    protocol, run, folder, num_videos=0, progress=ignore_progress, history_blocks=1, objective=None, fallback=None
 ) -> list[dict]:
     checkpoint = find_checkpoint(str(run))
-    stack = ActionStack(CEM_4, objective or LastStepMSE(), history_blocks=history_blocks)
+    stack = ActionStack(CEM_4, objective or LastStepMSE(), history_blocks=history_blocks, fallback=fallback)
     result = evaluate_model(protocol, checkpoint, stack, num_videos, "cpu", progress)
     return write_model_result(result, folder, name="toy", checkpoint=checkpoint, stack=stack, seconds=1.0)
 

@@ -14,6 +14,7 @@ from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
 from cjepa.evaluation.baselines import evaluate_baselines
 from cjepa.evaluation.films import Film
+from cjepa.planning.fallbacks import HoldWhenUnsure
 from cjepa.planning.planners.mppi import MPPI
 from cjepa.reporting.plan import write_baseline_results
 from cjepa.reporting.plan_videos import footers
@@ -78,6 +79,20 @@ def test_the_table_of_env_steps(evaluated):
         assert [row["env_step"] for row in of_trial if row["surprise"]] == expected[1:]
         assert all(float(row["surprise"]) > 0 for row in of_trial if row["surprise"])
         assert {row["fallback"] for row in of_trial} == {"0"} and {row["model"] for row in of_trial} == {"toy"}
+
+
+def test_where_the_fallback_held_is_in_the_tables(protocol, ensemble_run, slot_tokens, tmp_path):
+    """No plan is surer than the surest of the recorded actions: each is replaced by doing nothing."""
+    fallback = HoldWhenUnsure(0.0, str(slot_tokens))
+    planned(replace(protocol, pairs=1, budget_env_steps=30), ensemble_run, tmp_path, fallback=fallback)
+    (trial,) = table_of(tmp_path)
+    steps = list(csv.DictReader((tmp_path / "steps.csv").open()))
+    held = [row for row in steps if row["fallback"] == "1"]
+    assert int(trial["fallbacks"]) == len({row["plan"] for row in held}) > 0
+    assert all(float(row[f"action_{value}"]) == 0 for row in held for value in (0, 1))
+    actions = json.loads((tmp_path / "run.json").read_text())["actions"]
+    thresholds = actions["fallback"]["threshold_by_blocks"]
+    assert len(thresholds) == 5 and min(thresholds) > 0
 
 
 def test_the_record_of_an_evaluation(evaluated, episodes):
