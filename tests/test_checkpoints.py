@@ -42,7 +42,7 @@ def test_a_path_does_not_lead_out_of_the_zoo(tmp_path, slots_run):
     weights = export_checkpoint(slots_run / "checkpoints" / "last.ckpt", tmp_path / "model")
     for name in (f"zoo:{weights.parent}", f"zoo:{os.path.relpath(weights.parent, ZOO)}"):
         with pytest.raises(
-            UserError, match="no such model; expected one of zoo:collide-best, zoo:collide-slots, zoo:pu"
+            UserError, match="no such model; expected one of zoo:collide-best, zoo:collide-bodies, zoo:col"
         ):
             find_checkpoint(name)
 
