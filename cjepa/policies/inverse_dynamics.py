@@ -15,14 +15,14 @@ class InverseDynamics(ObjectPolicy):
     those of the goal: a way on which objects move evenly and none has to go around another.
 
     Args:
-        share: of the line, above 0 up to 1; 0.2 for a goal five blocks ahead.
+        share: of the line, above 0 up to 1.
         **options: of :class:`~cjepa.policies.object_policy.ObjectPolicy`.
 
     Raises:
         ValueError: ``share`` is out of its range, or an option is.
     """
 
-    def __init__(self, share: float = 0.2, **options: Any):
+    def __init__(self, share: float = 0.4, **options: Any):
         super().__init__(**options)
         check(0 < share <= 1, "share", share, "a number above 0, at most 1")
         self.share = share
