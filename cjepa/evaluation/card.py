@@ -27,6 +27,8 @@ from cjepa.world_models.dynamics_training import DynamicsTraining
 
 _MOST_READ_VALUES = 4096
 """Token values of a frame (S x D) beyond which no probe is fitted: it would take minutes."""
+_MOST_RANKED_VALUES = 1024
+"""Values of a token beyond which no effective rank is measured: D x D numbers of every episode fill the memory."""
 
 _log = logging.getLogger(__name__)
 
@@ -77,9 +79,9 @@ def rollout_measurements(
     for missing in sorted(set(BLOCKS_AHEAD) - set(blocks)):
         _log.warning("rollout_error@%d left out: most test episodes are too short for that many blocks", missing)
     ahead = min(horizon_blocks, HORIZON_BLOCKS)
-    errors, ranks, calibration = RolloutErrors(), TokenRanks(ahead), Calibration(ahead)
+    errors, ranks, calibration = RolloutErrors(), _ranks(module.dynamics.token_dim, ahead), Calibration(ahead)
     places = None if bed is None else _place_errors(module, data, bed.env, blocks)
-    watching = [errors, ranks, calibration, *([] if places is None else [places])]
+    watching = [one for one in (errors, ranks, calibration, places) if one is not None]
     with progress("roll out", len(loader.dataset), "clips") as bar:
         for batch in imagine(module, loader, data.file):
             for one in watching:
@@ -89,8 +91,16 @@ def rollout_measurements(
     if errors.has_proprio:
         entities["proprio"] = errors.num_slots
     measured = error_measurements(errors, blocks, entities, module.dynamics.token_dim)
-    measured += ranks.measurements() + calibration.measurements(blocks)
+    measured += [] if ranks is None else ranks.measurements()
+    measured += calibration.measurements(blocks)
     return measured + ([] if places is None else places.measurements())
+
+
+def _ranks(token_dim: int, ahead: int) -> TokenRanks | None:
+    if token_dim > _MOST_RANKED_VALUES:
+        _log.warning("no effective rank: a token has more than %d values", _MOST_RANKED_VALUES)
+        return None
+    return TokenRanks(ahead)
 
 
 def _body_slots(bed: Testbed) -> dict[str, int]:

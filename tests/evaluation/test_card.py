@@ -39,6 +39,12 @@ def test_an_ensemble_is_measured_with_its_disagreement(data):
     assert all(found[f"disagreement@{block}"].value > 0 for block in (1, 2, 5))
 
 
+def test_tokens_too_wide_for_memory_have_no_effective_rank(caplog):
+    """A frame of 32 px is a token of 3,072 values, whose products take 75 MB for every episode."""
+    assert card._ranks(1024, 5) is not None and card._ranks(3072, 5) is None
+    assert "no effective rank: a token has more than 1024 values" in caplog.text
+
+
 @pytest.mark.slow
 def test_without_a_tokenizer_one_line_says_why_and_dropout_is_off(data, caplog):
     """A model in training mode is tested as in planning: two passes agree."""
