@@ -1,4 +1,4 @@
-"""A planning evaluation as files: rows with intervals, a record, a table of trials, and videos of the first trials."""
+"""A planning evaluation as files: rows with intervals, a record, a table of trials, and videos."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
