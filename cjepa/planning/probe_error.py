@@ -12,9 +12,10 @@ from cjepa.data.splits import SPLIT_SEED, Lineage, lineage_beside
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
+from cjepa.planning.compatibility import check_tokens
 from cjepa.planning.objectives import Goal, Learned, Objective, tokenizer_units
 from cjepa.tokenizers.base import Tokenizer
-from cjepa.tokenizers.encode import device_of, fingerprint
+from cjepa.tokenizers.encode import device_of
 from cjepa.types import Rollout
 from cjepa.world_models.dynamics import Dynamics
 from cjepa.world_models.state_probe import StateProbe, check_indices
@@ -68,13 +69,7 @@ class ProbeError(Objective):
                 f"split_seed {trained_with}; leave split_seed out"
             )
         file = open_episodes(self.tokens)
-        found, expected = file.attributes.get("tokenizer_fingerprint"), fingerprint(tokenizer)
-        if found != expected:
-            raise UserError(
-                f"objective.init_args.tokens {self.tokens}: its tokens are of tokenizer {found}, those of the world "
-                f"model of {expected}; give the token file that the world model was trained on"
-            )
-        file.require("tokens")
+        check_tokens(file, tokenizer, "objective.init_args.tokens")
         probe = StateProbe(*file.columns["tokens"][0][1:], self.places, self.angles)
         probe.fit_on(file, self._fitted_on(file, lineage))
         return self.reading(probe.to(device_of(dynamics)), dynamics)
