@@ -104,7 +104,7 @@ class EpisodeClips(L.LightningDataModule, ABC):
         dataset = self.training_clips()
         shuffle = ResumableShuffle.of(self.trainer, len(dataset), self.batch_size, self.shuffle_seed)
         rows = np.asarray(dataset.starts)[shuffle.batch(number)]
-        return np.unique(np.searchsorted(self.file.offsets, rows, side="right") - 1).tolist()
+        return np.unique(self.file.episode_of(rows)).tolist()
 
     def val_dataloader(self) -> DataLoader:
         """Held-out clips, the same ones every time."""

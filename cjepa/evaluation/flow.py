@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cjepa.data.video_clips import VideoClips
 from cjepa.evaluation.intervals import Interval, bootstrap
-from cjepa.evaluation.tokens import batches, episode_of
+from cjepa.evaluation.tokens import batches
 from cjepa.progress import Progress
 from cjepa.tokenizers.base import Tokenizer, float_frames
 from cjepa.tokenizers.encode import device_of
@@ -36,7 +36,7 @@ def measure_flow(tokenizer: Tokenizer, data: VideoClips, progress: Progress) -> 
         frames = float_frames(tokenizer, batch.pixels_BTYXC.to(device_of(tokenizer)))
         error_B, displacement_B = displacement_errors(tokenizer.flow(frames).cpu(), batch.labels_BTYX)
         errors.append(error_B.numpy()), displacements.append(displacement_B.numpy())
-        episodes.append(episode_of(data, start_B))
+        episodes.append(data.file.episode_of(start_B))
         progress.advance(len(start_B) * dataset.blocks)
     _, episode_N = np.unique(np.concatenate(episodes), return_inverse=True)
     error_E, displacement_E = (np.bincount(episode_N, np.concatenate(parts)) for parts in (errors, displacements))

@@ -25,7 +25,7 @@ def evaluate(
         for batch in loader:
             parts.append(module.blocks_correlation(batch.on(module.device)).double().cpu().numpy())
             bar.advance(len(parts[-1]))
-    episode_N = np.searchsorted(data.file.offsets, loader.dataset.starts.numpy(), side="right") - 1
+    episode_N = data.file.episode_of(loader.dataset.starts.numpy())
     size = {"tokens": module.value.probe.num_tokens, "token_dim": module.value.probe.token_dim}
     interval = bootstrap_of_clusters(np.concatenate(parts), episode_N)
     return [Measurement.of("blocks_correlation", interval, **size)]

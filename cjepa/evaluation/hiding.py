@@ -18,7 +18,7 @@ from cjepa.data.video_clips import VideoClips
 from cjepa.data.video_dataset import VideoDataset
 from cjepa.evaluation.intervals import Interval, bootstrap
 from cjepa.evaluation.segmentation import contingency
-from cjepa.evaluation.tokens import batches, encode_batch, episode_of, spread
+from cjepa.evaluation.tokens import batches, encode_batch, spread
 from cjepa.progress import Progress
 from cjepa.tokenizers.scoring import ScoredTokenizer
 from cjepa.types import VideoBatch
@@ -68,7 +68,7 @@ def measure_hiding(module: ScoredTokenizer, data: VideoClips, progress: Progress
     for (start_B, batch), draw_B in zip(batches(data, dataset), draw_N.split(data.batch_size), strict=True):
         fitting_B, hiding = choose(batch.labels_BTYX, draw_B)
         batch = take_rows(batch, fitting_B)
-        episodes.append(episode_of(data, start_B[fitting_B.numpy()]))
+        episodes.append(data.file.episode_of(start_B[fitting_B.numpy()]))
         for frames in HIDDEN_FRAMES if fitting_B.any() else ():
             masks = _masks(module, paint_out(batch, hiding, frames, background_YXC), hiding)
             kept[frames].append(is_kept(*masks, batch.labels_BTYX, hiding).numpy())

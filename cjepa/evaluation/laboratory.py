@@ -112,7 +112,7 @@ def open_laboratory(
     parts: list[Scenes] = []
     for episodes, count in ((val, protocol.val_scenes), (test_episodes, protocol.scenes)):
         starts = spread(clip_starts(file, episodes, blocks, stride), count)
-        episode_B = np.searchsorted(file.offsets, starts, side="right") - 1
+        episode_B = file.episode_of(starts)
         encoded, scenes = {}, []
         for episode in encode_episodes(file, np.unique(episode_B), tokenizer, env):
             start_B = starts[episode_B == episode.index] - file.offsets[episode.index]

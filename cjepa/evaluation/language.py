@@ -36,7 +36,7 @@ def evaluate(
             parts.append(_scores(module, ToldFrames(*(values.to(module.device) for values in batch)), text_KW))
             bar.advance(len(batch.true_BK))
     true_NK = loader.dataset.true_RK[loader.dataset.starts].numpy()
-    episode_N = np.searchsorted(data.file.offsets, loader.dataset.starts.numpy(), side="right") - 1
+    episode_N = data.file.episode_of(loader.dataset.starts.numpy())
     tokens = batch.tokens_BSD.shape[1:]
     size = {"tokens": tokens[0], "token_dim": tokens[1]}
     found = []

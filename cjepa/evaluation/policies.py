@@ -32,7 +32,7 @@ def evaluate(
             bar.advance(len(parts[-1]))
     module.train(was_training)
     error_NG = np.concatenate(parts)
-    episode_N = np.searchsorted(data.file.offsets, loader.dataset.starts.numpy(), side="right") - 1
+    episode_N = data.file.episode_of(loader.dataset.starts.numpy())
     size = {"tokens": batch.tokens_BTSD.shape[2], "token_dim": module.policy.token_dim}
     return [
         Measurement.of(f"action_error@{ahead}", bootstrap_of_clusters(error_N, episode_N), _UNIT, **size)

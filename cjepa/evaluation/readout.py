@@ -112,7 +112,7 @@ def training_frames(module: DynamicsTraining, data: EpisodeClips) -> tuple[Tenso
             first = type(batch)(*(None if v is None else v[:, :1].to(module.device) for v in batch))
             tokens.append(module.clip_of(first).tokens_BTSD[:, 0].cpu())
     row_N = np.asarray(dataset.starts)[picks]
-    return torch.cat(tokens), row_N, np.searchsorted(data.file.offsets, row_N, side="right") - 1
+    return torch.cat(tokens), row_N, data.file.episode_of(row_N)
 
 
 def fit_readings(tokens_NSD: Tensor, objects_NOF: np.ndarray, episode_N: np.ndarray, env: ObjectEnv) -> list[Reading]:

@@ -51,7 +51,7 @@ def imagine(module: DynamicsTraining, loader: DataLoader, file: Episodes) -> Ite
         start_B = np.asarray(dataset.starts[first : first + len(predicted.tokens_BHSD)])
         ahead_H = history + np.arange(predicted.tokens_BHSD.shape[1])
         row_BH = start_B[:, None] + ahead_H * dataset.frame_stride
-        episode_B = np.searchsorted(file.offsets, start_B, side="right") - 1
+        episode_B = file.episode_of(start_B)
         yield Imagined(predicted, followed, copied_clip(module.dynamics, clip), row_BH, episode_B)
         first += len(start_B)
 

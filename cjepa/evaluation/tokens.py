@@ -49,7 +49,7 @@ def encode_dataset(
     """Encode and decode clips, under bf16 autocast as token files are made; the module should be in eval mode."""
     for start_B, batch in batches(data, dataset):
         row_BT = start_B[:, None] + np.arange(dataset.blocks) * dataset.frame_stride
-        yield EncodedClips(batch, encode_batch(module, batch), row_BT, episode_of(data, start_B))
+        yield EncodedClips(batch, encode_batch(module, batch), row_BT, data.file.episode_of(start_B))
         progress.advance(row_BT.size)
 
 
@@ -67,11 +67,6 @@ def encode_batch(module: ScoredTokenizer, batch: VideoBatch) -> Encoded:
     with torch.autocast(module.device.type, torch.bfloat16):
         encoded = module.encode_and_decode(there)
     return _each(encoded, lambda values: values.float().cpu())
-
-
-def episode_of(data: VideoClips, row_B: np.ndarray) -> np.ndarray:
-    """Indices of the episodes that rows of the file are in."""
-    return np.searchsorted(data.file.offsets, row_B, side="right") - 1
 
 
 class EpisodeScores:

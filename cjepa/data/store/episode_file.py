@@ -157,7 +157,7 @@ class EpisodeFile(Episodes):
     def _episodes_of(self, start: int, stop: int) -> range:
         if stop <= start:
             return range(0)
-        first, last = np.searchsorted(self.offsets, [start, stop - 1], side="right") - 1
+        first, last = self.episode_of(np.array([start, stop - 1]))
         return range(max(int(first), 0), int(last) + 1)
 
     def _open(self) -> h5py.File:

@@ -98,6 +98,10 @@ class Episodes(ABC):
             DamagedEpisode: the rows are not what was written.
         """
 
+    def episode_of(self, row_N: np.ndarray) -> np.ndarray:
+        """Indices of the episodes that rows are in, ``(N,)``."""
+        return np.searchsorted(self.offsets, row_N, side="right") - 1
+
     def episode(self, index: int, columns: Iterable[str] | None = None) -> Episode:
         """All rows of one episode for the named columns (default: all)."""
         start = int(self.offsets[index])

@@ -112,7 +112,7 @@ class FrameReader:
             self._handle = None
 
     def _check_episodes_of(self, rows: np.ndarray) -> None:
-        episodes = np.unique(np.searchsorted(self.file.offsets, rows, side="right") - 1)
+        episodes = np.unique(self.file.episode_of(rows))
         for episode in episodes[~self._checked[episodes]]:
             self.file.episode(episode, [self.column])  # whatever the file reads it checks
             self._checked[episode] = True
