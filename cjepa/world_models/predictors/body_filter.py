@@ -1,6 +1,6 @@
 """A recurrent predictor of bodies: they go on as they went, and push each other by how they meet, wherever that is.
 
-File letters: V actions before the last block of a history, W width of latents, M width of messages, G sines and cosines
+File letters: W width of latents, M width of messages, G sines and cosines
 of the phases of a place, N what a pair is known by, I entities that receive and J those that send, both all E.
 """
 
@@ -14,7 +14,8 @@ from torch.nn.functional import pad
 from cjepa.types import Predicted
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
-from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes, start_at_zero
+from cjepa.world_models.predictors.base import check_sizes, start_at_zero
+from cjepa.world_models.predictors.filtering import Filter
 from cjepa.world_models.predictors.geometry import Geometry
 from cjepa.world_models.predictors.object_filter import EachEntity
 
@@ -38,7 +39,7 @@ class Motion(NamedTuple):
     """How far objects have moved since then, in rad of the longest wave."""
 
 
-class BodyFilter(Predictor):
+class BodyFilter(Filter):
     """Moves bodies by their velocities, which messages change, and corrects both by where bodies are seen.
 
     ```
@@ -102,41 +103,11 @@ class BodyFilter(Predictor):
         start_at_zero(self.token_head[-1], self.proprio_head)
 
     def fit_scales(self, token_scale: Normaliser) -> None:
-        """See :class:`Predictor`."""
+        """See :class:`~cjepa.world_models.predictors.base.Predictor`."""
         self.geometry.fit(token_scale)
 
-    def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
-        """See :class:`Predictor`."""
-        return self.unroll(tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE)
-
-    def unroll(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BUA: Tensor, mask_BTE: Tensor) -> Prediction:
-        """See :class:`Predictor`."""
-        blocks = tokens_BTSD.shape[1]
-        motion = self._first(tokens_BTSD[:, 0], proprio_BTP[:, 0])
-        tokens, proprio = [tokens_BTSD[:, 0]], [proprio_BTP[:, 0]]
-        for block, actions_BA in enumerate(actions_BUA.unbind(1), start=1):
-            motion = self.step(motion, actions_BA)
-            predicted = self.predicted(motion)
-            tokens.append(predicted.tokens_BSD)
-            proprio.append(predicted.proprio_BP)
-            if block < blocks:
-                seen = tokens_BTSD[:, block], proprio_BTP[:, block]
-                motion = self._corrected(motion, predicted, *seen, mask_BTE[:, block])
-        tokens_BTSD, proprio_BTP = torch.stack(tokens, dim=1), torch.stack(proprio, dim=1)
-        return Prediction(tokens_BTSD[:, :blocks], tokens_BTSD[:, blocks:], proprio_BTP[:, blocks:])
-
-    def observe(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BVA: Tensor) -> Motion:
-        """See :class:`Predictor`."""
-        motion = self._first(tokens_BTSD[:, 0], proprio_BTP[:, 0])
-        visible_BS = torch.zeros_like(tokens_BTSD[:, 0, :, 0], dtype=torch.bool)
-        for block, actions_BA in enumerate(actions_BVA.unbind(1), start=1):
-            motion = self.step(motion, actions_BA)
-            seen = tokens_BTSD[:, block], proprio_BTP[:, block]
-            motion = self._corrected(motion, self.predicted(motion), *seen, visible_BS)
-        return motion
-
     def step(self, state: Motion, actions_BA: Tensor) -> Motion:
-        """See :class:`Predictor`."""
+        """See :class:`~cjepa.world_models.predictors.base.Predictor`."""
         latent_BEW, velocity_BS2, tokens_BSD, proprio_BP, moved_BS2 = state
         place_BS2, presence_BS1 = self.geometry.place(tokens_BSD)
         change_BEW, push_BS2 = self.meet(
@@ -146,7 +117,7 @@ class BodyFilter(Predictor):
         return Motion(latent_BEW + change_BEW, velocity_BS2, tokens_BSD, proprio_BP, moved_BS2 + velocity_BS2)
 
     def predicted(self, state: Motion) -> Predicted:
-        """See :class:`Predictor`."""
+        """See :class:`~cjepa.world_models.predictors.base.Predictor`."""
         latent_BEW, _, tokens_BSD, proprio_BP, moved_BS2 = state
         normed_BEW = self.head_norm(latent_BEW)
         waves_BSG = self.geometry.waves(tokens_BSD, moved_BS2)
@@ -162,29 +133,28 @@ class BodyFilter(Predictor):
         return Motion(latent_BEW, still_BS2, tokens_BSD, proprio_BP, still_BS2)
 
     def _corrected(
-        self, motion: Motion, expected: Predicted, tokens_BSD: Tensor, proprio_BP: Tensor, hidden_BE: Tensor
+        self, state: Motion, expected: Predicted, tokens_BSD: Tensor, proprio_BP: Tensor, hidden_BE: Tensor
     ) -> Motion:
-        """The motion after the entities that are not hidden have been seen."""
         hidden_BS, hidden_B1 = split_mask(hidden_BE, tokens_BSD.shape[1])
         hidden_BS1 = hidden_BS[..., None]
-        tokens_BSD = torch.where(hidden_BS1, motion.tokens_BSD, tokens_BSD)
-        proprio_BP = torch.where(hidden_B1, motion.proprio_BP, proprio_BP)
-        surprise_BSG = self.geometry.surprise(tokens_BSD, self.geometry.waves(motion.tokens_BSD, motion.moved_BS2))
+        tokens_BSD = torch.where(hidden_BS1, state.tokens_BSD, tokens_BSD)
+        proprio_BP = torch.where(hidden_B1, state.proprio_BP, proprio_BP)
+        surprise_BSG = self.geometry.surprise(tokens_BSD, self.geometry.waves(state.tokens_BSD, state.moved_BS2))
         looks = self._looks(tokens_BSD)
         noticed_BEW = self.notice(
             torch.cat([surprise_BSG, looks, looks - self._looks(expected.tokens_BSD)], dim=-1),
             torch.cat([proprio_BP, proprio_BP - expected.proprio_BP], dim=-1),
         )
-        revised = self.revise((noticed_BEW + self.recall(self.norm(motion.latent_BEW))).relu())
+        revised = self.revise((noticed_BEW + self.recall(self.norm(state.latent_BEW))).relu())
         change_BEW, change_BE2 = _latents_and_velocities(revised)
         turn_BS2 = change_BE2[:, : hidden_BS.shape[1]] + self.gain(surprise_BSG).float()
         hidden_BE1 = torch.cat([hidden_BS, hidden_B1], dim=1)[:, : change_BEW.shape[1], None]
         return Motion(
-            motion.latent_BEW + change_BEW.masked_fill(hidden_BE1, 0),
-            motion.velocity_BS2 + _RAD * turn_BS2.masked_fill(hidden_BS1, 0),
+            state.latent_BEW + change_BEW.masked_fill(hidden_BE1, 0),
+            state.velocity_BS2 + _RAD * turn_BS2.masked_fill(hidden_BS1, 0),
             tokens_BSD,
             proprio_BP,
-            motion.moved_BS2 * hidden_BS1,
+            state.moved_BS2 * hidden_BS1,
         )
 
     def _looks(self, tokens_BSD: Tensor) -> Tensor:

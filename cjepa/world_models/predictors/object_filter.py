@@ -1,6 +1,6 @@
 """A recurrent predictor: entities move by messages between them, and are corrected by what is seen of them.
 
-File letters: V actions before the last block of a history, W width of latents and messages, G sines and cosines of the
+File letters: W width of latents and messages, G sines and cosines of the
 phases of a place.
 """
 
@@ -15,7 +15,8 @@ from cjepa.arguments import share_below_one
 from cjepa.types import Predicted
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
-from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes, start_at_zero
+from cjepa.world_models.predictors.base import check_sizes, start_at_zero
+from cjepa.world_models.predictors.filtering import Filter
 from cjepa.world_models.predictors.geometry import Geometry
 
 _RAD = 0.2  # the short waves turn eight times as far, which would make the first steps too long
@@ -33,7 +34,7 @@ class Belief(NamedTuple):
     """How far objects have moved in x and y since then, in rad of the longest wave; 0 for tokens without places."""
 
 
-class ObjectFilter(Predictor):
+class ObjectFilter(Filter):
     """Moves a latent of every entity from block to block, and corrects the latents of those that are seen.
 
     ```
@@ -98,41 +99,12 @@ class ObjectFilter(Predictor):
         start_at_zero(self.token_head, self.proprio_head, self.move_head)
 
     def fit_scales(self, token_scale: Normaliser) -> None:
-        """See :class:`Predictor`."""
+        """See :class:`~cjepa.world_models.predictors.base.Predictor`."""
         if self.geometry is not None:
             self.geometry.fit(token_scale)
 
-    def forward(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor) -> Prediction:
-        """See :class:`Predictor`."""
-        return self.unroll(tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE)
-
-    def unroll(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BUA: Tensor, mask_BTE: Tensor) -> Prediction:
-        """See :class:`Predictor`."""
-        blocks = tokens_BTSD.shape[1]
-        belief = self._first(tokens_BTSD[:, 0], proprio_BTP[:, 0])
-        tokens, proprio = [tokens_BTSD[:, 0]], [proprio_BTP[:, 0]]
-        for block, actions_BA in enumerate(actions_BUA.unbind(1), start=1):
-            belief = self.step(belief, actions_BA)
-            predicted = self.predicted(belief)
-            tokens.append(predicted.tokens_BSD)
-            proprio.append(predicted.proprio_BP)
-            if block < blocks:
-                seen = tokens_BTSD[:, block], proprio_BTP[:, block]
-                belief = self._corrected(belief, *seen, mask_BTE[:, block])
-        tokens_BTSD, proprio_BTP = torch.stack(tokens, dim=1), torch.stack(proprio, dim=1)
-        return Prediction(tokens_BTSD[:, :blocks], tokens_BTSD[:, blocks:], proprio_BTP[:, blocks:])
-
-    def observe(self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BVA: Tensor) -> Belief:
-        """See :class:`Predictor`."""
-        belief = self._first(tokens_BTSD[:, 0], proprio_BTP[:, 0])
-        visible_BS = torch.zeros_like(tokens_BTSD[:, 0, :, 0], dtype=torch.bool)
-        for block, actions_BA in enumerate(actions_BVA.unbind(1), start=1):
-            belief = self.step(belief, actions_BA)
-            belief = self._corrected(belief, tokens_BTSD[:, block], proprio_BTP[:, block], visible_BS)
-        return belief
-
     def step(self, state: Belief, actions_BA: Tensor) -> Belief:
-        """See :class:`Predictor`."""
+        """See :class:`~cjepa.world_models.predictors.base.Predictor`."""
         latent_BEW, tokens_BSD, proprio_BP, moved_BS2 = state
         for messages in self.rounds:
             geometry = self.geometry and self.geometry(tokens_BSD, moved_BS2)
@@ -143,7 +115,7 @@ class ObjectFilter(Predictor):
         return Belief(latent_BEW, tokens_BSD, proprio_BP, moved_BS2)
 
     def predicted(self, state: Belief) -> Predicted:
-        """See :class:`Predictor`."""
+        """See :class:`~cjepa.world_models.predictors.base.Predictor`."""
         latent_BEW, tokens_BSD, proprio_BP, moved_BS2 = state
         change_BEW = self.norm(latent_BEW)
         moved_BSD = tokens_BSD + self.token_head(self._objects(change_BEW, tokens_BSD)).to(tokens_BSD.dtype)
@@ -157,16 +129,17 @@ class ObjectFilter(Predictor):
         moved_BS2 = torch.zeros_like(tokens_BSD[..., :2])
         return Belief(self.embed(tokens_BSD, proprio_BP), tokens_BSD, proprio_BP, moved_BS2)
 
-    def _corrected(self, belief: Belief, tokens_BSD: Tensor, proprio_BP: Tensor, hidden_BE: Tensor) -> Belief:
-        """The belief after the entities that are not hidden have been seen."""
+    def _corrected(
+        self, state: Belief, expected: Predicted, tokens_BSD: Tensor, proprio_BP: Tensor, hidden_BE: Tensor
+    ) -> Belief:
         hidden_BS, hidden_B1 = split_mask(hidden_BE, tokens_BSD.shape[1])
         hidden_BS1 = hidden_BS[..., None]
-        tokens_BSD = torch.where(hidden_BS1, belief.tokens_BSD, tokens_BSD)
-        proprio_BP = torch.where(hidden_B1, belief.proprio_BP, proprio_BP)
-        seen_BEW = self.embed(tokens_BSD, proprio_BP) + self.carry(belief.latent_BEW)
-        hidden_BE1 = torch.cat([hidden_BS, hidden_B1], dim=1)[:, : belief.latent_BEW.shape[1], None]
+        tokens_BSD = torch.where(hidden_BS1, state.tokens_BSD, tokens_BSD)
+        proprio_BP = torch.where(hidden_B1, state.proprio_BP, proprio_BP)
+        seen_BEW = self.embed(tokens_BSD, proprio_BP) + self.carry(state.latent_BEW)
+        hidden_BE1 = torch.cat([hidden_BS, hidden_B1], dim=1)[:, : state.latent_BEW.shape[1], None]
         return Belief(
-            torch.where(hidden_BE1, belief.latent_BEW, seen_BEW), tokens_BSD, proprio_BP, belief.moved_BS2 * hidden_BS1
+            torch.where(hidden_BE1, state.latent_BEW, seen_BEW), tokens_BSD, proprio_BP, state.moved_BS2 * hidden_BS1
         )
 
     @staticmethod
