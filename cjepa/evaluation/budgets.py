@@ -37,8 +37,8 @@ def gigaflops(cost: Cost, actions_BNHA: Tensor) -> float:
 def plan_gigaflops(agent: WorldModelAgent, start: Observation, goal: Observation) -> float:
     """Operations of the world models of all levels in a plan for one environment, in units of 1e9.
 
-    Not counted: the tokenizer, the policy of a first guess, and the backward passes of a planner that follows
-    gradients.
+    The backward passes of a planner that follows gradients count too; the tokenizer, and the policy of a first guess,
+    do not.
 
     Args:
         agent: that plans.
@@ -67,7 +67,21 @@ class _Counted(Planner):
         plan = self._planner.plan(replace(problem, cost=asked), warm_start_BKHA)
         actions_1NHA = problem.starts().expand(-1, _COUNTED, -1, -1)
         self.gigaflops += gigaflops(problem.cost, actions_1NHA) * asked.candidates / _COUNTED
+        if asked.followed:
+            self.gigaflops += gigaflops(_with_gradient(problem.cost), actions_1NHA) * asked.followed / _COUNTED
         return plan
+
+
+def _with_gradient(cost: Cost) -> Cost:
+    """The cost, and on the way its gradient with respect to the actions."""
+
+    def followed(actions_BNHA: Tensor) -> Tensor:
+        actions_BNHA = actions_BNHA.detach().requires_grad_()
+        cost_BN = cost(actions_BNHA)
+        torch.autograd.grad(cost_BN.sum(), actions_BNHA)
+        return cost_BN.detach()
+
+    return followed
 
 
 @contextmanager
@@ -89,7 +103,13 @@ class _CountedCandidates:
 
     def __init__(self):
         self.candidates = 0
+        self.followed = 0
+        """Those whose gradients are kept."""
 
     def __call__(self, actions_BNHA: Tensor) -> Tensor:
-        self.candidates += actions_BNHA.shape[0] * actions_BNHA.shape[1]
+        candidates = actions_BNHA.shape[0] * actions_BNHA.shape[1]
+        if actions_BNHA.requires_grad:
+            self.followed += candidates
+        else:
+            self.candidates += candidates
         return actions_BNHA.square().mean(dim=(-2, -1))

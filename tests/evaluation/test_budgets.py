@@ -7,6 +7,7 @@ from cjepa.evaluation.budgets import gigaflops, plan_gigaflops
 from cjepa.planning.hierarchy import HighLevel
 from cjepa.planning.objectives import LeastStepMSE
 from cjepa.planning.planners.cem import CEM
+from cjepa.planning.planners.gradient import GradientPlanner
 from cjepa.planning.planners.icem import ICEM
 from cjepa.world_models.transformer import attention
 from tests.planning.test_hierarchy import PointMacro
@@ -51,6 +52,16 @@ def test_a_plan_costs_what_all_its_candidates_cost(horizon):
     assert counted == pytest.approx(64 * 10 * horizon * 2 * 2 * 2 / 1e9, rel=0.01)  # and the plan itself
     agent.planner = ICEM(64, 10, 8)
     assert plan_gigaflops(agent, seen, seen) < counted  # its iterations shrink
+
+
+@pytest.mark.parametrize("starts", [4, 8])
+def test_a_step_along_a_gradient_costs_as_much_again(starts):
+    """Its matrix is fixed: only the derivative with respect to what is multiplied with it is taken."""
+    agent = point_agent(horizon_blocks=2, planner=GradientPlanner(starts, 5))
+    agent.dynamics = Projected()
+    seen = observation([(0.0, 0.0), (1.0, 1.0)])
+    evaluations = starts * (2 * 5 + 1)
+    assert plan_gigaflops(agent, seen, seen) == pytest.approx(evaluations * 2 * 2 * 2 * 2 / 1e9)
 
 
 class ProjectedMacro(PointMacro):
