@@ -79,6 +79,13 @@ def wide_collide_tokens(tmp_path_factory, collide_table_path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def placed_collide_tokens(tmp_path_factory, collide_table_path) -> Path:
+    """The simulator's account of the same, with places as slots hold them, as oracle.yaml says."""
+    spec = {"class_path": "cjepa.tokenizers.oracle.OracleTokenizer", "init_args": {"side_units": 512}}
+    return once(tmp_path_factory, "placed-collide.h5", tokenize(json.dumps(spec), collide_table_path))
+
+
+@pytest.fixture(scope="session")
 def collide_tokens(tmp_path_factory, collide_episodes_path) -> Path:
     """Tokens of the Collide episodes, from a tokenizer two steps old."""
     words = [*configs("collide/tokenizer.yaml", "smoke/tokenizer.yaml"), *FEW_FRAMES]
@@ -296,7 +303,8 @@ def data_of(configs: list[str], get) -> Path:
     width = 96 if width in PRETRAINED_WIDTHS else width
     if width == 128:
         return get("wide_collide_tokens" if is_collide(configs) else "wide_tokens")
-    files = [get("collide_tokens")] if is_collide(configs) else [get("slot_tokens"), get("patch_tokens")]
+    names = ["collide_tokens", "placed_collide_tokens"] if is_collide(configs) else ["slot_tokens", "patch_tokens"]
+    files = [get(name) for name in names]
     widths = {EpisodeFile(path).attributes["token_dim"]: path for path in files}
     assert width in widths, f"token_dim {width}, but the tokenizers give {sorted(widths)}"
     return widths[width]

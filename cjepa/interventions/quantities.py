@@ -132,6 +132,8 @@ def exact_place(tokenizer: Tokenizer, side_units: float) -> Quantity | None:
     """
     if isinstance(tokenizer, SlotTokenizer):
         return WavePlace(tokenizer.content_dim, POSITION_DIM // 4, side_units)
+    if isinstance(tokenizer, OracleTokenizer) and tokenizer.side_units:
+        return WavePlace(tokenizer.slot_dim - POSITION_DIM, POSITION_DIM // 4, tokenizer.side_units)
     return _attributes(tokenizer, ("x", "y"))
 
 

@@ -46,9 +46,9 @@ def test_what_fades_stays_where_it_was_last():
     assert place.track(torch.full_like(tokens, torch.nan)).isnan().all()  # a removed object is nowhere
 
 
-@pytest.mark.parametrize("dim", [0, 12])
-def test_an_oracle_tells_places_and_velocities(dim):
-    tokenizer = OracleTokenizer(2, NAMES, dim)
+@pytest.mark.parametrize("options", [{}, {"dim": 12}, {"side_units": 512.0}])
+def test_an_oracle_tells_places_and_velocities(options):
+    tokenizer = OracleTokenizer(2, NAMES, **options)
     objects = torch.tensor([[[[1.0, 100, 200, 0.5, 30, -40], [1, 5, 6, 2, 7, 8]]]])
     tokens = tokenizer.encode(objects).slots_BTSD
     place, velocity = exact_place(tokenizer, 512.0), exact_velocity(tokenizer)

@@ -11,6 +11,7 @@ from cjepa.data.store.origins import tokenizer_of
 from cjepa.errors import UserError
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.oracle import OracleTokenizer
+from cjepa.tokenizers.slots.sprites import embed_position
 from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer, tokenizer_spec
 from cjepa.tokenizers.token_files import tokenize
 from tests.conftest import ignore_progress
@@ -40,6 +41,23 @@ def test_other_attributes_are_another_tokenizer():
     by_place, by_velocity = (OracleTokenizer(2, ATTRIBUTES, kept=(name,)) for name in ("x", "vx"))
     assert fingerprint(by_place) != fingerprint(by_velocity)
     assert fingerprint(OracleTokenizer(2, ATTRIBUTES, kept=ATTRIBUTES)) == fingerprint(OracleTokenizer(2, ATTRIBUTES))
+
+
+def test_places_as_waves():
+    """Where a body is, a slot's place would be; one that is not there has none, like an empty slot."""
+    tokenizer = OracleTokenizer(2, ("present", "x", "y", "vx"), side_units=200.0)
+    tokens = tokenizer.encode(torch.tensor([[[[1.0, 50.0, 150.0, 3.0], [0.0, 50.0, 150.0, 4.0]]]])).slots_BTSD
+    torch.testing.assert_close(tokens[0, 0, 0, 2:], embed_position(torch.tensor([-0.5, 0.5])))
+    assert tokens[0, 0, :, :2].tolist() == [[1.0, 3.0], [0.0, 4.0]] and tokens[0, 0, 1, 2:].eq(0).all()
+    torch.testing.assert_close(tokenizer.places(tokens)[0, 0, 0], torch.tensor([50.0, 150.0]))
+    assert tokenizer.slot_dim == 18 and tokenizer.readable(("vx",)) == [1] and tokenizer.readable(("x",)) is None
+    assert fingerprint(tokenizer) != fingerprint(OracleTokenizer(2, ("present", "x", "y", "vx"), side_units=100.0))
+
+
+@pytest.mark.parametrize("options", [{"dim": 8}, {"kept": ("x", "angle")}])
+def test_waves_of_what_is_not_there(options):
+    with pytest.raises(ValueError, match="side_units 200: expected x and y"):
+        OracleTokenizer(2, ("x", "y", "angle"), side_units=200.0, **options)
 
 
 def test_an_angle_is_the_same_a_turn_later():
