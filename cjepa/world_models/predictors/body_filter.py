@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from cjepa.types import Predicted
-from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
 from cjepa.world_models.predictors.base import check_sizes, start_at_zero
 from cjepa.world_models.predictors.filtering import Filter
@@ -133,12 +132,9 @@ class BodyFilter(Filter):
         return Motion(latent_BEW, still_BS2, tokens_BSD, proprio_BP, still_BS2)
 
     def _corrected(
-        self, state: Motion, expected: Predicted, tokens_BSD: Tensor, proprio_BP: Tensor, hidden_BE: Tensor
+        self, state: Motion, expected: Predicted, tokens_BSD: Tensor, proprio_BP: Tensor, hidden_BE1: Tensor
     ) -> Motion:
-        hidden_BS, hidden_B1 = split_mask(hidden_BE, tokens_BSD.shape[1])
-        hidden_BS1 = hidden_BS[..., None]
-        tokens_BSD = torch.where(hidden_BS1, state.tokens_BSD, tokens_BSD)
-        proprio_BP = torch.where(hidden_B1, state.proprio_BP, proprio_BP)
+        count = tokens_BSD.shape[1]
         surprise_BSG = self.geometry.surprise(tokens_BSD, self.geometry.waves(state.tokens_BSD, state.moved_BS2))
         looks = self._looks(tokens_BSD)
         noticed_BEW = self.notice(
@@ -147,8 +143,8 @@ class BodyFilter(Filter):
         )
         revised = self.revise((noticed_BEW + self.recall(self.norm(state.latent_BEW))).relu())
         change_BEW, change_BE2 = _latents_and_velocities(revised)
-        turn_BS2 = change_BE2[:, : hidden_BS.shape[1]] + self.gain(surprise_BSG).float()
-        hidden_BE1 = torch.cat([hidden_BS, hidden_B1], dim=1)[:, : change_BEW.shape[1], None]
+        turn_BS2 = change_BE2[:, :count] + self.gain(surprise_BSG).float()
+        hidden_BS1 = hidden_BE1[:, :count]
         return Motion(
             state.latent_BEW + change_BEW.masked_fill(hidden_BE1, 0),
             state.velocity_BS2 + _RAD * turn_BS2.masked_fill(hidden_BS1, 0),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cjepa.types import Predicted
+from cjepa.world_models.masks import split_mask
 from cjepa.world_models.predictors.base import Prediction, Predictor
 
 
@@ -32,7 +33,7 @@ class Filter(Predictor):
             proprio.append(predicted.proprio_BP)
             if block < blocks:
                 seen = tokens_BTSD[:, block], proprio_BTP[:, block]
-                state = self._corrected(state, predicted, *seen, mask_BTE[:, block])
+                state = self._see(state, predicted, *seen, mask_BTE[:, block])
         tokens_BTSD, proprio_BTP = torch.stack(tokens, dim=1), torch.stack(proprio, dim=1)
         return Prediction(tokens_BTSD[:, :blocks], tokens_BTSD[:, blocks:], proprio_BTP[:, blocks:])
 
@@ -43,23 +44,36 @@ class Filter(Predictor):
         for block, actions_BA in enumerate(actions_BVA.unbind(1), start=1):
             state = self.step(state, actions_BA)
             seen = tokens_BTSD[:, block], proprio_BTP[:, block]
-            state = self._corrected(state, self.predicted(state), *seen, visible_BS)
+            state = self._see(state, self.predicted(state), *seen, visible_BS)
         return state
+
+    def _see(
+        self, state: NamedTuple, expected: Predicted, tokens_BSD: Tensor, proprio_BP: Tensor, hidden_BE: Tensor
+    ) -> NamedTuple:
+        """The state after a block of which some entities may be hidden, ``(B, S)`` or ``(B, S + 1)``."""
+        hidden_BS, hidden_B1 = split_mask(hidden_BE, tokens_BSD.shape[1])
+        tokens_BSD = torch.where(hidden_BS[..., None], state.tokens_BSD, tokens_BSD)
+        proprio_BP = torch.where(hidden_B1, state.proprio_BP, proprio_BP)
+        hidden_BE = torch.cat([hidden_BS, hidden_B1], dim=1) if self.proprio_dim else hidden_BS
+        return self._corrected(state, expected, tokens_BSD, proprio_BP, hidden_BE[..., None])
 
     @abstractmethod
     def _first(self, tokens_BSD: Tensor, proprio_BP: Tensor) -> NamedTuple:
-        """The state at the first block, where everything is seen."""
+        """The state at the first block, where everything is seen.
+
+        It has ``tokens_BSD`` and ``proprio_BP``, of when each entity was last seen.
+        """
 
     @abstractmethod
     def _corrected(
-        self, state: NamedTuple, expected: Predicted, tokens_BSD: Tensor, proprio_BP: Tensor, hidden_BE: Tensor
+        self, state: NamedTuple, expected: Predicted, tokens_BSD: Tensor, proprio_BP: Tensor, hidden_BE1: Tensor
     ) -> NamedTuple:
         """The state after the entities that are not hidden have been seen.
 
         Args:
             state: of the block.
             expected: as :meth:`predicted` read it from the state.
-            tokens_BSD: of the block.
-            proprio_BP: of the block.
-            hidden_BE: bool, True for entities that are not seen.
+            tokens_BSD: of the block, or of when a hidden object was last seen.
+            proprio_BP: likewise.
+            hidden_BE1: bool, True for entities that are not seen.
         """

@@ -13,7 +13,6 @@ from torch.nn.functional import pad
 
 from cjepa.arguments import share_below_one
 from cjepa.types import Predicted
-from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
 from cjepa.world_models.predictors.base import check_sizes, start_at_zero
 from cjepa.world_models.predictors.filtering import Filter
@@ -130,17 +129,11 @@ class ObjectFilter(Filter):
         return Belief(self.embed(tokens_BSD, proprio_BP), tokens_BSD, proprio_BP, moved_BS2)
 
     def _corrected(
-        self, state: Belief, expected: Predicted, tokens_BSD: Tensor, proprio_BP: Tensor, hidden_BE: Tensor
+        self, state: Belief, expected: Predicted, tokens_BSD: Tensor, proprio_BP: Tensor, hidden_BE1: Tensor
     ) -> Belief:
-        hidden_BS, hidden_B1 = split_mask(hidden_BE, tokens_BSD.shape[1])
-        hidden_BS1 = hidden_BS[..., None]
-        tokens_BSD = torch.where(hidden_BS1, state.tokens_BSD, tokens_BSD)
-        proprio_BP = torch.where(hidden_B1, state.proprio_BP, proprio_BP)
         seen_BEW = self.embed(tokens_BSD, proprio_BP) + self.carry(state.latent_BEW)
-        hidden_BE1 = torch.cat([hidden_BS, hidden_B1], dim=1)[:, : state.latent_BEW.shape[1], None]
-        return Belief(
-            torch.where(hidden_BE1, state.latent_BEW, seen_BEW), tokens_BSD, proprio_BP, state.moved_BS2 * hidden_BS1
-        )
+        latent_BEW = torch.where(hidden_BE1, state.latent_BEW, seen_BEW)
+        return Belief(latent_BEW, tokens_BSD, proprio_BP, state.moved_BS2 * self._objects(hidden_BE1, tokens_BSD))
 
     @staticmethod
     def _objects(latent_BEW: Tensor, tokens_BSD: Tensor) -> Tensor:
