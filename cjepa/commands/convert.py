@@ -34,7 +34,7 @@ def convert_command(
         file = convert(source, out, bar)
     lines = [f"{out}: {len(file)} episodes, {file.env_steps} frames, fingerprint {file.fingerprint} ({bar.rate})"]
     if extra := source.extra_file(out):
-        lines.append(str(extra))
+        lines.append(str(extra.path))
     if "left_out" in file.attributes:
         lines.append(f"left out: {', '.join(from_json(out, file.attributes, 'left_out'))}")
     if "tokens" not in file.columns:

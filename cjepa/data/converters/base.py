@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import cjepa.data.converters as package
 from cjepa.data.converters.columns import check_sizes, plain_column
@@ -22,6 +22,14 @@ from cjepa.files import replacing
 from cjepa.progress import Progress
 
 ReadEpisode = Callable[[], Episode | None]
+
+
+class ExtraFile(NamedTuple):
+    """A second file that a conversion makes, after that of the episodes."""
+
+    path: Path
+    write: Callable[[Path, list[str]], None]
+    """Makes it, given a path that does not exist yet, and the names of the first file's episodes in their order."""
 
 
 class Converter(ABC):
@@ -73,18 +81,9 @@ class Converter(ABC):
         """Provenance besides the source and its format."""
         return {}
 
-    def extra_file(self, out: Path) -> Path | None:
-        """Where to put what does not fit into ``out``, if there is such a thing."""
+    def extra_file(self, out: Path) -> ExtraFile | None:
+        """What does not fit into ``out``, if there is such a thing; :meth:`attributes` then has ``episode_names``."""
         return None
-
-    def write_extra(self, path: Path, episode_names: list[str]) -> None:
-        """Make that file.
-
-        Args:
-            path: does not exist yet.
-            episode_names: of :meth:`attributes`: the episodes that the other file has, in their order.
-        """
-        raise NotImplementedError
 
 
 def converters() -> dict[str, type[Converter]]:
@@ -142,15 +141,15 @@ def convert(converter: Converter, out: Path, progress: Progress) -> EpisodeFile:
     """
     job, edition, extra = _job(converter), _edition(converter, out), converter.extra_file(out)
     file = complete_file(out, job, None, edition=edition)
-    if extra is not None and extra.exists():
+    if extra is not None and extra.path.exists():
         if file is None:
-            raise UserError(f"{extra} already exists; choose another name or delete it first")
+            raise UserError(f"{extra.path} already exists; choose another name or delete it first")
         return file
-    with nullcontext() if extra is None else replacing(extra) as partial:
+    with nullcontext() if extra is None else replacing(extra.path) as partial:
         if file is None:
             file = _write_episodes(converter, out, job, edition, progress)
         if partial is not None:
-            converter.write_extra(partial, from_json(file.path, file.attributes, "episode_names"))
+            extra.write(partial, from_json(file.path, file.attributes, "episode_names"))
     return file
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cjepa.configuration.plain_values import check_mapping, check_plain
-from cjepa.data.converters.base import Converter, ReadEpisode
+from cjepa.data.converters.base import Converter, ExtraFile, ReadEpisode
 from cjepa.data.converters.video import BadVideo, ShortVideo, VideoReader
 from cjepa.data.store.episodes import Episode
 from cjepa.errors import UserError
@@ -99,10 +99,12 @@ class Clevrer(Converter):
             return None
         return episode | (_bodies(self.annotations[scene], self.num_bodies) if scene in self.annotations else {})
 
-    def extra_file(self, out: Path) -> Path | None:
-        return out.with_name(f"{out.stem}.questions.jsonl") if self.questions else None
+    def extra_file(self, out: Path) -> ExtraFile | None:
+        if not self.questions:
+            return None
+        return ExtraFile(out.with_name(f"{out.stem}.questions.jsonl"), self._write_questions)
 
-    def write_extra(self, path: Path, episode_names: list[str]) -> None:
+    def _write_questions(self, path: Path, episode_names: list[str]) -> None:
         """One line a video that has questions: ``{"episode": its index, "video": its name, "questions": [...]}``."""
         episodes = {video: index for index, video in enumerate(episode_names)}
         with path.open("w") as out:
