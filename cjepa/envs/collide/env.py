@@ -1,8 +1,8 @@
 """Collide: bodies of several shapes, colours and materials that come in, knock each other about, and leave.
 
 A table in the manner of CLEVRER (Yi et al., 2020), seen from above, whose causes and effects are known: the full state,
-the log of contacts, and interventions. ``collide_world`` has its physics, ``collide_starts`` its starts and
-``collide_drawing`` its pictures.
+the log of contacts, and interventions. ``world`` has its physics, ``starts`` its starts,
+``interventions`` its interventions and ``drawing`` its pictures.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,9 @@ from gymnasium import spaces
 
 from cjepa.envs.base import checked_image_size, checked_rgb
 from cjepa.envs.collide.drawing import BACKGROUND, COLOUR_NAMES, DEFAULT_COLOURS, Painter
+from cjepa.envs.collide.interventions import free_bodies, free_place, intervened, recoloured
 from cjepa.envs.collide.shifts import collide_shifts
-from cjepa.envs.collide.starts import (
-    AGENT_SIZE,
-    DEFAULT_SHAPES,
-    DEFAULT_SPEEDS,
-    checked_options,
-    is_free,
-    random_bodies,
-)
+from cjepa.envs.collide.starts import AGENT_SIZE, DEFAULT_SHAPES, DEFAULT_SPEEDS, checked_options, random_bodies
 from cjepa.envs.collide.world import (
     ACTION_UNITS,
     ENV_STEPS_PER_SECOND,
@@ -33,12 +27,10 @@ from cjepa.envs.collide.world import (
     Attribute,
     World,
 )
-from cjepa.envs.interventions import Intervention, InterventionEnv, Kind, check_intervention
+from cjepa.envs.interventions import Intervention, InterventionEnv, Kind
 from cjepa.errors import UserError
 
 POSITION_TOLERANCE_UNITS = 20.0
-_PLACE_MARGIN = 64.0  # units from the table's edge
-_PLACE_TRIES = 100
 
 
 class Collide(InterventionEnv):
@@ -181,56 +173,22 @@ class Collide(InterventionEnv):
             UserError: the intervention makes no sense, the body is not there, or is the agent, or is frozen and is to
                 get a velocity.
         """
-        check_intervention(intervention, env_steps=intervention.env_step + 1)
-        kind, body, _, value = intervention
-        bodies = self._world.bodies.copy()
-        if not 0 <= body < MAX_BODIES or not bodies[body, Attribute.PRESENT]:
-            present = np.flatnonzero(bodies[:, Attribute.PRESENT]).tolist()
-            raise UserError(f"intervention {kind!r} on body {body}, expected one of {present}")
-        if self.agent and body == 0:
-            raise UserError(f"intervention {kind!r} on body 0, which is the agent; choose another body")
-        if kind == "set_velocity" and bodies[body, Attribute.FROZEN]:
-            raise UserError(f"intervention {kind!r} on body {body}, which is frozen")
-        if kind == "remove":
-            bodies[body] = 0
-        elif kind == "freeze":
-            bodies[body, VELOCITY] = bodies[body, Attribute.SPIN] = 0
-            bodies[body, Attribute.FROZEN] = 1
-        else:
-            bodies[body, POSITION if kind == "set_position" else VELOCITY] = value
-        self._world.change(bodies)
+        self._world.change(intervened(self._world.bodies, intervention, self.agent))
 
     def free_bodies(self) -> list[int]:
         """Bodies whose centre is on the table, without the agent and frozen ones."""
-        bodies = self._world.bodies
-        on_table = ((bodies[:, POSITION] > 0) & (bodies[:, POSITION] < TABLE_UNITS)).all(axis=1)
-        free = on_table & (bodies[:, Attribute.PRESENT] > 0) & (bodies[:, Attribute.FROZEN] == 0)
-        return [int(body) for body in np.flatnonzero(free) if not (self.agent and body == 0)]
+        return free_bodies(self._world.bodies, self.agent)
 
     def sensible_value(self, kind: Kind, body: int, rng: np.random.Generator) -> tuple[float, float] | None:
         """Any heading at a speed of ``speeds``; or a place on the table where no other body is, if one can be found."""
         if kind == "set_velocity":
             heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*self.starts.speeds)
             return float(speed * np.cos(heading)), float(speed * np.sin(heading))
-        if kind != "set_position":
-            return None
-        bodies = self._world.bodies
-        others = [other for other in np.flatnonzero(bodies[:, Attribute.PRESENT]) if other != body]
-        for _ in range(_PLACE_TRIES):
-            place = rng.uniform(_PLACE_MARGIN, TABLE_UNITS - _PLACE_MARGIN, 2)
-            if is_free(bodies, body, place, others):
-                break
-        return float(place[0]), float(place[1])
+        return free_place(self._world.bodies, body, rng) if kind == "set_position" else None
 
     def recolour(self, body: int, rng: np.random.Generator) -> None:
         """See :class:`InterventionEnv`: another one of ``colours``; two bodies may then have the same."""
-        bodies = self._world.bodies.copy()
-        now = COLOUR_NAMES[int(bodies[body, Attribute.COLOUR])]
-        others = [name for name in self.starts.colours if name != now]
-        if not others:
-            raise UserError(f"bodies of this Collide have the colour {now} alone; give more colours")
-        bodies[body, Attribute.COLOUR] = COLOUR_NAMES.index(rng.choice(others))
-        self._world.change(bodies)
+        self._world.change(recoloured(self._world.bodies, body, self.starts.colours, rng))
 
     def objects(self) -> np.ndarray:
         """float32 (6, 13), see :class:`Attribute`; rows of zeros where no body is."""
@@ -293,7 +251,7 @@ class Collide(InterventionEnv):
         """The present state with the target body elsewhere; without an agent there is nothing to reach."""
         bodies = self._world.bodies.copy()
         if self.agent:
-            bodies[self.target_body, POSITION] = self.sensible_value("set_position", self.target_body, self.np_random)
+            bodies[self.target_body, POSITION] = free_place(bodies, self.target_body, self.np_random)
         return bodies.ravel()
 
     def _target(self, action: np.ndarray) -> np.ndarray:
