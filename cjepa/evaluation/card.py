@@ -11,6 +11,7 @@ from cjepa.errors import UserError
 from cjepa.evaluation.bodies import body_slots, have_identity
 from cjepa.evaluation.calibration import Calibration
 from cjepa.evaluation.futures import look_at
+from cjepa.evaluation.held_out import in_eval_mode
 from cjepa.evaluation.measurements import Measurement, OpenProgress
 from cjepa.evaluation.planning_card import CANDIDATES, HORIZON_BLOCKS, PAIRS, planning_measurements
 from cjepa.evaluation.readout import PlaceErrors, States, fit_readings, training_frames
@@ -37,12 +38,8 @@ def evaluate(
     module: DynamicsTraining, data: EpisodeClips, split: Literal["val", "test"], progress: OpenProgress
 ) -> list[Measurement]:
     """``rollout_error@k``; for ``test`` the whole card. See :class:`~cjepa.evaluation.measurements.Evaluation`."""
-    was_training = module.training
-    module.eval()
-    try:
+    with in_eval_mode(module):
         return _validation(module, data) if split == "val" else _test(module, data, progress)
-    finally:
-        module.train(was_training)
 
 
 def _validation(module: DynamicsTraining, data: EpisodeClips) -> list[Measurement]:

@@ -16,6 +16,7 @@ from torch.nn.functional import max_pool2d
 
 from cjepa.data.video_clips import VideoClips
 from cjepa.data.video_dataset import VideoDataset
+from cjepa.evaluation.held_out import in_eval_mode
 from cjepa.evaluation.intervals import Interval, bootstrap
 from cjepa.evaluation.segmentation import contingency
 from cjepa.evaluation.tokens import batches, encode_batch, spread
@@ -59,21 +60,19 @@ def measure_hiding(module: ScoredTokenizer, data: VideoClips, progress: Progress
     """
     if (dataset := _clips(data)) is None:
         return {}
-    was_training = module.training
-    module.eval()
     background_YXC = data.sample_frames(_BACKGROUND_FRAMES).median(dim=0).values
     draw_N = torch.rand(len(dataset), generator=torch.Generator().manual_seed(0))
     kept: dict[int, list[np.ndarray]] = {frames: [] for frames in HIDDEN_FRAMES}
     episodes = []
-    for (start_B, batch), draw_B in zip(batches(data, dataset), draw_N.split(data.batch_size), strict=True):
-        fitting_B, hiding = choose(batch.labels_BTYX, draw_B)
-        batch = take_rows(batch, fitting_B)
-        episodes.append(data.file.episode_of(start_B[fitting_B.numpy()]))
-        for frames in HIDDEN_FRAMES if fitting_B.any() else ():
-            masks = _masks(module, paint_out(batch, hiding, frames, background_YXC), hiding)
-            kept[frames].append(is_kept(*masks, batch.labels_BTYX, hiding).numpy())
-        progress.advance(len(HIDDEN_FRAMES) * len(start_B) * dataset.blocks)
-    module.train(was_training)
+    with in_eval_mode(module):
+        for (start_B, batch), draw_B in zip(batches(data, dataset), draw_N.split(data.batch_size), strict=True):
+            fitting_B, hiding = choose(batch.labels_BTYX, draw_B)
+            batch = take_rows(batch, fitting_B)
+            episodes.append(data.file.episode_of(start_B[fitting_B.numpy()]))
+            for frames in HIDDEN_FRAMES if fitting_B.any() else ():
+                masks = _masks(module, paint_out(batch, hiding, frames, background_YXC), hiding)
+                kept[frames].append(is_kept(*masks, batch.labels_BTYX, hiding).numpy())
+            progress.advance(len(HIDDEN_FRAMES) * len(start_B) * dataset.blocks)
     _, episode_N, clips = np.unique(np.concatenate(episodes), return_inverse=True, return_counts=True)
     return {
         f"kept_hidden@{frames}": bootstrap(np.bincount(episode_N, np.concatenate(parts)), clips)

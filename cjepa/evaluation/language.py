@@ -3,16 +3,18 @@
 File letters: N frames, K statements, W width of embeddings.
 """
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cjepa.evaluation.held_out import score_held_out
 from cjepa.evaluation.intervals import bootstrap_of_clusters
 from cjepa.evaluation.measurements import Measurement, OpenProgress
 from cjepa.language.frames import TokenFrames, ToldFrames
-from cjepa.language.model import fits
+from cjepa.language.model import LanguageModel, fits
 from cjepa.language.training import LanguageTraining, spoken
 
 _UNIT = "of frames; sentences not trained on"
@@ -27,32 +29,25 @@ def evaluate(
     Over all bodies of which any of them is true. ``sentence_accuracy_goal`` takes the sentence whose predicted token is
     nearest. See :class:`~cjepa.evaluation.measurements.Evaluation`.
     """
-    loader = data.held_out_dataloader(split)
     generator = torch.Generator().manual_seed(0)
     text_KW = module.language.read([spoken(each, generator, held_out=True) for each in data.statements])
-    parts = []
-    with progress("read sentences", len(loader.dataset), "frames") as bar:
-        for batch in loader:
-            parts.append(_scores(module, ToldFrames(*(values.to(module.device) for values in batch)), text_KW))
-            bar.advance(len(batch.true_BK))
-    true_NK = loader.dataset.true_RK[loader.dataset.starts].numpy()
-    episode_N = data.file.episode_of(loader.dataset.starts.numpy())
-    tokens = batch.tokens_BSD.shape[1:]
-    size = {"tokens": tokens[0], "token_dim": tokens[1]}
+    score = partial(_scores, module.language, text_KW)
+    score_N3K, episode_N = score_held_out(score, module, data, split, progress, "read sentences", "frames")
+    by_text_NK, by_token_NK, true_NK = score_N3K.swapaxes(0, 1)
+    size = dict(zip(("tokens", "token_dim"), data.file.columns["tokens"][0][1:], strict=True))
     found = []
-    scores = np.concatenate(parts, axis=1)
-    for metric, score_NK in zip(("sentence_accuracy", "sentence_accuracy_goal"), scores, strict=True):
-        right_M, of_M = _right(score_NK, true_NK, [statement.body for statement in data.statements])
+    for metric, score_NK in {"sentence_accuracy": by_text_NK, "sentence_accuracy_goal": by_token_NK}.items():
+        right_M, of_M = _right(score_NK, true_NK.astype(bool), [statement.body for statement in data.statements])
         found.append(Measurement.of(metric, bootstrap_of_clusters(right_M, episode_N[of_M]), _UNIT, **size))
     return found
 
 
-def _scores(module: LanguageTraining, batch: ToldFrames, text_KW: Tensor) -> np.ndarray:
-    """How well every statement fits every frame, by its text and by its token, ``(2, N, K)``."""
-    language = module.language
+def _scores(language: LanguageModel, text_KW: Tensor, batch: ToldFrames) -> Tensor:
+    """How well every statement fits each frame, by its text and by its token, and whether it is true, ``(B, 3, K)``."""
     squared_BKS, deviations_BK1 = language.goal_errors(batch.tokens_BSD[:, None], text_KW[None])
     by_token_BK = (-0.5 * squared_BKS - deviations_BK1).amax(dim=-1)
-    return torch.stack([fits(language.look(batch.tokens_BSD), text_KW), by_token_BK]).double().cpu().numpy()
+    by_text_BK = fits(language.look(batch.tokens_BSD), text_KW)
+    return torch.stack([by_text_BK, by_token_BK, batch.true_BK], dim=1)
 
 
 def _right(score_NK: np.ndarray, true_NK: np.ndarray, bodies: list[str]) -> tuple[np.ndarray, np.ndarray]:

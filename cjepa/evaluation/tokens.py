@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from cjepa.data.video_clips import VideoClips
 from cjepa.data.video_dataset import VideoDataset
+from cjepa.evaluation.held_out import in_eval_mode
 from cjepa.evaluation.intervals import Interval, bootstrap, bootstrap_metric
 from cjepa.evaluation.probes import ObjectSamples, object_samples, read_bodies
 from cjepa.progress import Progress
@@ -132,19 +133,17 @@ def measure(module: ScoredTokenizer, metrics: list[Metric], data: VideoClips, pr
         data: set up.
         progress: advanced by a number of frames, of :func:`num_frames`.
     """
-    was_training = module.training
-    module.eval()
     scores = EpisodeScores(metrics)
     probed = "masks" in data.file.columns and read_bodies(data.file) is not None
     samples: dict[str, list[ObjectSamples]] = {}
-    for split, dataset in clips_to_encode(data).items():
-        if split == "test" or probed:
+    used = {split: clips for split, clips in clips_to_encode(data).items() if probed or split == "test"}
+    with in_eval_mode(module):
+        for split, dataset in used.items():
             for clips in encode_dataset(module, data, dataset, progress):
                 if split == "test":
                     scores.add(clips)
                 if probed:
                     samples.setdefault(split, []).append(_samples(clips, module.tokenizer.info.index_is_place))
-    module.train(was_training)
     joined = {split: ObjectSamples(*map(torch.cat, zip(*parts, strict=True))) for split, parts in samples.items()}
     return TokenQuality(scores.intervals(), joined)
 

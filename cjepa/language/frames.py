@@ -29,6 +29,10 @@ class ToldFrames(NamedTuple):
     true_BK: Tensor
     """bool"""
 
+    def on(self, device: torch.device | str) -> "ToldFrames":
+        """See :meth:`~cjepa.types.Clip.on`."""
+        return ToldFrames(*(values.to(device) for values in self))
+
 
 class FrameDataset(Dataset):
     """Single frames.

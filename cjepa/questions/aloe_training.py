@@ -14,6 +14,7 @@ from cjepa.checkpoints import RunKind, home_of, load_module, read_checkpoint
 from cjepa.configuration.run_config import run_folder
 from cjepa.data.store.origins import moved_path
 from cjepa.errors import UserError
+from cjepa.evaluation.held_out import in_eval_mode
 from cjepa.evaluation.measurements import Measurement, OpenProgress
 from cjepa.questions.aloe import Aloe, QuestionBatch
 from cjepa.questions.files import Question
@@ -280,9 +281,7 @@ def evaluate(
     module: AloeTraining, data: QuestionTokens, split: Literal["val", "test"], progress: OpenProgress
 ) -> list[Measurement]:
     """Accuracies by type of question, see :func:`~cjepa.questions.scores.scores_of`."""
-    was_training = module.training
-    module.eval()
     questions = data.questions_of(split)
-    given = answers_of(module, data, questions, progress)
-    module.train(was_training)
+    with in_eval_mode(module):
+        given = answers_of(module, data, questions, progress)
     return scores_of(zip(questions, given, strict=True))
