@@ -105,6 +105,9 @@ class PictureTokenizer:
     def places(self, tokens: np.ndarray) -> np.ndarray:
         """Centres of the objects in px, float32 ``(..., S, 2)``; NaN for a slot that shows nothing.
 
+        Args:
+            tokens: as :meth:`decode` takes them.
+
         Raises:
             UserError: as :meth:`decode`.
         """

@@ -7,7 +7,13 @@ from cjepa.errors import UserError
 
 
 def clip_starts(file: Episodes, episodes: np.ndarray, blocks: int, frame_stride: int) -> np.ndarray:
-    """Every row at which a clip of ``blocks`` x ``frame_stride`` env steps fits into its episode, int64.
+    """Every row at which a clip of ``blocks`` x ``frame_stride`` env steps fits into its episode, int64 ``(N,)``.
+
+    Args:
+        file: with the lengths of the episodes.
+        episodes: their indices, int; clips stand in this order.
+        blocks: frames per clip.
+        frame_stride: env steps per block.
 
     Raises:
         UserError: there is none.

@@ -75,7 +75,7 @@ class ObjectEnv(gym.Env, ABC):
 
     @abstractmethod
     def advance(self, action: np.ndarray) -> None:
-        """One env step of physics without rendering."""
+        """One env step of physics without rendering; ``action`` is one of ``action_space``."""
 
     @abstractmethod
     def proprio(self) -> np.ndarray:

@@ -92,11 +92,11 @@ class MotionPolicy(Policy):
 
     @abstractmethod
     def look(self, env: ObjectEnv) -> np.ndarray:
-        """What the policy sees; the agent's x and y come first."""
+        """What the policy sees, float ``(F,)``; the agent's x and y come first."""
 
     @abstractmethod
     def choose_target(self, seen: np.ndarray) -> np.ndarray:
-        """Where (x, y) the next motion leads."""
+        """Where the next motion leads, ``(2,)``: x and y in the environment's units."""
 
     def gives_up(self, seen: np.ndarray, target: np.ndarray) -> bool:
         """Whether a motion to ``target`` should be abandoned; False by default."""

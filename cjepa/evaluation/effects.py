@@ -40,12 +40,12 @@ class Effects(NamedTuple):
 
     @property
     def true_effects(self) -> np.ndarray:
-        """What the intervention changes."""
+        """What the intervention changes of x and y, ``(N, 2)`` in the environment's units."""
         return self.true_N2 - self.true_factual_N2
 
     @property
     def predicted_effects(self) -> np.ndarray:
-        """What the model says that it changes."""
+        """What the model says that it changes, likewise."""
         return self.predicted_N2 - self.factual_N2
 
 

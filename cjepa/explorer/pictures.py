@@ -31,7 +31,7 @@ def data_url(pixels: np.ndarray) -> str:
 
 
 def without_bodies(pixels_YXC: np.ndarray, labels_YX: np.ndarray) -> np.ndarray:
-    """A frame whose bodies are filled with the usual colour of the rest."""
+    """A copy of a frame, uint8, with the median colour of the background where labels are above 0, and a rim around."""
     near_YX = cv2.dilate((labels_YX > 0).astype(np.uint8), np.ones((_RIM_PX, _RIM_PX), np.uint8)) > 0
     empty_YXC = pixels_YXC.copy()
     if not near_YX.all():

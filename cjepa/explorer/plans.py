@@ -236,7 +236,10 @@ class PlansExplorer:
 
 
 def drawn_candidates(actions_NHA: Tensor, cost_N: Tensor) -> tuple[Tensor, Tensor]:
-    """At most ``_DRAWN`` of the candidates, best first, and their costs: the best half, and a spread of the others."""
+    """At most ``_DRAWN`` of the candidates, best first, and their costs: the best half, and a spread of the others.
+
+    A cost that is not finite counts as the highest.
+    """
     order_N = cost_N.nan_to_num(torch.inf, torch.inf).argsort(stable=True)
     if len(order_N) > _DRAWN:
         best, others = order_N[: _DRAWN // 2], order_N[_DRAWN // 2 :]

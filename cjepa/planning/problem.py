@@ -79,7 +79,7 @@ class PlanningProblem:
         return self.project(warm_start_BKHA)
 
     def project(self, actions_BNHA: Tensor) -> Tensor:
-        """Allowed sequences near the candidates."""
+        """Allowed sequences near the candidates, ``(B, N, H, A)``, within the bounds."""
         if self.constraints:
             actions_BNTV = self.env_steps(actions_BNHA)
             for constraint in self.constraints:

@@ -66,7 +66,7 @@ class GoalValue(nn.Module):
         return (1 - share_L.clamp(0, _FARTHEST)).log() / math.log(self.discount)
 
     def discounted(self, blocks_L: Tensor) -> Tensor:
-        """The discounted number for so many blocks."""
+        """The discounted number for so many blocks, ``(L,)``, from 0 to 1 / (1 - discount)."""
         return (1 - self.discount**blocks_L) / (1 - self.discount)
 
 

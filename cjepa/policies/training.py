@@ -79,7 +79,7 @@ class PolicyTraining(TokenizerMemory):
         return terms
 
     def lesson_error(self, lessons: Lessons) -> Tensor:
-        """Mean squared error of the actions of lessons, in units of the variance of actions in episodes."""
+        """Mean squared error of the actions of lessons, in units of the variance of actions in episodes; a scalar."""
         policy, (tokens, proprio, goal, actions) = self.policy, (values.to(self.device) for values in lessons)
         seen = policy.token_scale(tokens), policy.proprio_scale(proprio[:, : policy.proprio_dim])
         return (policy(*seen, policy.token_scale(goal)).float() - policy.action_scale(actions)).square().mean()
@@ -90,7 +90,15 @@ class PolicyTraining(TokenizerMemory):
         return ahead_B.to(clip.tokens_BTSD.device)
 
     def situation(self, clip: Clip, ahead_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the policy is given of clips, normalised: tokens, proprioception, and goals ``ahead_B`` blocks ahead."""
+        """What the policy is given of clips, normalised.
+
+        Args:
+            clip: of more than ``ahead_B`` blocks, physical.
+            ahead_B: int, blocks from the first one to the goal.
+
+        Returns:
+            Tokens ``(B, S, D)`` and proprioception ``(B, P)`` of the first block, and tokens of the goals.
+        """
         policy, rows_B = self.policy, torch.arange(len(ahead_B), device=ahead_B.device)
         proprio_BP = policy.proprio_scale(clip.proprio_BTP[:, 0, : policy.proprio_dim])
         goal_BSD = clip.tokens_BTSD[rows_B, ahead_B]

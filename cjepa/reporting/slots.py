@@ -119,7 +119,7 @@ class SlotOverlays(Callback):
 
 
 def frame_scores(encoded: Encoded, batch: VideoBatch) -> list[np.ndarray]:
-    """FG-ARI of every frame of every clip; NaN with fewer than two objects, nothing without label images."""
+    """FG-ARI of every frame, ``(T,)`` of each clip; NaN with fewer than two objects, nothing without label images."""
     if batch.labels_BTYX is None:
         return []
     counts_BTKS = contingency(encoded.masks_BTSYX, batch.labels_BTYX)[:, :, 1:]
@@ -127,7 +127,12 @@ def frame_scores(encoded: Encoded, batch: VideoBatch) -> list[np.ndarray]:
 
 
 def worst_clips(scores: list[np.ndarray], count: int) -> list[Failure]:
-    """The clips of lowest mean score, the worst first; clips without a scored frame are left out."""
+    """The clips of lowest mean score, the worst first; clips without a scored frame are left out.
+
+    Args:
+        scores: of the frames of each clip, ``(T,)``, as :func:`frame_scores` has them.
+        count: of clips at the most.
+    """
     known = [(clip, score_T) for clip, score_T in enumerate(scores) if not np.isnan(score_T).all()]
     failures = [Failure(clip, int(np.nanargmin(score_T)), float(np.nanmean(score_T))) for clip, score_T in known]
     return sorted(failures, key=lambda failure: failure.fg_ari)[:count]

@@ -69,7 +69,10 @@ class TokenizerTraining(ScoredTokenizer):
         return loss
 
     def weighted(self, terms: dict[str, Tensor]) -> Tensor:
-        """The loss.
+        """The loss, a scalar: the sum of the terms, each times its weight; those without a weight are left out.
+
+        Args:
+            terms: scalars by name.
 
         Raises:
             UserError: a weight is given for a term that the tokenizer does not have.

@@ -58,7 +58,7 @@ class EpisodeTraining(L.LightningModule, ABC):
         return loss
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
-        """The loss of a training step."""
+        """The loss of a training step, a scalar: the sum of all terms, scalars too, each times its weight."""
         return sum(self.loss_weights[name] * term for name, term in terms.items())
 
     def configure_optimizers(self) -> dict:

@@ -106,6 +106,6 @@ def object_errors(
 
 
 def distance(first: Tensor, second: Tensor, norm: Norm) -> Tensor:
-    """Mean absolute or squared difference over the last axis."""
+    """Mean absolute or squared difference over the last axis: ``(..., D)`` twice, to ``(...)``."""
     difference = first - second
     return (difference.abs() if norm == "l1" else difference.square()).mean(dim=-1)

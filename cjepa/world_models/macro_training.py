@@ -135,5 +135,13 @@ class MacroModel(TokenTraining):
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of a diagonal normal from the standard normal, summed over the last axis."""
+    """Kullback-Leibler divergence of a diagonal normal from the standard normal, summed over the last axis, in nats.
+
+    Args:
+        mean: ``(..., K)``.
+        log_variance: ``(..., K)``, natural logarithms.
+
+    Returns:
+        ``(...)``, non-negative.
+    """
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1)

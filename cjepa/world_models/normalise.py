@@ -20,7 +20,7 @@ class Normaliser(nn.Module):
         self.register_buffer("fitted", torch.tensor(False))
 
     def fit(self, values: Tensor) -> None:
-        """Mean and standard deviation over all but the last axis; a constant value gets a std of 1.
+        """Mean and standard deviation over all but the last axis; a constant value gets a std of 1; ``(..., D)``.
 
         Something that is nearly always the same, such as whether an object is in view, gets as large a scale as it
         takes to keep its rare values within five of them: they would outweigh all others in a squared error.
@@ -33,9 +33,9 @@ class Normaliser(nn.Module):
         self.fitted.fill_(True)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Physical -> normalised."""
+        """Physical to normalised, ``(..., D)``."""
         return (values - self.mean) / self.std
 
     def inverse(self, values: Tensor) -> Tensor:
-        """Normalised -> physical."""
+        """Normalised to physical, ``(..., D)``."""
         return values * self.std + self.mean

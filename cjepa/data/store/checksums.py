@@ -13,7 +13,13 @@ def crc32(values: np.ndarray) -> int:
 
 
 def content_fingerprint(columns: list[str], lengths: np.ndarray, checksums: np.ndarray) -> str:
-    """16 hex digits that change with any value of any episode, and with nothing else."""
+    """16 hex digits that change with any value of any episode, and with nothing else.
+
+    Args:
+        columns: names.
+        lengths: env steps of each episode, int.
+        checksums: CRC32 of each episode and column, ``(episodes, columns)``.
+    """
     digest = hashlib.sha256(json.dumps(columns).encode())
     digest.update(lengths.astype("<i4").tobytes())
     digest.update(np.asarray(checksums).astype("<u4").tobytes())

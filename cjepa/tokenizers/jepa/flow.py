@@ -50,7 +50,15 @@ class FlowHead(nn.Module):
 
 
 def warped(frames_N3YX: Tensor, flow_N2YX: Tensor) -> Tensor:
-    """The frames before, drawn with the pixels of the frames after them: at p is what is at p + flow(p)."""
+    """The frames before, drawn with the pixels of the frames after them: at p is what is at p + flow(p).
+
+    Args:
+        frames_N3YX: the frames after; what would come from outside is that of the edge.
+        flow_N2YX: x and y, in pixels.
+
+    Returns:
+        ``(N, 3, Y, X)``.
+    """
     height, width = frames_N3YX.shape[-2:]
     at_YX2 = cell_centres(height, width).to(flow_N2YX.device).unflatten(0, (height, width))
     moved = flow_N2YX.movedim(1, -1) * 2 / torch.tensor([width, height], device=flow_N2YX.device)
@@ -58,14 +66,14 @@ def warped(frames_N3YX: Tensor, flow_N2YX: Tensor) -> Tensor:
 
 
 def photometric(first_N3YX: Tensor, second_N3YX: Tensor, flow_N2YX: Tensor) -> Tensor:
-    """How far warped frames are from the frames before them: Charbonnier's loss, the mean over three scales."""
+    """How far warped frames are from the frames before them: Charbonnier's loss, mean of three scales; a scalar."""
     again = warped(second_N3YX, flow_N2YX)
     differences = [avg_pool2d(first_N3YX, side) - avg_pool2d(again, side) for side in _SCALES]
     return torch.stack([((d.square() + _SMALLEST**2).sqrt() - _SMALLEST).mean() for d in differences]).mean()
 
 
 def smoothness(flow_N2YX: Tensor, frames_N3YX: Tensor) -> Tensor:
-    """Mean absolute difference of the flow of neighbouring pixels, weighted down where the frame has an edge."""
+    """Mean absolute difference of the flow of neighbouring pixels, less where the frame has an edge; a scalar."""
     parts = []
     for axis in (-1, -2):
         edge_N1YX = frames_N3YX.diff(dim=axis).abs().mean(dim=1, keepdim=True)

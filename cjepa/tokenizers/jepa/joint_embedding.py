@@ -73,7 +73,7 @@ class JointEmbedding(TrainableTokenizer):
 
     @abstractmethod
     def clips(self, pixels_BT3YX: Tensor) -> Tensor:
-        """What the encoder sees of a batch of training clips, of a multiple of ``tubelet`` frames."""
+        """What the encoder sees of a batch of training clips, ``(N, T', 3, Y, X)``, T' a multiple of ``tubelet``."""
 
     @abstractmethod
     def views(self, batch: int, times: int, generator: torch.Generator) -> list[View]:
@@ -81,10 +81,17 @@ class JointEmbedding(TrainableTokenizer):
 
     @abstractmethod
     def distance(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """The error of every value."""
+        """The error of every value, of the shape of both, ``(B, L, D)``."""
 
     def loss_terms(self, pixels_BT3YX: Tensor) -> dict[str, Tensor]:
-        """The error of hidden patches, the mean over views, and of visible ones where the predictor predicts them."""
+        """The error of hidden patches, the mean over views, and of visible ones where the predictor predicts them.
+
+        Args:
+            pixels_BT3YX: in [0, 1].
+
+        Returns:
+            Scalars: ``prediction``, and ``visible`` where the predictor predicts visible patches.
+        """
         clips = self.clips(pixels_BT3YX)
         times = clips.shape[1] // self.encoder.tubelet
         target_BLD = self.targets(clips)

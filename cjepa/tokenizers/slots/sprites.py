@@ -94,7 +94,17 @@ class SpriteDecoder(nn.Module):
     def forward(
         self, content: Tensor, position: Tensor, scale: Tensor, image_size: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """-> colour residuals ``(B, S, 3)``, and shades, 1 where they are full, and opacity logits ``(B, S, Y, X)``."""
+        """Draw the sprite of every slot.
+
+        Args:
+            content: of the slots, (B, S, content_dim).
+            position: (B, S, 2) in [-1, 1].
+            scale: (B, S, 1), the frame's side being 2.
+            image_size: Y and X in pixels.
+
+        Returns:
+            Colour residuals (B, S, 3); shades (B, S, Y, X), 1 where colours are full; opacity logits (B, S, Y, X).
+        """
         places_BS2I = (cell_middles(image_size, position.device) - position[..., None]) / (_WINDOW * scale[..., None])
         sprite = rearrange(self.to_sprite(content).float(), "b s (c y x) -> b s c y x", c=2, y=self.side)
         # what is outside an image counts as 0: outside its window a sprite has its full colour and is transparent
@@ -142,6 +152,13 @@ def embed_position(position_BS2: Tensor) -> Tensor:
 
 
 def read_position(embedding: Tensor) -> Tensor:
-    """The inverse of :func:`embed_position`, from the longest wavelength; also of predicted embeddings."""
+    """The inverse of :func:`embed_position`, from the longest wavelength; also of predicted embeddings.
+
+    Args:
+        embedding: (..., 16); the length of a pair of sine and cosine does not matter.
+
+    Returns:
+        (..., 2): x and y, in [-2, 2].
+    """
     sine, cosine = embedding.split(POSITION_DIM // 2, dim=-1)
     return torch.atan2(sine[..., :2], cosine[..., :2]) * _WAVELENGTHS[0] / (2 * torch.pi)
