@@ -90,7 +90,7 @@ def make_searches(
     iterations: int, candidates: int, patch_candidates: int, device: torch.device = _CPU, environments: int = 1
 ) -> dict[str, Search]:
     """All contenders by name."""
-    objects = paper_network(SLOTS, matching="hungarian").to(device)
+    objects = paper_network(matching="hungarian").to(device)
     return {
         REFERENCE: published_search(objects, iterations, candidates),
         FULL: cem_search(InFloat32(objects), SLOTS, iterations, candidates),
@@ -101,7 +101,7 @@ def make_searches(
         ),
         **{
             f"patch-{side}x{side}": cem_search(
-                PredictorDynamics(paper_network(side**2, num_positions=side**2).to(device)),
+                PredictorDynamics(paper_network(num_positions=side**2).to(device)),
                 side**2,
                 iterations,
                 patch_candidates,
@@ -111,7 +111,7 @@ def make_searches(
     }
 
 
-def paper_network(tokens: int, **options) -> EntityTransformer:
+def paper_network(**options) -> EntityTransformer:
     """C-JEPA's predictor at the paper's size with random weights; its heads too, so that candidates differ."""
     torch.manual_seed(SEED)
     sizes = {"proprio_dim": PROPRIO_DIM, "action_dim": ACTION_DIM, "history_blocks": HISTORY_BLOCKS}
