@@ -103,6 +103,9 @@ def draw_intervention(env: InterventionEnv, factual: Episode, rng: np.random.Gen
     """Something to change in an episode: any kind, in its first half but not in its first row, on a body that is seen.
 
     Bodies that touch another one in that row or later are chosen in ``SHARE_COLLIDING`` of the cases.
+
+    Raises:
+        UserError: there is no such body.
     """
     env_steps = len(factual["state"])
     for env_step in 1 + rng.permutation(max(env_steps // 2 - 1, 0)):

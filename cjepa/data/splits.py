@@ -51,6 +51,9 @@ def split_episodes(num_episodes: int, shares: tuple[float, float, float], seed: 
 
     Returns:
         Sorted int64 indices under ``train``, ``val`` and ``test``.
+
+    Raises:
+        UserError: the shares do not sum to 1.
     """
     if abs(sum(shares) - 1.0) > 1e-6:
         raise UserError(f"split shares {shares} sum to {sum(shares)}, expected 1")

@@ -78,7 +78,11 @@ class TokenClips(EpisodeClips):
     """Clips of cached tokens for world-model training; the options are those of :class:`EpisodeClips`."""
 
     def setup(self, stage: str) -> None:
-        """Open the file, split it, and read all of it, but for tokens of more than half of the machine's memory."""
+        """Open the file, split it, and read all of it, but for tokens of more than half of the machine's memory.
+
+        Raises:
+            UserError: the file has no tokens, or does not say which tokenizer made them.
+        """
         super().setup(stage)
         if "tokens" not in self.file.columns:
             raise UserError(f"{self.path}: contains episodes, not tokens; make tokens with `cjepa tokenize`")

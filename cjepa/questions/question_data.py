@@ -165,7 +165,15 @@ class QuestionTokens(TokenClips):
         return self.questions_about(self.splits[split], f"{split} episodes by split_seed {self.split_seed}")
 
     def questions_about(self, episodes: np.ndarray, what: str) -> list[Question]:
-        """Those about some episodes; ``what`` they are, for the error :meth:`questions_of` raises."""
+        """Those about some episodes.
+
+        Args:
+            episodes: their indices, int.
+            what: they are, for the error.
+
+        Raises:
+            UserError: there is no question about them.
+        """
         chosen = set(episodes.tolist())
         found = [question for question in self.asked.questions if question.episode in chosen]
         if not found:

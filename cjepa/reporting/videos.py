@@ -55,6 +55,9 @@ def overlay_masks(
 
     Returns:
         uint8 (T, Y, X, 3).
+
+    Raises:
+        ValueError: masks and frames do not fit each other.
     """
     frames, masks = np.asarray(frames_TYXC), np.asarray(masks_TSYX)
     if masks.shape[0] != frames.shape[0] or masks.shape[2:] != frames.shape[1:3]:
@@ -87,6 +90,9 @@ def side_by_side(panels: Sequence[np.ndarray], labels: Sequence[str], scale: int
 
     Returns:
         uint8 (T, Y', X', 3), Y' and X' even.
+
+    Raises:
+        ValueError: no panels, or not a caption for each.
     """
     if len(panels) != len(labels) or not panels:
         raise ValueError(f"{len(panels)} panels and {len(labels)} labels; expected one label per panel, at least one")
@@ -131,6 +137,9 @@ def contact_sheet(frames: Sequence[np.ndarray], columns: int, scale: int = 1) ->
 
     Returns:
         uint8 (Y', X', 3).
+
+    Raises:
+        ValueError: no frames.
     """
     if not len(frames):
         raise ValueError("no frames for a contact sheet")
@@ -175,6 +184,9 @@ def write_video(path: str | Path, frames_TYXC: np.ndarray, fps: float) -> Path:
         path: ends in ``.mp4``.
         frames_TYXC: uint8, at least one frame.
         fps: frames per second.
+
+    Raises:
+        ValueError: other frames than these.
     """
     frames = np.asarray(frames_TYXC)
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):

@@ -37,6 +37,9 @@ class WholeCheckpoints(TorchCheckpointIO):
         """One checkpoint, checked as everywhere and on the CPU.
 
         Addresses such as s3:// are left to Lightning, and so are bare weights that it hands from process to process.
+
+        Raises:
+            UserError: it is not a checkpoint that training can continue from.
         """
         if "://" in str(path) or Path(path).name == _FROM_PROCESS_TO_PROCESS:
             return super().load_checkpoint(path, *args, **kwargs)

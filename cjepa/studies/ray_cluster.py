@@ -51,7 +51,11 @@ class RayCluster(Executor):
             raise UserError(f"--ray_address {address}: {' '.join(str(error).split())[:200]}; {mend}") from None
 
     def machines(self) -> list[Machine]:
-        """Those that are alive and have CPUs."""
+        """Those that are alive and have CPUs.
+
+        Raises:
+            UserError: there are none.
+        """
         found = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         sizes = [(int(node.get("CPU", 0)), int(node.get("GPU", 0)), node["memory"] / _GIB) for node in found]
         if not any(cpus for cpus, _, _ in sizes):

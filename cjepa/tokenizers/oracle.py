@@ -104,7 +104,11 @@ class OracleTokenizer(Tokenizer):
 
     @classmethod
     def init_args_from(cls, episodes: Episodes) -> dict[str, Any]:
-        """How many bodies there are, and the names of their attributes."""
+        """How many bodies there are, and the names of their attributes.
+
+        Raises:
+            UserError: the episodes do not say.
+        """
         if "objects" not in episodes.columns or "attribute_names" not in episodes.attributes:
             raise UserError(
                 f"{episodes.path}: no column 'objects' with its 'attribute_names', which an oracle reads; collect the "

@@ -40,6 +40,9 @@ class Converter(ABC):
 
     Args:
         source: file or folder.
+
+    Raises:
+        UserError: there is no such source, or it is not of this format.
     """
 
     name: ClassVar[str]

@@ -76,7 +76,11 @@ def label_images(where: str, values: np.ndarray) -> np.ndarray:
 
 
 def check_sizes(where: str, episode: Episode) -> None:
-    """Refuse label images that do not lie on the frames."""
+    """Check that label images lie on the frames.
+
+    Raises:
+        UserError: they have another size.
+    """
     if "masks" in episode and "pixels" in episode:
         labels, frames = episode["masks"].shape[1:], episode["pixels"].shape[1:3]
         if labels != frames:

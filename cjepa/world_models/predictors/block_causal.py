@@ -42,6 +42,9 @@ class ProprioCode(nn.Linear):
     Args:
         proprio_dim: P.
         width: W.
+
+    Raises:
+        ValueError: P is above W.
     """
 
     def __init__(self, proprio_dim: int, width: int):

@@ -19,6 +19,9 @@ class Geometry(nn.Module):
         token_dim: D.
         first: index of the first sine in a token.
         wavelengths: of x and y; each is half of the one before.
+
+    Raises:
+        ValueError: the phases are not within a token.
     """
 
     def __init__(self, token_dim: int, first: int, wavelengths: int):
