@@ -150,8 +150,10 @@ def test_the_page_of_interventions_says_what_the_results_file_says(update_interv
         assert update_results().block_of(update_interventions.PAGE, name) == block(result), name
 
 
-def test_removal_and_stability_are_kept_for_every_model(update_interventions, tmp_path):
+def test_removal_and_stability_are_kept_for_every_model(update_interventions, tmp_path, monkeypatch):
     """A rival's graph removes the same bodies from all models, but what that does depends on the model."""
+    known = tmp_path / "known.json"
+    monkeypatch.setattr(update_interventions, "RESULTS", known)
     score = {"low": 0.0, "high": 1.0, "n": 9}
     for seed, growth in enumerate((0.1, 0.3)):
         folder = tmp_path / f"collide-intervene-few-{seed}"
@@ -172,6 +174,9 @@ def test_removal_and_stability_are_kept_for_every_model(update_interventions, tm
     lines = update_interventions.removal_block({"rows": [one, two, rival]}).splitlines()
     assert lines[2].startswith("| few | 2 | gradient | 0.75 [0, 1] | 0.2 [0, 1] | 0.4 [0, 1] | – |")
     assert len(lines) == 3
+    more = rival | {"scores": {"removed_share": score | {"value": 1.0, "n": 10}}}
+    write_json(known, {"machine": "m", "rows": [more]})
+    assert update_interventions.measured(tmp_path) == [one, two], "the rival is known of more scenes"
 
 
 @pytest.fixture
