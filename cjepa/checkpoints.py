@@ -133,7 +133,7 @@ def config_of(checkpoint: Path) -> Path:
     """
     path = home_of(checkpoint) / "config.yaml"
     if not path.is_file():
-        raise UserError(f"{path}: missing; give a run folder of `cjepa fit`, or zoo:NAME")
+        raise UserError(f"{checkpoint}: in no run folder ({path} is missing); give one of `cjepa fit`, or zoo:NAME")
     return path
 
 

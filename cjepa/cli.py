@@ -145,7 +145,8 @@ def execute(argv: list[str]) -> CommandResult:
         silence_lightning()
         return _lightning(verb, rest)
     if verb not in VERBS:
-        raise UserError(f"no such command {verb!r}; `cjepa --help` lists them")
+        typed = " ".join(argv[: 1 + any(name.startswith(f"{verb} ") for name in VERBS)])
+        raise UserError(f"no such command {typed!r}; `cjepa --help` lists them")
     silence_lightning()
     group, _, name = verb.replace("-", "_").rpartition(" ")
     function = getattr(importlib.import_module(f"cjepa.{group or 'commands'}.{name}"), f"{name}_command")
@@ -153,16 +154,12 @@ def execute(argv: list[str]) -> CommandResult:
 
 
 def _check_configs(argv: list[str]) -> None:
-    """The parsers' own messages about a file that is not YAML do not name the file."""
-    from pathlib import Path
+    """The parsers' own messages about a file that is no YAML mapping do not name the file."""
+    from cjepa.configuration.yaml_files import given_configs, read_yaml
 
-    from cjepa.configuration.yaml_files import read_yaml
-
-    values = [after for word, after in zip(argv, argv[1:], strict=False) if word in ("-c", "--config")]
-    values += [word.partition("=")[2] for word in argv if word.startswith(("-c=", "--config="))]
-    for value in values:
-        if len(value) < 1000 and Path(value).is_file():  # it may also be YAML itself
-            read_yaml(value)
+    for file in given_configs(argv):
+        if not isinstance(read_yaml(file), dict | None):
+            raise UserError(f"{file}: not a YAML file of options, `name: value`")
 
 
 def _lightning(verb: str, rest: list[str]) -> CommandResult:
@@ -231,6 +228,8 @@ def _one_line(error: Exception) -> str:
     from cjepa.configuration.parser_messages import one_line
 
     line = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
     if unknown := re.search(r"given class_path '([\w.]+)': (No module named '[\w.]+')", line):
         return f"{unknown[1]}: {unknown[2]}; {HOW_TO_FIND}"
     if isinstance(error, argparse.ArgumentError):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cjepa.artifacts.export import export_checkpoint
-from cjepa.checkpoints import ZOO, find_checkpoint, read_checkpoint
+from cjepa.checkpoints import ZOO, config_of, find_checkpoint, read_checkpoint
 from cjepa.cli import main
 from cjepa.errors import UserError
 from cjepa.policies.loading import load_policy
@@ -128,3 +128,8 @@ def test_a_run_of_another_kind_is_refused_by_its_name(trained_as, tmp_path):
         line = f"{checkpoint}: {name}, not {expected}; give a run of `cjepa fit -c {made_by}`"
         assert str(raised.value).startswith(f"{line}, or use this one with `{used_by}" if used_by else line)
         assert used_by or str(raised.value) == line
+
+
+def test_a_file_in_no_run_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"notes.md: in no run folder \(.*config.yaml is missing\)"):
+        config_of(tmp_path / "notes.md")

@@ -134,6 +134,24 @@ def test_a_missing_config_is_named(verb, refused):
     assert "nowhere.yaml" in refused(verb, "-c", "nowhere.yaml")
 
 
+@pytest.mark.parametrize("text", ["just words", "- 1\n- 2", "3"])
+@pytest.mark.parametrize("verb", ["collect", "fit"])
+def test_a_config_without_options_is_named(verb, text, refused, tmp_path):
+    (tmp_path / "wrong.yaml").write_text(text)
+    assert "wrong.yaml: not a YAML file of options" in refused(verb, "-c", "wrong.yaml")
+
+
+def test_a_wrong_command_of_a_group_is_told_whole(refused):
+    assert "no such command 'bench nothing'" in refused("bench", "nothing")
+    assert "no such command 'nothing'" in refused("nothing", "bench")
+
+
+def test_errors_of_the_system_name_the_file_without_a_number(refused, tmp_path):
+    (tmp_path / "file").write_text("")
+    line = refused("init", "file/folder")
+    assert "file/folder" in line and line.strip().endswith(": Not a directory") and "Errno" not in line
+
+
 @pytest.mark.parametrize("verb", ["collect", "tokenize", "plan", "plan-baselines", "study", "report", "fit", "test"])
 def test_missing_arguments_are_named(verb, refused):
     assert "required" in refused(verb)

@@ -21,7 +21,12 @@ _CLASS_PATH = re.compile(r"Expected a dot import path string: (.*)")
 _MISSING = re.compile(r"the following arguments are required: (.*)")
 _OPTION = re.compile(r"Option '(.+)' is not accepted")
 _NUMBER = re.compile(r"Not of type (\w+): (?:invalid literal .*?: )?(.*?) ?(?:does not conform.*|int\(\) argument.*)?")
-_NUMBERS = {"PositiveInt": "an integer above 0", "NonNegativeInt": "an integer, 0 or more"}
+_NUMBERS = {
+    "PositiveInt": "an integer above 0",
+    "NonNegativeInt": "an integer, 0 or more",
+    "PositiveFloat": "a number above 0",
+    "ClosedUnitInterval": "a number from 0 to 1",
+}
 _NONE = "NoneType"
 _GIVEN = "Given value: "
 _LONGEST = 80

@@ -1,6 +1,6 @@
 """The one reader of YAML: bounds on size, depth and repetition are checked before anything is built."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,16 @@ def read_yaml(path: str | Path) -> Any:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+
+
+def given_configs(words: Sequence[str]) -> list[Path]:
+    """The files that a command line gives as ``-c`` or ``--config``, in order; it may also give YAML itself."""
+    given = []
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        option, equals, value = word.partition("=")
+        if option in ("-c", "--config"):
+            given.append(value if equals else after)
+    return [Path(value) for value in given if len(value) < 1000 and Path(value).is_file()]
 
 
 def parse_yaml(text: str, load: Callable[[str], Any] | None = None) -> Any:

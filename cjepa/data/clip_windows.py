@@ -20,8 +20,13 @@ def clip_starts(file: Episodes, episodes: np.ndarray, blocks: int, frame_stride:
     """
     span = blocks * frame_stride
     starts = [file.offsets[e] + np.arange(max(0, file.lengths[e] - span + 1)) for e in episodes]
+    if not len(episodes):
+        raise UserError(
+            f"{file.path}: none of its {len(file.lengths)} episodes is in this part of the split (training, "
+            "validation or test); collect more episodes"
+        )
     if not sum(map(len, starts)):
-        longest = int(file.lengths[episodes].max()) if len(episodes) else 0
+        longest = int(file.lengths[episodes].max())
         raise UserError(
             f"{file.path}: no clip of {blocks} blocks x {frame_stride} env steps = {span} env steps in "
             f"{len(episodes)} episodes (the longest has {longest} env steps); collect longer or more episodes"

@@ -22,6 +22,8 @@ FILTER = "{class_path: cjepa.world_models.predictors.object_filter.ObjectFilter,
     [
         (PLAN, "--pairs=0", "pairs: expected an integer above 0, got 0"),
         (PLAN, "--pairs=few", "pairs: expected an integer above 0, got 'few'"),
+        (PLAN, "--policy_share=7", "policy_share: expected a number from 0 to 1"),
+        (PLAN, "--certify_margin=-1", "certify_margin: expected a number above 0, got -1"),
         (PLAN, "--execute_blocks=0", "execute_blocks: expected an integer above 0"),
         (PLAN, "--split=train", "split: expected one of 'val', 'test', got train"),
         (PLAN, "--goal_state=[a]", "goal_state: expected float, got ['a']"),
