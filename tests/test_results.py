@@ -45,7 +45,7 @@ def test_the_readme_says_how_much_faster_plans_are():
     rows = {row["name"]: row for row in read_json(DOCS / "results" / "planner.json")["rows"]}
     fast, published = rows["object-filter"], rows["published-fp32"]
     text = " ".join((DOCS.parent / "README.md").read_text().split())
-    assert f"{fast['seconds']:.2g} s a plan, the published search {published['seconds']:.0f} s" in text
+    assert f"{fast['seconds']:.2g} s per plan, the published search {published['seconds']:.0f} s" in text
 
 
 def test_the_page_of_tokenizers_says_what_the_results_file_says(monkeypatch):
