@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -46,81 +45,6 @@ def test_the_readme_says_how_much_faster_plans_are():
     fast, published = rows["object-filter"], rows["published-fp32"]
     text = " ".join((DOCS.parent / "README.md").read_text().split())
     assert f"{fast['seconds']:.2g} s per plan, the published search {published['seconds']:.0f} s" in text
-
-
-def test_the_page_of_tokenizers_says_what_the_results_file_says(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    module, result = importlib.import_module("update_tokenizers"), read_json(DOCS / "results" / "tokenizers.json")
-    assert update_results().block_of(module.PAGE, "tokenizers") == module.page_block(result)
-    for environment in module.TITLES:  # no picking: every seed is there
-        seeds = [
-            row["seed"] for row in result["rows"] if (row["environment"], row["tokenizer"]) == (environment, "slots")
-        ]
-        assert seeds == [0, 1, 2]
-
-
-def test_the_page_of_world_models_says_what_the_results_file_says(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    module = importlib.import_module("update_world_models")
-    assert update_results().block_of(module.PAGE, "world-models") == module.page_block(read_json(module.RESULTS))
-    rivals = read_json(module.RIVALS_RESULTS)
-    assert update_results().block_of(module.RIVALS_PAGE, "rivals") == module.rivals_block(rivals)
-
-
-def row(command: str, episodes: int, work: int, seconds: float, cores: int = 1) -> dict:
-    measured = {"seconds": seconds, "cores": cores, "peak_memory_mb": 100 + episodes / 20, "bytes": 1000}
-    return {"stage": command, "command": command, "episodes": episodes, "work": work} | measured
-
-
-def test_costs_of_scale_are_told_apart_where_stages_differ(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    module = importlib.import_module("update_scale")
-    rows = [row("collect", 200, 0, 12), row("collect", 2000, 0, 51, 2), row("collect", 20000, 0, 1)]
-    rows += [row("fit", 200, 200, 60.2), row("fit", 2000, 200, 62), row("fit", 2000, 400, 112)]
-    assert module.cost_of("collect", rows) == pytest.approx((2, 0, 0.05, 100, 0.05), abs=1e-6)
-    assert module.cost_of("fit", rows) == pytest.approx((10, 0.25, 0.001, 100, 0.05), abs=1e-6)
-    assert module.cost_of("fit", [row("fit", 2000, 400, 100)]) == pytest.approx((0, 0.25, 0, 200, 0), abs=1e-6)
-    assert module.elapsed(100, 8, "fit", 100, 2) == 7  # 8 fit into the memory of a machine: 7 rounds of an hour
-    assert module.elapsed(64, 1, "collect", 5, 2) == 2
-
-
-def test_the_page_of_questions_says_what_the_results_file_says(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    module, result = importlib.import_module("update_questions"), read_json(DOCS / "results" / "questions.json")
-    assert update_results().block_of(module.PAGE, "questions") == module.page_block(result)
-    assert {"text only", "tokens, constant velocity", "collide-best"} <= {row["reader"] for row in result["rows"]}
-    scores = [score for row in result["rows"] for score in row["scores"].values()]
-    assert all(score["low"] <= score["value"] <= score["high"] and score["n"] >= 50 for score in scores)
-    assert len({tuple(row["scores"][metric]["n"] for metric in row["scores"]) for row in result["rows"]}) == 1
-
-
-def test_answers_are_collected_by_reader(monkeypatch, tmp_path):
-    """Readers that need no model stand in several results of a study, and in one row of the page."""
-    monkeypatch.syspath_prepend(TOOLS)
-    module = importlib.import_module("update_questions")
-    score = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 12}
-    for name in ("aloe-none", "collide-best"):
-        metrics = ("question_accuracy@descriptive", "question_accuracy@predictive", "option_accuracy@predictive")
-        rows = [score | {"metric": metric, "model": model} for model in (name, "text only") for metric in metrics]
-        (tmp_path / f"answer-{name}").mkdir()
-        write_json(tmp_path / f"answer-{name}" / "results.json", rows)
-    (tmp_path / "aloe-none").mkdir()
-    write_json(tmp_path / "aloe-none" / "run.json", {"model": {"optimizer_steps": 1500}})
-    rows = module.measured(tmp_path)
-    assert [(row["reader"], row.get("steps")) for row in rows] == [
-        ("text only", None),
-        ("aloe-none", 1500),
-        ("collide-best", None),
-    ]
-    lines = module.page_block({"command": "c", "machine": "m", "rows": rows}).splitlines()
-    assert lines[3].startswith("| ALOE without a world model | 0.5 [0.25, 0.75] | – | – | 0.5 [0.25, 0.75] |")
-    counts = {"question_accuracy@predictive": 3, "option_accuracy@predictive": 8}  # one of four options, two of two
-    assert module._chance("question_accuracy@predictive", counts) == "0.188"
-    assert module._chance("option_accuracy@predictive", counts) == "0.5"
-    assert module._chance("question_accuracy@descriptive", counts) == "–"
-    assert (
-        lines[-1] == "Of 12 descriptive, 12 predictive (12 options) questions. ALOE learned for 1,500 steps. `c`, on m."
-    )
 
 
 @pytest.mark.parametrize(
@@ -179,27 +103,6 @@ def test_removal_and_stability_are_kept_for_every_model(update_interventions, tm
     assert update_interventions.measured(tmp_path) == [one, two], "the rival is known of more scenes"
 
 
-@pytest.fixture
-def update_family(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    return importlib.import_module("update_family")
-
-
-def test_the_page_of_the_family_says_what_the_results_file_says(update_family):
-    result = read_json(update_family.RESULTS)
-    assert update_results().block_of(update_family.PAGE, "family") == update_family.systems_block(result)
-    assert update_results().block_of(update_family.PAGE, "words") == update_family.words_block(result)
-    assert update_results().block_of(update_family.PAGE, "guards") == update_family.guards_block(result)
-
-
-def test_when_tokens_have_collapsed(update_family):
-    """A small spread at the start is no collapse, nor is one that the training gets over."""
-    guard = {"steps": [1, 2, 3, 4], "effective_rank": [9.0, 1.5, 8.0, 7.0], "deviation": [0.01, 1.0, 1.0, 1.0]}
-    assert update_family.collapsed_from(guard) is None
-    assert update_family.collapsed_from(guard | {"effective_rank": [9.0, 8.0, 1.9, 1.0]}) == 3
-    assert update_family.collapsed_from(guard | {"deviation": [1.0, 1.0, 1.0, 0.04]}) == 4
-
-
 def test_new_rows_replace_their_own_kind_only():
     old = [{"model": name, "seed": seed, "at": "old"} for name, seed in (("a", 0), ("b", 0))]
     new = [old[1] | {"at": "new"}, old[1] | {"seed": 1, "at": "new"}]
@@ -225,78 +128,6 @@ def test_a_part_of_a_study_adds_to_its_page(tmp_path, monkeypatch):
         "rows": [{"model": "a"}, {"model": "b"}],
     }
     assert module.block_of(page, "few") == "a, b"
-
-
-def test_rows_of_the_family_are_read_from_a_study(update_family, tmp_path):
-    record = {"model": {"parameters": 1234, "optimizer_steps": 9}, "seconds": 61.0}
-    write_json(tmp_path / "fit-ijepa-0" / "run.json", record | {"git": {"commit": "abc", "dirty": True}})
-    score = {"low": 0.5, "high": 0.75, "n": 9, "model": "ijepa-0", "tokens": 64, "token_dim": 128}
-    write_json(tmp_path / "ijepa-0" / "results_test.json", [score | {"metric": "mlp_r2@block_x", "value": 0.625}])
-    plan = [score | {"metric": "success", "value": 0.7}, score | {"metric": "success", "value": 0.0, "model": "random"}]
-    write_json(tmp_path / "plan-ijepa-0" / "results.json", plan)
-    write_json(tmp_path / "fit-vjepa-0" / "run.json", {})  # trained, not measured yet
-    rows = update_family.measured(tmp_path)
-    cells = update_family.systems_block({"rows": rows, "machine": "m"}).splitlines()[2].split("|")
-    assert [cell.strip() for cell in cells[1:]] == (
-        ["I-JEPA", "Push-T", "1", "64 x 128", "0.625 [0.5, 0.75]", "0.7 [0.5, 0.75]", "1,234", "1 min 1 s, 9 steps", ""]
-    )
-    assert rows[0]["commit"] == "abc-dirty"
-
-
-def test_goals_in_words_are_read_from_a_study(update_family, tmp_path):
-    """Without those of the search on the simulator, which is as small as can be."""
-    score = {"metric": "success", "low": 0.25, "high": 0.5, "n": 9, "git": "abc"}
-    plan = [score | {"value": 0.375, "model": "by-text"}]
-    plan.append(plan[0] | {"metric": "success_difference", "value": 0.125, "low": -0.5})
-    write_json(tmp_path / "plan-language-text-0" / "results.json", plan)
-    baselines = [
-        score | {"value": value, "model": name} for value, name in ((0.0625, "random"), (1.0, "simulator-cem"))
-    ]
-    write_json(tmp_path / "plan-language-random-0" / "results.json", baselines)
-    rows = update_family.told(tmp_path)
-    assert [(row["seed"], row["commit"]) for row in rows] == [(0, "abc"), (0, "abc")]
-    assert update_family.words_block({"words": rows}).splitlines()[2:] == [
-        "| the embedding of the sentence, by its cosine | 0.375 [0.25, 0.5] | 0.125 [-0.5, 0.5] | – |",
-        "| nothing: random actions | 0.0625 [0.25, 0.5] | – | – |",
-    ]
-
-
-def test_the_table_of_guards(update_family, tmp_path, monkeypatch):
-    (tmp_path / "none-0").mkdir()
-    lines = [
-        "step,train/loss,val/effective_rank,val/deviation,val/error@1",
-        "3,1,,,",
-        "4,,8.0,0.5,0.1",
-        "9,,1.0,0.5,0.1",
-    ]
-    (tmp_path / "none-0" / "metrics.csv").write_text("\n".join(lines) + "\n")
-    record = {"model": {"parameters": 1, "optimizer_steps": 10}, "seconds": 5.0}
-    write_json(tmp_path / "none-0" / "run.json", record | {"git": {"commit": "abc", "dirty": False}})
-    rows = update_family.guards(tmp_path)
-    table = update_family.guards_block({"guards": rows, "machine": "m"}).splitlines()
-    assert table[0].startswith("| guard | rank, step 5 | rank, step 10 | deviation at the end |")
-    assert table[2] == "| none | 8.0 | 1.0 | 0.5 | 10 | 5 s |"
-    monkeypatch.setattr(update_family, "FIGURE", tmp_path / "guards.png")
-    update_family.draw_guards(rows)
-    assert (tmp_path / "guards.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_world_models_are_averaged_over_seeds(monkeypatch):
-    """Seeds share their episodes, so that their intervals are averaged, not narrowed."""
-    monkeypatch.syspath_prepend(TOOLS)
-    module = importlib.import_module("update_world_models")
-    row = {"environment": "pusht", "model": "none", "optimiser": "Muon"}
-    row |= {"parameters": 1234, "steps": 9, "seconds": 60.0}
-    rows = [
-        row
-        | {"seed": seed, "scores": {"rollout_error@1": {"value": value, "low": value - 1, "high": value + 2, "n": 9}}}
-        for seed, value in enumerate((2.0, 4.0))
-    ]
-    cells = module.page_block({"command": "c", "machine": "m", "rows": rows}).splitlines()[-3].split("|")
-    assert [cell.strip() for cell in cells[1:5]] == ["none", "Muon", "2", "3 [2, 5]"]
-    older = [one | {"optimiser": "AdamW", "model": model} for one in rows for model in ("none", "linear")]
-    lines = module.page_block({"command": "c", "machine": "m", "rows": rows + older}).splitlines()
-    assert [line.split("|")[1:3] for line in lines[4:-2]] == [[" none ", " Muon "], [" linear ", " AdamW "]]
 
 
 @pytest.fixture
@@ -366,54 +197,6 @@ def test_the_readme_says_what_the_zoo_is_worth(environment):
     (row,) = (row for row in rows if row["metric"] == "fg_ari_video")
     said = f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
     assert said in (DOCS.parent / "README.md").read_text() and row["n"] == 100
-
-
-@pytest.fixture
-def update_demonstrations(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    return importlib.import_module("update_demonstrations")
-
-
-def test_the_page_of_push_t_says_what_the_results_file_says(update_demonstrations):
-    result = read_json(DOCS / "results" / "demonstrations.json")
-    page = update_results().block_of(update_demonstrations.PAGE, "demonstrations")
-    assert page == update_demonstrations.page_block(result)
-
-
-def test_tables_of_demonstrations(update_demonstrations):
-    """Each rate stands in the row of its training data and the column of its pairs."""
-    rows = []
-    data, model = update_demonstrations.DATA, update_demonstrations.MODEL
-    for number, (trained, pairs) in enumerate(itertools.product(data, data)):
-        name = f"{trained}-{model}-on-{pairs}"
-        rows.append(
-            {"metric": "success", "model": name, "run": name, "value": number / 10, "low": 0, "high": 1, "n": 9}
-        )
-    for model, pairs in itertools.product(("random", "simulator-cem"), data):
-        run = f"baselines-on-{pairs}"
-        rows.append({"metric": "success", "model": model, "run": run, "value": 0.9, "low": 0.8, "high": 1, "n": 9})
-    facts = [{"what": "contact", "value": 0.25, "unit": "share"}, {"what": "path", "value": 1234.4, "unit": "px"}]
-    reached = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 80}
-    goals = {"reached": reached, "cpu_seconds_per_episode": 0.84}
-    block = update_demonstrations.page_block({"data": dict.fromkeys(data, facts), "goals": goals, "rows": rows})
-    assert "| contact | 25.0% | 25.0% |\n| path, px | 1,234 | 1,234 |" in block
-    assert "| goals reached, of those that ended | – | 50% [40%, 60%] of 80 |" in block
-    assert "| cjepa-1 | purposeful | 20 [0, 100] | 30 [0, 100] |" in block
-    assert block.endswith("| simulator-cem | – | 90 [80, 100] | 90 [80, 100] |") and "of 9 pairs each" in block
-
-
-def test_evenness_of_a_grid(update_demonstrations):
-    ranges = [(0.0, 8.0), (0.0, 8.0)]
-    cells = np.stack(np.meshgrid(np.arange(8), np.arange(8)), axis=-1).reshape(-1, 2) + 0.5
-    assert update_demonstrations.even_share(cells, ranges) == pytest.approx(1.0)
-    assert update_demonstrations.even_share(cells[:16], ranges) == pytest.approx(16 / 64)
-    outside = np.concatenate([cells[:16], np.full((50, 2), 9.0)])
-    assert update_demonstrations.even_share(outside, ranges) == pytest.approx(16 / 64)
-
-
-def test_the_agent_as_seen_from_the_block(update_demonstrations):
-    turned = np.array([[100.0 - 45.0, 100.0 + 20.0, 100.0, 100.0, np.pi / 2, 0.0, 0.0]])  # the T's foot points to -x
-    np.testing.assert_allclose(update_demonstrations.seen_from_block(turned), [[20.0, 0.0]], atol=1e-9)
 
 
 def test_a_benchmark_is_written_into_its_page(tmp_path, monkeypatch):

@@ -1,20 +1,10 @@
 """The tool that says which numbers of the model card go with success."""
 
-import importlib
-from pathlib import Path
-
+import card_against_success as tool
 import pytest
 
 from cjepa.errors import UserError
 from cjepa.files import read_json
-
-TOOLS = Path(__file__).parents[1] / "tools"
-
-
-@pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    return importlib.import_module("card_against_success")
 
 
 def model(success: float | None = None, **card: float | None) -> dict:
@@ -22,7 +12,7 @@ def model(success: float | None = None, **card: float | None) -> dict:
     return {"scores": {name: {"value": value} for name, value in card.items()} | planned}
 
 
-def test_correlations_by_hand(tool):
+def test_correlations_by_hand():
     """Ranks of the successes are 1, 2, 3, 4, 5; of the picks 5, 4, 3, 1, 2; of the ranks 2, 1, 3, 4, 5."""
     picks, ranks, successes = (9, 8, 7, 1, 2), (2, 1, 3, 4, 5), (0.1, 0.2, 0.3, 0.4, 0.5)
     models = [model(pick_error=0.0, recorded_rank=9.0)]  # not planned with, so not counted
@@ -39,12 +29,12 @@ def test_correlations_by_hand(tool):
     assert "| `pick_error` | -0.90 [" in tool.page_block({"plan": rows})
 
 
-def test_too_few_models(tool):
+def test_too_few_models():
     with pytest.raises(UserError, match="3 models have a card and plans, expected 4 or more"):
         tool.correlations([model(0.1 * index, pick_error=index) for index in range(3)], "plan")
 
 
-def test_the_page_is_of_the_results_of_today(tool):
+def test_the_page_is_of_the_results_of_today():
     found, written = tool.from_results(), read_json(tool.RESULTS)
     for kind, rows in found.items():
         assert [row["metric"] for row in rows] == [row["metric"] for row in written[kind]]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "tools" / "one_gpu.sh"
+SCRIPT = Path(__file__).parents[2] / "tools" / "one_gpu.sh"
 FAKE = """#!/usr/bin/env bash
 echo "$*" >> "$CALLS"
 [[ -z "$FAILING" || "$*" != *"$FAILING"* ]]

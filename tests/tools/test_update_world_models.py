@@ -1,0 +1,28 @@
+"""Results of world models: their means over seeds, and the page."""
+
+import update_results
+import update_world_models as tool
+
+from cjepa.files import read_json
+
+
+def test_the_page_of_world_models_says_what_the_results_file_says():
+    assert update_results.block_of(tool.PAGE, "world-models") == tool.page_block(read_json(tool.RESULTS))
+    rivals = read_json(tool.RIVALS_RESULTS)
+    assert update_results.block_of(tool.RIVALS_PAGE, "rivals") == tool.rivals_block(rivals)
+
+
+def test_world_models_are_averaged_over_seeds():
+    """Seeds share their episodes, so that their intervals are averaged, not narrowed."""
+    row = {"environment": "pusht", "model": "none", "optimiser": "Muon"}
+    row |= {"parameters": 1234, "steps": 9, "seconds": 60.0}
+    rows = [
+        row
+        | {"seed": seed, "scores": {"rollout_error@1": {"value": value, "low": value - 1, "high": value + 2, "n": 9}}}
+        for seed, value in enumerate((2.0, 4.0))
+    ]
+    cells = tool.page_block({"command": "c", "machine": "m", "rows": rows}).splitlines()[-3].split("|")
+    assert [cell.strip() for cell in cells[1:5]] == ["none", "Muon", "2", "3 [2, 5]"]
+    older = [one | {"optimiser": "AdamW", "model": model} for one in rows for model in ("none", "linear")]
+    lines = tool.page_block({"command": "c", "machine": "m", "rows": rows + older}).splitlines()
+    assert [line.split("|")[1:3] for line in lines[4:-2]] == [[" none ", " Muon "], [" linear ", " AdamW "]]
