@@ -15,7 +15,7 @@ from cjepa.world_models.predictors.base import Predictor
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from cjepa.world_models.predictors.prefix_transformer import PrefixTransformer
 from tests.contracts import build, concrete_subclasses, stirred
-from tests.world_models.predictors.test_entity_transformer import OPTIONS
+from tests.world_models.predictors.small import OPTIONS
 from tests.world_models.test_training import SMALL, a_clip
 
 

@@ -14,7 +14,7 @@ from cjepa.world_models.predictors.vjepa2_ac import VJepa2AC
 from cjepa.world_models.transformer import turned
 from tests.conftest import EXPERIMENTS
 from tests.contracts import build, concrete_subclasses
-from tests.world_models.predictors.test_entity_transformer import SIZES, D, inputs, make
+from tests.world_models.predictors.small import SIZES, D, inputs, make
 
 CLASSES = concrete_subclasses("cjepa.world_models", BlockCausal)
 S, T = 4, 3
