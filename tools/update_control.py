@@ -95,12 +95,12 @@ def _differences(rows: list[dict]) -> list[list[str]]:
     for model, against in dict.fromkeys((row["model"], row["against"]) for row in found):
         own = [row for row in found if (row["model"], row["against"]) == (model, against)]
         of_model = {row[DISTANCE]: row["scores"]["success_difference"] for row in own}
-        cells = [f"{_points(of_model[d])}, n = {of_model[d]['n']}" if d in of_model else "–" for d in distances]
+        cells = [f"{points(of_model[d])}, n = {of_model[d]['n']}" if d in of_model else "–" for d in distances]
         table.append([model, against, *cells])
     return table if found else []
 
 
-def _points(score: dict) -> str:
+def points(score: dict) -> str:
     value, low, high = (round(100 * score[key]) for key in ("value", "low", "high"))
     return f"{value:+d} [{low:+d}, {high:+d}]"
 
