@@ -163,8 +163,11 @@ def _check_configs(argv: list[str]) -> None:
 
 
 def _lightning(verb: str, rest: list[str]) -> CommandResult:
+    from cjepa.configuration.class_paths import asks_for_help, import_choices
     from cjepa.lightning_cli import CJEPACLI
 
+    if asks_for_help(rest):
+        import_choices()
     return CJEPACLI([verb, *rest]).result()
 
 

@@ -71,6 +71,21 @@ def test_every_verb_explains_itself(verb, capsys):
     assert re.match(rf"usage: cjepa .*{verb}", capsys.readouterr().out)
 
 
+@pytest.mark.parametrize(
+    ("words", "choices"),
+    [
+        (["plan", "--help"], ["planners.icem.ICEM", "planners.cem.CEM", "probe_error.ProbeError", "HoldWhenUnsure"]),
+        (["fit", "--model.help", "WorldModel"], ["EntityTransformer", "ObjectFilter", "TubeMask"]),
+    ],
+)
+def test_help_lists_every_class_of_the_package(words, choices):
+    program = [sys.executable, "-m", "cjepa.cli", *words]
+    text = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    text = "".join(text.split())
+    assert [choice for choice in choices if choice not in text] == []
+    assert "KeepingPlanner" not in text  # that one is for ourselves
+
+
 def test_info(capsys):
     assert main(["info"]) == 0
     out = capsys.readouterr().out

@@ -8,6 +8,7 @@ from typing import Any
 from docstring_parser import parse  # what jsonargparse reads the other arguments' help with
 from jsonargparse import ActionYesNo, ArgumentParser
 
+from cjepa.configuration.class_paths import asks_for_help, folders_of, import_choices
 from cjepa.configuration.mapping_options import gathered
 from cjepa.configuration.parser_messages import one_line
 from cjepa.errors import UserError
@@ -59,6 +60,10 @@ def call(
     for name, default in flags.items():  # --name and --no_name
         parser.add_argument(f"--{name}", action=ActionYesNo, nargs="?", default=default, help=documented[name])
     mappings = [name for name, entry in parameters.items() if str(entry.annotation).startswith("dict[")]
+    if asks_for_help(words):
+        signatures = [parameters, *(inspect.signature(bundle).parameters for bundle in bundles.values())]
+        options = [entry.annotation for taken in signatures for name, entry in taken.items() if name not in bundles]
+        import_choices(sorted(set().union(*map(folders_of, options))))
     config = parser.parse_args(_with_flag_values(gathered(words, mappings), flags))
     try:
         config = parser.instantiate(config)

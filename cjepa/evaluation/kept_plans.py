@@ -49,7 +49,7 @@ class PlanFiles:
         return self.folder / f"{digest}-{self.part}-{call:05d}.pt"
 
 
-class KeepingPlanner(Planner):
+class _KeepingPlanner(Planner):
     """Keeps the plans of another planner, and gives those that an earlier run has kept.
 
     Args:
@@ -106,7 +106,7 @@ class KeptProgress(Progress):
         planner: of the plans.
     """
 
-    def __init__(self, progress: Progress, planner: KeepingPlanner):
+    def __init__(self, progress: Progress, planner: _KeepingPlanner):
         self._progress, self._planner = progress, planner
 
     def advance(self, amount: float, new: bool = True, note: str = "") -> None:
@@ -122,7 +122,7 @@ class Keeping:
         progress: of the evaluation.
     """
 
-    def __init__(self, planner: KeepingPlanner | None, progress: Progress):
+    def __init__(self, planner: _KeepingPlanner | None, progress: Progress):
         self._planner = planner
         self.progress = progress if planner is None else KeptProgress(progress, planner)
         """To advance by env steps."""
@@ -147,7 +147,7 @@ def keeping_plans(
         yield Keeping(None, progress)
         return
     planner = agent.planner
-    agent.planner = kept = KeepingPlanner(planner, files)
+    agent.planner = kept = _KeepingPlanner(planner, files)
     try:
         yield Keeping(kept, progress)
     finally:
