@@ -79,7 +79,7 @@ def main() -> None:
         partial.write_bytes(animation(labs, {"collide": options.collide_scene, "pusht": options.pusht_scene}))
     chosen = busiest_scenes(pairs["collide"], SCENES)[:4]
     graphs = scene_graphs(labs["collide"].lab, pairs["collide"], [ESTIMATE], chosen)
-    graphs.savefig(IMAGES / "influence.png", dpi=100, facecolor="white")
+    graphs.savefig(IMAGES / "influence.png", dpi=140, facecolor="white")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ object i, h blocks after the history; 0 is none, and the diagonal is NaN.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 
 import torch
 from einops import rearrange, repeat
@@ -154,19 +155,26 @@ class ByAttention(Influence):
     @torch.no_grad()
     def __call__(self, dynamics: Dynamics, clip: Clip) -> dict[str, Tensor]:
         """See :class:`Influence`."""
-        predictor = dynamics.predictor if isinstance(dynamics, PredictorDynamics) else None
-        if not isinstance(predictor, EntityTransformer) or predictor.time_embedding is None:
-            raise UserError(
-                "influence by attention: the model is not an EntityTransformer (time: learned); choose another estimate"
-            )
-        slots, blocks = clip.tokens_BTSD.shape[2], []
-        history, actions_BHA, _ = split_clip(dynamics, clip)
-        with _Attention(list(predictor.blocks)) as attention:
-            state = dynamics.observe(history)
-            for actions_BA in actions_BHA.unbind(1):
-                state = dynamics.step(state, actions_BA)
-                blocks.append(_between_objects(attention.take(), slots, predictor))
+        blocks = [_between_objects(_rolled_out(maps), dynamics, clip) for maps in _attended(dynamics, clip)]
         return {"attention": _without_diagonal(torch.stack(blocks, dim=1))}
+
+
+@torch.no_grad()
+def attention_by_layer(dynamics: Dynamics, clip: Clip) -> Tensor:
+    """What each of K layers attends to, averaged over heads and predicted blocks, ``(B, K, S, S)``.
+
+    Entry i, j: the share of the attention of the next block of i that goes to all blocks of j; the rest goes to actions
+    and proprioception.
+
+    Args:
+        dynamics: see :class:`Influence`.
+        clip: likewise.
+
+    Raises:
+        UserError: the model is not an :class:`EntityTransformer`.
+    """
+    blocks = [[_between_objects(one, dynamics, clip) for one in maps] for maps in _attended(dynamics, clip)]
+    return torch.stack([torch.stack(layers, dim=1) for layers in blocks]).mean(dim=0)
 
 
 class ByPath(Influence):
@@ -193,6 +201,21 @@ class ByPath(Influence):
         return {"path": _without_diagonal(torch.stack(reached, dim=1)[:, :, :slots, :slots])}
 
 
+def _attended(dynamics: Dynamics, clip: Clip) -> Iterator[list[Tensor]]:
+    """Attention maps ``(B, L, L)`` of all layers, for one predicted block after the other."""
+    predictor = dynamics.predictor if isinstance(dynamics, PredictorDynamics) else None
+    if not isinstance(predictor, EntityTransformer) or predictor.time_embedding is None:
+        raise UserError(
+            "influence by attention: the model is not an EntityTransformer (time: learned); choose another estimate"
+        )
+    history, actions_BHA, _ = split_clip(dynamics, clip)
+    with _Attention(list(predictor.blocks)) as attention:
+        state = dynamics.observe(history)
+        for actions_BA in actions_BHA.unbind(1):
+            state = dynamics.step(state, actions_BA)
+            yield attention.take()
+
+
 class _Attention:
     """While open, keeps what the blocks of a transformer attend to."""
 
@@ -212,13 +235,18 @@ class _Attention:
         for hook in self._hooks:
             hook.remove()
 
-    def take(self) -> Tensor:
-        """The rollout over the layers of the pass since the last call, ``(B, L, L)``."""
-        flow_LL = torch.eye(self._maps[0].shape[-1], device=self._maps[0].device)
-        for attended_BLL in self._maps:
-            flow_LL = (attended_BLL + torch.eye(attended_BLL.shape[-1], device=attended_BLL.device)) / 2 @ flow_LL
-        self._maps.clear()
-        return flow_LL
+    def take(self) -> list[Tensor]:
+        """Those of the pass since the last call, a layer each, ``(B, L, L)``."""
+        maps, self._maps[:] = list(self._maps), []
+        return maps
+
+
+def _rolled_out(maps: Sequence[Tensor]) -> Tensor:
+    """The rollout over layers, ``(B, L, L)``."""
+    flow_LL = identity_LL = torch.eye(maps[0].shape[-1], device=maps[0].device)
+    for attended_BLL in maps:
+        flow_LL = (attended_BLL + identity_LL) / 2 @ flow_LL
+    return flow_LL
 
 
 def attention_map(qkv_BL3: Tensor, num_heads: int) -> Tensor:
@@ -227,8 +255,9 @@ def attention_map(qkv_BL3: Tensor, num_heads: int) -> Tensor:
     return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1).mean(dim=1)
 
 
-def _between_objects(flow_BLL: Tensor, slots: int, predictor: EntityTransformer) -> Tensor:
+def _between_objects(flow_BLL: Tensor, dynamics: PredictorDynamics, clip: Clip) -> Tensor:
     """What the queries of the next block take from all blocks of each object, ``(B, S, S)``."""
+    predictor, slots = dynamics.predictor, clip.tokens_BTSD.shape[2]
     own = predictor.conditioning == "entities"  # proprioception and actions have entries of their own in each block
     queries = slots + own * bool(predictor.proprio_dim)  # of the next block, which come last
     entries = queries + own * bool(predictor.action_dim)  # of each block before

@@ -16,6 +16,8 @@ from cjepa.evaluation.measurements import Measurement
 from cjepa.evaluation.permanence import score_hidden
 from cjepa.evaluation.violations import score_violations
 from cjepa.files import write_json, write_text
+from cjepa.reporting.attention_maps import attention_maps
+from cjepa.reporting.drawings import write_drawing
 from cjepa.reporting.intervene_figures import (
     effect_sizes,
     influence_areas,
@@ -24,7 +26,14 @@ from cjepa.reporting.intervene_figures import (
 )
 from cjepa.reporting.intervene_videos import write_scene_videos
 from cjepa.reporting.records import evaluated_model, write_run_record
-from cjepa.reporting.scene_graphs import busiest_scenes, scene_graphs, shown_estimates, worst_scenes
+from cjepa.reporting.scene_graphs import (
+    ATTENTION,
+    busiest_scenes,
+    influences_of,
+    scene_graphs,
+    shown_estimates,
+    worst_scenes,
+)
 from cjepa.reporting.scene_rows import rows_of_scenes
 from cjepa.reporting.tables import Row, csv_text
 
@@ -49,7 +58,7 @@ def write_intervention_result(
     rows = rows_of_scenes(_measured(result, name), result.lab, protocol, folder)
     media = folder / "media"
     media.mkdir(exist_ok=True)
-    figures = {"influence-auroc": influence_areas(rows)} | _graphs(result)
+    figures = {"influence-auroc": influence_areas(rows)} | _graphs(result) | _attention(result)
     if result.effects:
         figures["effects"] = effect_sizes(result.effects)
     if result.violations is not None:
@@ -57,7 +66,7 @@ def write_intervention_result(
     if result.by_time is not None:
         figures["influence-by-time"] = influence_by_contact(result.by_time)
     for title, figure in figures.items():
-        figure.savefig(media / f"{title}.png", dpi=120)
+        write_drawing(media / f"{title}.svg", figure)
     write_scene_videos(media, result)
     write_text(folder / "pairs.csv", _pairs_csv(result))
     if result.effects:
@@ -73,8 +82,23 @@ def _graphs(result: InterventionResult) -> dict[str, Figure]:
     chosen = {"influence-graphs": busiest_scenes(pairs, len(result.lab.test.episode_B))}
     if result.best is not None:
         chosen["influence-worst"] = worst_scenes(pairs, result.best)
-    drawn = {title: scenes[:_SCENES] for title, scenes in chosen.items() if len(scenes)}
-    return {title: scene_graphs(result.lab, pairs, estimates, scenes) for title, scenes in drawn.items()}
+    return {
+        f"{title}-{number}": scene_graphs(result.lab, pairs, estimates, scenes[first : first + 2])
+        for title, scenes in chosen.items()
+        for number, first in enumerate(range(0, min(len(scenes), _SCENES), 2), start=1)
+    }
+
+
+def _attention(result: InterventionResult) -> dict[str, Figure]:
+    """What the layers attend to in the busiest scenes; nothing of a model without attention."""
+    pairs, lab = result.pairs, result.lab
+    if ATTENTION not in pairs.scores:
+        return {}
+    scenes, bodies = busiest_scenes(pairs, len(lab.test.episode_B))[:2], lab.test.slot_BO.shape[1]
+    return {
+        f"attention-{number}": attention_maps(lab, scene, influences_of(pairs, ATTENTION, scene, bodies))
+        for number, scene in enumerate(map(int, scenes), start=1)
+    }
 
 
 def _measured(result: InterventionResult, name: str) -> Iterable[tuple[str, Measurement]]:

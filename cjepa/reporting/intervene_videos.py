@@ -11,15 +11,13 @@ from torch import Tensor
 
 from cjepa.envs.interventions import Intervention, InterventionEnv
 from cjepa.evaluation.counterfactuals import EMPTY, latent_intervention
-from cjepa.evaluation.influence_graphs import Pairs
 from cjepa.evaluation.intervention_card import InterventionResult
 from cjepa.evaluation.laboratory import Laboratory
 from cjepa.evaluation.removal import why_no_removal
 from cjepa.interventions.edits import imagine
 from cjepa.interventions.quantities import Quantity, empty_token
 from cjepa.reporting.plan_places import mark_places
-from cjepa.reporting.scene_graphs import busiest_scenes, shown_estimates, worst_scenes
-from cjepa.reporting.sheets import body_colours
+from cjepa.reporting.scene_graphs import busiest_scenes, influences_of, scene_colours, shown_estimates, worst_scenes
 from cjepa.reporting.videos import side_by_side, with_footer, write_video
 from cjepa.tokenizers.encode import device_of
 from cjepa.types import Clip, Rollout, to_byte_pixels
@@ -60,12 +58,12 @@ def scene_panels(result: InterventionResult, scene: int) -> dict[str, np.ndarray
     lab, slot_O = result.lab, result.lab.test.slot_BO[scene]
     panels = scene_films(lab, result.place, scene)
     true_TYXC = panels["true"]
-    colours_OC, side = _colours(lab, scene, true_TYXC[0]), true_TYXC.shape[1]
+    colours_OC, side = scene_colours(lab, scene), true_TYXC.shape[1]
     known_OO = (slot_O >= 0)[:, None] & (slot_O >= 0) & ~np.eye(len(slot_O), dtype=bool)
     contact_OO = np.where(known_OO, lab.test.hops_BOO[scene] > 0, np.nan)
     panels["contact graph"] = matrix_picture(contact_OO, colours_OC, side)[None]
     for name in shown_estimates(result.pairs, result.best):
-        panels[name] = matrix_picture(_influences(result.pairs, name, scene, len(slot_O)), colours_OC, side)[None]
+        panels[name] = matrix_picture(influences_of(result.pairs, name, scene, len(slot_O)), colours_OC, side)[None]
     return panels
 
 
@@ -82,7 +80,7 @@ def scene_films(lab: Laboratory, place: Quantity, scene: int) -> dict[str, np.nd
     """
     scenes, slot_O = lab.test, lab.test.slot_BO[scene]
     true_TYXC = _simulated(lab, scene, None)
-    colours_OC = _colours(lab, scene, true_TYXC[0])
+    colours_OC = scene_colours(lab, scene)
     history, actions_BHA, _ = split_clip(lab.dynamics, take_rows(scenes.clip, slice(scene, scene + 1)))
     device = device_of(lab.dynamics)
     history, actions_BHA = history.on(device), actions_BHA.to(device)
@@ -125,13 +123,6 @@ def matrix_picture(values_OO: np.ndarray, colours_OC: np.ndarray, side: int) -> 
     return picture
 
 
-def _influences(pairs: Pairs, estimate: str, scene: int, bodies: int) -> np.ndarray:
-    """An estimate of a scene, ``(O, O)``, NaN where there is none."""
-    values_OO, of_N = np.full((bodies, bodies), np.nan), pairs.scene_N == scene
-    values_OO[pairs.target_N[of_N], pairs.source_N[of_N]] = pairs.scores[estimate][of_N]
-    return values_OO
-
-
 def _most_influential(hops_OO: np.ndarray, slot_O: np.ndarray, free: list[int]) -> int | None:
     """Of the bodies that may be removed and are shown, the one that influences most others; None without any."""
     shown = [body for body in free if slot_O[body] >= 0]
@@ -155,14 +146,6 @@ def _simulated(lab: Laboratory, scene: int, intervention: Intervention | None) -
         lab.env.advance(action)
         frames.append(lab.env.render_pixels())
     return np.stack(frames)[:: lab.frame_stride]
-
-
-def _colours(lab: Laboratory, scene: int, frame_YXC: np.ndarray) -> np.ndarray:
-    """Colours like those of the bodies, ``(O, 3)``."""
-    lab.env.set_state(lab.test.state_BF[scene])
-    labels_YX = lab.env.render_labels()
-    bodies = np.arange(1, len(lab.env.body_names) + 1)
-    return body_colours(frame_YXC[None], (labels_YX == bodies[:, None, None]).astype(np.float32)[None])
 
 
 def _seen(

@@ -22,6 +22,8 @@ _OF_THE_PAGE = {INK: "var(--ink)", GRID: "var(--grid)", "#ffffff": "var(--paper)
 _HOVER = "hover:"
 """Begins the addresses of points that become texts under the pointer."""
 _TITLED = r'<g class="hover"><title>\1</title>\2</g>'
+_RASTER_DPI = 200
+"""Of the parts of a drawing that are pixels, such as thousands of points."""
 DASHES = (0, (5, 3))
 """Of lines that other values are compared with."""
 
@@ -108,16 +110,25 @@ def hover_points(axes: Axes, x: Iterable[float], y: Iterable[float], texts: Sequ
 
 def to_svg(figure: Figure) -> str:
     """The figure as an ``<svg>`` element without any address; ink, grid and background are in the page's colours."""
+    return for_page(svg_file(figure))
+
+
+def svg_file(figure: Figure) -> str:
+    """The figure as an SVG file, which shows the texts of :func:`hover_points` in a browser."""
     buffer = io.StringIO()
     with style():
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+        figure.savefig(buffer, format="svg", transparent=True, metadata=metadata, dpi=_RASTER_DPI)
     text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return re.sub(rf'<a xlink:href="{_HOVER}([^"]*)"[^>]*>(.*?)</a>', _TITLED, text, flags=re.DOTALL)
+
+
+def for_page(svg: str) -> str:
+    """What :func:`svg_file` returns, as part of a page."""
+    text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", svg)
     for colour, variable in _OF_THE_PAGE.items():
         text = re.sub(rf"(fill|stroke): {colour}\b", rf"\1: {variable}", text)
-    text = re.sub(rf'<a xlink:href="{_HOVER}([^"]*)"[^>]*>(.*?)</a>', _TITLED, text, flags=re.DOTALL)
     # Fixed sizes would overflow a phone, and ids of one figure would shadow those of the next.
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) width="([\d.]+)pt"', r'\1 style="width:\2pt"', text, count=1)

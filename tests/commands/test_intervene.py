@@ -6,6 +6,7 @@ import json
 import pytest
 
 from cjepa.cli import main
+from cjepa.reporting.media import MEDIA_BYTES
 from tests.conftest import configs
 
 WORDS = [*configs("collide/intervene.yaml"), "--scenes=6", "--val_scenes=6", "--horizon_blocks=8"]
@@ -54,10 +55,12 @@ def test_the_record_says_what_was_held_out(out):
 def test_the_report_has_a_section_with_the_pictures(out):
     page = (out / "report.html").read_text()
     assert "<h2>Interventions</h2>" in page and "Influence graphs" in page and "influence_auroc_hops3+" in page
-    names = ("influence-auroc", "influence-graphs", "influence-worst", "effects", "surprise")
-    for name in names:
-        assert (out / "media" / f"{name}.png").stat().st_size > 5000
-    assert page.count("data:image/png") == len(names)
+    names = ["attention-1", "attention-2", "effects", "influence-auroc", "influence-graphs-1", "influence-graphs-2"]
+    drawn = sorted(path.stem for path in (out / "media").glob("*.svg"))
+    assert [name for name in drawn if not name.startswith("influence-worst")] == [*names, "surprise"]
+    assert page.count("<svg") == len(drawn) and page.count("<title>body ") > 20 and len(page) < MEDIA_BYTES
+    for value in ("<title>layer 1: body 0 from body 0, ", "<title>gradient: ", "<title>teleport, +0 blocks: "):
+        assert value in page
 
 
 def test_results_stay(out, refused, collide_model_run, collide_table_path):
@@ -76,5 +79,5 @@ def test_push_t_has_an_agent_that_nothing_moves(world_model_run, episodes_path, 
         "0",
         "1",
     }
-    assert not (folder / "effects.csv").exists() and not (folder / "media" / "effects.png").exists()
-    assert (folder / "media" / "influence-by-time.png").stat().st_size > 5000
+    assert not (folder / "effects.csv").exists() and not (folder / "media" / "effects.svg").exists()
+    assert (folder / "media" / "influence-by-time.svg").stat().st_size > 5000

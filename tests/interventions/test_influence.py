@@ -12,6 +12,7 @@ from cjepa.interventions.influence import (
     ByMasking,
     ByPath,
     ByRemoving,
+    attention_by_layer,
     attention_map,
 )
 from cjepa.types import Clip
@@ -105,6 +106,9 @@ def test_attention_that_looks_at_one_object_only(sizes, conditioning):
         length += 4 * bool(proprio) + 3 * bool(action)
     off_diagonal = even[~even.isnan()]
     torch.testing.assert_close(off_diagonal, torch.full_like(off_diagonal, 4 / length / 2))
+    by_layer = attention_by_layer(dynamics, clip)
+    assert by_layer.shape == (2, 1, 3, 3)
+    torch.testing.assert_close(by_layer, torch.full_like(by_layer, 4 / length))  # itself included
 
 
 def test_attention_is_a_softmax_of_products():

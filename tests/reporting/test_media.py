@@ -45,5 +45,14 @@ def test_at_most_twelve_of_a_kind(stages):
     assert (
         len(a.images) == 12
         and a.left_out[0] == "z11.png"
-        and media.embedded([stages[0] / "nowhere"])[0] == ([], [], [])
+        and media.embedded([stages[0] / "nowhere"])[0] == ([], [], [], [])
     )
+
+
+def test_drawings_count_as_pictures_and_as_long_as_they_are(stages):
+    drawing = '<svg xmlns="http://www.w3.org/2000/svg" width="10pt" height="10pt"></svg>'
+    (stages[0] / "media" / "influence-worst-2.svg").write_text(drawing)
+    (a,) = media.embedded(stages[:1], most_bytes=2 * 400 + len(drawing))
+    assert [one.caption for one in a.drawings] == ["influence: worst: 2"] and len(held(a)) == 2 and not a.images
+    (a,) = media.embedded(stages[:1], most_bytes=len(drawing) - 1)
+    assert not a.drawings and a.left_out[0] == "influence-worst-2.svg"

@@ -7,6 +7,8 @@ from matplotlib.colors import to_rgba
 
 from cjepa.envs import make_env
 from cjepa.reporting.scene_graphs import busiest_scenes, scene_graphs, shown_estimates, worst_scenes
+from cjepa.reporting.style import to_svg
+from tests.reporting.drawn import assert_nothing_is_cut
 
 
 def test_a_legend_names_the_colours_of_the_arrows():
@@ -26,9 +28,12 @@ def test_a_legend_names_the_colours_of_the_arrows():
     (legend,) = figure.legends
     names = dict(zip([text.get_text() for text in legend.get_texts()], legend.get_lines(), strict=True))
     true, wrong = (line.get_color() for line in names.values())
-    assert list(names) == ["influence, by the contact graph", "estimated, but not in the contact graph"]
+    assert list(names) == ["in the contact graph", "only estimated"]
     drawn = [[text.arrow_patch.get_edgecolor() for text in axes.texts] for axes in figure.axes]
     assert drawn == [[to_rgba(true)], [to_rgba(true)], [to_rgba(true)], [to_rgba(wrong)]]
+    page = to_svg(figure)
+    assert "<title>body 0 on body 1, 1 hop</title>" in page and "<title>body 0 on body 1, mask 0.9</title>" in page
+    assert_nothing_is_cut(figure)
 
 
 def pairs_of(*scenes: tuple[list[int], list[float]]) -> SimpleNamespace:
