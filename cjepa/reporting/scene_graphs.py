@@ -92,7 +92,7 @@ def scene_graphs(lab: Laboratory, pairs: Pairs, estimates: Sequence[str], scenes
                 texts = [f"{estimate} {score:.3g}" for score in score_N[picked_N]]
                 _draw(axes, lab, scene, edge[picked_N], [_TRUE if hit else _WRONG for hit in true_N[picked_N]], texts)
             episode, start = lab.test.episode_B[scene], lab.test.start_B[scene]
-            column[0].set_title(f"episode {episode}, env step {start}", fontsize=8)
+            column[0].set_title(f"episode {episode}, env step {start}", fontsize=8, fontweight="normal")
         for axes, name in zip(grid[:, 0], ["contact graph", *estimates], strict=True):
             axes.set_ylabel(name)
         legend_below(figure, [Line2D([], [], color=colour, label=name) for name, colour in _EDGES.items()])
