@@ -91,6 +91,10 @@ def replacing(path: str | Path, quick: bool = False) -> Iterator[Path]:
         os.replace(partial, path)
         if not quick:
             sync(path.parent)
+    except OSError as error:
+        if error.errno and error.filename is None:  # the system tells no name where the disk is full
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

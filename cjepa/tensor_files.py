@@ -4,6 +4,7 @@ torch's own reader calls nothing that it does not know, but it builds whatever t
 in tuples, as keys of a dict, may take a depth that ends the process, or a time without end.
 """
 
+import io
 import pickletools
 import re
 import zipfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cjepa.errors import UserError
+from cjepa.files import replacing
 
 if TYPE_CHECKING:  # torch takes seconds to import
     import torch
@@ -47,6 +49,24 @@ def load_tensors(path: Path, mmap: bool = False, what: str = "a file of tensors"
         named = re.search(r"GLOBAL (\S+)", str(error))
         reason = f" (it asks for {named[1]})" if named else ""
     raise UserError(f"{path}: not {what}, or damaged{reason}")
+
+
+def write_tensors(path: Path, content: Any) -> None:
+    """Write what :func:`load_tensors` reads, all of it or nothing.
+
+    Args:
+        path: of the file; its folder is made if it is missing.
+        content: for ``torch.save``, whose own writer does not say why a file cannot be written.
+
+    Raises:
+        OSError: the disk is full, or nothing can be written there.
+    """
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with replacing(path) as partial:
+        partial.write_bytes(buffer.getbuffer())
 
 
 class Refused(ValueError):

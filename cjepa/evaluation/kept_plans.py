@@ -6,7 +6,6 @@ same bits.
 """
 
 import hashlib
-import io
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,18 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from cjepa.evaluation.control import ControlResult
-from cjepa.files import replacing
 from cjepa.planning.agents import SimulatorAgent
 from cjepa.planning.mpc import PlanRecord
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.problem import PlanningProblem
 from cjepa.planning.world_model_agent import WorldModelAgent
 from cjepa.progress import Progress
-from cjepa.tensor_files import load_tensors
+from cjepa.tensor_files import load_tensors, write_tensors
 from cjepa.types import Plan
 
 
@@ -83,10 +80,8 @@ class _KeepingPlanner(Planner):
         plan = self._planner.plan(problem, warm_start_BKHA)
         seconds = time.perf_counter() - started
         self._earlier_seconds.append(0.0)
-        buffer = io.BytesIO()
-        torch.save({"plan": list(plan.cpu()), "generator": problem.generator.get_state(), "seconds": seconds}, buffer)
-        with replacing(path) as partial:
-            partial.write_bytes(buffer.getvalue())
+        state = problem.generator.get_state()
+        write_tensors(path, {"plan": list(plan.cpu()), "generator": state, "seconds": seconds})
         return plan
 
     def timed(self, records: Sequence[PlanRecord]) -> list[PlanRecord]:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from cjepa.errors import UserError
-from cjepa.files import replacing
-from cjepa.tensor_files import load_tensors
+from cjepa.tensor_files import load_tensors, write_tensors
 
 LESSONS_FILE = "lessons.pt"
 """Beside the results of `cjepa plan --policy_share`."""
@@ -44,8 +43,7 @@ def join_lessons(parts: Sequence[Lessons]) -> Lessons:
 
 def write_lessons(path: Path, stored: StoredLessons) -> None:
     """Write a file of lessons, all of it or nothing."""
-    with replacing(path) as partial:
-        torch.save(stored._asdict() | {"lessons": stored.lessons._asdict()}, partial)
+    write_tensors(path, stored._asdict() | {"lessons": stored.lessons._asdict()})
 
 
 def read_lessons(paths: Sequence[str | Path]) -> StoredLessons:

@@ -18,6 +18,7 @@ from cjepa.files import replacing, write_json
 from cjepa.progress import ProgressBar
 from cjepa.reporting.reading import TEST_RESULTS
 from cjepa.reporting.records import read_metrics, result_row, write_run_record
+from cjepa.tensor_files import write_tensors
 
 
 class MetricsFile(CSVLogger):
@@ -156,8 +157,7 @@ class PredictionsFile(BasePredictionWriter):
         kind = type(predictions[0])
         fields = zip(kind._fields, zip(*predictions, strict=True), strict=True)
         joined = {name: torch.cat(values).cpu() for name, values in fields if values[0] is not None}
-        with replacing(self.run_dir / "predictions.pt") as path:
-            torch.save(joined, path)
+        write_tensors(self.run_dir / "predictions.pt", joined)
 
 
 def _seed() -> int | None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, Namespace, SaveConfigCallback
@@ -12,9 +11,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from cjepa.checkpoints import check_finite, read_checkpoint
 from cjepa.errors import UserError
-from cjepa.files import replacing, write_text
+from cjepa.files import write_text
 from cjepa.progress import ProgressBar
 from cjepa.quiet import silence_lightning
+from cjepa.tensor_files import write_tensors
 
 _FROM_PROCESS_TO_PROCESS = ".temp.ckpt"  # as Lightning's launcher of spawned processes names it
 
@@ -30,8 +30,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        with replacing(path) as partial:
-            torch.save(checkpoint, partial)
+        write_tensors(Path(path), checkpoint)
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """One checkpoint, checked as everywhere and on the CPU.

@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import shutil
 from pathlib import Path
 
@@ -271,13 +272,13 @@ def test_checkpoints_are_whole_or_the_old_ones(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     WholeCheckpoints().save_checkpoint({"a": torch.ones(2)}, path)
 
-    def full(content, partial):
-        Path(partial).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space"):
-        WholeCheckpoints().save_checkpoint({"a": torch.zeros(2)}, path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=f"File too large: '{path}'"):
+            WholeCheckpoints().save_checkpoint({"a": torch.zeros(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
     assert torch.equal(torch.load(path, weights_only=True)["a"], torch.ones(2))
 
