@@ -20,6 +20,7 @@ READERS = {  # name in the results -> in the table, in this order
     "tokens, constant velocity": "symbolic, straight tracks",
     "collide-none": "symbolic, C-JEPA's transformer",
     "collide-best": "symbolic, `zoo:collide-best`",
+    "collide-bodies": "symbolic, `zoo:collide-bodies`",
 }
 SCORES = {  # heading -> metric
     "descriptive": "question_accuracy@descriptive",
