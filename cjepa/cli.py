@@ -11,7 +11,7 @@ import sys
 import traceback
 from typing import NamedTuple
 
-from cjepa import interrupts
+from cjepa import __version__, interrupts
 from cjepa.command_result import OUTCOME_FILE, CommandResult
 from cjepa.errors import UserError, memory_ran_out
 from cjepa.quiet import silence_lightning
@@ -79,6 +79,9 @@ def main(argv: list[str] | None = None) -> int:
     if argv[bool(group) :] in ([], ["-h"], ["--help"]):
         _say(_overview(group))
         return 0
+    if argv == ["--version"]:
+        _say(f"cjepa {__version__}")
+        return 0
     outcome_file = os.environ.pop(OUTCOME_FILE, None)
     with interrupts.passed_on():
         return _run(argv) if outcome_file is None else _run_stage(argv, outcome_file)
@@ -102,6 +105,7 @@ def _run(argv: list[str]) -> int:
         return refusal.exit_code
     except KeyboardInterrupt as interrupt:
         resumable = "; repeat the command to continue" if argv[0] in RESUMABLE else ""
+        resumable = "; nothing was saved, repeat the command to start again" if argv[0] == "fit" else resumable
         resumable = f"; to continue, type: {interrupt}" if str(interrupt) else resumable
         print(f"cjepa {argv[0]}: interrupted{resumable}", file=sys.stderr)
         return 130

@@ -181,8 +181,8 @@ class CJEPACLI(LightningCLI):
                 check_trains(self.trainer)
             with self._alone_in_folder(subcommand):
                 super()._run_subcommand(subcommand)
-        except SystemExit:
-            if self.trainer.state.status == TrainerStatus.INTERRUPTED:
+        except (SystemExit, KeyboardInterrupt) as end:
+            if isinstance(end, KeyboardInterrupt) or self.trainer.state.status == TrainerStatus.INTERRUPTED:
                 raise KeyboardInterrupt(self._resume_command(subcommand)) from None
             raise
         except MisconfigurationException as error:

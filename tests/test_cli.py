@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa import cli
+from cjepa import __version__, cli
 from cjepa.cli import LIGHTNING_VERBS, VERBS, main
 from cjepa.planning.planners.cem import CEM
 from cjepa.world_models.loading import load_world_model
@@ -116,6 +116,12 @@ def test_an_interrupt_is_130(monkeypatch, refused):
     assert "repeat the command to continue" in refused("study", "any.yaml", code=130)
     assert "repeat the command to continue" in refused("plan", "any", code=130)
     assert "repeat the command" not in refused("intervene", "any", code=130)
+    assert "nothing was saved, repeat the command to start again" in refused("fit", "any", code=130)
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"cjepa {__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -144,6 +150,12 @@ def raises(error: Exception) -> None:
     raise error
 
 
+def test_a_training_without_a_config_or_a_test_without_a_run_says_what_to_type(refused):
+    for words in ([], ["--data.init_args.path", "a.h5"]):
+        assert "cjepa fit -c experiments/pusht/cjepa.yaml" in refused("fit", *words)
+        assert "it needs a run: cjepa test RUN" in refused("test", *words)
+
+
 @pytest.mark.parametrize("verb", ["collect", "plan", "plan-baselines", "fit", "test"])
 def test_a_missing_config_is_named(verb, refused):
     assert "nowhere.yaml" in refused(verb, "-c", "nowhere.yaml")
@@ -167,7 +179,7 @@ def test_errors_of_the_system_name_the_file_without_a_number(refused, tmp_path):
     assert "file/folder" in line and line.strip().endswith(": Not a directory") and "Errno" not in line
 
 
-@pytest.mark.parametrize("verb", ["collect", "tokenize", "plan", "plan-baselines", "study", "report", "fit", "test"])
+@pytest.mark.parametrize("verb", ["collect", "tokenize", "plan", "plan-baselines", "study", "report"])
 def test_missing_arguments_are_named(verb, refused):
     assert "required" in refused(verb)
 

@@ -147,7 +147,7 @@ def test_training_does_not_go_on_from_what_was_exported(tested, refused, tmp_pat
     assert "continue training from a last.ckpt" in refused("fit", *words) and not Path("more").exists()
     (tmp_path / "exported" / "config.yaml").unlink()
     for verb in ("test", "preview"):
-        assert "config.yaml: missing" in refused(verb, "exported")
+        assert "config.yaml is missing" in refused(verb, "exported")
 
 
 @pytest.mark.slow

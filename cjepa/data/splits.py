@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,8 +135,13 @@ def held_out(file: Episodes, lineage: Lineage, split: str) -> np.ndarray:
             f"{_source_fingerprint(file)}, expected {lineage.episodes_fingerprint}; give the file that the model was "
             "trained on, or episodes of another seed"
         )
-    _log.warning("%s: none of its %d episodes was trained on; all count as held out", file.path, len(file))
+    _say_that_all_are_held_out(str(file.path), len(file))
     return np.arange(len(file))
+
+
+@cache  # said once a file, however many parts of it are asked for
+def _say_that_all_are_held_out(path: str, count: int) -> None:
+    _log.warning("%s: none of its %d episodes was trained on; all count as held out", path, count)
 
 
 def check_held_out(file: Episodes, splits: Mapping[str, np.ndarray], lineage: Lineage, learner: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import register, registry
 
+from cjepa.configuration.plain_values import check_plain
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 
@@ -18,9 +19,10 @@ def make_env(env_id: str, env_kwargs: dict[str, Any]) -> ObjectEnv:
     """A fresh simulator by its Gymnasium id, without Gymnasium's wrappers.
 
     Raises:
-        UserError: no such environment, it does not take these arguments, lacks a method, is not an
-            :class:`ObjectEnv`, or its actions have no finite bounds.
+        UserError: no such environment, it does not take these arguments, one of them is not finite, lacks a method,
+            is not an :class:`ObjectEnv`, or its actions have no finite bounds.
     """
+    check_plain(f"env_id {env_id}: env_kwargs", env_kwargs)
     try:
         env = gym.make(env_id, disable_env_checker=True, **env_kwargs).unwrapped
     except (gym.error.Error, ModuleNotFoundError, TypeError) as error:

@@ -1,7 +1,9 @@
 """Pictures of frames and masks: overlays, panels with captions, contact sheets, PNG and MP4 files."""
 
 import logging
+import subprocess
 from collections.abc import Sequence
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
@@ -187,27 +189,23 @@ def write_video(path: str | Path, frames_TYXC: np.ndarray, fps: float) -> Path:
 
     Raises:
         ValueError: other frames than these.
+        OSError: it could not be written, as where the disk is full; the file is named.
     """
     frames = np.asarray(frames_TYXC)
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise ValueError(f"video frames are {frames.dtype} {frames.shape}; expected uint8 (T, Y, X, 3), T >= 1")
     frames = np.ascontiguousarray(_even(frames))
+    size = f"{frames.shape[2]}x{frames.shape[1]}"
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(Fraction(fps).limit_denominator()), "-i", "-"]
+    h264 = ["-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-movflags", "+faststart"]
     with replacing(path) as partial:
-        writer = imageio_ffmpeg.write_frames(
-            str(partial),
-            (frames.shape[2], frames.shape[1]),
-            fps=fps,
-            codec="libx264",
-            pix_fmt_out="yuv420p",
-            macro_block_size=2,
-            quality=None,
-            ffmpeg_log_level="error",
-            output_params=["-crf", "20", "-movflags", "+faststart"],
-        )
-        writer.send(None)
-        for frame in frames:
-            writer.send(frame)
-        writer.close()
+        # imageio's own writer hides how ffmpeg ended
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *raw, *h264, str(partial)]
+        done = subprocess.run(command, input=frames.data.cast("B"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            reason = f" ({said[-1]})" if said else ""
+            raise OSError(f"{path}: the video could not be written; is the disk full?{reason}")
     return Path(path)
 
 

@@ -1,5 +1,6 @@
 """The run folder of a `cjepa fit | validate | test | predict` call: which one is read, and which one is written."""
 
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -19,8 +20,14 @@ def with_run(args: list[str]) -> list[str]:
     trained: several would look twice at some clips to have equally many each.
 
     Raises:
-        UserError: RUN is no run folder, checkpoint or exported folder with a config.yaml, and no model of the zoo.
+        UserError: RUN is no run folder, checkpoint or exported folder with a config.yaml, and no model of the zoo; or
+            the call names neither a run nor a config nor a model.
     """
+    if not any(re.match(r"(-c|--config|--model|--print_config|--help|-h)\b", word) for word in args[1:]):
+        if args[0] not in _TESTING_VERBS:
+            raise UserError(f"it needs an experiment: cjepa {args[0]} -c experiments/pusht/cjepa.yaml")
+        if len(args) < 2 or args[1].startswith("-"):
+            raise UserError(f"it needs a run: cjepa {args[0]} RUN")
     if len(args) < 2 or args[0] not in _TESTING_VERBS or args[1].startswith("-"):
         return args
     run = args[1].removesuffix(f"/{WEIGHTS}")

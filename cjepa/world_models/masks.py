@@ -60,7 +60,7 @@ class Mask(ABC):
             ``hide_proprio`` it is ``(B, T, S + 1)``, and the last column is that of proprioception.
 
         Raises:
-            UserError: the budget is above S.
+            UserError: the budget is above S, or :meth:`hide` gives something else than it says.
         """
         batch, blocks, slots, _ = tokens_BTSD.shape
         self.check_budget(slots)
@@ -72,6 +72,9 @@ class Mask(ABC):
         if self.shared_in_batch:
             anchors_BSD = anchors_BSD.mean(dim=0, keepdim=True)
         hidden_BME = self.hide(counts_B, blocks - 1, anchors_BSD, generator)
+        expected = (draws, blocks - 1, slots)
+        if hidden_BME.shape != expected:
+            raise UserError(f"{type(self).__name__}.hide gives shape {tuple(hidden_BME.shape)}, expected {expected}")
         if self.hide_proprio:
             hidden_B = torch.rand(draws, generator=generator) < self.hide_proprio
             hidden_BME = torch.cat([hidden_BME, hidden_B[:, None, None].expand(-1, blocks - 1, 1)], dim=2)

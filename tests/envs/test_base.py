@@ -150,3 +150,8 @@ def test_an_action_space_without_bounds_is_refused_where_the_environment_is_made
 def test_an_environment_that_cannot_be_made_is_named(env_id, env_kwargs, named):
     with pytest.raises(UserError, match=named):
         make_by_id(env_id, env_kwargs)
+
+
+def test_an_argument_that_is_not_finite_is_named():
+    with pytest.raises(UserError, match=r"env_kwargs: image_size: a number that is not finite \(nan\)"):
+        make_by_id("cjepa/PushT-v0", {"image_size": float("nan")})

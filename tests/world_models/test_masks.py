@@ -201,3 +201,12 @@ def test_a_shared_draw_sees_the_mean_object(shared_in_batch):
     mask.sample(history, seeded())
     expected = history[:, 0].mean(dim=0, keepdim=True) if shared_in_batch else history[:, 0]
     torch.testing.assert_close(mask.seen, expected)
+
+
+def test_a_mask_of_the_users_that_gives_another_shape_is_named():
+    class Flat(Mask):
+        def hide(self, counts_B, blocks, anchors_BSD, generator):
+            return torch.zeros(len(counts_B), anchors_BSD.shape[1], dtype=torch.bool)
+
+    with pytest.raises(UserError, match=r"Flat.hide gives shape \(2, 4\), expected \(2, 2, 4\)"):
+        Flat(1).sample(tokens(2, 3, 4), seeded())
