@@ -45,10 +45,10 @@ def test_windows_never_cross_episodes_and_none_is_missed(numbered_tokens):
     assert (episode_of_row[rows] == episode_of_row[rows[:, :1]]).all()
 
 
-@pytest.mark.parametrize("episodes", [[0, 1], []])
-def test_no_clip_at_all_is_the_users_error(numbered_tokens, episodes):
+@pytest.mark.parametrize(("episodes", "said"), [([0, 1], "10 env steps"), ([], "none of its 3 episodes")])
+def test_no_clip_at_all_is_the_users_error(numbered_tokens, episodes, said):
     path = numbered_tokens([7, 9, 40])
-    with pytest.raises(UserError, match="numbered.h5.*10 env steps"):
+    with pytest.raises(UserError, match=f"numbered.h5.*{said}"):
         clips_of(path, episodes, blocks=5, frame_stride=2)
 
 
