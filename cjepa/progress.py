@@ -89,6 +89,8 @@ class ProgressBar(Progress):
             # nothing was done: the error speaks alone
             self._progress.update(self._task, visible=False)
             self._progress.console.quiet = not self._progress.console.is_interactive
+        if error is None:  # all is done, also where less was to do than expected: few episodes, trials that ended early
+            self._progress.update(self._task, total=self._progress.tasks[0].completed)
         self._progress.stop()
 
     def advance(self, amount: float, new: bool = True, note: str = "") -> None:

@@ -9,8 +9,9 @@ from cjepa.progress import ProgressBar
 
 def drawn(capsys, monkeypatch, columns: int, title: str, note: str) -> str:
     monkeypatch.setenv("COLUMNS", str(columns))
-    with ProgressBar(title, 1e6, "frames") as bar:
+    with pytest.raises(KeyboardInterrupt), ProgressBar(title, 1e6, "frames") as bar:
         bar.advance(64, note=note)
+        raise KeyboardInterrupt  # as the line looks on the way
     return capsys.readouterr().err
 
 
@@ -33,3 +34,14 @@ def test_what_an_earlier_run_did_counts_as_done_but_not_for_the_rate(capsys, mon
         assert bar.rate == "nothing new"
         bar.advance(50)
     assert "100 %" in capsys.readouterr().err and re.fullmatch(r"[\d,.]+ frames/s", bar.rate)
+
+
+def test_work_that_was_less_than_expected_ends_at_100(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with ProgressBar("preview", 8, "episodes") as bar:
+        bar.advance(1)
+    assert "preview" in (shown := capsys.readouterr().err) and "100 %" in shown
+    with pytest.raises(ValueError), ProgressBar("preview", 8, "episodes") as bar:
+        bar.advance(1)
+        raise ValueError
+    assert "100 %" not in capsys.readouterr().err
