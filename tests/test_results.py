@@ -98,9 +98,8 @@ def test_removal_and_stability_are_kept_for_every_model(update_interventions, tm
     lines = update_interventions.removal_block({"rows": [one, two, rival]}).splitlines()
     assert lines[2].startswith("| few | 2 | gradient | 0.75 [0, 1] | 0.2 [0, 1] | 0.4 [0, 1] | – |")
     assert len(lines) == 3
-    more = rival | {"scores": {"removed_share": score | {"value": 1.0, "n": 10}}}
-    write_json(known, {"machine": "m", "rows": [more]})
-    assert update_interventions.measured(tmp_path) == [one, two], "the rival is known of more scenes"
+    write_json(known, {"machine": "m", "rows": [rival]})
+    assert update_interventions.measured(tmp_path) == [one, two], "the rival is known"
 
 
 def test_new_rows_replace_their_own_kind_only():

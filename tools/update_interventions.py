@@ -58,7 +58,7 @@ OF_A_MODEL = ("removal_growth", "removal_growth_empty")
 def measured(study: Path) -> list[dict]:
     """One row for every model and seed that is finished, and one for every rival that needs no model.
 
-    A rival's row stays where the results file has it of more scenes.
+    A rival's row stays where the results file has one: it hangs on the tokens, and models of others are beside it.
 
     The row of a model has ``details``: scores by each estimate of influence and each kind of intervention, of its
     factual prediction, and of removing what the graph of a rival calls irrelevant.
@@ -84,13 +84,8 @@ def measured(study: Path) -> list[dict]:
             free = {metric: score for metric, score in scores.get(name, {}).items() if metric not in OF_A_MODEL}
             if free:
                 rivals.setdefault(name, {"model": name, "seed": None, "by": None, "scores": free})
-    known = {row["model"]: row for row in results_so_far(RESULTS, "")["rows"]}
-    return [*rows, *(row for name, row in rivals.items() if _most(row) >= _most(known.get(name)))]
-
-
-def _most(row: dict | None) -> int:
-    """The largest number that a score of a row is over."""
-    return max((score["n"] for score in row["scores"].values()), default=0) if row else 0
+    known = {row["model"] for row in results_so_far(RESULTS, "")["rows"]}
+    return [*rows, *(row for name, row in rivals.items() if name not in known)]
 
 
 def _scores(rows: list[dict]) -> dict[str, dict[str, dict]]:
