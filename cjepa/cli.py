@@ -104,12 +104,18 @@ def _run(argv: list[str]) -> int:
         print(f"cjepa {argv[0]}: error: {refusal.line}", file=sys.stderr)
         return refusal.exit_code
     except KeyboardInterrupt as interrupt:
-        resumable = "; repeat the command to continue" if argv[0] in RESUMABLE else ""
-        resumable = "; nothing was saved, repeat the command to start again" if argv[0] == "fit" else resumable
-        resumable = f"; to continue, type: {interrupt}" if str(interrupt) else resumable
-        print(f"cjepa {argv[0]}: interrupted{resumable}", file=sys.stderr)
+        print(f"cjepa {argv[0]}: interrupted{_how_to_go_on(argv[0], str(interrupt))}", file=sys.stderr)
         return 130
     return int(done.failed)
+
+
+def _how_to_go_on(verb: str, command: str) -> str:
+    """The end of the line about an interrupt; ``command`` continues what was saved, empty where that has none."""
+    if command:
+        return f"; to continue, type: {command}"
+    if verb == "fit":
+        return "; nothing was saved, repeat the command to start again"
+    return "; repeat the command to continue" if verb in RESUMABLE else ""
 
 
 def _run_stage(argv: list[str], outcome_file: str) -> int:

@@ -99,10 +99,12 @@ def scene_graphs(lab: Laboratory, pairs: Pairs, estimates: Sequence[str], scenes
     return figure
 
 
-def show_scene(axes: Axes, lab: Laboratory, scene: int) -> None:
-    """The last frame of a test scene's history; the simulator is left there."""
+def show_scene(axes: Axes, lab: Laboratory, scene: int) -> np.ndarray:
+    """Draw the last frame of a test scene's history, ``(Y, X, 3)``, and return it; the simulator is left there."""
     lab.env.set_state(lab.test.state_BF[scene])
-    axes.imshow(lab.env.render_pixels(), interpolation="none")
+    frame_YXC = lab.env.render_pixels()
+    axes.imshow(frame_YXC, interpolation="none")
+    return frame_YXC
 
 
 def scene_colours(lab: Laboratory, scene: int) -> np.ndarray:
@@ -117,8 +119,8 @@ def _draw(
     axes: Axes, lab: Laboratory, scene: int, edges: np.ndarray, colours: Sequence[str], texts: Sequence[str]
 ) -> None:
     """A scene with an arrow from each source to its target."""
-    show_scene(axes, lab, scene)
-    place_O2 = places(lab.env.objects(), lab.env) * (lab.env.render_pixels().shape[1] / lab.env.table[1]) - 0.5
+    scale = show_scene(axes, lab, scene).shape[1] / lab.env.table[1]
+    place_O2 = places(lab.env.objects(), lab.env) * scale - 0.5
     for (source, target), colour in zip(edges, colours, strict=True):
         arrow = {"arrowstyle": "->", "color": colour, "linewidth": 1.3, "connectionstyle": f"arc3,rad={_BEND}"}
         axes.annotate("", place_O2[target], place_O2[source], arrowprops=arrow)
