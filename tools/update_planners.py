@@ -9,6 +9,7 @@ from update_control import points
 from update_results import markdown, rows_so_far, update_page
 from update_world_models import score_of
 
+from cjepa.files import read_json
 from cjepa.reporting.tables import success_text, value_with_interval
 
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "planners.md"
@@ -21,20 +22,13 @@ TABLES = {  # table -> its stages; what success is compared with
 }
 TRIVIAL = "solved_at_start"
 KEPT = ("success", "seconds_per_plan", "gigaflops_per_plan", "success_difference")
-CANDIDATES = {  # samples x iterations
-    "icem": "48 x 5, shrinking",
-    "cem": "32 x 5",
-    "mppi": "32 x 5",
-    "gradient": "8 starts x 10 steps",
-    "random-shooting": "160",
-}
 
 
 def measured(study: Path) -> list[dict]:
     """One row for every search that is finished, in the order of the tables."""
     rows: dict[tuple, dict] = {}
-    for table, (stages, _) in TABLES.items():
-        for found in (row for stage in stages for row in rows_so_far(study / stage / "results.json")):
+    for table, stage in ((table, stage) for table, (stages, _) in TABLES.items() for stage in stages):
+        for found in rows_so_far(study / stage / "results.json"):
             name = found["model"].removeprefix("pusht-best, ").removesuffix(" (as published)")
             key = {"table": table, "name": name}
             row = rows.setdefault(tuple(key.values()), key | {"commit": found["git"], "scores": {}})
@@ -42,7 +36,14 @@ def measured(study: Path) -> list[dict]:
                 row["scores"][found["metric"]] = score_of(found)
             elif found["metric"] == TRIVIAL:
                 row[TRIVIAL] = int(found["value"])
+            if table != "search":  # whose names say it
+                row["search"] = _size(read_json(study / stage / "run.json")["actions"]["planner"])
     return list(rows.values())
+
+
+def _size(planner: dict) -> str:
+    """Samples, or starts of gradients, times iterations, from a run's record."""
+    return " x ".join(str(planner[name]) for name in ("num_samples", "num_starts", "iterations") if name in planner)
 
 
 def page_block(result: dict) -> str:
@@ -60,7 +61,7 @@ def _table(name: str, rows: list[dict]) -> list[list[str]]:
     else:
         table[0] += [f"points more than {against}", "s/plan", "GFLOP/plan"]
     for row in rows:
-        scores, search = row["scores"], CANDIDATES.get(row["name"])
+        scores, search = row["scores"], row.get("search")
         cells = [row["name"] + (f" ({search})" if search else ""), success_text(scores["success"])]
         cells.append(str(scores["success"]["n"]))
         if against is None:

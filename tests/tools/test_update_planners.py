@@ -21,16 +21,19 @@ def test_the_tables_of_planners(tmp_path):
 
     costs = {"seconds_per_plan": 0.75, "gigaflops_per_plan": 6.0}
     found = {
-        "mppi": rows("mppi", success=0.75, success_difference=-0.25, **costs),
+        "gradient": rows("gradient", success=0.75, success_difference=-0.25, **costs),
         "icem": rows("icem", success=0.8, skipped_trivial_pairs=3, **costs),
         "certify": rows("pusht-best, 128 x 10", success=0.8, **costs) + rows("pusht-best, 8 x 1", success=0.5),
         "as-published": rows("as-published (as published)", success=0.9, solved_at_start=4),
     }
+    searches = {stage: {"class": "CEM", "num_samples": 48, "num_elites": 8, "iterations": 5} for stage in found}
+    searches["gradient"] = {"class": "GradientPlanner", "num_starts": 8, "iterations": 10}
     for stage, measured in found.items():
         write_json(tmp_path / stage / "results.json", measured)
+        write_json(tmp_path / stage / "run.json", {"actions": {"planner": searches[stage]}})
     result = {"command": "c", "machine": "m", "rows": tool.measured(tmp_path)}
     lines = tool.page_block(result).splitlines()
-    assert lines[2].startswith("| icem (48 x 5, shrinking) | 80 [50, 100] | 9 | – | 0.75 [0.50, 1.00] |")
-    assert lines[3].startswith("| mppi (32 x 5) | 75 [50, 100] | 9 | -25 [+50, +100] |")
+    assert lines[2].startswith("| icem (48 x 5) | 80 [50, 100] | 9 | – | 0.75 [0.50, 1.00] |")
+    assert lines[3].startswith("| gradient (8 x 10) | 75 [50, 100] | 9 | -25 [+50, +100] |")
     assert [line.split("|")[1].strip() for line in lines[5:9]] == ["search", "---", "128 x 10", "8 x 1"]
-    assert lines[12] == "| as-published | 90 [50, 100] | 9 | 4 |"
+    assert lines[12] == "| as-published (48 x 5) | 90 [50, 100] | 9 | 4 |"
