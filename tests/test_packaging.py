@@ -1,5 +1,6 @@
 """What users get without a clone: the wheel with its YAML files, and the site of the documentation."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -76,5 +77,7 @@ def test_the_site_of_the_documentation_has_no_dead_link(tmp_path):
     assert done.returncode == 0, done.stderr
     pages = {path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.md")}
     assert [page for page in pages if not (tmp_path / "site" / page).is_file()] == []
-    assert "quickstart.html" in (tmp_path / "site/index.html").read_text()
+    index = (tmp_path / "site/index.html").read_text()
+    assert "quickstart.html" in index
+    assert re.search(r"\[\d+,\N{NO-BREAK SPACE}\d+\]", index), "an interval of a table stays in one line"
     assert "load_world_model" in (tmp_path / "site/reference.html").read_text()

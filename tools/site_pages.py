@@ -1,5 +1,6 @@
 """Hooks of MkDocs: files outside docs/ become pages of the site, so that nothing is written twice."""
 
+import re
 from pathlib import Path
 from posixpath import relpath
 
@@ -14,6 +15,9 @@ PAGES = {
     "LICENSE": "license.md",
 }
 """Pages by files of the repository."""
+_ROW = re.compile(r"^\|.*", re.MULTILINE)
+_INTERVAL = re.compile(r"\[([-+.\d]+), ([-+.\d]+)\]")
+"""In a table, where it may not be broken into two lines."""
 REFERENCE = """# Reference
 
 ::: cjepa.api
@@ -37,8 +41,9 @@ def on_files(files: Files, config) -> Files:
 
 
 def on_page_markdown(markdown: str, page, **_) -> str:
-    """Let pages of docs/ lead to the pages that are made of other files."""
+    """Let pages of docs/ lead to the pages that are made of other files, and keep intervals in one line."""
     name = page.file.src_uri
+    markdown = _ROW.sub(lambda row: _INTERVAL.sub("[\\1,\N{NO-BREAK SPACE}\\2]", row[0]), markdown)
     return markdown if name in PAGES.values() else _links_of_pages(f"docs/{name}", markdown)
 
 
