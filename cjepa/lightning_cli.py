@@ -39,6 +39,7 @@ from cjepa.running.finite_training import FiniteTraining
 from cjepa.running.resuming import check_model_kept, check_training_kept
 from cjepa.running.run_folders import check_run_folder, new_run_dir, with_run
 from cjepa.running.trainer_options import check_trainer_options, check_trains
+from cjepa.shell import as_typed
 
 
 class CJEPACLI(LightningCLI):
@@ -79,7 +80,7 @@ class CJEPACLI(LightningCLI):
         if self.trainer.fast_dev_run:
             return CommandResult(["fast_dev_run: it runs; nothing was written"])
         made = self.run_dir / "predictions.pt" if self.subcommand == "predict" else self.run_dir
-        following = f"cjepa report {self.run_dir}" if self.subcommand in ("fit", "test") else None
+        following = as_typed("cjepa", "report", self.run_dir) if self.subcommand in ("fit", "test") else None
         return CommandResult([str(made)], self._table, following)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -218,7 +219,8 @@ class CJEPACLI(LightningCLI):
         last = self.run_dir / "checkpoints" / "last.ckpt"
         if subcommand != "fit" or not last.is_file():
             return ""
-        return f"cjepa fit -c {self.run_dir / 'config.yaml'} --run_dir {self.run_dir} --ckpt_path {last}"
+        words = ["-c", self.run_dir / "config.yaml", "--run_dir", self.run_dir, "--ckpt_path", last]
+        return as_typed("cjepa", "fit", *words)
 
     def instantiate_trainer(self, **kwargs) -> Trainer:
         """The trainer with our loggers, checkpoints and record; those of the config come on top."""

@@ -24,6 +24,7 @@ from cjepa.reporting.reading import read_run
 from cjepa.reporting.slots import clip_sheet, clip_video, view_clips
 from cjepa.reporting.style import new_figure, style
 from cjepa.reporting.videos import side_by_side, write_png, write_video
+from cjepa.shell import as_typed
 from cjepa.tokenizers.base import Tokenizer, check_environment
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer
@@ -224,6 +225,6 @@ def _what_is_there(folder: Path) -> list[Path]:
     if not found:
         raise UserError(
             f"{folder}: contains no pictures or videos yet; for a world model "
-            f"`cjepa plan {folder} -c experiments/pusht/plan.yaml --episodes EPISODES.h5` makes videos"
+            f"`{as_typed('cjepa', 'plan', folder)} -c experiments/pusht/plan.yaml --episodes EPISODES.h5` makes videos"
         )
     return found

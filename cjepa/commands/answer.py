@@ -16,6 +16,7 @@ from cjepa.questions.card import answer_questions
 from cjepa.questions.files import read_questions
 from cjepa.reporting.answers import answer_table, write_answers
 from cjepa.reporting.pivot import as_text
+from cjepa.shell import as_typed
 
 
 def answer_command(
@@ -53,4 +54,4 @@ def answer_command(
             answers, folder, name=name, checkpoint=checkpoint, questions=asked, protocol=protocol, seconds=seconds
         )
     lines = [f"episodes: {answers.account}", f"{folder}/results.json"]
-    return CommandResult(lines, as_text(answer_table(rows)), f"cjepa report {folder}")
+    return CommandResult(lines, as_text(answer_table(rows)), as_typed("cjepa", "report", folder))

@@ -16,6 +16,7 @@ from cjepa.planning.planners.smaller import search_size, smaller_searches
 from cjepa.reporting.plan import differences_text
 from cjepa.reporting.records import describe, interval_row
 from cjepa.reporting.tables import Row, results_table, seconds_text
+from cjepa.shell import as_typed
 
 FULL = "full"
 """Folder of the search that smaller ones are compared with."""
@@ -87,7 +88,7 @@ def certified(
     write_json(folder / "certificate.json", _certificate(searched, margin))
     folders.write(rows)
     lines = [*differences_text(rows), *_verdict(searched, margin), f"{folder}/certificate.json"]
-    return CommandResult(lines, results_table(rows), f"cjepa report {folder}")
+    return CommandResult(lines, results_table(rows), as_typed("cjepa", "report", folder))
 
 
 def check_certified(protocol: PlanningProtocol) -> None:

@@ -8,6 +8,7 @@ from cjepa.command_result import CommandResult
 from cjepa.data.converters.base import convert, open_source
 from cjepa.data.store.attributes import from_json
 from cjepa.progress import ProgressBar
+from cjepa.shell import as_typed
 
 
 def convert_command(
@@ -38,7 +39,7 @@ def convert_command(
     if "left_out" in file.attributes:
         lines.append(f"left out: {', '.join(from_json(out, file.attributes, 'left_out'))}")
     if "tokens" not in file.columns:
-        return CommandResult(lines, next_command=f"cjepa inspect {out}")
-    width = f"--model.init_args.predictor.init_args.token_dim {file.attributes['token_dim']}"
-    following = f"cjepa fit -c experiments/pusht/cjepa.yaml --data.init_args.path {out} {width}"
-    return CommandResult(lines, next_command=following)
+        return CommandResult(lines, next_command=as_typed("cjepa", "inspect", out))
+    width = ["--model.init_args.predictor.init_args.token_dim", file.attributes["token_dim"]]
+    fit = ["cjepa", "fit", "-c", "experiments/pusht/cjepa.yaml", "--data.init_args.path", out]
+    return CommandResult(lines, next_command=as_typed(*fit, *width))

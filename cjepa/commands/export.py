@@ -4,6 +4,7 @@ from pathlib import Path
 
 from cjepa.artifacts.export import export_run
 from cjepa.command_result import CommandResult
+from cjepa.shell import as_typed
 
 
 def export_command(run: str, out: str, half: bool = False) -> CommandResult:
@@ -15,4 +16,4 @@ def export_command(run: str, out: str, half: bool = False) -> CommandResult:
         half: store weights as float16, half the size; they are float32 again when loaded. A tokenizer then has another
             fingerprint, so tokens made before do not fit it.
     """
-    return CommandResult([str(export_run(run, Path(out), half))], next_command=f"cjepa inspect {out}")
+    return CommandResult([str(export_run(run, Path(out), half))], next_command=as_typed("cjepa", "inspect", out))

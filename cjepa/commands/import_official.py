@@ -6,6 +6,7 @@ from jsonargparse.typing import PositiveInt
 
 from cjepa.artifacts.import_official import import_official
 from cjepa.command_result import CommandResult
+from cjepa.shell import as_typed
 
 
 def import_official_command(
@@ -31,4 +32,4 @@ def import_official_command(
     official = import_official(Path(ckpt), data, Path(out), int(num_heads), *counts)
     sizes = ", ".join(f"{name} {value}" for name, value in official.sizes.items())
     values = sum(value.numel() for value in official.weights.values())
-    return CommandResult([f"{out}: {values:,} weights ({sizes})"], next_command=f"cjepa test {out}")
+    return CommandResult([f"{out}: {values:,} weights ({sizes})"], next_command=as_typed("cjepa", "test", out))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from cjepa.artifacts.experiments import copy_experiments
 from cjepa.command_result import CommandResult
+from cjepa.shell import as_typed
 
 
 def init_command(folder: str) -> CommandResult:
@@ -14,7 +15,7 @@ def init_command(folder: str) -> CommandResult:
     """
     experiments = copy_experiments(Path(folder))
     count = len(list(experiments.rglob("*.yaml")))
-    there = "" if Path(folder) == Path() else f"cd {folder} && "
+    there = "" if Path(folder) == Path() else f"cd {as_typed(folder)} && "
     return CommandResult(
         [f"{experiments}: {count} YAML files"], next_command=f"{there}cjepa study experiments/studies/quickstart.yaml"
     )

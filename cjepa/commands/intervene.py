@@ -13,6 +13,7 @@ from cjepa.progress import ProgressBar
 from cjepa.reporting.intervene import write_intervention_result
 from cjepa.reporting.intervention_tables import intervention_tables
 from cjepa.reporting.pivot import as_text
+from cjepa.shell import as_typed
 
 
 def intervene_command(
@@ -45,4 +46,4 @@ def intervene_command(
         )
     lines = [f"scenes from {result.lab.account}", f"{folder}/results.json", f"{folder}/media"]
     table = as_text(intervention_tables(rows)[0])
-    return CommandResult(lines, table, f"cjepa report {folder}")
+    return CommandResult(lines, table, as_typed("cjepa", "report", folder))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cjepa.shell import as_typed
+
 _EXPERIMENTS = {"cjepa/PushT-v0": "experiments/pusht", "cjepa/Collide-v0": "experiments/collide"}
 
 
@@ -15,4 +17,4 @@ def next_fit(attributes: Mapping[str, Any], config: str, data: str) -> str | Non
         data: file to train on.
     """
     folder = _EXPERIMENTS.get(attributes.get("env_id", ""))
-    return folder and f"cjepa fit -c {folder}/{config} --data.init_args.path {data}"
+    return folder and as_typed("cjepa", "fit", "-c", f"{folder}/{config}", "--data.init_args.path", data)

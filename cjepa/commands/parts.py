@@ -17,6 +17,7 @@ from cjepa.reporting.plan import Agents, differences_text
 from cjepa.reporting.records import command_line
 from cjepa.reporting.seeds import named_by_seed, rows_of_seeds
 from cjepa.reporting.tables import Row, results_table
+from cjepa.shell import as_typed
 
 _FILES = ("results.json", "trials.csv", "steps.csv")
 
@@ -112,4 +113,4 @@ def command_result(table: Table, protocol: PlanningProtocol, folder: Path) -> Co
     files = ["results.json", *(f"{name}/trials.csv" for name in parts)] if parts else _FILES
     rows = named_by_distance(named_by_seed(table.rows))
     lines = [f"pairs from {table.account}", *differences_text(rows), *(f"{folder}/{name}" for name in files)]
-    return CommandResult(lines, results_table(rows), f"cjepa report {folder}")
+    return CommandResult(lines, results_table(rows), as_typed("cjepa", "report", folder))

@@ -15,6 +15,7 @@ from cjepa.reporting.reading import read_results
 from cjepa.reporting.records import command_line
 from cjepa.reporting.sweep import Cell, Score, ranked, score_table, target_of, to_csv, verdict
 from cjepa.reporting.sweep_page import sweep_page
+from cjepa.shell import as_typed
 from cjepa.studies.executors import LocalProcesses
 from cjepa.studies.study import run_study
 from cjepa.studies.sweep import Experiment, Values, cells_of, command_of, stage_name, sweep_study
@@ -110,5 +111,5 @@ def _shown(
 def _next(experiment: Experiment, winner: Score, home: Path) -> str:
     """What measures the best cell on test episodes."""
     if experiment.run is None:
-        return f"cjepa test {home / stage_name(winner.values, winner.seeds[0])}"
-    return f"{command_of(experiment, winner.values)} --out {home / 'test'}"
+        return as_typed("cjepa", "test", home / stage_name(winner.values, winner.seeds[0]))
+    return f"{command_of(experiment, winner.values)} {as_typed('--out', home / 'test')}"

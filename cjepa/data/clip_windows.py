@@ -23,7 +23,7 @@ def clip_starts(file: Episodes, episodes: np.ndarray, blocks: int, frame_stride:
     if not len(episodes):
         raise UserError(
             f"{file.path}: none of its {len(file.lengths)} episodes is in this part of the split (training, "
-            "validation or test); collect more episodes"
+            "validation or test); collect more, 20 fill every part"
         )
     if not sum(map(len, starts)):
         longest = int(file.lengths[episodes].max())

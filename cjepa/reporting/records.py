@@ -23,6 +23,7 @@ from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval, known
 from cjepa.files import file_digest, read_text, write_json
 from cjepa.reporting.code_record import loaded_code
+from cjepa.shell import as_typed
 
 PACKAGES = (
     "cjepa",
@@ -183,7 +184,7 @@ def command_line() -> str:
     """``sys.argv`` as one line, without the machine's folders: relative to here where possible, else the last name."""
     program = Path(sys.argv[0]).name
     words = ["cjepa" if program == "cli.py" else program, *(_without_machine(word) for word in sys.argv[1:])]
-    return " ".join(words)  # `python -m cjepa.cli` is the same command
+    return as_typed(*words)  # `python -m cjepa.cli` is the same command
 
 
 def write_run_record(

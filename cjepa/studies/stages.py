@@ -10,6 +10,7 @@ from typing import Any
 from cjepa.errors import UserError
 from cjepa.files import write_text
 from cjepa.progress import LiveLines
+from cjepa.shell import as_typed
 from cjepa.studies.definition import Stage
 from cjepa.studies.dispatch import Running, dispatch, undisturbed
 from cjepa.studies.executors import Executor, Job, Outcome
@@ -84,7 +85,7 @@ class StageRun:
             self.say(f"{title}: what was in its folder is now in {aside}")
         places = {name: self.folders[name].path for name in stage.depends_on()} | {"self": folder.path}
         argv = stage.argv(places)
-        self.say(f"{title}: cjepa {' '.join(argv)}")
+        self.say(f"{title}: {as_typed('cjepa', *argv)}")
         return self.executor.start(argv, share, self._output(stage, share))
 
     def _folder_now(self, stage: Stage) -> StageFolder:

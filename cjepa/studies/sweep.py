@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cjepa.errors import UserError
+from cjepa.shell import as_typed
 from cjepa.studies.definition import MAX_STAGES
 
 Values = dict[str, Any]
@@ -118,10 +118,10 @@ def command_of(experiment: Experiment, cell: Values) -> str:
     """The command line that repeats a cell outside of the sweep; of planning, with test pairs."""
     words = ["cjepa", experiment.command, *([] if experiment.run is None else [experiment.run])]
     for config in experiment.configs:
-        words += ["-c", str(config)]
+        words += ["-c", config]
     for key, value in {**experiment.options, **cell}.items():
         words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
-    return shlex.join(words)
+    return as_typed(*words)
 
 
 def _check(key: str, values: Any) -> None:

@@ -16,6 +16,7 @@ from cjepa.data.store.checksums import column_kinds, content_fingerprint, crc32
 from cjepa.data.store.episodes import IDENTITY_COLUMNS, DamagedEpisode, Episodes
 from cjepa.data.store.hdf5 import address_of, check_columns, open_hdf5, read_index
 from cjepa.errors import UserError
+from cjepa.shell import as_typed
 
 _INDEX = ("ep_len", "ep_offset")
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
@@ -50,7 +51,7 @@ class EpisodeFile(Episodes):
         if self.attributes.get("format") not in FORMATS:
             raise UserError(
                 f"{self.path}: format is {self.attributes.get('format')!r}, expected one of {FORMATS}; for a file of "
-                f"stable-worldmodel type `cjepa convert {self.path} NEW.h5 --from swm-hdf5`"
+                f"stable-worldmodel type `{as_typed('cjepa', 'convert', self.path)} NEW.h5 --from swm-hdf5`"
             )
         if self.attributes.get("version") != VERSION:
             raise UserError(

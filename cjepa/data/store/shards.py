@@ -15,6 +15,7 @@ from cjepa.data.store.episodes import DamagedEpisode, Episodes
 from cjepa.data.store.frames import HDF5_LOCK, FrameReader
 from cjepa.data.store.parts import refuse_unfinished
 from cjepa.errors import UserError
+from cjepa.shell import as_typed
 
 COUNTERFACTUALS = ".twins.h5"
 """Ends the names of files of counterfactual episodes."""
@@ -51,7 +52,7 @@ def shard_paths(path: str | Path) -> list[Path]:
     else:
         return [path]
     if not found:
-        raise UserError(f"{path}: {what}; `cjepa collect --out {path.parent / 'NAME.h5'}` makes one")
+        raise UserError(f"{path}: {what}; `{as_typed('cjepa', 'collect', '--out', path.parent / 'NAME.h5')}` makes one")
     return sorted(found, key=_natural)
 
 
