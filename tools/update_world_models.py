@@ -8,6 +8,7 @@ are.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean
@@ -139,7 +140,18 @@ def _block(result: dict, table_of: Callable[[list[dict]], list[list[str]]], show
     for environment, title in TITLES.items():
         if rows := [row for row in shown if row["environment"] == environment]:
             parts += [f"{title}:", markdown(table_of(rows))]
-    return "\n\n".join([*parts, f"`{result['command']}`, on {result['machine']}."])
+    return "\n\n".join([*parts, f"`{result['command']}`, on {result['machine']}{_gpu_text(shown)}."])
+
+
+def _gpu_text(rows: list[dict]) -> str:
+    """Which models were trained on a GPU, and which seeds of others; empty if none were."""
+    on, of = Counter(row["model"] for row in rows if on_gpu(row)), Counter(row["model"] for row in rows)
+    if not on:
+        return ""
+    (gpu,) = {row["machine"].rpartition(", ")[2] for row in rows if on_gpu(row)}
+    some = [row for row in rows if on_gpu(row) and on[row["model"]] < of[row["model"]]]
+    seeds = ", ".join(f"{row['seed']} of `{row['model']}`" for row in some)
+    return f'; "(GPU)"{" and seed " * bool(seeds)}{seeds}: one {gpu}, beside other models'
 
 
 def _table(rows: list[dict], scores: dict[str, str]) -> list[list[str]]:

@@ -26,3 +26,13 @@ def test_world_models_are_averaged_over_seeds():
     older = [one | {"optimiser": "AdamW", "model": model} for one in rows for model in ("none", "linear")]
     lines = tool.page_block({"command": "c", "machine": "m", "rows": rows + older}).splitlines()
     assert [line.split("|")[1:3] for line in lines[4:-2]] == [[" none ", " Muon "], [" linear ", " AdamW "]]
+
+
+def test_seeds_that_were_trained_on_a_gpu_are_named():
+    row = {"environment": "pusht", "optimiser": "Muon", "parameters": 1, "steps": 9, "seconds": 60.0, "scores": {}}
+    gpu = {"machine": "16 CPU cores, NVIDIA H200"}
+    rows = [row | gpu | {"model": "none", "seed": 0}, row | gpu | {"model": "tube", "seed": 0}]
+    rows.append(row | {"model": "tube", "seed": 1, "machine": "1 CPU core, no GPU"})
+    text = tool.page_block({"command": "c", "machine": "m", "rows": rows})
+    assert text.endswith('`c`, on m; "(GPU)" and seed 0 of `tube`: one NVIDIA H200, beside other models.')
+    assert tool.page_block({"command": "c", "machine": "m", "rows": rows[2:]}).endswith("`c`, on m.")
