@@ -101,6 +101,15 @@ class ObjectEnv(gym.Env, ABC):
     def state_error(self, state: np.ndarray, goal_state: np.ndarray) -> np.ndarray:
         """Task error between states ``(..., state_dim)``: non-negative, scaled so that success is every value < 1."""
 
+    def observation(self) -> dict[str, np.ndarray]:
+        """What ``reset`` and ``step`` return first: :meth:`render_pixels`, :meth:`proprio` and the state in float32."""
+        state_F = self.get_state().astype(np.float32)
+        return {"pixels": self.render_pixels(), "proprio": self.proprio(), "state": state_F}
+
+    def render(self) -> np.ndarray:
+        """Gymnasium's name for :meth:`render_pixels`."""
+        return self.render_pixels()
+
     def named_places(self, state: np.ndarray) -> dict[str, np.ndarray]:
         """x and y of the bodies of a state, in the units of ``table``, by what sentences call them (``red square``).
 

@@ -126,7 +126,7 @@ class Collide(InterventionEnv):
         self.goal_state = self._random_goal() if goal_state is None else np.asarray(goal_state, np.float64)
         self._env_steps = 0
         info = {"goal_pixels": self._painter.pixels(self._checked_bodies(self.goal_state))} if self.agent else {}
-        return self._observe(), info
+        return self.observation(), info
 
     def step(self, action: np.ndarray):
         """One env step: 0.05 s of physics."""
@@ -134,7 +134,7 @@ class Collide(InterventionEnv):
         self._env_steps += 1
         success = self.agent and bool(self.is_success(self.get_state(), self.goal_state))
         truncated = self._env_steps >= self.max_episode_env_steps
-        return self._observe(), float(success), success, truncated, {}
+        return self.observation(), float(success), success, truncated, {}
 
     def advance(self, action: np.ndarray) -> None:
         """One env step of physics without rendering; actions are clipped to [-1, 1]."""
@@ -228,10 +228,6 @@ class Collide(InterventionEnv):
                 found.setdefault(name, []).append(row_A[POSITION])
         return {name: places[0] for name, places in found.items() if len(places) == 1}
 
-    def render(self) -> np.ndarray:
-        """Gymnasium's name for :meth:`render_pixels`."""
-        return self.render_pixels()
-
     def render_pixels(self) -> np.ndarray:
         """Antialiased frame drawn straight at the wanted size, uint8 (image_size, image_size, 3)."""
         return self._painter.pixels(self._world.bodies)
@@ -239,13 +235,6 @@ class Collide(InterventionEnv):
     def render_labels(self) -> np.ndarray:
         """Label image uint8: 0 background, k + 1 where body k covers at least half of a pixel."""
         return self._painter.labels(self._world.bodies)
-
-    def _observe(self) -> dict[str, np.ndarray]:
-        return {
-            "pixels": self.render_pixels(),
-            "proprio": self.proprio(),
-            "state": self.get_state().astype(np.float32),
-        }
 
     def _random_goal(self) -> np.ndarray:
         """The present state with the target body elsewhere; without an agent there is nothing to reach."""

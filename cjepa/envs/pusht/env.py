@@ -124,7 +124,7 @@ class PushT(ObjectEnv):
         self.goal_state = np.asarray(options.get("goal_state", self._random_state()), np.float64)
         self.set_state(np.asarray(options.get("state", self._random_state()), np.float64))
         self._env_steps = 0
-        return self._observe(), {"contact": False}
+        return self.observation(), {"contact": False}
 
     def step(self, action: np.ndarray):
         """One env step: 0.1 s of physics under PD control towards agent + 100 px x action."""
@@ -132,7 +132,7 @@ class PushT(ObjectEnv):
         self._env_steps += 1
         success = bool(self.is_success(self.get_state(), self.goal_state))
         truncated = self._env_steps >= self.max_episode_env_steps
-        return self._observe(), float(success), success, truncated, {"contact": self._physics.touched}
+        return self.observation(), float(success), success, truncated, {"contact": self._physics.touched}
 
     def advance(self, action: np.ndarray) -> None:
         """One env step of physics without rendering; actions outside [-1, 1] are clipped."""
@@ -187,10 +187,6 @@ class PushT(ObjectEnv):
         agent = self._physics.agent
         return np.array([*agent.position, *agent.velocity], np.float32)
 
-    def render(self) -> np.ndarray:
-        """Gymnasium's name for :meth:`render_pixels`."""
-        return self.render_pixels()
-
     def render_pixels(self) -> np.ndarray:
         """Antialiased frame drawn straight at the wanted size, uint8 (image_size, image_size, 3)."""
         return self._painter.pixels(*self._scene())
@@ -206,13 +202,6 @@ class PushT(ObjectEnv):
         agent, block = self._physics.agent, self._physics.block
         goal = self.goal_state[2:5] if self.draw_goal else None
         return agent.position, (*block.position, block.angle), goal
-
-    def _observe(self) -> dict[str, np.ndarray]:
-        return {
-            "pixels": self.render_pixels(),
-            "proprio": self.proprio(),
-            "state": self.get_state().astype(np.float32),
-        }
 
     def _random_state(self) -> np.ndarray:
         low, high = REACH_PX
