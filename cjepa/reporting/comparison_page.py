@@ -9,7 +9,7 @@ from cjepa.reporting.figures import model_colours
 from cjepa.reporting.page import curves_by_kind, render, result_figures, svg
 from cjepa.reporting.pivot import Table, plain_table
 from cjepa.reporting.records import versions
-from cjepa.reporting.tables import is_main, results_table
+from cjepa.reporting.tables import enumeration, is_main, results_table
 
 
 def comparison_page(comparison: Comparison, sources: Sequence[Source]) -> str:
@@ -60,15 +60,10 @@ def _sentences(entries: Sequence[Entry], reference: str) -> list[str]:
         found = [e for e in entries if (e.metric, e.split) == (metric, split) and e.difference is not None]
         higher, lower, open_ = ([e.row["model"] for e in found if e.difference.sign == sign] for sign in (1, -1, 0))
         parts = [
-            f"{_and(names)} {'is' if len(names) == 1 else 'are'} {what} {reference}"
+            f"{enumeration(names)} {'is' if len(names) == 1 else 'are'} {what} {reference}"
             for names, what in ((higher, "above"), (lower, "below"), (open_, "not told apart from"))
             if names
         ]
         if parts:
             sentences.append(f"{metric}{f' ({split})' if split else ''}: {'; '.join(parts)}.")
     return sentences
-
-
-def _and(words: Sequence[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last

@@ -17,7 +17,7 @@ from cjepa.evaluation.segmentation import adjusted_rand, contingency
 from cjepa.evaluation.tokens import EncodedClips, encode_dataset, spread
 from cjepa.progress import NoProgress
 from cjepa.reporting.sheets import beside, body_colours, labelled_grid, legend, stacked, with_legend
-from cjepa.reporting.videos import GAP, gif, overlay_masks, side_by_side, write_png, write_video
+from cjepa.reporting.videos import GAP, gif, magnified, overlay_masks, side_by_side, write_png, write_video
 from cjepa.tokenizers.scoring import Encoded, ScoredTokenizer
 from cjepa.types import VideoBatch, to_byte_pixels
 
@@ -179,7 +179,7 @@ def failure_gallery(views: list[ClipView], failures: list[Failure]) -> np.ndarra
             **_drawn(view),
         }
         names = list(panels)
-        rows.append([_magnify(panel[failure.frame : failure.frame + 1], 2)[0] for panel in panels.values()])
+        rows.append([magnified(panel[failure.frame : failure.frame + 1], 2)[0] for panel in panels.values()])
         where = f"episode {view.episode}\nfrom env step {view.env_step}\nframe {failure.frame}"
         labels.append(f"FG-ARI {failure.fg_ari:.2f}\n{where}")
     half = -(-len(rows) // _SHEET_COLUMNS)
@@ -240,8 +240,8 @@ def _panels(view: ClipView) -> tuple[dict[str, np.ndarray], np.ndarray]:
     colours_SC = body_colours(view.frames_TYXC, view.masks_TSYX)
     slots = overlay_masks(_fade(view), view.masks_TSYX, _OPACITY, colours_SC)
     panels = {"input": view.frames_TYXC, **_drawn(view), "slots": slots}
-    large = {name: _magnify(frames) for name, frames in panels.items()}
-    large["tracks"] = draw_tracks(_magnify(_fade(view)), view.positions_TS2, view.covers_TS, colours_SC)
+    large = {name: magnified(frames, _SCALE) for name, frames in panels.items()}
+    large["tracks"] = draw_tracks(magnified(_fade(view), _SCALE), view.positions_TS2, view.covers_TS, colours_SC)
     return large, colours_SC
 
 
@@ -271,7 +271,3 @@ def _fade(view: ClipView) -> np.ndarray:
     """Grey and pale, so that colours are the slots'."""
     grey_TYX1 = view.frames_TYXC.mean(axis=-1, keepdims=True)
     return np.broadcast_to(255 - _FADED * (255 - grey_TYX1), view.frames_TYXC.shape).round().astype(np.uint8)
-
-
-def _magnify(frames_TYXC: np.ndarray, scale: int = _SCALE) -> np.ndarray:
-    return frames_TYXC.repeat(scale, axis=1).repeat(scale, axis=2)

@@ -12,6 +12,7 @@ from cjepa.reporting.tables import (
     ERROR_PREFIX,
     Row,
     by_model,
+    enumeration,
     error_blocks,
     features,
     seconds_text,
@@ -83,14 +84,14 @@ def _success(found: dict[str, Row]) -> str:
     if not found:
         return ""
     if not models:
-        return f"Planning success: {_and(f'{name} {_rate(row)}' for name, row in others.items())}."
+        return f"Planning success: {enumeration(f'{name} {_rate(row)}' for name, row in others.items())}."
     best = max(models, key=lambda name: models[name]["value"])
     text = f"{best} reaches the goal in {_rate(models[best])} of {_trials(models[best])}"
     if len(models) > 1:
         text = f"Of {len(models)} models that plan, {text}, the highest success"
         close = [name for name, row in models.items() if name != best and _overlap(row, models[best])]
-        text += f"; its interval overlaps with that of {_and(close)}" if close else ""
-    references = _and(f"{name} {_rate(row)}" for name, row in others.items())
+        text += f"; its interval overlaps with that of {enumeration(close)}" if close else ""
+    references = enumeration(f"{name} {_rate(row)}" for name, row in others.items())
     return f"{text}. For reference: {references}." if references else f"{text}."
 
 
@@ -99,7 +100,7 @@ def _is_published(row: Row) -> bool:
 
 
 def _shifted(found: dict[str, Row]) -> str:
-    rates = _and(f"{name} {_rate(row)}" for name, row in found.items())
+    rates = enumeration(f"{name} {_rate(row)}" for name, row in found.items())
     return f"Where the environment differs from its episodes: {rates}." if found else ""
 
 
@@ -108,7 +109,7 @@ def _as_published(found: dict[str, Row]) -> str:
         return ""
     return (
         "Not comparable with held-out pairs (drawn from training episodes, pairs solved at the start included): "
-        f"{_and(f'{name} {_rate(row)}' for name, row in found.items())}."
+        f"{enumeration(f'{name} {_rate(row)}' for name, row in found.items())}."
     )
 
 
@@ -161,11 +162,6 @@ def _trials(row: Row) -> str:
 def _overlap(one: Row, other: Row) -> bool:
     bounds = [row.get(key) for row in (one, other) for key in ("low", "high")]
     return None not in bounds and one["high"] >= other["low"] and other["high"] >= one["low"]
-
-
-def _and(words: Iterable[str]) -> str:
-    *first, last = list(words) or [""]
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _listed(texts: Iterable[str | None]) -> str:

@@ -112,6 +112,12 @@ def seconds_text(value: float) -> str:
     return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def enumeration(words: Iterable[str]) -> str:
+    """``a, b and c``."""
+    *first, last = list(words) or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def success_text(row: Row | None) -> str:
     """``32 [21, 46]``, percent; empty without a row."""
     if row is None:
