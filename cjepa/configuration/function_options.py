@@ -1,9 +1,9 @@
 """A function called with a command line: its arguments, and the fields of its dataclasses, are the options."""
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from docstring_parser import parse  # what jsonargparse reads the other arguments' help with
 from jsonargparse import ActionYesNo, ArgumentParser
@@ -36,44 +36,76 @@ def call(
         UserError: a constructor refuses what it is given.
         argparse.ArgumentError: the words do not fit the function.
     """
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
-    parser.add_argument("-c", "--config", action="config", help="YAML with any of these arguments; may be repeated")
-    documented = {entry.arg_name: entry.description for entry in parse(function.__doc__).params}
-    parameters = inspect.signature(function).parameters
-    for name in positional:
-        several = {"nargs": "+"} if parameters[name].annotation == list[str] else {}
-        parser.add_argument(name, type=str, help=documented[name], **several)
-    shows = {"say": say} if "say" in parameters else {}  # for a command that shows lines before its end
-    keywords = [name for name in parameters if name.endswith("_")]
-    for name in keywords:  # an option that Python keeps for itself: `from_` is --from
-        parser.add_argument(f"--{name[:-1]}", type=str, required=True, help=documented[name])
-    lists = [name for name, entry in parameters.items() if entry.annotation == list[str] | None]
-    for name in lists:  # --name WORD...
-        parser.add_argument(f"--{name}", type=str, nargs="+", metavar="NAME", help=documented[name])
-    bundles = {name: entry.annotation for name, entry in parameters.items() if is_dataclass(entry.annotation)}
-    flags = dict(_flags(function, *bundles.values()))
-    skipped = {*positional, *keywords, *lists, *flags, *shows, *bundles}
-    parser.add_function_arguments(function, as_group=False, skip=skipped)
-    for bundle in bundles.values():  # its fields are options of the command
-        parser.add_class_arguments(bundle, as_group=False, skip=flags.keys() & inspect.signature(bundle).parameters)
-        documented |= {entry.arg_name: entry.description for entry in parse(bundle.__doc__).params}
-    for name, default in flags.items():  # --name and --no_name
-        parser.add_argument(f"--{name}", action=ActionYesNo, nargs="?", default=default, help=documented[name])
-    mappings = [name for name, entry in parameters.items() if str(entry.annotation).startswith("dict[")]
+    kinds = _kinds(function, positional)
+    parser = _parser(function, kinds, prog, description)
     if asks_for_help(words):
-        signatures = [parameters, *(inspect.signature(bundle).parameters for bundle in bundles.values())]
-        options = [entry.annotation for taken in signatures for name, entry in taken.items() if name not in bundles]
+        signatures = [kinds.parameters, *(inspect.signature(bundle).parameters for bundle in kinds.bundles.values())]
+        options = [
+            entry.annotation for taken in signatures for name, entry in taken.items() if name not in kinds.bundles
+        ]
         import_choices(sorted(set().union(*map(folders_of, options))))
-    config = parser.parse_args(_with_flag_values(gathered(words, mappings), flags))
+    config = parser.parse_args(_with_flag_values(gathered(words, kinds.mappings), kinds.flags))
     try:
         config = parser.instantiate(config)
     except ValueError as error:  # what a constructor refuses
         raise UserError(one_line(str(error))) from error
     arguments = {key: value for key, value in vars(config).items() if key != "config"}
-    for name, bundle in bundles.items():
+    for name, bundle in kinds.bundles.items():
         arguments[name] = bundle(**{field.name: arguments.pop(field.name) for field in fields(bundle)})
-    arguments = {f"{key}_" if f"{key}_" in keywords else key: value for key, value in arguments.items()}
-    return function(**arguments, **shows)
+    arguments = {f"{key}_" if f"{key}_" in kinds.keywords else key: value for key, value in arguments.items()}
+    return function(**arguments, **({"say": say} if "say" in kinds.parameters else {}))
+
+
+class _Kinds(NamedTuple):
+    """Arguments of a function by how they are given."""
+
+    parameters: Mapping[str, inspect.Parameter]
+    """All of them."""
+    positional: Collection[str]
+    keywords: list[str]
+    """Those that Python keeps for itself: ``from_`` is --from."""
+    lists: list[str]
+    """--name WORD..."""
+    mappings: list[str]
+    bundles: dict[str, type]
+    """Dataclasses, whose fields are options of the command."""
+    flags: dict[str, bool]
+    """--name and --no_name, with their defaults; also those of bundles."""
+
+
+def _kinds(function: Callable, positional: Collection[str]) -> _Kinds:
+    parameters = inspect.signature(function).parameters
+    keywords = [name for name in parameters if name.endswith("_")]
+    lists = [name for name, entry in parameters.items() if entry.annotation == list[str] | None]
+    mappings = [name for name, entry in parameters.items() if str(entry.annotation).startswith("dict[")]
+    bundles = {name: entry.annotation for name, entry in parameters.items() if is_dataclass(entry.annotation)}
+    return _Kinds(parameters, positional, keywords, lists, mappings, bundles, dict(_flags(function, *bundles.values())))
+
+
+def _parser(function: Callable, kinds: _Kinds, prog: str, description: str) -> ArgumentParser:
+    """With an option for every argument but ``say``, and its docstring's words as help."""
+    documented = {
+        entry.arg_name: entry.description
+        for described in (function, *kinds.bundles.values())
+        for entry in parse(described.__doc__).params
+    }
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    parser.add_argument("-c", "--config", action="config", help="YAML with any of these arguments; may be repeated")
+    for name in kinds.positional:
+        several = {"nargs": "+"} if kinds.parameters[name].annotation == list[str] else {}
+        parser.add_argument(name, type=str, help=documented[name], **several)
+    for name in kinds.keywords:
+        parser.add_argument(f"--{name[:-1]}", type=str, required=True, help=documented[name])
+    for name in kinds.lists:
+        parser.add_argument(f"--{name}", type=str, nargs="+", metavar="NAME", help=documented[name])
+    skipped = {*kinds.positional, *kinds.keywords, *kinds.lists, *kinds.flags, *kinds.bundles, "say"}
+    parser.add_function_arguments(function, as_group=False, skip=skipped & set(kinds.parameters))
+    for bundle in kinds.bundles.values():
+        skipped = kinds.flags.keys() & inspect.signature(bundle).parameters
+        parser.add_class_arguments(bundle, as_group=False, skip=skipped)
+    for name, default in kinds.flags.items():
+        parser.add_argument(f"--{name}", action=ActionYesNo, nargs="?", default=default, help=documented[name])
+    return parser
 
 
 def _flags(*signatures: Callable) -> Iterator[tuple[str, bool]]:
