@@ -1,5 +1,6 @@
 """Progress of everything: what long work reports, and the bar and the lines that show it."""
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -73,8 +74,10 @@ class ProgressBar(Progress):
             TimeRemainingColumn(table_column=whole),
             _Note(),
             console=Console(stderr=True),
+            speed_estimate_period=math.inf,  # steps of a heavy search are minutes apart
         )
         self._task = self._progress.add_task(title, total=total, note="")
+        self._progress.advance(self._task, 0)  # the time of the first step counts too
         self._started = self._shown = time.time()
         self._new = 0.0
 
@@ -100,6 +103,7 @@ class ProgressBar(Progress):
             self._new += amount
         else:
             self._progress.reset(self._task, completed=self._progress.tasks[0].completed + amount)
+            self._progress.advance(self._task, 0)
         self._progress.update(self._task, note=f"{self.rate}  {note}")
         if not self._progress.console.is_terminal and time.time() - self._shown >= _SECONDS_PER_LINE:
             self._shown = time.time()
@@ -117,7 +121,7 @@ class ProgressBar(Progress):
         if not self._new:
             return "nothing new"
         rate = self._new / max(time.time() - self._started, 1e-6)
-        return f"{rate:,.{0 if rate >= 10 else 1}f} {self.unit}/s"
+        return f"{rate:,.0f} {self.unit}/s" if rate >= 10 else f"{rate:.2g} {self.unit}/s"
 
 
 class LiveLines:

@@ -45,3 +45,14 @@ def test_work_that_was_less_than_expected_ends_at_100(capsys, monkeypatch):
         bar.advance(1)
         raise ValueError
     assert "100 %" not in capsys.readouterr().err
+
+
+def test_steps_that_are_minutes_apart_say_when_all_will_be_done():
+    with ProgressBar("plan", 50, "env steps") as bar:
+        started = bar._progress.get_time()
+        for step in (1, 2):
+            bar._progress.get_time = lambda step=step: started + 60 * step
+            bar.advance(5)
+            assert bar._progress.tasks[0].time_remaining == pytest.approx(600 - 60 * step, abs=2)
+        bar._started -= 120
+        assert bar.rate == "0.083 env steps/s"

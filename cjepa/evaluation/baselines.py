@@ -13,6 +13,7 @@ from cjepa.evaluation.kept_plans import PlanFiles, keeping_plans
 from cjepa.evaluation.pairs import Pair, held_out_by_seed
 from cjepa.evaluation.protocol import PlanningProtocol, goal_state_of, with_environment
 from cjepa.evaluation.published import trained_on
+from cjepa.evaluation.searches import SearchProgress
 from cjepa.planning.agents import RandomAgent, SimulatorAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.planners.base import Planner
@@ -80,6 +81,7 @@ def _simulator_trial(task: tuple[PlanningProtocol, Planner, Pair, int, PlanFiles
     env = protocol.make_env()
     agent = SimulatorAgent(env, planner, ActionBlocks.of(env, protocol.frame_stride), protocol.horizon_blocks)
     trial = (protocol.make_env, [pair], protocol.budget_env_steps, seed, 0)
+    unseen = SearchProgress(NoProgress(), protocol.budget_env_steps, protocol.budget_env_steps)
     # each worker has a core of its own
-    with cpu_threads(1), keeping_plans(kept, agent, NoProgress()) as keeping:
-        return keeping.timed(run_trials(agent, protocol.control_loop(), *trial, keeping.progress))
+    with cpu_threads(1), keeping_plans(kept, agent, unseen) as keeping:
+        return keeping.timed(run_trials(agent, protocol.control_loop(), *trial, unseen))

@@ -13,6 +13,7 @@ from cjepa.planning.hierarchy import HighLevel
 from cjepa.planning.perception import Observation
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.problem import Cost, PlanningProblem
+from cjepa.planning.recording import CountedCandidates
 from cjepa.planning.world_model_agent import WorldModelAgent
 from cjepa.types import Plan
 from cjepa.world_models.transformer import unpadded
@@ -63,7 +64,7 @@ class _Counted(Planner):
 
     def plan(self, problem: PlanningProblem, warm_start_BKHA: Tensor | None = None) -> Plan:
         """See :class:`Planner`."""
-        asked = _CountedCandidates()
+        asked = CountedCandidates()
         plan = self._planner.plan(replace(problem, cost=asked), warm_start_BKHA)
         actions_1NHA = problem.starts().expand(-1, _COUNTED, -1, -1)
         self.gigaflops += gigaflops(problem.cost, actions_1NHA) * asked.candidates / _COUNTED
@@ -96,20 +97,3 @@ def _counted(high_level: HighLevel | None) -> Iterator[_Counted | None]:
         yield counted
     finally:
         high_level.planner = planner
-
-
-class _CountedCandidates:
-    """Counts the candidates that a planner asks about, at a cost of its own that takes no time."""
-
-    def __init__(self):
-        self.candidates = 0
-        self.followed = 0
-        """Those whose gradients are kept."""
-
-    def __call__(self, actions_BNHA: Tensor) -> Tensor:
-        candidates = actions_BNHA.shape[0] * actions_BNHA.shape[1]
-        if actions_BNHA.requires_grad:
-            self.followed += candidates
-        else:
-            self.candidates += candidates
-        return actions_BNHA.square().mean(dim=(-2, -1))

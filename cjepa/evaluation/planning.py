@@ -22,6 +22,7 @@ from cjepa.evaluation.goals import check_sub_goals, goal_pixels
 from cjepa.evaluation.kept_plans import PlanFiles, keeping_plans
 from cjepa.evaluation.pairs import PairSource, check_proprio, common_to, held_out_from_objectives
 from cjepa.evaluation.protocol import PlanningProtocol, goal_state_of, with_environment
+from cjepa.evaluation.searches import SearchProgress
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits, check_policy
 from cjepa.planning.fallbacks import Fallback
@@ -124,8 +125,10 @@ def evaluate_model(
     fallback = stack.fallback and stack.fallback.for_agent(agent, loaded.lineage)
     control_loop = replace(control_loop, fallback=fallback)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.agent_seed)
-    with keeping_plans(kept, agent, progress) as keeping:
-        extra = (num_recorded, keeping.progress, goal_pixels_YXC, stack.sub_goals)
+    plan_env_steps = control_loop.execute_blocks * blocks.frame_stride
+    searching = SearchProgress(progress, plan_env_steps, protocol.budget_env_steps)
+    with keeping_plans(kept, agent, searching) as keeping:
+        extra = (num_recorded, searching, goal_pixels_YXC, stack.sub_goals)
         control = keeping.timed(run_trials(agent, control_loop, *trials, *extra))
     lessons = None
     if isinstance(agent, TeachingAgent):  # before the plans that are only timed

@@ -1,5 +1,6 @@
 """Cost of candidate actions: predicted by a world model, or run on the simulator itself."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -46,22 +47,31 @@ class RolloutCost:
 
     def __call__(self, actions_BNHA: Tensor) -> Tensor:
         """Cost ``(B, N)``."""
-        if self.skipped_B is None:
-            return self._costs(actions_BNHA, torch.arange(len(actions_BNHA), device=actions_BNHA.device))
-        wanted_W = (~self.skipped_B).nonzero().squeeze(1)
-        cost_WN = self._costs(actions_BNHA[wanted_W], wanted_W)
-        return cost_WN.new_zeros(actions_BNHA.shape[:2]).index_copy(0, wanted_W, cost_WN)
+        return self.in_parts(actions_BNHA, self.of_part)
 
-    def _costs(self, actions_WNHA: Tensor, row_W: Tensor) -> Tensor:
-        """Cost ``(W, N)`` for the environments ``row_W``."""
-        candidates = actions_WNHA.shape[1]
-        actions_RHA, row_R = actions_WNHA.flatten(0, 1), row_W.repeat_interleave(candidates)
-        # as many candidates at a time as memory allows, whichever environment they are of
+    def in_parts(self, actions_BNHA: Tensor, of_part: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Cost ``(B, N)``, as many candidates at a time as memory allows, whichever environment they are of.
+
+        Args:
+            actions_BNHA: candidates.
+            of_part: that is asked for the cost of each part, as :meth:`of_part` is.
+        """
+        candidates = actions_BNHA.shape[1]
+        if self.skipped_B is None:
+            wanted_W = torch.arange(len(actions_BNHA), device=actions_BNHA.device)
+        else:
+            wanted_W = (~self.skipped_B).nonzero().squeeze(1)
+            actions_BNHA = actions_BNHA[wanted_W]
+        actions_RHA, row_R = actions_BNHA.flatten(0, 1), wanted_W.repeat_interleave(candidates)
         rows = self.rows_at_once
         parts = zip(actions_RHA.split(rows), row_R.split(rows), strict=True)
-        return torch.cat([self._cost(*part) for part in parts]).reshape(-1, candidates)
+        cost_WN = torch.cat([of_part(*part) for part in parts]).reshape(-1, candidates)
+        if self.skipped_B is None:
+            return cost_WN
+        return cost_WN.new_zeros(len(self.skipped_B), candidates).index_copy(0, wanted_W, cost_WN)
 
-    def _cost(self, actions_RHA: Tensor, row_R: Tensor) -> Tensor:
+    def of_part(self, actions_RHA: Tensor, row_R: Tensor) -> Tensor:
+        """Cost ``(R,)`` of candidates for the environments ``row_R``, in one rollout."""
         with torch.autocast(actions_RHA.device.type, torch.bfloat16):
             rollout = self.dynamics.rollout(take_rows(self.state, row_R), actions_RHA)
             single = rollout.map(lambda values: values[:, None].float())

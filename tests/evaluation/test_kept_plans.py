@@ -10,11 +10,12 @@ from cjepa.errors import UserError
 from cjepa.evaluation.control import run_trials
 from cjepa.evaluation.kept_plans import PlanFiles, keeping_plans
 from cjepa.evaluation.pairs import Pair
+from cjepa.evaluation.searches import SearchProgress
 from cjepa.planning.agents import SimulatorAgent
 from cjepa.planning.mpc import MPC
 from cjepa.planning.planners.icem import ICEM
 from tests.conftest import RecordedProgress, ignore_progress
-from tests.planning.worlds import PointWorld, blocks, point_agent
+from tests.planning.worlds import STRIDE, PointWorld, blocks, point_agent
 
 PAIRS = [Pair(0, 0, np.array([0.0, x]), np.array([2.0, x - 1.5])) for x in (0.0, 3.0)]
 LOOP, BUDGET, CALLS = MPC(1, warm_start=True), 12, 6
@@ -45,9 +46,10 @@ def simulator_agent():
     return SimulatorAgent(PointWorld(), Counted(), blocks(), 3)
 
 
-def run(agent, files, progress=ignore_progress, seed=3):
-    with keeping_plans(files, agent, progress) as keeping:
-        return keeping.timed(run_trials(agent, LOOP, PointWorld, PAIRS, BUDGET, seed, 1, keeping.progress))
+def run(agent, files, progress=ignore_progress, seed=3, pairs=PAIRS):
+    searching = SearchProgress(progress, LOOP.execute_blocks * STRIDE, BUDGET)
+    with keeping_plans(files, agent, searching) as keeping:
+        return keeping.timed(run_trials(agent, LOOP, PointWorld, pairs, BUDGET, seed, 1, searching))
 
 
 def assert_equal(found, expected):
@@ -77,7 +79,9 @@ def test_no_finished_search_is_repeated_and_every_bit_is_the_same(make_agent, ki
     assert_equal(run(again, files, progress), expected)
     assert again.planner.searches == searches // killed_after * CALLS - searches
     # env steps after an earlier run's plans say nothing about the time that is left
-    assert progress.new == [False] * killed_after + [True] * (CALLS - killed_after)
+    assert sum(progress.amounts) == BUDGET
+    earlier = [amount for amount, new in zip(progress.amounts, progress.new, strict=True) if not new]
+    assert sum(earlier) == killed_after * STRIDE
     assert type(again.planner) is Counted
 
 
