@@ -23,7 +23,7 @@ from cjepa.data.video_clips import VideoClips, VideoDataset
 from cjepa.envs import make_env
 from cjepa.evaluation.intervals import Interval
 from cjepa.evaluation.metrics import ForegroundARI, MeanIoU
-from cjepa.evaluation.probes import ObjectSamples, fit_mlp, object_samples, pose, questions, r_squared, read_bodies
+from cjepa.evaluation.probes import ObjectSamples, fit_mlp, object_samples, questions, r_squared, read_bodies, task_of
 from cjepa.evaluation.tokens import EncodedClips, EpisodeScores, clips_to_encode, encode_dataset
 from cjepa.files import read_json, write_json
 from cjepa.progress import NoProgress
@@ -148,13 +148,13 @@ class Probes:
     def __init__(self, data: VideoClips, samples: ObjectSamples):
         self._bodies = read_bodies(data.file)
         asked = [q for q in questions(self._bodies) if q.name in PROBED[data.file.attributes["env_id"]]]
-        self._fitted = [(q, fit_mlp(pose(q, samples, self._bodies.attributes), q.is_class)) for q in asked]
+        self._fitted = [(q, fit_mlp(task_of(q, samples, self._bodies.attributes), q.is_class)) for q in asked]
 
     def scores(self, samples: ObjectSamples) -> dict[str, Interval]:
         """R2 of each answer on held-out episodes, as ``mlp_r2@NAME``."""
         found = {}
         for question, probe in self._fitted:
-            task = pose(question, samples, self._bodies.attributes)
+            task = task_of(question, samples, self._bodies.attributes)
             found[f"mlp_r2@{question.name}"] = r_squared(probe(task.inputs_ND), task)
         return found
 

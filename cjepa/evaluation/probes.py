@@ -151,7 +151,7 @@ def _questions(attributes: list[str], shapes: dict[str, int | None], prefix: str
     return [question for question in asked if set(question.attributes) <= set(attributes)]
 
 
-def pose(question: Question, samples: ObjectSamples, attributes: list[str]) -> Task:
+def task_of(question: Question, samples: ObjectSamples, attributes: list[str]) -> Task:
     """Inputs and answers of the samples that a question is about."""
     asked_N = torch.ones(len(samples.body_N), dtype=torch.bool)
     if question.body is not None:
@@ -249,7 +249,7 @@ def run_probes(train: ObjectSamples, test: ObjectSamples, bodies: Bodies, progre
     """
     scores = {}
     for question in questions(bodies):
-        task, held_out = (pose(question, samples, bodies.attributes) for samples in (train, test))
+        task, held_out = (task_of(question, samples, bodies.attributes) for samples in (train, test))
         if len(task.inputs_ND) >= _FEWEST_SAMPLES and _varies(task) and _varies(held_out):
             kind, score = ("accuracy", accuracy) if question.is_class else ("r2", r_squared)
             fits = {"linear": fit_linear, "mlp": fit_mlp} | ({"majority": fit_majority} if question.is_class else {})

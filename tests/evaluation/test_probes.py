@@ -17,11 +17,11 @@ from cjepa.evaluation.probes import (
     fit_majority,
     fit_mlp,
     object_samples,
-    pose,
     questions,
     r_squared,
     read_bodies,
     run_probes,
+    task_of,
 )
 from tests.conftest import ignore_progress
 
@@ -115,13 +115,13 @@ def test_a_task_holds_the_samples_that_are_asked_for():
     tokens = torch.arange(4.0)[:, None]
     before = torch.tensor([[torch.nan], [10.0], [11.0], [12.0]])
     given = samples(truth, tokens, before)
-    square = pose(by_name(COLLIDE)["square_angle"], given, COLLIDE.attributes)
+    square = task_of(by_name(COLLIDE)["square_angle"], given, COLLIDE.attributes)
     assert square.inputs_ND[:, 0].tolist() == [1.0, 2.0]
     for answer_R in square.answers_NR:  # a quarter turn later it looks the same
         assert answer_R.tolist() == pytest.approx([np.cos(2.0), np.sin(2.0)], abs=1e-6)
-    moving = pose(by_name(COLLIDE)["velocity"], given, COLLIDE.attributes)
+    moving = task_of(by_name(COLLIDE)["velocity"], given, COLLIDE.attributes)
     assert moving.inputs_ND.tolist() == [[1.0, 10.0], [2.0, 11.0], [3.0, 12.0]]
-    assert pose(by_name(PUSHT)["block_x"], given, PUSHT.attributes).inputs_ND[:, 0].tolist() == [1.0, 3.0]
+    assert task_of(by_name(PUSHT)["block_x"], given, PUSHT.attributes).inputs_ND[:, 0].tolist() == [1.0, 3.0]
 
 
 # ---------------------------------------------------------------- probes and their scores
