@@ -9,7 +9,7 @@ from cjepa.world_models.predictors.object_filter import ObjectFilter
 from cjepa.world_models.training import WorldModel
 from tests.contracts import stirred
 from tests.evaluation.conftest import no_progress
-from tests.world_models.test_training import small_model
+from tests.world_models.small import small_model
 
 
 @pytest.fixture

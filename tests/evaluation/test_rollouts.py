@@ -14,7 +14,7 @@ from cjepa.evaluation.rollouts import (
     imagine,
 )
 from cjepa.types import Rollout
-from tests.world_models.test_training import small_model
+from tests.world_models.small import small_model
 
 
 def batch(error_BHE: np.ndarray, copy_error: float, episodes: list[int], slots: int) -> Imagined:

@@ -14,7 +14,7 @@ from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Predictor
 from cjepa.world_models.predictors.flat_mlp import FlatMLP
 from tests.contracts import build, concrete_subclasses, stirred
-from tests.world_models.test_training import SMALL, a_clip
+from tests.world_models.small import SMALL, a_clip
 
 PLACE = LinearQuantity(torch.eye(6)[:, :2] * 2, torch.tensor([1.0, -1.0]))
 VELOCITY = LinearQuantity(torch.eye(6)[:, 2:4], torch.zeros(2))

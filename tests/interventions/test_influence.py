@@ -21,7 +21,7 @@ from cjepa.world_models.predictors.base import Prediction, Predictor
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from cjepa.world_models.predictors.slot_graph import SlotGraph
 from tests.contracts import stirred
-from tests.world_models.test_training import SMALL, a_clip
+from tests.world_models.small import SMALL, a_clip
 
 
 class Pull(Predictor):

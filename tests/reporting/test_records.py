@@ -60,3 +60,12 @@ def test_parts_are_described_to_their_ends():
     # numbers that the command line has checked are of classes of their own
     options = SimpleNamespace(pairs=PositiveInt(3), share=ClosedUnitInterval(0.5))
     assert records.describe(options) == {"class": "SimpleNamespace", "pairs": 3, "share": 0.5}
+
+
+def test_metrics_have_one_row_a_step(tmp_path):
+    """Steps 2 and 3 were logged, then lost by a kill, and logged again from the checkpoint of step 1."""
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,train/loss,val/loss\n0,9,\n1,8,\n1,,5\n2,7,\n3,6,\n2,7.5,\n3,6.5,4\n")
+    expected = [("0", "9", None), ("1", "8", "5"), ("2", "7.5", None), ("3", "6.5", "4")]
+    assert [tuple(map(row.get, ("step", "train/loss", "val/loss"))) for row in records.read_metrics(path)] == expected
+    assert records.read_metrics(tmp_path / "nowhere.csv") == []

@@ -1,14 +1,16 @@
-"""What `cjepa fit` watches: a training that comes to nothing says so, and keeps what it had."""
+"""What `cjepa fit` watches: checkpoints are whole, and one that cannot be continued says why."""
 
-import re
+import resource
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
-from cjepa.checkpoints import check_finite, read_checkpoint
 from cjepa.cli import main
+from cjepa.running.callbacks import WholeCheckpoints
 from tests.conftest import TOKEN_DIM, configs, fit
+from tests.reporting.test_fit import WORLD_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -17,25 +19,6 @@ def trained(tokens_path, tmp_path_factory):
     names = configs("pusht/cjepa.yaml", "smoke/world_model.yaml")
     wide = f"--model.init_args.predictor.init_args.token_dim={TOKEN_DIM}"
     return fit(tmp_path_factory.mktemp("trained") / "run", tokens_path, *names, wide)
-
-
-@pytest.mark.slow
-def test_a_diverged_training_names_its_batch_and_keeps_the_checkpoint_before(tokens_path, tmp_path, capfd):
-    words = ["fit", *configs("pusht/cjepa.yaml", "smoke/world_model.yaml"), "--data.init_args.path", str(tokens_path)]
-    words += ["--run_dir", str(tmp_path / "run"), "--data.init_args.batch_size", "8"]
-    words += [f"--model.init_args.{rate}=1e6" for rate in ("lr", "matrix_lr")]
-    words += [f"--model.init_args.predictor.init_args.token_dim={TOKEN_DIM}", "--model.init_args.warmup_steps=1"]
-    words += ["--trainer.max_steps", "60", "--trainer.val_check_interval", "1", "--trainer.accelerator", "cpu"]
-    assert main([*words, "--trainer.enable_progress_bar", "false"]) == 1
-    error = capfd.readouterr().err
-    assert error.count("\n") == 1
-    named = r"cjepa fit: error: step (\d+): train/\w+ is (nan|inf).*, on clips of episodes \d[\d, ]*( and \d+ more)?"
-    found = re.match(f"{named} of {re.escape(str(tokens_path))}", error)
-    assert found, error
-    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    content = read_checkpoint(last)
-    check_finite(content, last)
-    assert 1 <= content["global_step"] <= int(found[1])
 
 
 def state_with(content, name: str) -> dict:
@@ -95,3 +78,40 @@ def test_a_state_of_training_that_cannot_be_continued_is_one_line(change, messag
     words = ["fit", "-c", run / "config.yaml", "--run_dir", run, "--ckpt_path", last, "--trainer.max_steps", "9"]
     assert f"{last}: {message}" in refused(*words, "--trainer.enable_progress_bar", "false")
     assert set(torch.load(last, weights_only=True)) == set(content)
+
+
+def test_checkpoints_are_whole_or_the_old_ones(tmp_path, monkeypatch):
+    """Whatever TMPDIR is, and wherever the disk is full."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "nowhere"))
+    path = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"a": torch.ones(2)}, path)
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=f"File too large: '{path}'"):
+            WholeCheckpoints().save_checkpoint({"a": torch.zeros(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+    assert torch.equal(torch.load(path, weights_only=True)["a"], torch.ones(2))
+
+
+def test_a_run_is_written_through_whole_checkpoints(tmp_path, slot_tokens, monkeypatch):
+    saved, real = [], WholeCheckpoints.save_checkpoint
+
+    def watched(plugin, content, path, storage_options=None):
+        saved.append(Path(path))
+        real(plugin, content, path, storage_options)
+
+    monkeypatch.setattr(WholeCheckpoints, "save_checkpoint", watched)
+    run = fit(tmp_path / "run", slot_tokens, *WORLD_MODEL)
+    assert set(saved) == {run / "checkpoints" / "last.ckpt"}
+
+
+def test_progress_is_steps_of_all_steps_in_one_line(tmp_path, slot_tokens, capfd):
+    words = ["--data.init_args.path", str(slot_tokens), "--run_dir", str(tmp_path / "run"), "--trainer.max_steps=2"]
+    words += ["--trainer.accelerator", "cpu", "--data.init_args.val_clips", "8"]
+    assert main(["fit", *WORLD_MODEL, *words]) == 0
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("fit") and "100 %" in line and "steps/s" in line and "step 2" in line

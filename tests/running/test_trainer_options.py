@@ -4,6 +4,7 @@ import pytest
 
 from cjepa.cli import main
 from tests.conftest import configs
+from tests.reporting.test_fit import WORLD_MODEL
 
 WORDS = [*configs("pusht/cjepa.yaml", "smoke/world_model.yaml"), "--data.init_args.path", "none.h5"]
 WORDS += ["--trainer.accelerator", "cpu"]
@@ -34,3 +35,35 @@ def test_numbers_that_make_no_sense(option, line, tmp_path, capsys):
 def test_an_experiment_names_a_folder_below_runs(name, capsys):
     assert main(["fit", *WORDS, "--experiment", name]) == 2
     assert capsys.readouterr().err.startswith(f"cjepa fit: error: --experiment {name!r}: expected a name")
+
+
+def test_fewer_clips_than_a_batch(slot_tokens, refused, tmp_path):
+    words = ["--data.init_args.path", slot_tokens, "--data.init_args.batch_size=5000", "--run_dir", "new/run"]
+    line = refused("fit", *WORLD_MODEL, *words, "--trainer.accelerator", "cpu")
+    assert "data.init_args.batch_size is 5000, but there are only 468 training clips; set it to 468 or less" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--trainer.max_steps=0"], "trainer.max_steps is 0, so nothing would be trained; set it to 1 or more"),
+        (["--trainer.max_epochs=0"], "trainer.max_epochs is 0, so nothing would be trained"),
+        (["--trainer.limit_train_batches=0"], "trainer.limit_train_batches is 0, so nothing would be trained"),
+        (["--trainer.enable_checkpointing=false"], "trainer.enable_checkpointing is false"),
+        (["--data.init_args.batch_size=0"], "data.init_args.batch_size is 0, expected 1 or more"),
+        (["--data.init_args.frame_stride=-5"], "data.init_args.frame_stride is -5, expected 1 or more"),
+    ],
+)
+def test_a_training_that_would_leave_nothing_is_refused(words, told, slot_tokens, refused, tmp_path):
+    common = ["--data.init_args.path", slot_tokens, "--run_dir", "new/run", "--trainer.accelerator", "cpu"]
+    assert told in refused("fit", *WORLD_MODEL, *common, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fast_dev_run_points_nowhere(slot_tokens, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--data.init_args.path", str(slot_tokens), "--trainer.accelerator", "cpu", "--trainer.fast_dev_run=1"]
+    assert main(["fit", *WORLD_MODEL, *words, "--trainer.enable_progress_bar", "false"]) == 0
+    assert capfd.readouterr().out == "fast_dev_run: it runs; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ from cjepa.types import Clip
 from cjepa.world_models.dreamer import DreamerWorldModel
 from cjepa.world_models.predictors.rssm import Inferred, ObjectRSSM
 from tests.contracts import stirred
-from tests.world_models.test_training import a_clip, fit
+from tests.world_models.small import a_clip, fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SIZES = {"dim": 16, "mlp_dim": 8, "coder_dim": 12, "latents": 5, "classes": 3, "groups": 4}

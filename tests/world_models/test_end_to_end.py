@@ -31,7 +31,7 @@ from tests.conftest import FEW_FRAMES, configs, fit
 from tests.contracts import stirred
 from tests.sharing import once
 from tests.test_experiments import ONE_PAIR, TINY_SEARCH
-from tests.world_models.test_training import fit as fit_on_tokens
+from tests.world_models.small import fit as fit_on_tokens
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 DIM = 4

@@ -18,7 +18,7 @@ from cjepa.world_models.dynamics_training import DynamicsTraining
 from cjepa.world_models.loading import load_world_model
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Prediction, Predictor
-from tests.world_models.test_training import a_clip
+from tests.world_models.small import a_clip
 
 
 def test_a_model_and_its_tokenizer_are_frozen(world_model_run, slots_run):

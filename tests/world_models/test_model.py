@@ -16,7 +16,7 @@ from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from cjepa.world_models.predictors.prefix_transformer import PrefixTransformer
 from tests.contracts import build, concrete_subclasses, stirred
 from tests.world_models.predictors.small import OPTIONS
-from tests.world_models.test_training import SMALL, a_clip
+from tests.world_models.small import SMALL, a_clip
 
 
 def small_dynamics(cls: type[Predictor], **changes) -> PredictorDynamics:

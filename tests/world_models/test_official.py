@@ -9,7 +9,7 @@ from cjepa.types import Clip
 from cjepa.world_models.masks import FixedMask, ObjectMask
 from cjepa.world_models.official import OfficialWorldModel
 from cjepa.world_models.predictors.official import OfficialTransformer
-from tests.world_models.test_training import a_clip, fit
+from tests.world_models.small import a_clip, fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SMALL = {"token_dim": 6, "history_blocks": 3, "depth": 1, "num_heads": 2, "mlp_dim": 8, "dropout": 0.0}

@@ -6,7 +6,7 @@ from cjepa.world_models.path_constraint import PathConstraint
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from cjepa.world_models.predictors.sparse_attention import SparseTransformer
 from cjepa.world_models.training import WorldModel
-from tests.world_models.test_training import SMALL, a_clip
+from tests.world_models.small import SMALL, a_clip
 
 
 def test_the_weight_follows_the_error():

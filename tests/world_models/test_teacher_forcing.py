@@ -17,7 +17,7 @@ from cjepa.world_models.teacher_forcing import TeacherForcedModel
 from cjepa.world_models.training import WorldModel
 from tests.conftest import TOKEN_DIM, token_attributes
 from tests.contracts import build, stirred
-from tests.world_models.test_training import SMALL, a_clip, fit
+from tests.world_models.small import SMALL, a_clip, fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -17,7 +17,7 @@ from cjepa.world_models.predictors.prefix_transformer import PrefixTransformer
 from cjepa.world_models.predictors.vjepa2_ac import VJepa2AC
 from cjepa.world_models.token_source import check_data, check_layer_norm
 from tests.contracts import build
-from tests.world_models.test_training import SMALL, a_clip
+from tests.world_models.small import SMALL, a_clip
 
 PREDICT = "model.init_args.predict_blocks to {}"
 

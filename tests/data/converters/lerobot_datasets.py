@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cjepa.data.converters.base import convert, open_source
+from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.reporting.videos import write_video
+from tests.conftest import ignore_progress
 from tests.data.converters.episodes import FPS, SIZE, an_episode
 
 
@@ -112,3 +115,31 @@ def lerobot_v3(folder: Path, num_episodes: int, episodes_a_file: int = 3) -> Pat
     )
     (root / "meta" / "info.json").write_text(json.dumps(info))
     return root
+
+
+EPISODES = 5
+VERSIONS = {"v2.1": lerobot_v2, "v3.0": lerobot_v3}
+BOTH = pytest.mark.parametrize("version", VERSIONS)
+DATA = {"v2.1": "data/chunk-000/episode_000001.parquet", "v3.0": "data/chunk-000/file-000.parquet"}
+VIDEO = {
+    "v2.1": "videos/chunk-000/observation.image/episode_000001.mp4",
+    "v3.0": "videos/observation.image/chunk-000/file-000.mp4",
+}
+
+
+def converted(root, out, **options) -> EpisodeFile:
+    return convert(open_source("lerobot", root, options), out, ignore_progress)
+
+
+def edit_info(root, change) -> None:
+    path = root / "meta" / "info.json"
+    info = json.loads(path.read_text())
+    change(info)
+    path.write_text(json.dumps(info))
+
+
+def edit_table(path, change) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = parquet.read_table(path).to_pydict()
+    change(columns)
+    parquet.write_table(pa.table(columns), path)

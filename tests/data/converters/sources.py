@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from cjepa.data.converters.base import Converter
 from cjepa.data.store.episodes import Episode
 from cjepa.reporting.videos import write_video
+from tests.contracts import concrete_subclasses
 from tests.data.converters.episodes import FPS, an_episode, frames
 from tests.data.converters.lerobot_datasets import lerobot_v3
 
@@ -188,3 +190,5 @@ SOURCES: dict[str, Callable[[Path, int], Path]] = {
     "swm-lance": swm_lance,
     "swm-video": swm_video,
 }
+FORMATS = [cls.name for cls in concrete_subclasses("cjepa.data.converters", Converter)]
+EVERY_FORMAT = pytest.mark.parametrize("name", FORMATS)

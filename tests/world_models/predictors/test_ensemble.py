@@ -15,7 +15,7 @@ from cjepa.world_models.predictors.object_filter import ObjectFilter
 from cjepa.world_models.token_source import check_data
 from cjepa.world_models.training import WorldModel
 from tests.contracts import assert_order_does_not_matter, stirred
-from tests.world_models.test_training import a_clip
+from tests.world_models.small import a_clip
 
 SIZES = {"token_dim": 6, "proprio_dim": 4, "action_dim": 10, "history_blocks": 3, "dim": 16}
 

@@ -1,0 +1,48 @@
+"""A run has one process at a time; files and loggers of the user are left alone."""
+
+import json
+
+import pytest
+
+from cjepa.locks import only_process
+from tests.conftest import fit
+from tests.reporting.test_fit import WORLD_MODEL, checkpoint_of
+from tests.running.conftest import RECORDS, resume
+
+
+def test_a_run_has_one_process(run, slot_tokens, refused):
+    words = ["--data.init_args.path", slot_tokens, "--run_dir", run]
+    last = run / "checkpoints" / "last.ckpt"
+    before = {name: (run / name).read_bytes() for name in RECORDS}
+    with only_process(run, "cjepa fit"):
+        for more in (["fit", "-c", run / "config.yaml", *words, "--ckpt_path", last], ["test", run]):
+            assert f"{run}: cjepa {more[0]} already runs" in refused(*more)
+    assert {name: (run / name).read_bytes() for name in RECORDS} == before
+    resume(run, slot_tokens)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "results.json"])
+def test_files_of_the_user_stay(name, slot_tokens, world_model_run, refused, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / name).write_text("of the user")
+    for words in (["fit", *WORLD_MODEL, "--data.init_args.path", slot_tokens], ["test", world_model_run]):
+        assert f"{mine / name} exists and was not made by this command" in refused(*words, "--run_dir", mine)
+    assert [path.name for path in mine.iterdir()] == [name] and (mine / name).read_text() == "of the user"
+
+
+def test_a_root_of_the_user_is_not_the_runs_folder(tmp_path, slot_tokens):
+    """The model remembers its own folder: from there its tokenizer is found when both have moved."""
+    run = fit(tmp_path / "run", slot_tokens, *WORLD_MODEL, "--trainer.default_root_dir", str(tmp_path / "root"))
+    assert checkpoint_of(run)["run_folder"] == str(run)
+
+
+def test_loggers_of_the_user_are_beside_ours(tmp_path, slot_tokens):
+    logger = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": str(tmp_path / "logs")}}
+    words = ["--trainer.logger", json.dumps(logger), "--trainer.log_every_n_steps=1"]
+    run = fit(tmp_path / "run", slot_tokens, *WORLD_MODEL, *words)
+    assert (run / "metrics.csv").is_file() and list(run.glob("events.out.*"))
+    (theirs,) = (tmp_path / "logs").rglob("metrics.csv")
+    assert "train/loss" in theirs.read_text()
+    quiet = fit(tmp_path / "quiet", slot_tokens, *WORLD_MODEL, "--trainer.logger", "false")
+    assert (quiet / "metrics.csv").is_file() and not list(quiet.glob("events.out.*"))
