@@ -15,6 +15,8 @@ from cjepa.errors import UserError
 from cjepa.files import parse_json
 from cjepa.reporting.reading import read_run, read_study
 
+_MOST_SHOWN = 30
+"""Entries of a mapping that a person is shown; the record of a run's code has one per module."""
 _RANGE = ("min", "mean", "max")
 _SAMPLED_BYTES = 64e6  # of a column, and so of memory
 
@@ -71,6 +73,17 @@ def column_table(columns: list[dict[str, Any]]) -> list[list[str]]:
         for column in columns
     ]
     return [["column", "dtype", "shape", *_RANGE], *rows] if rows else []
+
+
+def fact_lines(facts: dict[str, Any]) -> list[str]:
+    """The facts for a person: a line each, of a list of mappings, such as the stages of a study, a line per mapping."""
+    lines = []
+    for key, value in facts.items():
+        if isinstance(value, dict) and len(value) > _MOST_SHOWN:
+            value = f"{len(value)} entries; --json shows them"
+        listed = isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
+        lines += [f"{key}:", *(f"  {item}" for item in value)] if listed else [f"{key}: {value}"]
+    return lines
 
 
 def _data_facts(episodes: Episodes) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cjepa.artifacts.data_card import card_lines
-from cjepa.artifacts.inspect import column_table, inspect_path
+from cjepa.artifacts.inspect import column_table, fact_lines, inspect_path
 from cjepa.command_result import CommandResult
 from cjepa.files import json_text
 
@@ -19,5 +19,4 @@ def inspect_command(path: str, json: bool = False) -> CommandResult:
     if json:
         return CommandResult([json_text({**facts, "columns": columns})])
     card = facts.pop("data_card", None)
-    lines = [f"{key}: {value}" for key, value in facts.items()]
-    return CommandResult(lines + (card_lines(card) if card else []), column_table(columns))
+    return CommandResult(fact_lines(facts) + (card_lines(card) if card else []), column_table(columns))

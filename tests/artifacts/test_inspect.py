@@ -149,6 +149,19 @@ def test_without_json_it_is_for_people(episodes_path, capsys):
     assert "\nenv_id: cjepa/PushT-v0\n" in capsys.readouterr().out
 
 
+def test_a_person_is_not_flooded(tmp_path, capsys):
+    stages = [{"name": "a", "seconds": 1.5}, {"name": "b", "seconds": 2.5}]
+    code = {f"cjepa.module_{number}": "1a2b" for number in range(300)}
+    write_json(tmp_path / "study.json", {"name": "mine", "stages": stages, "missing": [], "code": code})
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        *("name: mine", "stages:", f"  {stages[0]}", f"  {stages[1]}", "missing: []"),
+        "code: 300 entries; --json shows them",
+    ]
+    assert main(["inspect", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["code"] == code
+
+
 def test_nothing_to_inspect(tmp_path):
     with pytest.raises(UserError, match="expected a run folder"):
         inspect_path(tmp_path)
