@@ -8,6 +8,7 @@ import yaml
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from cjepa.command_result import CommandResult
+from cjepa.configuration.yaml_files import read_yaml
 from cjepa.errors import UserError
 from cjepa.files import read_json, write_text
 from cjepa.locks import only_process, refuse_foreign
@@ -59,6 +60,7 @@ def sweep_command(
         say: shows a line of progress.
     """
     chosen = Experiment([_config(path) for path in experiment], options or {}, run)
+    _check_kind(chosen)
     seeds = [0] if seeds is None else [int(seed) for seed in seeds]  # the parser has an int of its own
     cells = cells_of(over, samples, 0)
     name = Path(experiment[0]).stem if name is None else name
@@ -82,10 +84,23 @@ def _config(path: str) -> Path:
     return Path(path)
 
 
+def _check_kind(experiment: Experiment) -> None:
+    """Whether the YAMLs are of a training, or of planning: otherwise, every cell would fail with its own message."""
+    contents = [content for config in experiment.configs if isinstance(content := read_yaml(config), dict)]
+    keys = {key.partition(".")[0] for content in (*contents, experiment.options) for key in content}
+    first = experiment.configs[0]
+    if "stages" in keys:
+        raise UserError(f"{first}: a study; give a YAML file of a training, or one of planning with --run RUN")
+    if experiment.run is None and "model" not in keys:
+        raise UserError(f"{first}: not a training, it has no model; to sweep planning, add --run RUN")
+    if experiment.run is not None and "model" in keys:
+        raise UserError(f"{first}: a training, which --run {experiment.run} does not plan with; leave --run out")
+
+
 def _run(path: Path, root: Path, say: Callable[[str], None], jobs: int) -> str:
     """Run the study; what failed, in one line. The cells beside a failed one are done."""
     done = run_study(path, root, LocalProcesses(), say, jobs)
-    return "; ".join(line for line in done.lines if line.startswith("stage ")) if done.failed else ""
+    return "; ".join(line for line in done.lines if line.startswith(("stage ", "stages "))) if done.failed else ""
 
 
 def _read(cell: Values, seeds: Sequence[int], home: Path, done: set[str]) -> Cell:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -132,7 +133,13 @@ def _stage(name: str, entry: dict[str, Any], home: Path) -> Stage:
             raise _Mistake(f"{where}: no such config {home / str(value)}")
     _check_args(where, args)
     resources = _resources(where, entry.get("resources", {}))
-    return Stage(name, entry["command"], positional, [home / value for value in configs], args, resources)
+    return Stage(name, entry["command"], positional, [_short_path(home / value) for value in configs], args, resources)
+
+
+def _short_path(path: Path) -> Path:
+    """Without ``folder/..`` where that leads to the same file: a folder may be a link."""
+    short = Path(os.path.normpath(path))
+    return short if short.is_file() and short.samefile(path) else path
 
 
 def _resources(where: str, declared: Any) -> Resources:

@@ -19,6 +19,8 @@ from cjepa.studies.resources import Share
 from cjepa.studies.stage_folders import NEW, OUTPUT, TRACEBACK, UNFINISHED, StageFolder
 
 _RECORDED = ("seconds", "peak_memory_mb", "started", "cores", "jobs", "beside")
+_NAMED = 3
+"""Most stages that a line names."""
 _TAIL_BYTES = 2000
 
 
@@ -48,9 +50,10 @@ class StageRun:
         self.titles = {stage.name: f"[{index}/{len(chosen)}] {stage.name}" for index, stage in enumerate(chosen, 1)}
         self.records: dict[str, dict[str, Any]] = {}
         self.failures: list[str] = []
+        self._failed: dict[str, list[str]] = {}  # what went wrong -> stages
 
     def run(self) -> None:
-        """Run them; afterwards, ``records`` has all stages that are done, ``failures`` a line for each that failed."""
+        """Run them; afterwards, ``records`` has all stages that are done, ``failures`` a line for each way to fail."""
         for stage in self.stages:
             self._reuse(stage)
         waiting = [stage for stage in self.chosen if stage.name not in self.records]
@@ -63,6 +66,7 @@ class StageRun:
 
             places = (self.jobs, self.machines)
             left = dispatch(waiting, set(self.records), *places, self._start, self._end, watch)
+        self.failures = [f"{_counted(names)} failed: {reason}" for reason, names in self._failed.items()]
         if left:
             names = ", ".join(stage.name for stage in left)
             self.failures.append(f"not run, because they read a stage that failed: {names}")
@@ -107,7 +111,7 @@ class StageRun:
             see = ""
             if outcome.traceback:
                 see = f"; see {write_text(folder.path / TRACEBACK, outcome.traceback)}"
-            self.failures.append(f"stage {stage.name} failed: {outcome.error}{see}")
+            self._failed.setdefault(f"{outcome.error}{see}", []).append(stage.name)
             self.say(f"{title}: failed: {outcome.error}{see}")
             return
         beside = [other.name for other in self.stages if other.name in one.beside]
@@ -136,3 +140,9 @@ def last_line(path: Path) -> str:
         file.seek(max(file.tell() - _TAIL_BYTES, 0))
         lines = file.read().decode("utf-8", errors="replace").splitlines()
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _counted(names: Sequence[str]) -> str:
+    """The stages in a few words: of a sweep, hundreds may fail for one reason."""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return f"stage{'s' if len(names) > 1 else ''} {', '.join(names[:_NAMED])}{more}"

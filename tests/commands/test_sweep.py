@@ -85,3 +85,25 @@ def test_a_failed_cell_is_told_and_the_others_are_ranked(trainings, monkeypatch,
 def test_refusals_train_and_write_nothing(trainings, tmp_path, capsys, words, said):
     assert main(words) == 2
     assert said in capsys.readouterr().err and not trainings.ran and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "run", "expected"),
+    [
+        ("pairs: 4", None, "toy.yaml: not a training, it has no model; to sweep planning, add --run RUN"),
+        ("stages: {}", None, "toy.yaml: a study; give a YAML file of a training, or one of planning with --run RUN"),
+        ("model: {lr: 1}", "runs/m", "toy.yaml: a training, which --run runs/m does not plan with; leave --run out"),
+    ],
+)
+def test_yamls_of_another_kind_are_refused_before_anything_runs(trainings, tmp_path, capsys, text, run, expected):
+    (tmp_path / "toy.yaml").write_text(text)
+    assert main([*WORDS, *([] if run is None else ["--run", run])]) == 2
+    assert capsys.readouterr().err == f"cjepa sweep: error: {expected}\n"
+    assert not trainings.ran and not (tmp_path / "runs").exists()
+
+
+def test_cells_that_fail_alike_share_a_line(trainings, monkeypatch, capsys):
+    monkeypatch.setattr(trainings, "start", lambda *_: Ended(failure(UserError("no such data"))))
+    assert main([*WORDS, "--seeds", "[0, 1]"]) == 2
+    names = "lr-0.5-seed-0, lr-0.5-seed-1, lr-0.1-seed-0"
+    assert capsys.readouterr().err == f"cjepa sweep: error: stages {names} and 3 more failed: no such data\n"

@@ -136,3 +136,15 @@ def test_arguments_of_every_type(tmp_path):
 
 def test_a_study_that_is_not_there(tmp_path):
     assert main(["study", str(tmp_path / "nowhere.yaml")]) == 2
+
+
+def test_configs_are_named_without_detours_except_through_links(tmp_path):
+    text = "name: toy\nstages: {a: {command: fit, configs: [../one.yaml]}}\n"
+    for folder in (tmp_path, tmp_path / "far"):
+        (folder / "here").mkdir(parents=True)
+        (folder / "one.yaml").write_text("a: 1\n")
+        (folder / "here" / "study.yaml").write_text(text)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "here")
+    assert load_study(tmp_path / "here" / "study.yaml").stages[0].configs == [tmp_path / "one.yaml"]
+    through = tmp_path / "link" / ".." / "one.yaml"  # far/one.yaml, not one.yaml
+    assert load_study(tmp_path / "link" / "study.yaml").stages[0].configs == [through]
