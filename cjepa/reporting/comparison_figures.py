@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cjepa.reporting.comparison import Entry
 from cjepa.reporting.style import DASHES, FAINT, hover_points, new_figure, style
@@ -44,6 +45,7 @@ def difference_figure(entries: Sequence[Entry], reference: str, colours: dict[st
 def _panel(axes: Axes, entries: Sequence[Entry], models: Sequence[str], colours: dict[str, str]) -> None:
     axes.set_title(entries[0].metric)
     axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=3))  # labels of small differences are long
     axes.axvline(0.0, color=FAINT, linewidth=1.2, linestyle=DASHES, zorder=1)
     for entry in entries:
         interval, colour = entry.difference.interval, colours.get(entry.row["model"], FAINT)

@@ -1,6 +1,7 @@
 """Differences stand beside the values that they are of, to the model that was asked for, with what they are over."""
 
 import csv
+import itertools
 import re
 from io import StringIO
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cjepa.errors import UserError
+from cjepa.evaluation.intervals import Interval
 from cjepa.files import write_json
 from cjepa.reporting.comparison import compare, table, to_csv, to_markdown
 from cjepa.reporting.comparison_figures import difference_figure
@@ -197,3 +199,14 @@ def test_differences_are_points_with_their_intervals(runs):
     assert paired.lines[0].get_markerfacecolor() == "#0072b2"
     assert_nothing_is_cut(figure)
     assert difference_figure([], "a", {}) is None
+
+
+def test_long_labels_of_small_differences_do_not_touch(runs):
+    (entry, *_) = [entry for entry in compare(read_sources(runs)).entries if entry.difference is not None]
+    small = Interval(2.1e-4, -7.6e-4, 5.4e-4, 2)
+    entry = entry._replace(difference=entry.difference._replace(interval=small))
+    figure = difference_figure([entry._replace(metric=name) for name in "wxyz"], "a", {})
+    figure.canvas.draw()
+    for axes in figure.axes:
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+        assert all(left.x1 + 4 < right.x0 for left, right in itertools.pairwise(boxes))
