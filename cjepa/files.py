@@ -148,7 +148,9 @@ def read_text(path: str | Path) -> str:
         return content.decode("utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text") from None
+    except OSError as error:
         raise UserError(f"{path}: not readable ({error})") from None
 
 

@@ -53,7 +53,10 @@ def read_questions(path: Path) -> QuestionFile:
     Raises:
         UserError: it is not such a file.
     """
-    text = read_text(path)
+    try:
+        text = read_text(path)
+    except UserError as error:
+        raise UserError(f"{error}; `cjepa questions` makes question files") from None
     if path.suffix == ".jsonl":
         lines = [(f"{path}, line {number}", line) for number, line in enumerate(text.splitlines(), start=1)]
         scenes = [("episode", where, parse_json(where, line)) for where, line in lines]

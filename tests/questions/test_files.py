@@ -46,3 +46,11 @@ def test_what_is_refused(content, message, tmp_path):
     (tmp_path / "q.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=message):
         read_questions(tmp_path / "q.json")
+
+
+@pytest.mark.parametrize(("content", "what"), [(None, "no such file"), (b"\x89HDF", "not UTF-8 text")])
+def test_another_file_in_its_place_is_told_where_question_files_come_from(content, what, tmp_path):
+    if content is not None:
+        (tmp_path / "q.json").write_bytes(content)
+    with pytest.raises(UserError, match=f"q.json: {what}; `cjepa questions` makes question files"):
+        read_questions(tmp_path / "q.json")

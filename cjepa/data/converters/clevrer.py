@@ -57,7 +57,7 @@ class Clevrer(Converter):
         self.skip_short = skip_short
         self.videos = _by_scene(source, "video_*.mp4")
         if not self.videos:
-            raise UserError(f"{source}: contains no video_*.mp4")
+            raise UserError(f"{source}: contains no video_*.mp4; give a folder with CLEVRER's videos and annotations")
         annotations = _by_scene(source, "annotation_*.json")
         self.annotations = {scene: annotations[scene] for scene in self.videos if scene in annotations}
         if self.annotations and len(self.annotations) < len(self.videos):

@@ -62,6 +62,7 @@ class DinoWM(Converter):
 
 
 def _lengths(path: Path) -> list[int]:
+    _check_there(path)
     value = load_pickle(path)
     lengths = value.read().tolist() if isinstance(value, StoredArray) else value
     if not isinstance(lengths, list) or not all(type(length) is int and length > 0 for length in lengths):
@@ -69,10 +70,15 @@ def _lengths(path: Path) -> list[int]:
     return lengths
 
 
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        known = f"the Push-T files of DINO-WM are {', '.join(_TENSORS)}, seq_lengths.pkl"
+        raise UserError(f"{path}: no such file; give the folder train or val; {known}")
+
+
 def _load_tensor(path: Path, width: int, lengths: list[int]) -> torch.Tensor:
     """Episodes x env steps x width; its contents stay in the file until they are used."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; the Push-T files of DINO-WM are {', '.join(_TENSORS)}, seq_lengths.pkl")
+    _check_there(path)
     tensor = load_tensors(path, mmap=True, what="a tensor in the format of torch 1.6 and later")
     if isinstance(tensor, torch.Tensor):
         check_plain_tensor(str(path), tensor)

@@ -134,6 +134,7 @@ def write(pattern, text):
         (write("annotation_00001.json", "{"), "annotation_00001.json: not valid JSON"),
         (write("annotation_00001.json", "[" * 20_000), "annotation_00001.json: not readable as JSON"),
         (write("annotation_00001.json", '{"a": ' * 60 + "1" + "}" * 60), "annotation_00001.json: deeper than 50"),
+        (lambda root: [path.unlink() for path in root.rglob("video_*.mp4")], "contains no video.*give a folder with"),
         (delete("annotation_00001.json"), "video_00001.mp4 has no annotation, but other videos do"),
         (write("video_00001.mp4", "hello"), "video_00001.mp4: ffmpeg cannot read this video.*--skip_short"),
         (

@@ -94,6 +94,10 @@ def saved(name, value, **options):
             lambda root: (root / "velocities.pth").write_text("hello"),
             "velocities.pth: not a tensor .*or damaged",
         ),
+        (
+            lambda root: (root / "seq_lengths.pkl").unlink(),
+            "seq_lengths.pkl: no such .* train or val",
+        ),
         (lambda root: (root / "rel_actions.pth").unlink(), "rel_actions.pth: no such file"),
         (lambda root: (root / "obses" / "episode_002.mp4").unlink(), "episode_002.mp4: no such video"),
     ],
