@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cjepa.evaluation.influence_graphs import Pairs, score_pairs
+from cjepa.evaluation.interventions.influence_graphs import Pairs, score_pairs
 from cjepa.evaluation.notebook import SceneLab
 from cjepa.files import replacing
 from cjepa.progress import NoProgress

@@ -24,7 +24,7 @@ from cjepa.envs import make_env
 from cjepa.evaluation.intervals import Interval
 from cjepa.evaluation.metrics import ForegroundARI, MeanIoU
 from cjepa.evaluation.probes import ObjectSamples, fit_mlp, object_samples, questions, r_squared, read_bodies, task_of
-from cjepa.evaluation.tokens import EncodedClips, EpisodeScores, clips_to_encode, encode_dataset
+from cjepa.evaluation.tokenizers.tokens import EncodedClips, EpisodeScores, clips_to_encode, encode_dataset
 from cjepa.files import read_json, write_json
 from cjepa.progress import NoProgress
 from cjepa.tokenizers.scoring import ScoredTokenizer

@@ -8,7 +8,7 @@ from jsonargparse.typing import PositiveInt
 from cjepa.command_result import CommandResult
 from cjepa.commands.evaluations import evaluated_run, new_results_folder
 from cjepa.devices import chosen_device
-from cjepa.evaluation.laboratory import SceneProtocol
+from cjepa.evaluation.interventions.laboratory import SceneProtocol
 from cjepa.progress import ProgressBar
 from cjepa.questions.aloe_card import answer_with_aloe
 from cjepa.questions.aloe_training import is_reader

@@ -9,7 +9,7 @@ from cjepa.command_result import CommandResult
 from cjepa.commands.parts import Evaluated, PartFolders
 from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval, paired_difference
-from cjepa.evaluation.protocol import PlanningProtocol
+from cjepa.evaluation.planning.protocol import PlanningProtocol
 from cjepa.files import write_json
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.planners.smaller import search_size, smaller_searches

@@ -15,7 +15,7 @@ from cjepa import __version__
 from cjepa.checkpoints import find_checkpoint
 from cjepa.errors import UserError
 from cjepa.evaluation.contents import NotComparable, contents_text
-from cjepa.evaluation.kept_plans import PlanFiles
+from cjepa.evaluation.planning.kept_plans import PlanFiles
 from cjepa.files import missing_folders, remove_made
 from cjepa.locks import only_process, refuse_foreign
 from cjepa.policies.lessons import LESSONS_FILE

@@ -12,7 +12,7 @@ from cjepa.data.store.shards import open_episodes
 from cjepa.envs.interventions import InterventionEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.notebook import SceneLab
-from cjepa.evaluation.protocol import PlanningProtocol, with_environment
+from cjepa.evaluation.planning.protocol import PlanningProtocol, with_environment
 from cjepa.explorer.plans import PlansExplorer
 from cjepa.explorer.server import App, Explorer, address_of, open_server, serve
 from cjepa.explorer.table import TableExplorer

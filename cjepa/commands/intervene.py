@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from cjepa.command_result import CommandResult
 from cjepa.commands.evaluations import evaluated_run, new_results_folder
 from cjepa.devices import chosen_device
-from cjepa.evaluation.influence_graphs import Estimate
-from cjepa.evaluation.intervention_card import evaluate_interventions
-from cjepa.evaluation.laboratory import SceneProtocol
+from cjepa.evaluation.interventions.card import evaluate_interventions
+from cjepa.evaluation.interventions.influence_graphs import Estimate
+from cjepa.evaluation.interventions.laboratory import SceneProtocol
 from cjepa.progress import ProgressBar
 from cjepa.reporting.intervene import write_intervention_result
 from cjepa.reporting.intervention_tables import intervention_tables

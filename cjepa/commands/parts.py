@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from cjepa.command_result import CommandResult
 from cjepa.data.store.shards import open_episodes
-from cjepa.evaluation.against import check_rivals
-from cjepa.evaluation.contest import Contest
-from cjepa.evaluation.protocol import PlanningProtocol, with_environment
+from cjepa.evaluation.planning.against import check_rivals
+from cjepa.evaluation.planning.contest import Contest
+from cjepa.evaluation.planning.protocol import PlanningProtocol, with_environment
 from cjepa.files import write_json
 from cjepa.reporting.distances import DISTANCE, named_by_distance
 from cjepa.reporting.plan import Agents, differences_text

@@ -12,9 +12,9 @@ from cjepa.commands.evaluations import evaluated_run, kept_plans, new_results_fo
 from cjepa.commands.parts import Evaluated, command_result, evaluate_all, title
 from cjepa.devices import chosen_device
 from cjepa.errors import UserError
-from cjepa.evaluation.action_stack import ActionStack
-from cjepa.evaluation.planning import evaluate_model
-from cjepa.evaluation.protocol import PlanningProtocol
+from cjepa.evaluation.planning.action_stack import ActionStack
+from cjepa.evaluation.planning.models import evaluate_model
+from cjepa.evaluation.planning.protocol import PlanningProtocol
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.planners.smaller import search_size
 from cjepa.policies.lessons import LESSONS_FILE, write_lessons

@@ -10,8 +10,8 @@ from cjepa.commands.evaluations import kept_plans, new_results_folder
 from cjepa.commands.parts import Evaluated, command_result, evaluate_all, title
 from cjepa.data.splits import SPLIT_SEED
 from cjepa.data.workers import default_workers
-from cjepa.evaluation.baselines import evaluate_baselines
-from cjepa.evaluation.protocol import PlanningProtocol
+from cjepa.evaluation.planning.baselines import evaluate_baselines
+from cjepa.evaluation.planning.protocol import PlanningProtocol
 from cjepa.planning.planners.base import Planner
 from cjepa.progress import ProgressBar
 from cjepa.reporting.plan import baseline_agents, write_baseline_results

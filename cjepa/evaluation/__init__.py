@@ -1,1 +1,1 @@
-"""What is measured: metrics, intervals, probes, rollouts, planning."""
+"""What is measured: metrics, intervals, probes, rollouts; interventions, planning and tokenizers in folders."""

@@ -10,10 +10,11 @@ from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.bodies import body_slots, have_identity
 from cjepa.evaluation.calibration import Calibration
-from cjepa.evaluation.futures import look_at
 from cjepa.evaluation.held_out import in_eval_mode
 from cjepa.evaluation.measurements import Measurement, OpenProgress
-from cjepa.evaluation.planning_card import CANDIDATES, HORIZON_BLOCKS, PAIRS, planning_measurements
+from cjepa.evaluation.planning.card import CANDIDATES, HORIZON_BLOCKS, PAIRS, planning_measurements
+from cjepa.evaluation.planning.futures import look_at
+from cjepa.evaluation.planning.testbed import Testbed, open_testbed
 from cjepa.evaluation.readout import PlaceErrors, States, fit_readings, training_frames
 from cjepa.evaluation.rollouts import (
     BLOCKS_AHEAD,
@@ -23,7 +24,6 @@ from cjepa.evaluation.rollouts import (
     error_measurements,
     imagine,
 )
-from cjepa.evaluation.testbed import Testbed, open_testbed
 from cjepa.world_models.dynamics_training import DynamicsTraining
 
 _MOST_READ_VALUES = 4096

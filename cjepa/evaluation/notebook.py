@@ -6,10 +6,10 @@ import numpy as np
 
 from cjepa.checkpoints import find_checkpoint
 from cjepa.configuration.run_config import data_options
-from cjepa.evaluation.influence_graphs import Estimate
-from cjepa.evaluation.intervention_card import place_of
-from cjepa.evaluation.laboratory import SceneProtocol, open_laboratory
-from cjepa.evaluation.what_if import HeldOutScenes, Way, WhatIf
+from cjepa.evaluation.interventions.card import place_of
+from cjepa.evaluation.interventions.influence_graphs import Estimate
+from cjepa.evaluation.interventions.laboratory import SceneProtocol, open_laboratory
+from cjepa.evaluation.interventions.what_if import HeldOutScenes, Way, WhatIf
 from cjepa.progress import NoProgress, Progress
 from cjepa.world_models.loading import load_world_model
 

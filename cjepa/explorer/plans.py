@@ -13,9 +13,10 @@ from torch import Tensor
 from cjepa.configuration.run_config import data_options
 from cjepa.errors import UserError
 from cjepa.evaluation.bodies import body_slots, places
-from cjepa.evaluation.control import error_names, observe
-from cjepa.evaluation.counterfactuals import simulated
-from cjepa.evaluation.pairs import (
+from cjepa.evaluation.interventions.counterfactuals import simulated
+from cjepa.evaluation.planning.control import error_names, observe
+from cjepa.evaluation.planning.models import open_model
+from cjepa.evaluation.planning.pairs import (
     Pair,
     Pairs,
     check_proprio,
@@ -24,8 +25,7 @@ from cjepa.evaluation.pairs import (
     held_out_from,
     held_out_from_objectives,
 )
-from cjepa.evaluation.planning import open_model
-from cjepa.evaluation.protocol import PlanningProtocol
+from cjepa.evaluation.planning.protocol import PlanningProtocol
 from cjepa.explorer.pictures import centres, cut_out, data_url, drawing_of, plain, without_bodies
 from cjepa.explorer.settings import PlansSettings, plans_settings
 from cjepa.interventions.quantities import WavePlace, exact_place

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple, get_args
 
 from cjepa.configuration.plain_values import finite_number
 from cjepa.errors import UserError
-from cjepa.evaluation.influence_graphs import Estimate
-from cjepa.evaluation.what_if import Way
+from cjepa.evaluation.interventions.influence_graphs import Estimate
+from cjepa.evaluation.interventions.what_if import Way
 
 WAYS: tuple[Way, ...] = get_args(Way)
 ESTIMATES: tuple[Estimate, ...] = get_args(Estimate)

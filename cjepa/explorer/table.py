@@ -10,9 +10,9 @@ import numpy as np
 from cjepa.envs.interventions import WITH_VALUE
 from cjepa.errors import UserError
 from cjepa.evaluation.bodies import places
-from cjepa.evaluation.counterfactuals import simulated
-from cjepa.evaluation.influence_graphs import Estimate, possible
-from cjepa.evaluation.what_if import HeldOutScenes, Scene, Way, WhatIf
+from cjepa.evaluation.interventions.counterfactuals import simulated
+from cjepa.evaluation.interventions.influence_graphs import Estimate, possible
+from cjepa.evaluation.interventions.what_if import HeldOutScenes, Scene, Way, WhatIf
 from cjepa.explorer.pictures import cut_out, data_url, drawing_of, plain, without_bodies
 from cjepa.explorer.settings import WAYS, TableSettings, table_settings
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from cjepa.data.splits import Lineage, held_out
-from cjepa.evaluation.laboratory import SceneProtocol
+from cjepa.evaluation.interventions.laboratory import SceneProtocol
 from cjepa.evaluation.measurements import OpenProgress
-from cjepa.evaluation.tokens import spread
+from cjepa.evaluation.tokenizers.tokens import spread
 from cjepa.questions.aloe_training import answers_of, check_tokens, load_reader
 from cjepa.questions.card import TEXT_ONLY, Answers
 from cjepa.questions.files import QuestionFile

@@ -11,10 +11,10 @@ from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import open_episodes
 from cjepa.envs.interventions import InterventionEnv
 from cjepa.errors import UserError
-from cjepa.evaluation.intervention_card import place_of
-from cjepa.evaluation.laboratory import Laboratory, SceneProtocol, open_laboratory
+from cjepa.evaluation.interventions.card import place_of
+from cjepa.evaluation.interventions.laboratory import Laboratory, SceneProtocol, open_laboratory
+from cjepa.evaluation.interventions.scenes import encode_episodes
 from cjepa.evaluation.measurements import Measurement, OpenProgress
-from cjepa.evaluation.scenes import encode_episodes
 from cjepa.progress import Progress
 from cjepa.questions.files import QuestionFile, check_source
 from cjepa.questions.perception import fit_perception

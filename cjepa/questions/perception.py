@@ -9,8 +9,8 @@ from torch import Tensor
 
 from cjepa.envs.collide.drawing import COLOUR_NAMES
 from cjepa.envs.collide.world import MATERIAL_NAMES, SHAPE_NAMES
+from cjepa.evaluation.interventions.scenes import EncodedEpisode
 from cjepa.evaluation.probes import Task, fit_linear, fit_mlp
-from cjepa.evaluation.scenes import EncodedEpisode
 from cjepa.interventions.quantities import Quantity
 from cjepa.questions.simulated import events_of, on_table
 from cjepa.questions.tracks import Approaches, Thresholds, Track, approaches, fit_thresholds, joined

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from cjepa.errors import UserError
-from cjepa.evaluation.laboratory import Laboratory
-from cjepa.evaluation.removal import why_no_removal
-from cjepa.evaluation.scenes import EncodedEpisode, cut_scenes
+from cjepa.evaluation.interventions.laboratory import Laboratory
+from cjepa.evaluation.interventions.removal import why_no_removal
+from cjepa.evaluation.interventions.scenes import EncodedEpisode, cut_scenes
 from cjepa.interventions.edits import LatentIntervention, Remove, Replace
 from cjepa.interventions.quantities import empty_token
 from cjepa.questions.executor import Unanswerable, answer, is_correct

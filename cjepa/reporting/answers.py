@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from cjepa.evaluation.laboratory import SceneProtocol
+from cjepa.evaluation.interventions.laboratory import SceneProtocol
 from cjepa.files import write_json
 from cjepa.questions.card import Answers
 from cjepa.questions.files import TYPES, QuestionFile

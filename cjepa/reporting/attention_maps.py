@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from cjepa.evaluation.laboratory import Laboratory
+from cjepa.evaluation.interventions.laboratory import Laboratory
 from cjepa.interventions.influence import attention_by_layer
 from cjepa.reporting.drawings import WIDTH_INCHES
 from cjepa.reporting.scene_graphs import scene_colours, show_scene

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval, unpaired_difference
-from cjepa.evaluation.trials import Trials, difference_by_pair
+from cjepa.evaluation.planning.trials import Trials, difference_by_pair
 from cjepa.reporting.contestants import Source, is_study
 from cjepa.reporting.tables import Row, by_model, csv_text, difference_text, interval_of, is_main, value_with_interval
 

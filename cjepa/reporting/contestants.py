@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cjepa.errors import UserError
-from cjepa.evaluation.trials import Trials, merged, read_trials
+from cjepa.evaluation.planning.trials import Trials, merged, read_trials
 from cjepa.reporting.distances import named_by_distance
 from cjepa.reporting.page import TrainingRun
 from cjepa.reporting.reading import read_results, read_study, record_of

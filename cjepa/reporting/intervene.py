@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from cjepa.evaluation.counterfactuals import EMPTY
-from cjepa.evaluation.effects import joined, score_effects, score_errors
-from cjepa.evaluation.influence_graphs import RIVALS
-from cjepa.evaluation.intervention_card import InterventionResult
-from cjepa.evaluation.laboratory import SceneProtocol
+from cjepa.evaluation.interventions.card import InterventionResult
+from cjepa.evaluation.interventions.counterfactuals import EMPTY
+from cjepa.evaluation.interventions.effects import joined, score_effects, score_errors
+from cjepa.evaluation.interventions.influence_graphs import RIVALS
+from cjepa.evaluation.interventions.laboratory import SceneProtocol
+from cjepa.evaluation.interventions.permanence import score_hidden
+from cjepa.evaluation.interventions.violations import score_violations
 from cjepa.evaluation.measurements import Measurement
-from cjepa.evaluation.permanence import score_hidden
-from cjepa.evaluation.violations import score_violations
 from cjepa.files import write_json, write_text
 from cjepa.reporting.attention_maps import attention_maps
 from cjepa.reporting.drawings import write_drawing

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cjepa.evaluation.agent_influence import InfluenceByTime
-from cjepa.evaluation.effects import Effects
 from cjepa.evaluation.intervals import bootstrap_of_clusters
-from cjepa.evaluation.violations import Surprise, Violations
+from cjepa.evaluation.interventions.agent_influence import InfluenceByTime
+from cjepa.evaluation.interventions.effects import Effects
+from cjepa.evaluation.interventions.violations import Surprise, Violations
 from cjepa.reporting.drawings import WIDTH_INCHES
 from cjepa.reporting.figures import ERRORBAR, reach
 from cjepa.reporting.style import (

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from cjepa.envs.interventions import Intervention, InterventionEnv
-from cjepa.evaluation.counterfactuals import EMPTY, latent_intervention
-from cjepa.evaluation.intervention_card import InterventionResult
-from cjepa.evaluation.laboratory import Laboratory
-from cjepa.evaluation.removal import why_no_removal
+from cjepa.evaluation.interventions.card import InterventionResult
+from cjepa.evaluation.interventions.counterfactuals import EMPTY, latent_intervention
+from cjepa.evaluation.interventions.laboratory import Laboratory
+from cjepa.evaluation.interventions.removal import why_no_removal
 from cjepa.interventions.edits import imagine
 from cjepa.interventions.quantities import Quantity, empty_token
 from cjepa.reporting.plan_places import mark_places

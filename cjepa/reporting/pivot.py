@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from cjepa.evaluation.published import PUBLISHED_SPLIT
+from cjepa.evaluation.planning.published import PUBLISHED_SPLIT
 from cjepa.reporting.tables import Row, by_model, is_main, value_with_interval
 
 _MOST_METRICS = 7  # of one table; more would not fit a page

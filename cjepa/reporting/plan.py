@@ -7,10 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from cjepa.evaluation.action_stack import ActionStack
-from cjepa.evaluation.baselines import BaselineResults
-from cjepa.evaluation.contest import Contest
-from cjepa.evaluation.control import ControlResult
 from cjepa.evaluation.intervals import (
     bootstrap,
     bootstrap_median,
@@ -18,9 +14,13 @@ from cjepa.evaluation.intervals import (
     paired_difference,
     wilson_of_clusters,
 )
-from cjepa.evaluation.planning import ModelResult
-from cjepa.evaluation.protocol import SHIFT_SPLIT
-from cjepa.evaluation.published import PUBLISHED_SPLIT
+from cjepa.evaluation.planning.action_stack import ActionStack
+from cjepa.evaluation.planning.baselines import BaselineResults
+from cjepa.evaluation.planning.contest import Contest
+from cjepa.evaluation.planning.control import ControlResult
+from cjepa.evaluation.planning.models import ModelResult
+from cjepa.evaluation.planning.protocol import SHIFT_SPLIT
+from cjepa.evaluation.planning.published import PUBLISHED_SPLIT
 from cjepa.files import write_json
 from cjepa.planning.hierarchy import Hierarchy
 from cjepa.planning.planners.base import Planner

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from cjepa.evaluation.contest import Contest
-from cjepa.evaluation.control import ControlResult
+from cjepa.evaluation.planning.contest import Contest
+from cjepa.evaluation.planning.control import ControlResult
 from cjepa.files import write_text
 from cjepa.planning.mpc import PlanRecord
 from cjepa.reporting.tables import csv_text

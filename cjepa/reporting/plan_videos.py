@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cjepa.evaluation.films import Film, Imagined
-from cjepa.evaluation.planning import ModelResult
+from cjepa.evaluation.planning.films import Film, Imagined
+from cjepa.evaluation.planning.models import ModelResult
 from cjepa.reporting.plan_places import draw_paths, mark_places, place_colours, places_in_pixels
 from cjepa.reporting.sheets import body_colours
 from cjepa.reporting.videos import magnified, overlay_masks, side_by_side, with_footer, write_video

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from cjepa.evaluation.protocol import SHIFT_SPLIT
+from cjepa.evaluation.planning.protocol import SHIFT_SPLIT
 from cjepa.reporting.tables import Row
 
 REPRESENTATION = "representation"

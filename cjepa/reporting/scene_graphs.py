@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cjepa.evaluation.bodies import places
-from cjepa.evaluation.influence_graphs import Pairs
-from cjepa.evaluation.laboratory import Laboratory
+from cjepa.evaluation.interventions.influence_graphs import Pairs
+from cjepa.evaluation.interventions.laboratory import Laboratory
 from cjepa.reporting.drawings import WIDTH_INCHES
 from cjepa.reporting.sheets import body_colours
 from cjepa.reporting.style import PALETTE, hover_points, legend_below, new_figure, style

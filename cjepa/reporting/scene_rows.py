@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cjepa.evaluation.laboratory import Laboratory, SceneProtocol
+from cjepa.evaluation.interventions.laboratory import Laboratory, SceneProtocol
 from cjepa.evaluation.measurements import Measurement
 from cjepa.reporting.records import result_row
 from cjepa.reporting.tables import Row

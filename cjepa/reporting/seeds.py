@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from cjepa.evaluation.against import Rival
-from cjepa.evaluation.contest import Contest
-from cjepa.evaluation.pairs import Pairs
+from cjepa.evaluation.planning.against import Rival
+from cjepa.evaluation.planning.contest import Contest
+from cjepa.evaluation.planning.pairs import Pairs
 from cjepa.reporting.plan import Agents, joined, success_rows
 from cjepa.reporting.tables import Row
 

@@ -14,7 +14,7 @@ from cjepa.configuration.run_config import run_folder
 from cjepa.data.video_clips import VideoClips
 from cjepa.data.video_dataset import VideoDataset
 from cjepa.evaluation.segmentation import adjusted_rand, contingency
-from cjepa.evaluation.tokens import EncodedClips, encode_dataset, spread
+from cjepa.evaluation.tokenizers.tokens import EncodedClips, encode_dataset, spread
 from cjepa.progress import NoProgress
 from cjepa.reporting.sheets import beside, body_colours, labelled_grid, legend, stacked, with_legend
 from cjepa.reporting.videos import GAP, gif, magnified, overlay_masks, side_by_side, write_png, write_video

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from cjepa.evaluation.published import PUBLISHED_SPLIT
+from cjepa.evaluation.planning.published import PUBLISHED_SPLIT
 from cjepa.reporting.causal_claims import causal_sentences
 from cjepa.reporting.distances import distances_sentence, of_one_distance
 from cjepa.reporting.rungs import PLANNING, PREDICTION, REPRESENTATION, SHIFT, is_shifted

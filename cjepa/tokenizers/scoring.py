@@ -39,7 +39,7 @@ class ScoredTokenizer(L.LightningModule):
         "cjepa tokenize RUN EPISODES --out TOKENS",
     )
     tokenizer: Tokenizer
-    evaluation = "cjepa.evaluation.tokenizers:evaluate"
+    evaluation = "cjepa.evaluation.tokenizers.card:evaluate"
 
     def __init__(self, metrics: list[Metric]):
         super().__init__()

@@ -9,7 +9,7 @@ import pytest
 from cjepa.cli import main
 from cjepa.commands.certify import certified
 from cjepa.commands.parts import Evaluated
-from cjepa.evaluation.protocol import PlanningProtocol
+from cjepa.evaluation.planning.protocol import PlanningProtocol
 from cjepa.planning.planners.cem import CEM
 from cjepa.planning.planners.smaller import search_size
 from cjepa.reporting.reading import read_rows
@@ -64,7 +64,7 @@ def test_a_small_margin_certifies_nothing_less(tmp_path):
 
 @pytest.fixture
 def words(world_model_run, episodes_path, monkeypatch) -> list[str]:
-    monkeypatch.setattr("cjepa.evaluation.planning.plan_seconds", lambda *_: [0.1])
+    monkeypatch.setattr("cjepa.evaluation.planning.models.plan_seconds", lambda *_: [0.1])
     command = ["plan", world_model_run, *configs("pusht/plan.yaml", "smoke/plan.yaml"), "--episodes", episodes_path]
     command += ["--pairs", 2, "--num_videos", 0, "--budget_env_steps", 5, "--certify", "--certify_margin", 0.9]
     command += ["--planner.init_args.num_samples", 8, "--planner.init_args.iterations", 2]

@@ -4,7 +4,7 @@ import pytest
 
 from cjepa.commands.evaluations import kept_plans
 from cjepa.commands.options import next_fit
-from cjepa.evaluation.protocol import PlanningProtocol
+from cjepa.evaluation.planning.protocol import PlanningProtocol
 
 
 @pytest.mark.parametrize(

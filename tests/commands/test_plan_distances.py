@@ -18,8 +18,8 @@ def words(world_model_run, episodes_path) -> list[str]:
 
 
 def test_a_folder_each_and_one_table(words, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("cjepa.evaluation.planning.plan_seconds", lambda *_: [0.1])
-    monkeypatch.setattr("cjepa.evaluation.planning.plan_gigaflops", lambda *_: 1.0)
+    monkeypatch.setattr("cjepa.evaluation.planning.models.plan_seconds", lambda *_: [0.1])
+    monkeypatch.setattr("cjepa.evaluation.planning.models.plan_gigaflops", lambda *_: 1.0)
     search, out = CEM.plan, tmp_path / "out"
     count = []
 

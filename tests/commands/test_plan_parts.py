@@ -11,7 +11,7 @@ from tests.conftest import configs
 
 @pytest.fixture
 def words(world_model_run, episodes_path, monkeypatch) -> list[str]:
-    monkeypatch.setattr("cjepa.evaluation.planning.plan_seconds", lambda *_: [0.1])
+    monkeypatch.setattr("cjepa.evaluation.planning.models.plan_seconds", lambda *_: [0.1])
     command = ["plan", world_model_run, *configs("pusht/plan.yaml", "smoke/plan.yaml"), "--episodes", episodes_path]
     command += ["--pairs", 2, "--num_videos", 0, "--budget_env_steps", 5, "--model_name", "toy"]
     return [str(word) for word in command]

@@ -3,9 +3,9 @@
 import pytest
 
 from cjepa.cli import main
-from cjepa.evaluation.baselines import evaluate_baselines
-from cjepa.evaluation.kept_plans import PlanFiles
-from cjepa.evaluation.protocol import PlanningProtocol
+from cjepa.evaluation.planning.baselines import evaluate_baselines
+from cjepa.evaluation.planning.kept_plans import PlanFiles
+from cjepa.evaluation.planning.protocol import PlanningProtocol
 from cjepa.planning.planners.cem import CEM
 from tests.conftest import configs, ignore_progress
 
@@ -25,8 +25,8 @@ def searches(monkeypatch):
 
     plan.count, plan.stop_at, plan.stop_with = 0, 0, KeyboardInterrupt()
     monkeypatch.setattr(CEM, "plan", plan)
-    monkeypatch.setattr("cjepa.evaluation.planning.plan_seconds", lambda *_: [0.1])
-    monkeypatch.setattr("cjepa.evaluation.planning.plan_gigaflops", lambda *_: 1.0)
+    monkeypatch.setattr("cjepa.evaluation.planning.models.plan_seconds", lambda *_: [0.1])
+    monkeypatch.setattr("cjepa.evaluation.planning.models.plan_gigaflops", lambda *_: 1.0)
     return plan
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cjepa.envs.collide.env import Collide
 from cjepa.envs.collide.world import MAX_BODIES, Attribute
-from cjepa.evaluation.laboratory import Laboratory, SceneProtocol, open_laboratory
+from cjepa.evaluation.interventions.laboratory import Laboratory, SceneProtocol, open_laboratory
 from cjepa.progress import NoProgress
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.types import Clip, Predicted, Rollout

@@ -50,7 +50,9 @@ def test_without_one_what_was_logged_for_the_split_counts():
     assert evaluation_of(module)(module, None, "test", ProgressBar) == [Measurement("loss", 3.0)]
 
 
-@pytest.mark.parametrize("name", ["somebody.nowhere:evaluate", "cjepa.evaluation.tokens:nothing", "no name", None])
+@pytest.mark.parametrize(
+    "name", ["somebody.nowhere:evaluate", "cjepa.evaluation.tokenizers.tokens:nothing", "no name", None]
+)
 def test_a_name_that_leads_nowhere_is_one_line(name, monkeypatch):
     monkeypatch.setattr(Named, "evaluation", name)
     with pytest.raises(UserError, match="Named.evaluation is .* expected an entry point") as caught:

@@ -8,7 +8,7 @@ from cjepa.envs.collide.env import Collide
 from cjepa.envs.pusht.env import PushT
 from cjepa.evaluation import probes
 from cjepa.evaluation.bodies import body_slots, have_identity
-from cjepa.evaluation.futures import look_at
+from cjepa.evaluation.planning.futures import look_at
 from cjepa.evaluation.readout import Reading, States, fit_readings, reading_error
 from cjepa.tokenizers.base import Tokenizer, TokenizerInfo
 from cjepa.tokenizers.oracle import OracleTokenizer

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from cjepa.evaluation import planning
-from cjepa.evaluation.intervention_card import place_of
+from cjepa.evaluation.interventions.card import place_of
+from cjepa.evaluation.interventions.what_if import HeldOutScenes
 from cjepa.evaluation.notebook import SceneLab
-from cjepa.evaluation.protocol import PlanningProtocol
-from cjepa.evaluation.what_if import HeldOutScenes
+from cjepa.evaluation.planning import models as planning
+from cjepa.evaluation.planning.protocol import PlanningProtocol
 from cjepa.explorer import plans as module
 from cjepa.explorer.plans import PlansExplorer
 from cjepa.explorer.table import TableExplorer

@@ -9,8 +9,8 @@ from PIL import Image
 
 from cjepa.envs.interventions import Intervention
 from cjepa.errors import UserError
-from cjepa.evaluation.counterfactuals import simulated_track
-from cjepa.evaluation.what_if import WhatIf
+from cjepa.evaluation.interventions.counterfactuals import simulated_track
+from cjepa.evaluation.interventions.what_if import WhatIf
 from cjepa.explorer.settings import TableSettings
 from cjepa.explorer.table import effects_of
 

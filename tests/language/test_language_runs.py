@@ -8,11 +8,11 @@ import pytest
 from cjepa.cli import main
 from cjepa.envs.pusht.env import PushT
 from cjepa.envs.sentences import parse
-from cjepa.evaluation.control import run_trials
-from cjepa.evaluation.told import draw_told_pairs
+from cjepa.evaluation.planning.control import run_trials
+from cjepa.evaluation.planning.told import draw_told_pairs
 from cjepa.planning.mpc import MPC
 from tests.conftest import configs, ignore_progress
-from tests.evaluation.test_control import idle
+from tests.evaluation.planning.test_control import idle
 
 PLAN = configs("pusht/plan.yaml", "pusht/plan_language.yaml")
 SENTENCES = ["push the block to the left wall", "put the block near the middle", "move the agent to the top edge"]

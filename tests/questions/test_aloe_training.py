@@ -11,7 +11,7 @@ import torch
 
 from cjepa.cli import main
 from cjepa.errors import UserError
-from cjepa.evaluation.laboratory import SceneProtocol
+from cjepa.evaluation.interventions.laboratory import SceneProtocol
 from cjepa.progress import NoProgress
 from cjepa.questions import aloe_card
 from cjepa.questions.aloe import QuestionBatch

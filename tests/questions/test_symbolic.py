@@ -10,9 +10,9 @@ from cjepa.cli import main
 from cjepa.envs.collide.drawing import COLOUR_NAMES
 from cjepa.envs.collide.world import MATERIAL_NAMES, SHAPE_NAMES
 from cjepa.evaluation import probes
-from cjepa.evaluation.intervention_card import place_of
-from cjepa.evaluation.laboratory import Laboratory
-from cjepa.evaluation.scenes import EncodedEpisode, encode_episodes
+from cjepa.evaluation.interventions.card import place_of
+from cjepa.evaluation.interventions.laboratory import Laboratory
+from cjepa.evaluation.interventions.scenes import EncodedEpisode, encode_episodes
 from cjepa.questions.files import QuestionFile, read_questions
 from cjepa.questions.perception import Perception, fit_perception
 from cjepa.questions.scores import score

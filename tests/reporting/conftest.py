@@ -1,6 +1,6 @@
 import pytest
 
-from cjepa.evaluation.protocol import PlanningProtocol
+from cjepa.evaluation.planning.protocol import PlanningProtocol
 from tests.reporting.plans import PAIRS
 
 

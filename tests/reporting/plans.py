@@ -3,8 +3,8 @@
 import csv
 
 from cjepa.checkpoints import find_checkpoint
-from cjepa.evaluation.action_stack import ActionStack
-from cjepa.evaluation.planning import evaluate_model
+from cjepa.evaluation.planning.action_stack import ActionStack
+from cjepa.evaluation.planning.models import evaluate_model
 from cjepa.planning.objectives import LastStepMSE
 from cjepa.planning.planners.cem import CEM
 from cjepa.reporting.plan import write_model_result

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from cjepa.evaluation.intervention_card import place_of
+from cjepa.evaluation.interventions.card import place_of
 from cjepa.reporting import intervene_videos
 from cjepa.reporting.intervene_videos import matrix_picture, scene_panels, write_scene_videos
 from cjepa.reporting.videos import video_size
-from tests.evaluation.test_interventions import laboratory
+from tests.evaluation.simulated import laboratory
 
 
 @pytest.fixture(scope="module")

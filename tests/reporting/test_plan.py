@@ -12,8 +12,8 @@ import pytest
 from cjepa.cli import main
 from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
-from cjepa.evaluation.baselines import evaluate_baselines
-from cjepa.evaluation.films import Film
+from cjepa.evaluation.planning.baselines import evaluate_baselines
+from cjepa.evaluation.planning.films import Film
 from cjepa.planning.fallbacks import HoldWhenUnsure
 from cjepa.planning.planners.mppi import MPPI
 from cjepa.reporting.plan import write_baseline_results

@@ -8,7 +8,7 @@ import torch
 
 from cjepa.checkpoints import find_checkpoint
 from cjepa.data.splits import SPLIT_SHARES, split_episodes
-from cjepa.evaluation.baselines import evaluate_baselines
+from cjepa.evaluation.planning.baselines import evaluate_baselines
 from cjepa.planning.probe_error import ProbeError
 from cjepa.reporting.plan import write_baseline_results
 from cjepa.reporting.report import build_report

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from cjepa.evaluation.against import Rival
-from cjepa.evaluation.contest import Contest
-from cjepa.evaluation.control import ControlResult
 from cjepa.evaluation.intervals import wilson_of_clusters
-from cjepa.evaluation.pairs import Pair, Pairs, PairSource
-from cjepa.evaluation.protocol import PlanningProtocol
+from cjepa.evaluation.planning.against import Rival
+from cjepa.evaluation.planning.contest import Contest
+from cjepa.evaluation.planning.control import ControlResult
+from cjepa.evaluation.planning.pairs import Pair, Pairs, PairSource
+from cjepa.evaluation.planning.protocol import PlanningProtocol
 from cjepa.reporting.plan import success_rows
 from cjepa.reporting.seeds import named_by_seed, rows_of_seeds
 

@@ -26,7 +26,7 @@ from cjepa.reporting.videos import GAP, SLOT_COLOURS
 from cjepa.tokenizers.scoring import Encoded
 from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import VideoBatch
-from tests.evaluation.test_tokens import ColourTokenizer
+from tests.evaluation.tokenizers.test_tokens import ColourTokenizer
 
 SIDE, BLOCKS = 8, 3
 GREY = 100

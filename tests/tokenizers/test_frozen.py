@@ -13,7 +13,7 @@ from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.origins import tokenizer_of
 from cjepa.data.video_clips import VideoClips
 from cjepa.evaluation import probes
-from cjepa.evaluation.tokens import measure
+from cjepa.evaluation.tokenizers.tokens import measure
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.scoring import ScoredTokenizer
