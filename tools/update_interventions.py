@@ -1,11 +1,14 @@
-"""Copy the interventions of the study of world models into docs/results/ and write the tables of interventions.md.
+"""Copy the interventions of a study into docs/results/ and write the tables and the figure of interventions.md.
 
 python tools/update_interventions.py runs/studies/world-models
+python tools/update_interventions.py runs/studies/masking-collide
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+from masks_figure import masks_figure
 from update_results import markdown, results_so_far, update_page, write_block
 from update_world_models import mean_text, score_of
 
@@ -40,6 +43,13 @@ SURPRISE = {
     )
     for seen, suffix in (("whole tokens", ""), ("places", "_places"))
 }
+KINDS = ("object", "tube", "token", "fixed", "centrality")
+MASKED = re.compile(rf"(?:(?P<predictor>.+)-)?(?P<kind>{'|'.join(KINDS)})-(?P<number>\d)")
+"""Names of models whose predictor had masks of a kind, of up to a number of objects."""
+TRANSFORMER = "none"
+"""C-JEPA's predictor without masks, whose name models with masks do not have."""
+MASK_SCORES = {"influence AUROC": "influence_auroc", "effect correlation": "effect_correlation"}
+PREDICTORS = {TRANSFORMER: "C-JEPA's transformer", "object-filter": "fast predictor"}
 RIVALS = (
     "extrapolated tracks",
     "distance",
@@ -149,9 +159,50 @@ def _table_of(scores: dict[str, str]) -> Callable[[dict], str]:
     return block
 
 
+def masks_block(result: dict) -> str:
+    """What models of two predictors know of causes, by what was masked."""
+    head = [f"{title}: {score}" for title in PREDICTORS.values() for score in ("seeds", *MASK_SCORES)]
+    found = {predictor: _by_mask(result, predictor) for predictor in PREDICTORS}
+    masks = sorted(set().union(*found.values()), key=lambda mask: (mask[1] > 0, KINDS.index(mask[0]), mask[1]))
+    lines = []
+    for mask in masks:
+        cells = []
+        for by_mask in found.values():
+            seeds = by_mask.get(mask, [])
+            cells += [str(len(seeds)) if seeds else "", *_cells(seeds, MASK_SCORES)]
+        lines.append([f"{mask[0]}-{mask[1]}" if mask[1] else "none", *cells])
+    return markdown([["masks", *head], *lines])
+
+
+def _by_mask(result: dict, predictor: str) -> dict[tuple[str, int], list[dict]]:
+    """Rows of the seeds of a predictor by kind of mask and number of objects; 0 is no mask of any kind."""
+    found: dict[tuple[str, int], list[dict]] = {}
+    for row in result["rows"]:
+        masked = MASKED.fullmatch(row["model"])
+        if row["model"] == predictor:
+            found.setdefault((KINDS[0], 0), []).append(row)
+        elif masked and (masked["predictor"] or TRANSFORMER) == predictor:
+            found.setdefault((masked["kind"], int(masked["number"])), []).append(row)
+    return found
+
+
+def _draw_masks(result: dict) -> None:
+    series = {
+        (title, kind): {
+            number: {score: [row["scores"][metric] for row in seeds] for score, metric in MASK_SCORES.items()}
+            for (of, number), seeds in _by_mask(result, predictor).items()
+            if of == kind or not number
+        }
+        for predictor, title in PREDICTORS.items()
+        for kind in KINDS
+    }
+    masks_figure(series, list(MASK_SCORES)).savefig(DOCS / "images" / "masks-and-causes.png", dpi=110)
+
+
 def _by_model(result: dict) -> dict[str, list[dict]]:
-    """Rows of the seeds of every model, models by name and then the rivals."""
-    models = {row["model"] for row in result["rows"]}
+    """Rows of the seeds of every model, models by name and then the rivals; masks of cells are left to their table."""
+    masked = {row["model"]: MASKED.fullmatch(row["model"]) for row in result["rows"]}
+    models = {model for model, mask in masked.items() if mask is None or mask["kind"] == KINDS[0]}
     order = [*sorted(models - set(RIVALS)), *(name for name in RIVALS if name in models)]
     return {model: [row for row in result["rows"] if row["model"] == model] for model in order}
 
@@ -166,6 +217,7 @@ def _cells(seeds: list[dict], scores: dict[str, str]) -> list[str]:
 
 BLOCKS = {  # markers -> what stands between them
     "interventions": page_block,
+    "masks": masks_block,
     "hops": _table_of(HOPS),
     "removal": removal_block,
     "hidden": _table_of(HIDDEN),
@@ -178,3 +230,4 @@ if __name__ == "__main__":
     result = update_page(__doc__, PAGE, "world_models", where, measured, page_block, ("model", "seed"))
     for name, block in BLOCKS.items():
         write_block(PAGE, name, block(result))
+    _draw_masks(result)

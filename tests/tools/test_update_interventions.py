@@ -38,3 +38,30 @@ def test_removal_and_stability_are_kept_for_every_model(tmp_path, monkeypatch):
     assert len(lines) == 3
     write_json(known, {"machine": "m", "rows": [rival]})
     assert tool.measured(tmp_path) == [one, two], "the rival is known"
+
+
+def test_models_with_masks_have_a_table_by_mask():
+    """Of two predictors; masks of cells are in no other table, and longer trainings in no line of this one."""
+
+    def row(model: str, seed: int, auroc: float) -> dict:
+        score = {"value": auroc, "low": auroc - 0.1, "high": auroc + 0.1, "n": 9}
+        return {"model": model, "seed": seed, "by": "by mask_moved", "scores": {"influence_auroc": score}}
+
+    rows = [
+        row("none", 0, 0.5),
+        row("none-long", 0, 0.9),
+        row("object-filter-tube-3", 0, 0.6),
+        row("object-filter-tube-3", 1, 0.8),
+        row("object-filter-object-2", 0, 0.7),
+    ]
+    result = {"rows": rows, "command": "", "machine": ""}
+    assert tool.masks_block(result).splitlines()[2:] == [
+        "| none | 1 | 0.5 [0.4, 0.6] | – | – | – | – |",
+        "| object-2 | – | – | – | 1 | 0.7 [0.6, 0.8] | – |",
+        "| tube-3 | – | – | – | 2 | 0.7 [0.6, 0.8] | – |",
+    ]
+    assert [line.split(" | ")[0] for line in tool.page_block(result).splitlines()[2:5]] == [
+        "| none",
+        "| none-long",
+        "| object-filter-object-2",
+    ]
