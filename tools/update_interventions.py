@@ -43,9 +43,10 @@ SURPRISE = {
     )
     for seen, suffix in (("whole tokens", ""), ("places", "_places"))
 }
-KINDS = ("object", "tube", "token", "fixed", "centrality")
-MASKED = re.compile(rf"(?:(?P<predictor>.+)-)?(?P<kind>{'|'.join(KINDS)})-(?P<number>\d)")
-"""Names of models whose predictor had masks of a kind, of up to a number of objects."""
+LIGHT = "-light"
+KINDS = ("object", f"object{LIGHT}", "tube", "token", "fixed", "centrality")
+MASKED = re.compile(rf"(?:(?P<predictor>.+)-)?(?P<kind>{'|'.join(KINDS)})-(?P<number>\d)(?P<light>{LIGHT})?")
+"""Names of models whose predictor had masks of a kind, of up to a number of objects; light ones weigh a tenth."""
 TRANSFORMER = "none"
 """C-JEPA's predictor without masks, whose name models with masks do not have."""
 MASK_SCORES = {"influence AUROC": "influence_auroc", "effect correlation": "effect_correlation"}
@@ -170,8 +171,16 @@ def masks_block(result: dict) -> str:
         for by_mask in found.values():
             seeds = by_mask.get(mask, [])
             cells += [str(len(seeds)) if seeds else "", *_cells(seeds, MASK_SCORES)]
-        lines.append([f"{mask[0]}-{mask[1]}" if mask[1] else "none", *cells])
+        lines.append([_name(*mask), *cells])
     return markdown([["masks", *head], *lines])
+
+
+def _name(kind: str, number: int) -> str:
+    """Of a mask, as models are named after it."""
+    if not number:
+        return "none"
+    kind, light, _ = kind.partition(LIGHT)
+    return f"{kind}-{number}{light}"
 
 
 def _by_mask(result: dict, predictor: str) -> dict[tuple[str, int], list[dict]]:
@@ -182,7 +191,7 @@ def _by_mask(result: dict, predictor: str) -> dict[tuple[str, int], list[dict]]:
         if row["model"] == predictor:
             found.setdefault((KINDS[0], 0), []).append(row)
         elif masked and (masked["predictor"] or TRANSFORMER) == predictor:
-            found.setdefault((masked["kind"], int(masked["number"])), []).append(row)
+            found.setdefault((masked["kind"] + (masked["light"] or ""), int(masked["number"])), []).append(row)
     return found
 
 

@@ -53,11 +53,13 @@ def test_models_with_masks_have_a_table_by_mask():
         row("object-filter-tube-3", 0, 0.6),
         row("object-filter-tube-3", 1, 0.8),
         row("object-filter-object-2", 0, 0.7),
+        row("object-filter-object-2-light", 0, 0.9),
     ]
     result = {"rows": rows, "command": "", "machine": ""}
     assert tool.masks_block(result).splitlines()[2:] == [
         "| none | 1 | 0.5 [0.4, 0.6] | – | – | – | – |",
         "| object-2 | – | – | – | 1 | 0.7 [0.6, 0.8] | – |",
+        "| object-2-light | – | – | – | 1 | 0.9 [0.8, 1] | – |",
         "| tube-3 | – | – | – | 2 | 0.7 [0.6, 0.8] | – |",
     ]
     assert [line.split(" | ")[0] for line in tool.page_block(result).splitlines()[2:5]] == [
