@@ -115,5 +115,5 @@ def test_the_studies_of_tokenizers_run_the_same_commands_as_without_a_matrix(nam
     commands = {}
     for stage in stages:
         words = stage.argv(folders | {"self": Path("<self>")})
-        commands[stage.name] = [word.replace(str(path.parent), "<here>") for word in words]
+        commands[stage.name] = [word.replace(str(EXPERIMENTS), "<experiments>") for word in words]
     assert commands == COMMANDS[name]

@@ -47,7 +47,7 @@ class PlanFiles:
         return self.folder / f"{digest}-{self.part}-{call:05d}.pt"
 
 
-class KeepingPlanner(Planner):
+class _KeepingPlanner(Planner):
     """Keeps what another planner finds, and gives what an earlier run has kept.
 
     Args:
@@ -108,7 +108,7 @@ class KeepingPlanner(Planner):
 @contextmanager
 def keeping_plans(
     files: PlanFiles | None, agent: WorldModelAgent | SimulatorAgent, progress: SearchProgress
-) -> Iterator[KeepingPlanner]:
+) -> Iterator[_KeepingPlanner]:
     """Inside, what an agent's planner finds is kept, and what an earlier run has kept is read.
 
     Args:
@@ -117,7 +117,7 @@ def keeping_plans(
         progress: of the evaluation, which the control loop advances too.
     """
     planner = agent.planner
-    agent.planner = keeping = KeepingPlanner(planner, files, progress)
+    agent.planner = keeping = _KeepingPlanner(planner, files, progress)
     try:
         yield keeping
     finally:
