@@ -1,7 +1,6 @@
 """The figure of docs/results/interventions.md: what predictors know of causes, by what was masked in training."""
 
 from collections.abc import Mapping, Sequence
-from statistics import mean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,14 +8,14 @@ from matplotlib.lines import Line2D
 
 from cjepa.reporting.style import DASHES, FAINT, legend_below, new_figure, series_colours, style
 
-Scores = Mapping[str, Sequence[Mapping[str, float]]]
-"""Score -> ``value``, ``low`` and ``high`` of every seed."""
+Scores = Mapping[str, tuple[float, float, float]]
+"""Score -> value, low and high."""
 _STYLES = ({"linestyle": DASHES, "markerfacecolor": "white"}, {"linestyle": "-"})
 _DODGE = 0.07
 
 
 def masks_figure(series: Mapping[tuple[str, str], Mapping[int, Scores]], scores: Sequence[str]) -> Figure:
-    """One panel a score: means over seeds of values and of the ends of their 95 % intervals, against masked objects.
+    """One panel a score: values and their 95 % intervals, against masked objects.
 
     Args:
         series: predictor and kind of mask -> largest number of masked objects -> scores; of two predictors.
@@ -42,10 +41,10 @@ def masks_figure(series: Mapping[tuple[str, str], Mapping[int, Scores]], scores:
     return figure
 
 
-def _draw_line(axes: Axes, by_number: Mapping[int, Sequence[Mapping[str, float]]], shift: float, look: dict) -> None:
+def _draw_line(axes: Axes, by_number: Mapping[int, tuple[float, float, float]], shift: float, look: dict) -> None:
     """Of one predictor and kind of mask; every interval stands ``shift`` beside its number."""
     numbers = sorted(by_number)
-    value, low, high = ([mean(s[end] for s in by_number[n]) for n in numbers] for end in ("value", "low", "high"))
+    value, low, high = zip(*(by_number[number] for number in numbers), strict=True)
     below, above = ([abs(v - e) for v, e in zip(value, end, strict=True)] for end in (low, high))
     x = [number + shift for number in numbers]
     axes.errorbar(x, value, yerr=(below, above), marker="o", markersize=4, linewidth=1, elinewidth=1, **look)

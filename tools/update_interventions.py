@@ -10,7 +10,7 @@ from pathlib import Path
 
 from masks_figure import masks_figure
 from update_results import markdown, results_so_far, update_page, write_block
-from update_world_models import mean_text, score_of
+from update_world_models import mean_ends, mean_text, score_of
 
 from cjepa.files import read_json
 from cjepa.reporting.summary import commit_text
@@ -198,11 +198,13 @@ def _by_mask(result: dict, predictor: str) -> dict[tuple[str, int], list[dict]]:
 def _draw_masks(result: dict) -> None:
     series = {
         (title, kind): {
-            number: {score: [row["scores"][metric] for row in seeds] for score, metric in MASK_SCORES.items()}
-            for (of, number), seeds in _by_mask(result, predictor).items()
+            number: {
+                score: mean_ends([row["scores"][metric] for row in seeds]) for score, metric in MASK_SCORES.items()
+            }
+            for (of, number), seeds in by_mask.items()
             if of == kind or not number
         }
-        for predictor, title in PREDICTORS.items()
+        for title, by_mask in ((title, _by_mask(result, predictor)) for predictor, title in PREDICTORS.items())
         for kind in KINDS
     }
     masks_figure(series, list(MASK_SCORES)).savefig(DOCS / "images" / "masks-and-causes.png", dpi=110)

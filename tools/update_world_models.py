@@ -9,7 +9,7 @@ are.
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -199,12 +199,18 @@ def on_gpu(row: dict) -> bool:
     return "no GPU" not in row.get("machine", "no GPU")
 
 
+def mean_ends(scores: Sequence[dict]) -> tuple[float, float, float]:
+    """Means over seeds of value, low and high."""
+    value, low, high = (mean(score[key] for score in scores) for key in ("value", "low", "high"))
+    return value, low, high
+
+
 def mean_text(scores: list[dict | None]) -> str:
     """The mean over seeds, and that of the ends of their intervals: seeds share the episodes, so n does not grow."""
     there = [score for score in scores if score is not None]
     if not there or any(score["value"] is None for score in there):
         return "–"
-    value, low, high = (mean(score[key] for score in there) for key in ("value", "low", "high"))
+    value, low, high = mean_ends(there)
     seeds = "" if len(there) == len(scores) else f" (seeds: {len(there)})"
     return f"{value:.3g} [{low:.3g}, {high:.3g}]{seeds}"
 
