@@ -124,8 +124,9 @@ class GoalValueTraining(TokenizerMemory):
         way_K = self.value.discounted(pairs.blocks_K) + discount**pairs.blocks_K * rest_K
         return way_K.minimum(self.value.discounted(pairs.known_K))
 
-    def on_train_batch_end(self, *args: Any) -> None:
-        """Move the slow copy."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step, after which the slow copy follows."""
+        super().optimizer_step(*args, **kwargs)
         move_towards(self.slow, self.value, self.momentum)
 
     def blocks_correlation(self, clip: Clip) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 
 from cjepa.data.token_clips import TokenClips
 from cjepa.errors import UserError
+from cjepa.moving_average import move_towards
 from cjepa.policies.goal_value import GoalValue, load_goal_value
 from cjepa.policies.goal_value_training import GoalValueTraining, Pairs
 from cjepa.policies.pose_features import PoseFeatures
@@ -79,10 +80,19 @@ def test_it_finds_ways_that_are_shorter_than_those_recorded():
     for step in range(300):
         loss = module.loss_terms(batch, torch.Generator().manual_seed(step))["value"]
         optimizer.zero_grad(), loss.backward(), optimizer.step()
-        module.on_train_batch_end()
+        move_towards(module.slow, module.value, module.momentum)
     found = module.value.blocks(torch.zeros(1, 1), torch.tensor([[0.0], [1.0], [3.0], [7.0]]))
     torch.testing.assert_close(found[:3], torch.tensor([0.0, 1.0, 3.0]), atol=0.8, rtol=0)
     assert 5 < found[3] < 9
+
+
+def test_the_slow_copy_follows_every_step_of_the_optimiser(monkeypatch):
+    """And so is in a checkpoint of that step, which callbacks write before the hooks of the module."""
+    module = a_module(momentum=0.75)
+    copy, weights = (net.networks[0][-1].weight for net in (module.slow, module.value))
+    monkeypatch.setattr(L.LightningModule, "optimizer_step", lambda *_: weights.data.add_(1))
+    module.optimizer_step()
+    torch.testing.assert_close(copy, weights - 0.75)
 
 
 def test_correlation_is_with_the_recorded_blocks():
