@@ -46,11 +46,11 @@ class EpisodeTraining(L.LightningModule, ABC):
 
     @abstractmethod
     def loss_terms(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
-        """Unweighted scalar losses of a batch by name; ``generator`` depends on seed, rank and step alone."""
+        """Unweighted scalar losses of a batch by name; seed, rank, step and batch alone decide ``generator``."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The weighted sum of the loss terms."""
-        terms = self.loss_terms(batch, self._step_generator())
+        terms = self.loss_terms(batch, self._step_generator(batch_idx))
         loss = self.total(terms)
         self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=len(batch[0]))
         # not for a progress bar: Lightning would wait for a GPU in every step, to have the value as a number
@@ -87,9 +87,13 @@ class EpisodeTraining(L.LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.lineage = checkpoint.get("lineage", {})
 
-    def _step_generator(self) -> torch.Generator:
-        # From (seed, rank, step): ranks differ, and a resumed run draws what an uninterrupted one would.
-        seed = (self.step_seed * 1_000_003 + self.global_rank) * 1_000_003 + self.global_step
+    def _step_generator(self, batch_idx: int) -> torch.Generator:
+        # From (seed, rank, step): ranks differ, and a resumed run draws what an uninterrupted one would. Batches whose
+        # gradients make one step differ by their place in it.
+        batches = 1 if self._trainer is None else self.trainer.accumulate_grad_batches
+        seed = 0
+        for part in (batch_idx % batches, self.step_seed, self.global_rank, self.global_step):
+            seed = seed * 1_000_003 + part
         return torch.Generator().manual_seed(seed % 2**63)
 
 

@@ -38,7 +38,7 @@ def small_model(mask: Mask | None = None, seed: int = 0, **changes) -> WorldMode
     return WorldModel(predictor, mask or ObjectMask(1), **changes).eval()
 
 
-def fit(tokens_path, model: WorldModel, max_steps: int = 2) -> L.Trainer:
+def fit(tokens_path, model: WorldModel, max_steps: int = 2, **options) -> L.Trainer:
     data = TokenClips(str(tokens_path), train_blocks=4, val_blocks=8, batch_size=16)
     trainer = L.Trainer(
         max_steps=max_steps,
@@ -48,6 +48,7 @@ def fit(tokens_path, model: WorldModel, max_steps: int = 2) -> L.Trainer:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        **options,
     )
     trainer.fit(model, datamodule=data)
     return trainer

@@ -57,6 +57,15 @@ def test_what_a_step_draws_depends_on_the_step_alone(monkeypatch):
     assert losses(range(8), rank=1) != whole
 
 
+def test_batches_of_one_step_draw_apart(tokens_path):
+    model, drawn = small_model(ObjectMask(1)), []
+    model.loss_terms = lambda batch, generator: (
+        drawn.append(generator.initial_seed()) or WorldModel.loss_terms(model, batch, generator)
+    )
+    fit(tokens_path, model, accumulate_grad_batches=2)
+    assert len(set(drawn)) == len(drawn) == 4  # of two steps
+
+
 def test_every_history_length_is_trained(monkeypatch):
     model = WorldModel(Zeros(), ObjectMask(0))
     model.log_dict = model.log = lambda *_, **__: None
