@@ -16,6 +16,7 @@ from cjepa.data.video_clips import VideoClips
 from cjepa.data.video_dataset import VideoDataset
 from cjepa.errors import UserError
 from cjepa.types import VideoBatch
+from tests.trainers import quiet_trainer
 
 
 @pytest.fixture
@@ -179,8 +180,7 @@ def test_lightning_trains_on_clips_and_goes_on_where_it_was(numbered, tmp_path, 
         model = CountsFrames()
         data = VideoClips(path, frame_stride=1, train_blocks=2, batch_size=9, num_workers=workers)
         saving = ModelCheckpoint(tmp_path / folder, filename="{step}", every_n_train_steps=5)
-        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-        trainer = L.Trainer(max_steps=steps, limit_val_batches=0, accelerator="cpu", callbacks=[saving], **quiet)
+        trainer = quiet_trainer(steps, limit_val_batches=0, callbacks=[saving], enable_checkpointing=True)
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
         return model.seen
 

@@ -15,6 +15,7 @@ from cjepa.policies.goal_value import GoalValue, load_goal_value
 from cjepa.policies.goal_value_training import GoalValueTraining, Pairs
 from cjepa.policies.pose_features import PoseFeatures
 from cjepa.types import Clip
+from tests.trainers import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -106,8 +107,7 @@ def test_correlation_is_with_the_recorded_blocks():
 
 
 def fit(tokens_path, module: GoalValueTraining, **data) -> L.Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = L.Trainer(max_steps=2, accelerator="cpu", enable_model_summary=False, **quiet)
+    trainer = quiet_trainer(2)
     trainer.fit(module, datamodule=TokenClips(str(tokens_path), **{"train_blocks": 4, "val_blocks": 4} | data))
     return trainer
 

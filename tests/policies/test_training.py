@@ -1,4 +1,3 @@
-import lightning as L
 import pytest
 import torch
 
@@ -11,6 +10,7 @@ from cjepa.policies.lessons import Lessons, StoredLessons, read_lessons, write_l
 from cjepa.policies.object_policy import ObjectPolicy
 from cjepa.policies.training import PolicyTraining
 from cjepa.types import Clip
+from tests.trainers import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -57,14 +57,7 @@ def test_validation_tells_the_distances_apart():
 
 
 def fit(tokens_path, module: PolicyTraining, max_steps: int = 2, **data) -> dict:
-    trainer = L.Trainer(
-        max_steps=max_steps,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(max_steps)
     trainer.fit(module, datamodule=TokenClips(str(tokens_path), **{"train_blocks": 4, "val_blocks": 4} | data))
     return trainer.callback_metrics
 

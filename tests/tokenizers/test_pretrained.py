@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import lightning as L
 import pytest
 import torch
 import yaml
@@ -18,6 +17,7 @@ from cjepa.tokenizers.jepa.ijepa import IJepa
 from cjepa.tokenizers.pretrained import PretrainedFeatures
 from cjepa.tokenizers.training import TokenizerTraining, lineage_of_checkpoint
 from tests.conftest import EXPERIMENTS
+from tests.trainers import quiet_trainer
 
 
 def trained() -> IJepa:
@@ -68,10 +68,9 @@ def slots_on(source, episodes, split_seed: int) -> tuple[TokenizerTraining, Vide
 
 
 def test_no_episode_that_the_encoder_learned_from_is_held_out(slots_run, episodes_path):
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     module, data = slots_on(slots_run, episodes_path, 1)
     with pytest.raises(UserError, match=r"^features: .* was trained on episode \d+ of .*; set .*split_seed to 0$"):
-        L.Trainer(max_steps=1, **quiet).fit(module, datamodule=data)
+        quiet_trainer().fit(module, datamodule=data)
     module, data = slots_on(slots_run, episodes_path, 0)
     module.tokenizer.backbone.check_data(data.file, data.splits)
     elsewhere = SimpleNamespace(attributes={"env_id": "cjepa/Collide-v0"}, path="collide.h5")

@@ -1,6 +1,5 @@
 """Training of a tokenizer by its own losses, and the tokenizer back from its checkpoint."""
 
-import lightning as L
 import pytest
 import torch
 
@@ -14,6 +13,7 @@ from cjepa.tokenizers.slots.starts import LearnedStart
 from cjepa.tokenizers.slots.tokenizer import SlotTokenizer
 from cjepa.tokenizers.training import TokenizerTraining, load_tokenizer
 from cjepa.types import VideoBatch, to_float_pixels
+from tests.trainers import quiet_trainer
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,7 @@ def test_every_parameter_learns_from_what_is_weighted(batch):
 def test_a_tokenizer_hears_of_every_step_of_the_optimiser(data, monkeypatch):
     module, heard = TokenizerTraining(GlobalTokenizer(dim=4, channels=2), [], {"reconstruction": 1.0}), []
     monkeypatch.setattr(module.tokenizer, "after_step", heard.append)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "limit_val_batches": 0}
-    L.Trainer(max_steps=2, accumulate_grad_batches=2, accelerator="cpu", **quiet).fit(module, datamodule=data)
+    quiet_trainer(2, accumulate_grad_batches=2, limit_val_batches=0).fit(module, datamodule=data)
     assert heard == [0.5, 1.0]
 
 
@@ -136,7 +135,6 @@ def test_other_files_are_refused(world_model_run):
 
 def test_tokens_are_refused(tokens_path):
     module = TokenizerTraining(a_tokenizer(), [], {"reconstruction": 1.0})
-    trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
     line = "TokenizerTraining is trained on frames, but TokenClips .* data.class_path to cjepa.data.video_clips.Video"
     with pytest.raises(UserError, match=line):
-        trainer.fit(module, datamodule=TokenClips(str(tokens_path), batch_size=4))
+        quiet_trainer().fit(module, datamodule=TokenClips(str(tokens_path), batch_size=4))

@@ -10,6 +10,7 @@ from cjepa.world_models.predictors.base import Prediction, Predictor
 from cjepa.world_models.predictors.entity_transformer import EntityTransformer
 from cjepa.world_models.training import WorldModel
 from tests.contracts import stirred
+from tests.trainers import quiet_trainer
 
 SMALL = {"history_blocks": 3, "dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 32, "dropout": 0.0}
 
@@ -40,15 +41,6 @@ def small_model(mask: Mask | None = None, seed: int = 0, **changes) -> WorldMode
 
 def fit(tokens_path, model: WorldModel, max_steps: int = 2, **options) -> L.Trainer:
     data = TokenClips(str(tokens_path), train_blocks=4, val_blocks=8, batch_size=16)
-    trainer = L.Trainer(
-        max_steps=max_steps,
-        val_check_interval=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
+    trainer = quiet_trainer(max_steps, val_check_interval=1, **options)
     trainer.fit(model, datamodule=data)
     return trainer

@@ -3,7 +3,6 @@
 import json
 import re
 
-import lightning as L
 import pytest
 import torch
 from torch import nn
@@ -31,6 +30,7 @@ from tests.conftest import FEW_FRAMES, configs, fit
 from tests.contracts import stirred
 from tests.sharing import once
 from tests.test_experiments import ONE_PAIR, TINY_SEARCH
+from tests.trainers import quiet_trainer
 from tests.world_models.small import fit as fit_on_tokens
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -119,8 +119,7 @@ def test_the_moving_average_follows_every_step(episodes_path):
     model = LeWorldModel(ViTTokenizer(8, 1, 2, 32, 8), predictor, NoGuard(), target_momentum=0.25, warmup_steps=0)
     before = model.target_tokenizer.embed.weight.clone()
     data = VideoClips(str(episodes_path), train_blocks=4, val_blocks=4, batch_size=4)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "limit_val_batches": 0}
-    L.Trainer(max_steps=1, accelerator="cpu", **quiet).fit(model, datamodule=data)
+    quiet_trainer(limit_val_batches=0).fit(model, datamodule=data)
     expected = 0.25 * before + 0.75 * model.tokenizer.embed.weight
     assert not torch.equal(model.tokenizer.embed.weight, before)
     torch.testing.assert_close(model.target_tokenizer.embed.weight, expected)
@@ -222,9 +221,8 @@ def test_a_pass_is_no_longer_than_training_clips(episodes_path):
     model = LeWorldModel(ViTTokenizer(8, 1, 2, 32, 8), predictor, Nothing())
     model.on_train_start = lambda: pytest.fail("training began")
     data = VideoClips(str(episodes_path), train_blocks=4, val_blocks=4, batch_size=4)
-    trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
     with pytest.raises(UserError, match="prefix_blocks is 4, .* set it to 3, or data.init_args.train_blocks to 5"):
-        trainer.fit(model, datamodule=data)
+        quiet_trainer().fit(model, datamodule=data)
 
 
 SMALL = ["tokenizer.init_args.dim=16", "tokenizer.init_args.depth=1", "tokenizer.init_args.projection_dim=16"]

@@ -2,7 +2,6 @@
 
 import json
 
-import lightning as L
 import pytest
 import torch
 from torch import nn
@@ -18,6 +17,7 @@ from cjepa.world_models.dynamics_training import DynamicsTraining
 from cjepa.world_models.loading import load_world_model
 from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.base import Prediction, Predictor
+from tests.trainers import quiet_trainer
 from tests.world_models.small import a_clip
 
 
@@ -101,15 +101,7 @@ def test_a_model_that_is_trained_from_pixels_stands_beside(episodes_path, tmp_pa
     torch.manual_seed(0)
     model = EndToEnd()
     data = VideoClips(str(episodes_path), train_blocks=3, val_blocks=3, batch_size=4, val_clips=4)
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = L.Trainer(
-        max_steps=2,
-        val_check_interval=1,
-        accelerator="cpu",
-        default_root_dir=tmp_path,
-        enable_checkpointing=False,
-        **quiet,
-    )
+    trainer = quiet_trainer(2, val_check_interval=1, default_root_dir=tmp_path)
     before = model.dynamics.predictor.change.weight.clone()
     trainer.fit(model, datamodule=data)
     assert not torch.equal(model.dynamics.predictor.change.weight, before)

@@ -11,6 +11,7 @@ from cjepa.world_models.dynamics import rollout_clip
 from cjepa.world_models.macro_training import MacroModel, divergence
 from cjepa.world_models.predictors.object_filter import ObjectFilter
 from tests.contracts import stirred
+from tests.trainers import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -100,14 +101,7 @@ def test_codes_learn_what_of_the_actions_changes_the_outcome():
 
 
 def fit(tokens_path, module: MacroModel, **data) -> L.Trainer:
-    trainer = L.Trainer(
-        max_steps=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(2)
     sizes = {"frame_stride": 20, "train_blocks": 2, "val_blocks": 2, "batch_size": 64, "val_clips": 64}
     trainer.fit(module, datamodule=TokenClips(str(tokens_path), **sizes | data))
     return trainer

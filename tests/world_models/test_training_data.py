@@ -1,6 +1,5 @@
 """A world model and the data that it is trained on: scales, what is missing, and what does not fit."""
 
-import lightning as L
 import pytest
 import torch
 
@@ -16,6 +15,7 @@ from cjepa.world_models.predictors.flat_mlp import FlatMLP
 from cjepa.world_models.predictors.prefix_transformer import PrefixTransformer
 from cjepa.world_models.training import WorldModel
 from tests.conftest import token_attributes
+from tests.trainers import quiet_trainer
 from tests.world_models.small import SMALL, fit, small_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -77,10 +77,9 @@ def test_other_sizes_and_other_tokens_are_refused(tokens_path):
 
 def test_frames_are_refused(episodes_path):
     data = VideoClips(str(episodes_path), train_blocks=4, val_blocks=4, batch_size=4)
-    trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
     line = "WorldModel is trained on tokens, but VideoClips .* data.class_path to cjepa.data.token_clips.TokenClips"
     with pytest.raises(UserError, match=line):
-        trainer.fit(small_model(), datamodule=data)
+        quiet_trainer().fit(small_model(), datamodule=data)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +103,11 @@ def test_what_does_not_fit_is_refused_before_the_first_step(tokens_path, predict
 @pytest.mark.parametrize(("blocks", "name"), [({"train_blocks": 3}, "train_blocks"), ({"val_blocks": 3}, "val_blocks")])
 def test_clips_that_are_not_longer_than_the_history(tokens_path, blocks, name):
     data = TokenClips(str(tokens_path), **{"train_blocks": 4, "val_blocks": 8, "batch_size": 16} | blocks)
-    trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
     with pytest.raises(UserError, match=f"{name} is 3, .*history_blocks of 3 .*; set it to 4 or more"):
-        trainer.fit(small_model(), datamodule=data)
+        quiet_trainer().fit(small_model(), datamodule=data)
 
 
 def test_training_clips_have_the_blocks_to_predict(tokens_path):
     data = TokenClips(str(tokens_path), train_blocks=5, val_blocks=8, batch_size=16)
-    trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
     with pytest.raises(UserError, match="train_blocks is 5, .* and 3 to predict; set it to 6 or more"):
-        trainer.fit(small_model(predict_blocks=3), datamodule=data)
+        quiet_trainer().fit(small_model(predict_blocks=3), datamodule=data)
