@@ -11,12 +11,12 @@ from cjepa.errors import UserError
 from cjepa.studies.executors import Executor, LocalProcesses
 from cjepa.studies.ray_cluster import RayCluster
 from cjepa.studies.selection import Selection
-from cjepa.studies.study import preview_study, run_study
+from cjepa.studies.study import DEFAULT_ROOT, preview_study, run_study
 
 
 def study_command(
     study: str,
-    root: str = "runs/studies",
+    root: str = DEFAULT_ROOT,
     jobs: PositiveInt | None = None,
     only: list[str] | None = None,
     force: list[str] | None = None,

@@ -50,6 +50,28 @@ def changes_to_base(command: str, config: str) -> list[str]:
     return [f"  {files[0] if files else 'defaults'}", *lines] if lines else []
 
 
+def changes_to_run(config: str, other: str) -> list[str]:
+    """Lines of a diff between two runs: what the other did, with ``-``, and what the run did instead, with ``+``.
+
+    Args:
+        config: the run's own ``config.yaml``.
+        other: that of the run to compare with.
+
+    Returns:
+        The lines; empty if both did the same, or one file is no YAML.
+    """
+    try:
+        own, base = (_leaves(parse_yaml(text)) for text in (config, other))
+    except yaml.YAMLError:
+        return []
+    lines = []
+    for key in dict.fromkeys([*base, *own]):
+        if key not in _OF_THE_FOLDER and base.get(key, _MISSING) != own.get(key, _MISSING):
+            lines += [f"- {key}: {_shown(base[key])}"] if key in base else []
+            lines += [f"+ {key}: {_shown(own[key])}"] if key in own else []
+    return lines
+
+
 def _of_file(path: Path) -> Values:
     try:
         return _leaves(read_yaml(path))

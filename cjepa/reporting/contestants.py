@@ -29,6 +29,8 @@ class Source(NamedTuple):
     """By model and split."""
     curves: list[TrainingRun]
     outdated: list[Stale]
+    folders: list[Path]
+    """Of all trainings and evaluations."""
 
 
 def read_sources(paths: Iterable[Path]) -> list[Source]:
@@ -56,7 +58,7 @@ def is_study(path: Path) -> bool:
 def _read(path: Path) -> Source:
     if not path.is_dir():
         raise UserError(f"{path}: no such run or study folder")
-    source = Source(path, [], {}, [], [])
+    source = Source(path, [], {}, [], [], [])
     for name, folder in _folders(path):
         source.rows.extend(named_by_distance(read_results(folder)))
         for part in _parts(folder):
@@ -73,6 +75,7 @@ def _read(path: Path) -> Source:
 def _add_part(source: Source, folder: Path, distance: re.Match | None) -> None:
     """Add the trials of one evaluation or training, and whether it is out of date."""
     record, rows = record_of(folder), read_results(folder)
+    source.folders.append(folder)
     split = next((row.get("split") or "" for row in rows if row["metric"] == "success"), "")
     for model, trials in read_trials(folder, record).items():
         key = (f"{model}, goal +{distance[1]}" if distance else model), split

@@ -5,19 +5,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cjepa.errors import UserError
-from cjepa.files import read_text, write_text
-from cjepa.reporting.asked import changes_to_base
+from cjepa.files import write_text
 from cjepa.reporting.distances import named_by_distance
 from cjepa.reporting.intervention_tables import intervention_tables, is_intervention
 from cjepa.reporting.media import StageMedia, embedded
 from cjepa.reporting.page import TrainingRun, curves_by_kind, render, result_figures
 from cjepa.reporting.pivot import Table, measure_tables, plain_table
-from cjepa.reporting.reading import TEST_RESULTS, read_results, read_study, record_of
+from cjepa.reporting.reading import TEST_RESULTS, read_results, read_study
+from cjepa.reporting.run_details import RunDetails, run_details
 from cjepa.reporting.rungs import ladder
 from cjepa.reporting.stages import elapsed_seconds, stages_table
 from cjepa.reporting.staleness import Stale, stale
 from cjepa.reporting.summary import facts, summary
-from cjepa.reporting.system_record import system_record
 from cjepa.reporting.tables import Row, results_table
 
 _RUN_FILES = ("run.json", "config.yaml", "metrics.csv", "results.json", TEST_RESULTS)
@@ -28,25 +27,14 @@ class Stage(NamedTuple):
 
     name: str
     folder: Path
-    config: str
-    record: dict[str, Any]
+    details: RunDetails
     rows: list[Row]
     media: StageMedia
 
     @property
-    def changes(self) -> list[str]:
-        """What the run was asked for beyond its base."""
-        return changes_to_base(self.record.get("command", ""), self.config)
-
-    @property
-    def system(self) -> list[tuple[str, str]]:
-        """The record in words."""
-        return system_record(self.record)
-
-    @property
-    def shown_record(self) -> dict[str, Any]:
-        """The record without a hundred digests of code."""
-        return {key: value for key, value in self.record.items() if key != "code"}
+    def record(self) -> dict[str, Any]:
+        """``run.json``."""
+        return self.details.record
 
 
 def build_report(folder: Path) -> Path:
@@ -93,6 +81,9 @@ def build_report(folder: Path) -> Path:
         measures=measure_tables(row for row in rows if not is_intervention(row)),
         curves=curves_by_kind(_trainings(stages), rows),
         stages=stages,
+        details=[stage.details for stage in stages],
+        typed=study.get("typed") if study else None,
+        lines=[stage["typed"] for stage in listed if stage.get("typed")],
         pipeline=plain_table(stages_table(listed, missing)) if listed else None,
         versions=next((record["versions"] for record in records if record.get("versions")), {}),
     )
@@ -100,15 +91,7 @@ def build_report(folder: Path) -> Path:
 
 
 def _read_stage(folder: Path, name: str, media: StageMedia) -> Stage:
-    config = folder / "config.yaml"
-    return Stage(
-        name=name,
-        folder=folder,
-        config=read_text(config) if config.is_file() else "",
-        record=record_of(folder),
-        rows=read_results(folder),
-        media=media,
-    )
+    return Stage(name, folder, run_details(name, folder), read_results(folder), media)
 
 
 def _written(stages: list[Stage]) -> datetime:

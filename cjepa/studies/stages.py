@@ -10,7 +10,7 @@ from typing import Any
 from cjepa.errors import UserError
 from cjepa.files import write_text
 from cjepa.progress import LiveLines
-from cjepa.shell import as_typed
+from cjepa.shell import as_typed, repeatable
 from cjepa.studies.definition import Stage
 from cjepa.studies.dispatch import Running, dispatch, undisturbed
 from cjepa.studies.executors import Executor, Job, Outcome
@@ -87,8 +87,7 @@ class StageRun:
             self.say(f"{title}: runs again; {why}")
         if aside := folder.begin():
             self.say(f"{title}: what was in its folder is now in {aside}")
-        places = {name: self.folders[name].path for name in stage.depends_on()} | {"self": folder.path}
-        argv = stage.argv(places)
+        argv = self._argv(stage)
         self.say(f"{title}: {as_typed('cjepa', *argv)}")
         return self.executor.start(argv, share, self._output(stage, share))
 
@@ -124,7 +123,11 @@ class StageRun:
     def about(self, stage: Stage) -> dict[str, Any]:
         """What ``study.json`` says of a stage that is not done."""
         about = {"name": stage.name, "command": stage.command, "folder": stage.name, "depends_on": stage.depends_on()}
-        return about | {"key": self.folders[stage.name].key}
+        return about | {"typed": repeatable("cjepa", *self._argv(stage)), "key": self.folders[stage.name].key}
+
+    def _argv(self, stage: Stage) -> list[str]:
+        places = {name: self.folders[name].path for name in stage.depends_on()}
+        return stage.argv(places | {"self": self.folders[stage.name].path})
 
     def _line(self, one: Running) -> str:
         shown = last_line(self.folders[one.stage.name].path / OUTPUT)

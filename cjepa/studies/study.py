@@ -11,6 +11,7 @@ from cjepa.reporting.reading import TEST_RESULTS, read_rows
 from cjepa.reporting.report import build_report
 from cjepa.reporting.stages import elapsed_seconds
 from cjepa.reporting.tables import Row, results_table
+from cjepa.shell import repeatable
 from cjepa.studies.definition import STUDY_FILES, Stage, Study, load_study
 from cjepa.studies.dispatch import default_jobs
 from cjepa.studies.elsewhere import finished_elsewhere
@@ -22,6 +23,7 @@ from cjepa.studies.selection import Selection
 from cjepa.studies.stage_folders import StageFolder, set_aside
 from cjepa.studies.stages import StageRun
 
+DEFAULT_ROOT = "runs/studies"
 _FORMAT = "cjepa-study"
 _EVERYTHING = Selection()
 
@@ -62,7 +64,8 @@ def run_study(
             folders[stage.name].replace()
         run = StageRun(study.stages, chosen, folders, executor, say, jobs)
         run.run()
-        return _gather(home, study, run, say)
+        typed = repeatable("cjepa", "study", path, *([] if root == Path(DEFAULT_ROOT) else ["--root", root]))
+        return _gather(home, study, run, typed, say)
 
 
 def preview_study(path: Path, root: Path, selection: Selection = _EVERYTHING, jobs: int | None = None) -> CommandResult:
@@ -111,11 +114,11 @@ def _claim(home: Path, study: Study, say: Callable[[str], None]) -> None:
     write_json(home / "study.json", {**mark, "description": study.description, "stages": []})
 
 
-def _gather(home: Path, study: Study, run: StageRun, say: Callable[[str], None]) -> CommandResult:
+def _gather(home: Path, study: Study, run: StageRun, typed: str, say: Callable[[str], None]) -> CommandResult:
     done = [run.records[stage.name] for stage in study.stages if stage.name in run.records]
     missing = [run.about(stage) for stage in study.stages if stage.name not in run.records]
     content = {"format": _FORMAT, "name": study.name, "description": study.description}
-    content |= {"stages": done, "missing": missing}
+    content |= {"typed": typed, "stages": done, "missing": missing}
     write_json(home / "study.json", content)
     if not done:
         for path in (home / "results.json", home / "report.html"):

@@ -181,11 +181,28 @@ def test_a_run_given_twice_and_a_missing_one(runs, tmp_path):
 
 def test_the_page_holds_tables_curves_and_no_address(runs):
     sources = read_sources(runs)
-    text = comparison_page(compare(sources), sources)
+    text = comparison_page(compare(sources), sources, "cjepa compare a b")
     assert "<h1>2 models compared</h1>" in text and "4 pairs" in text and ">minus a [95 %]<" in text
     assert "rollout_error@1 (val): b is below a." in text and "success (test): b is not told apart from a." in text
     assert "<h3>a, b</h3>" in text and text.count("<svg") == 4  # differences, success, errors, curves over each other
     assert not re.search(r"https?://", text)
+
+
+def test_the_page_says_what_runs_were_asked_what_they_stand_on_and_how_to_repeat_them(runs):
+    for run, depth in zip(runs, (2, 3), strict=True):
+        (run / "config.yaml").write_text(f"model: {{depth: {depth}, lr: 0.1}}\nrun_dir: {run}\n")
+    write_json(runs[1] / "run.json", {"model": {"class": "WorldModel"}, "command": "cjepa fit -c b.yaml"})
+    sources = read_sources(runs)
+    text = comparison_page(compare(sources), sources, "cjepa compare a b")
+    assert (
+        "<h3>b</h3>\n<pre>  a\n- model.depth: 2\n+ model.depth: 3</pre>" in text
+        and "lr" not in text.split("records")[0]
+    )
+    assert "<dt>closed-loop planning</dt><dd>success of 2 models</dd>" in text
+    assert (
+        '<p class="lead">cjepa compare a b</p>' in text and "<dt>Audit trail</dt><dd>cjepa fit -c b.yaml</dd>" in text
+    )
+    assert [f"<summary>{run}{part}</summary>" in text for run in runs for part in ("", "/plan")] == [True] * 4
 
 
 def test_differences_are_points_with_their_intervals(runs):

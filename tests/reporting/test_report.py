@@ -78,6 +78,17 @@ def test_study_report_holds_everything_in_one_file(study):
     assert text.count("<svg") == 4 and "torch 2" in text
 
 
+def test_a_study_says_how_to_repeat_it(study):
+    said = read_json(study / "study.json")
+    lines = [f"cjepa {stage['command']} --out {stage['name']}" for stage in said["stages"]]
+    stages = [stage | {"typed": line} for stage, line in zip(said["stages"], lines, strict=True)]
+    write_json(study / "study.json", said | {"typed": "cjepa study tokens.yaml", "stages": stages})
+    write_json(study / "slots" / "run.json", {"code": {"cjepa.envs.base": "0"}})
+    text = report.build_report(study).read_text()
+    assert "<code>cjepa study tokens.yaml</code>" in text and f"<pre>{lines[0]}\n{lines[1]}</pre>" in text
+    assert "<code>cjepa study tokens.yaml --force slots</code>" in text
+
+
 def test_report_points_nowhere(study):
     text = report.build_report(study).read_text()
     assert "http://" not in text and "https://" not in text and "//cdn" not in text

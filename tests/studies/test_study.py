@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -28,13 +29,18 @@ def test_the_command_lines(study):
     assert both == ["join", "--a", f"{home}/left", "--b", f"{home}/right", "--options", '{"deep": [1, 2]}']
 
 
-def test_what_a_study_leaves(study_with_report):
+def test_what_a_study_leaves(study_with_report, monkeypatch):
     study = study_with_report
+    monkeypatch.chdir(study.home)
     study.run()
     home = study.root / "toy"
-    stages = json.loads((home / "study.json").read_text())["stages"]
+    said = json.loads((home / "study.json").read_text())
+    stages = said["stages"]
+    assert said["typed"] == "cjepa study study.yaml --root runs"
     assert [stage["name"] for stage in stages] == list(STAGES)
     assert [stage["depends_on"] for stage in stages] == [[], ["data"], ["data"], ["left", "right"]]
+    typed = [f"cjepa {shlex.join(words)}".replace(f"{study.home}/", "") for words in study.executor.ran.values()]
+    assert [stage["typed"] for stage in stages] == typed
     assert [(stage["seconds"], stage["peak_memory_mb"]) for stage in stages] == [(1.5, 120)] * 4
     assert [row["model"] for row in json.loads((home / "results.json").read_text())] == list(STAGES)
     assert all(name in (home / "report.html").read_text() for name in STAGES)
