@@ -6,17 +6,8 @@ import torch
 from torch import Tensor
 
 from cjepa.planning.problem import PlanningProblem
-from cjepa.policies.base import GoalPolicy
-from cjepa.types import Rollout
-from cjepa.world_models.dynamics import Dynamics
-
-
-class Situation(NamedTuple):
-    """What a policy looks at, in the units of tokenizer and environment."""
-
-    tokens_BSD: Tensor
-    proprio_BP: Tensor
-    goal_BSD: Tensor
+from cjepa.policies.base import GoalPolicy, Situation
+from cjepa.world_models.dynamics import Dynamics, in_a_row
 
 
 class PolicyPrior:
@@ -35,7 +26,7 @@ class PolicyPrior:
         Args:
             dynamics: the world model.
             state: of B environments, as ``dynamics.observe`` gave it.
-            seen: by the policy, in this state.
+            seen: by the policy, in this state, in the units of tokenizer and environment.
             problem: whose horizon and bounds count.
         """
         tokens_BSD, proprio_BP, goal_BSD = seen
@@ -45,7 +36,6 @@ class PolicyPrior:
             blocks.append(actions_BA)
             with torch.autocast(actions_BA.device.type, torch.bfloat16):
                 state = dynamics.step(state, actions_BA)
-                predicted = dynamics.predicted(state)
-            single = Rollout(predicted.tokens_BSD[:, None].float(), predicted.proprio_BP[:, None].float())
-            tokens_BSD, proprio_BP = (values[:, 0] for values in dynamics.denormalise(single)[:2])
+                single = in_a_row([dynamics.predicted(state)])
+            tokens_BSD, proprio_BP = (values[:, 0] for values in dynamics.denormalise(single.map(Tensor.float))[:2])
         return torch.stack(blocks, dim=1)

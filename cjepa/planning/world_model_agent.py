@@ -16,8 +16,9 @@ from cjepa.planning.hierarchy import HighLevel
 from cjepa.planning.objectives import Disagreement, Goal, Objective
 from cjepa.planning.perception import Observation, Perception
 from cjepa.planning.planners.base import Planner
-from cjepa.planning.priors import PolicyPrior, Situation
+from cjepa.planning.priors import PolicyPrior
 from cjepa.planning.problem import PlanningProblem, generator_on
+from cjepa.policies.base import Situation
 from cjepa.tokenizers.base import Tokenizer
 from cjepa.tokenizers.encode import device_of
 from cjepa.types import Clip, Plan

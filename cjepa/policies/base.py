@@ -1,11 +1,24 @@
 """The contract of a policy: what is seen and what should be seen in, the next block of actions out."""
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from cjepa.types import Clip
 from cjepa.world_models.normalise import Normaliser
+
+
+class Situation(NamedTuple):
+    """What a policy looks at: in the units of tokenizer and environment for :meth:`GoalPolicy.act`, else normalised."""
+
+    tokens_BSD: Tensor
+    proprio_BP: Tensor
+    goal_BSD: Tensor
+
+    def detached(self) -> "Situation":
+        """The same, without gradients to what led there."""
+        return Situation(*map(Tensor.detach, self))
 
 
 class GoalPolicy(nn.Module, ABC):

@@ -16,11 +16,12 @@ from cjepa.data.clip_module import EpisodeClips
 from cjepa.data.splits import Lineage, check_held_out
 from cjepa.errors import UserError
 from cjepa.moving_average import frozen_copy, move_towards
+from cjepa.policies.base import Situation
 from cjepa.policies.object_policy import ObjectPolicy
 from cjepa.policies.returns import lambda_returns, symexp, two_hot
 from cjepa.policies.training import PolicyTraining
 from cjepa.types import Clip, Rollout
-from cjepa.world_models.dynamics import Dynamics
+from cjepa.world_models.dynamics import Dynamics, in_a_row
 from cjepa.world_models.loading import load_world_model
 
 _LIMIT = 2.5
@@ -47,23 +48,11 @@ class DreamerActor(ObjectPolicy):
         return torch.distributions.Normal(_LIMIT * (mean_BA / _LIMIT).tanh(), std_BA)
 
 
-class Scene(NamedTuple):
-    """What actor and critic look at, in the units of the policy."""
-
-    tokens_BSD: Tensor
-    proprio_BP: Tensor
-    goal_BSD: Tensor
-
-    def detached(self) -> "Scene":
-        """The same, without gradients to what led there."""
-        return Scene(*map(Tensor.detach, self))
-
-
 class Imagined(NamedTuple):
     """H blocks of imagination."""
 
-    scenes: list[Scene]
-    """The H in which an action was chosen, and the one after the last."""
+    situations: list[Situation]
+    """The H in which an action was chosen, and the one after the last; normalised."""
     log_probability_BH: Tensor
     """Of the actions that were drawn, without the gradient of the draw."""
     entropy_BH: Tensor
@@ -182,7 +171,7 @@ class DreamerTraining(PolicyTraining):
     def loss_terms(self, batch: Clip, generator: torch.Generator) -> dict[str, Tensor]:
         """See the class; towards one goal per clip."""
         imagined = self.imagine(batch, self.drawn_goals(batch, generator), generator)
-        value_BH = self.values(self.slow_critic, imagined.scenes)
+        value_BH = self.values(self.slow_critic, imagined.situations)
         return_BH = lambda_returns(-imagined.distance_BH, value_BH[:, 1:], self.discount, self.trace)
         if self.training:
             low, high = torch.quantile(return_BH.detach(), return_BH.new_tensor([0.05, 0.95]))
@@ -191,7 +180,7 @@ class DreamerTraining(PolicyTraining):
         if self.gradient == "reinforce":
             advantage_BH = (return_BH - value_BH[:, :-1]).detach() / self.range.clamp(min=1)
             gain_BH = advantage_BH * imagined.log_probability_BH
-        logits_BHK = _judged(self.critic, [scene.detached() for scene in imagined.scenes[:-1]])
+        logits_BHK = _judged(self.critic, [seen.detached() for seen in imagined.situations[:-1]])
         target_BHK = two_hot(return_BH.detach(), symexp(self.bins_K))
         return {
             "actor": -(gain_BH + self.entropy * imagined.entropy_BH).mean(),
@@ -209,10 +198,10 @@ class DreamerTraining(PolicyTraining):
         first = clip.blocks(0, 1)
         rows_B = torch.arange(len(ahead_B), device=ahead_B.device)
         aimed = self.dynamics.normalise(Clip(*(values[rows_B, ahead_B][:, None] for values in clip)))
-        state, scene = self.dynamics.observe(first), Scene(*self.situation(clip, ahead_B))
-        scenes, chosen, distances = [scene], [], []
+        state, situations = self.dynamics.observe(first), [self.situation(clip, ahead_B)]
+        chosen, distances = [], []
         for _ in range(self.imagined_blocks):
-            actions = self.policy.distribution(*scene.detached())
+            actions = self.policy.distribution(*situations[-1].detached())
             noise_BA = torch.zeros(actions.mean.shape)
             if generator is not None:
                 noise_BA = torch.randn(noise_BA.shape, generator=generator)
@@ -221,16 +210,15 @@ class DreamerTraining(PolicyTraining):
             if self.gradient == "reinforce":
                 drawn_BA = drawn_BA.detach()
             state = self.dynamics.step(state, self.policy.action_scale.inverse(drawn_BA))
-            seen = self.dynamics.predicted(state)
-            distances.append((seen.tokens_BSD.float() - aimed.tokens_BTSD[:, 0]).square().mean(dim=(1, 2)))
-            scene = self._scene(Rollout(seen.tokens_BSD[:, None].float(), seen.proprio_BP[:, None].float()), scene)
-            scenes.append(scene)
+            seen = in_a_row([self.dynamics.predicted(state)]).map(Tensor.float)
+            distances.append((seen.tokens_BHSD - aimed.tokens_BTSD)[:, 0].square().mean(dim=(1, 2)))
+            situations.append(self._as_seen(seen, situations[0].goal_BSD))
         log_probability_BH, entropy_BH = (torch.stack(values, dim=1) for values in zip(*chosen, strict=True))
-        return Imagined(scenes, log_probability_BH, entropy_BH, torch.stack(distances, dim=1))
+        return Imagined(situations, log_probability_BH, entropy_BH, torch.stack(distances, dim=1))
 
-    def values(self, critic: ObjectPolicy, scenes: Sequence[Scene]) -> Tensor:
-        """What a critic expects, ``(B, scenes)``: the mean of its distribution over bins, in units of rewards."""
-        return (_judged(critic, scenes).softmax(dim=-1) * symexp(self.bins_K)).sum(dim=-1)
+    def values(self, critic: ObjectPolicy, situations: Sequence[Situation]) -> Tensor:
+        """What a critic expects, ``(B, situations)``: the mean of its distribution over bins, in units of rewards."""
+        return (_judged(critic, situations).softmax(dim=-1) * symexp(self.bins_K)).sum(dim=-1)
 
     def validation_step(self, batch: Clip, batch_idx: int) -> None:
         """Distance to goals k blocks ahead after k blocks of mean actions, ``distance@k``, mean as ``val/loss``."""
@@ -252,14 +240,14 @@ class DreamerTraining(PolicyTraining):
         names = ("world_model", "imagined_blocks", "discount", "trace", "gradient", "entropy", "momentum")
         return super().describe_objective() | {name: getattr(self, name) for name in names}
 
-    def _scene(self, seen: Rollout, before: Scene) -> Scene:
+    def _as_seen(self, seen: Rollout, goal_BSD: Tensor) -> Situation:
         """One imagined block, H = 1, as actor and critic see it."""
         tokens, proprio, _ = self.dynamics.denormalise(seen)
         proprio_BP = self.policy.proprio_scale(proprio[:, 0, : self.policy.proprio_dim])
-        return Scene(self.policy.token_scale(tokens[:, 0]), proprio_BP, before.goal_BSD)
+        return Situation(self.policy.token_scale(tokens[:, 0]), proprio_BP, goal_BSD)
 
 
-def _judged(critic: ObjectPolicy, scenes: Sequence[Scene]) -> Tensor:
-    """Logits ``(B, scenes, K)``, in one pass."""
-    together = Scene(*(torch.cat(values) for values in zip(*scenes, strict=True)))
-    return critic(*together).float().unflatten(0, (len(scenes), -1)).transpose(0, 1)
+def _judged(critic: ObjectPolicy, situations: Sequence[Situation]) -> Tensor:
+    """Logits ``(B, situations, K)``, in one pass."""
+    together = Situation(*(torch.cat(values) for values in zip(*situations, strict=True)))
+    return critic(*together).float().unflatten(0, (len(situations), -1)).transpose(0, 1)

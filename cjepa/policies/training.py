@@ -13,7 +13,7 @@ from cjepa.checkpoints import RunKind
 from cjepa.data.clip_module import EpisodeClips
 from cjepa.data.splits import check_only_training
 from cjepa.errors import UserError
-from cjepa.policies.base import GoalPolicy
+from cjepa.policies.base import GoalPolicy, Situation
 from cjepa.policies.lessons import Lessons, read_lessons
 from cjepa.types import Clip
 from cjepa.world_models.episode_training import TokenizerMemory
@@ -89,20 +89,17 @@ class PolicyTraining(TokenizerMemory):
         ahead_B = torch.randint(1, self.goal_blocks + 1, (len(clip.tokens_BTSD),), generator=generator)
         return ahead_B.to(clip.tokens_BTSD.device)
 
-    def situation(self, clip: Clip, ahead_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def situation(self, clip: Clip, ahead_B: Tensor) -> Situation:
         """What the policy is given of clips, normalised.
 
         Args:
             clip: of more than ``ahead_B`` blocks, physical.
             ahead_B: int, blocks from the first one to the goal.
-
-        Returns:
-            Tokens ``(B, S, D)`` and proprioception ``(B, P)`` of the first block, and tokens of the goals.
         """
         policy, rows_B = self.policy, torch.arange(len(ahead_B), device=ahead_B.device)
         proprio_BP = policy.proprio_scale(clip.proprio_BTP[:, 0, : policy.proprio_dim])
         goal_BSD = clip.tokens_BTSD[rows_B, ahead_B]
-        return policy.token_scale(clip.tokens_BTSD[:, 0]), proprio_BP, policy.token_scale(goal_BSD)
+        return Situation(policy.token_scale(clip.tokens_BTSD[:, 0]), proprio_BP, policy.token_scale(goal_BSD))
 
     def action_error(self, clip: Clip, ahead_B: Tensor) -> Tensor:
         """Mean squared error of the first block's actions, in units of their variance, ``(B,)``.

@@ -9,6 +9,7 @@ take rows of a state, each as often as there are candidates for it, see :func:`t
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -81,8 +82,13 @@ class Dynamics(nn.Module, ABC):
         for actions_BA in actions_BHA.unbind(1):
             state = self.step(state, actions_BA)
             predictions.append(self.predicted(state))
-        parts = zip(*predictions, strict=True)
-        return Rollout(*(None if blocks[0] is None else torch.stack(blocks, dim=1) for blocks in parts))
+        return in_a_row(predictions)
+
+
+def in_a_row(predictions: Sequence[Predicted]) -> Rollout:
+    """Predictions of H blocks in order, 1 or more, as a rollout."""
+    parts = zip(*predictions, strict=True)
+    return Rollout(*(None if blocks[0] is None else torch.stack(blocks, dim=1) for blocks in parts))
 
 
 class ClipParts(NamedTuple):

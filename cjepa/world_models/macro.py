@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cjepa.types import Rollout
+from cjepa.world_models.dynamics import in_a_row
 from cjepa.world_models.model import PredictorDynamics
 
 _LARGEST_CODE = 2.0  # of values that are about standard normal
@@ -28,11 +29,10 @@ class MacroDynamics(PredictorDynamics):
         A recurrent predictor would else go on from a state that training on two frames never shows: the agent of Push-T
         was off by 128 px after the second block, and by 5 px like this.
         """
-        tokens, proprio = [], []
+        predictions = []
         for actions_BA in actions_BHA.unbind(1):
             predicted = self.predicted(self.step(state, actions_BA))
-            tokens.append(predicted.tokens_BSD)
-            proprio.append(predicted.proprio_BP)
+            predictions.append(predicted)
             no_actions = actions_BA[:, None][:, :0]
             state = self.predictor.observe(predicted.tokens_BSD[:, None], predicted.proprio_BP[:, None], no_actions)
-        return Rollout(torch.stack(tokens, dim=1), torch.stack(proprio, dim=1))
+        return in_a_row(predictions)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cjepa.errors import UserError
-from cjepa.policies.dreamer import DreamerActor, DreamerTraining, Imagined, Scene
+from cjepa.policies.base import Situation
+from cjepa.policies.dreamer import DreamerActor, DreamerTraining, Imagined
 from cjepa.policies.loading import load_policy
 from cjepa.policies.object_policy import ObjectPolicy
 from cjepa.types import Clip, Predicted
@@ -80,11 +81,11 @@ def test_gradients_go_through_the_world_model(monkeypatch):
 
 def imagined(one: DreamerTraining, monkeypatch, values: list[float]) -> Imagined:
     """One clip, two blocks: distances 1 and 2, log-probabilities -1 and -3, entropy 10; values by the slow critic."""
-    scene = Scene(torch.zeros(1, 3, 6), torch.zeros(1, 4), torch.zeros(1, 3, 6))
+    seen = Situation(torch.zeros(1, 3, 6), torch.zeros(1, 4), torch.zeros(1, 3, 6))
     tensors = (torch.tensor([row]) for row in ([-1.0, -3.0], [10.0, 10.0], [1.0, 2.0]))
-    found = Imagined([scene] * 3, *tensors)
+    found = Imagined([seen] * 3, *tensors)
     monkeypatch.setattr(one, "imagine", lambda *_: found)
-    monkeypatch.setattr(one, "values", lambda critic, scenes: torch.tensor([values]))
+    monkeypatch.setattr(one, "values", lambda critic, situations: torch.tensor([values]))
     return found
 
 
@@ -122,9 +123,9 @@ def test_what_a_critic_expects_is_the_mean_of_its_bins():
     one = module()
     torch.nn.init.zeros_(one.critic.head.weight)
     one.critic.head.bias.data = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0]) * 1e4
-    scene = Scene(torch.zeros(2, 3, 6), torch.zeros(2, 4), torch.zeros(2, 3, 6))
+    seen = Situation(torch.zeros(2, 3, 6), torch.zeros(2, 4), torch.zeros(2, 3, 6))
     expected = (0 + math.exp(2.5) - 1) / 2
-    torch.testing.assert_close(one.values(one.critic, [scene, scene]), torch.full((2, 2), expected))
+    torch.testing.assert_close(one.values(one.critic, [seen, seen]), torch.full((2, 2), expected))
 
 
 def test_imagination_teaches_the_actor():
