@@ -61,12 +61,7 @@ def check_data(
         absent = want == 0 and name != "token_dim"
         if got != want and not absent:
             raise UserError(f"{_key(dynamics.predictor, name)} is {want}, but the data have {got}; set it to {got}")
-    slots, of_predictor = sample.tokens_BTSD.shape[2], dynamics.predictor.num_tokens
-    if of_predictor not in (None, slots):
-        raise UserError(
-            f"the predictor is for {of_predictor} tokens a block, but the data have {slots}; set its num_tokens or "
-            f"num_positions to {slots}"
-        )
+    dynamics.predictor.check_tokens(sample.tokens_BTSD.shape[2])
     trained = predict_blocks or max(1, source.train_blocks - dynamics.history_blocks)
     for name, ahead in (("train_blocks", trained), ("val_blocks", 1)):
         if (blocks := getattr(source, name)) < (needed := dynamics.history_blocks + ahead):

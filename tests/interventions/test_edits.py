@@ -183,6 +183,6 @@ def test_a_mask_needs_a_history(dynamics):
 def test_a_model_without_objects_cannot_lose_one():
     history, actions = scene()
     flat = PredictorDynamics(FlatMLP(token_dim=6, num_tokens=3, dim=8))
-    with pytest.raises(UserError, match="2 tokens a frame, .*replace the object by an empty slot"):
+    with pytest.raises(UserError, match="for 3 tokens a block, but there are 2; .*replace the object by an empty slot"):
         Remove(0).rollout(flat, history, actions)
     assert Replace(0, torch.zeros(6)).rollout(flat, history, actions).tokens_BHSD.shape == (2, 2, 3, 6)

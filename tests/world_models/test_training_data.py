@@ -85,8 +85,8 @@ def test_frames_are_refused(episodes_path):
 @pytest.mark.parametrize(
     ("predictor", "num_masked", "named"),
     [
-        (EntityTransformer(token_dim=6, num_positions=2, **SMALL), 1, "for 2 tokens a block, but the data have 3"),
-        (FlatMLP(token_dim=6, num_tokens=4, dim=4), 1, "for 4 tokens a block, but the data have 3"),
+        (EntityTransformer(token_dim=6, num_positions=2, **SMALL), 1, "for 2 tokens a block, but there are 3"),
+        (FlatMLP(token_dim=6, num_tokens=4, dim=4), 1, "for 4 tokens a block, but there are 3"),
         (Ensemble(lambda: FlatMLP(token_dim=6, num_tokens=4, dim=4), 2), 1, "for 4 tokens a block"),
         (EntityTransformer(token_dim=6, **SMALL), 4, "num_masked is 4, expected 0 to 3"),
         (PrefixTransformer(token_dim=6, **SMALL), 1, "prefix_blocks is 5, but the loss is over 1 of the predicted"),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cjepa.arguments import at_least
+from cjepa.errors import UserError
 from cjepa.types import Predicted, Rollout
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
@@ -56,7 +57,7 @@ class Predictor(nn.Module, ABC):
     history_blocks: int
     stop_gradient: bool = False
     num_tokens: int | None = None
-    """The only number of tokens of a block that it can predict; None: any."""
+    """The only number of tokens of a block that it can predict, see :meth:`check_tokens`; None: any."""
     pass_blocks: int = 1
     """How many blocks one pass predicts: a training over fewer would leave a part of the predictor untrained."""
     pass_key = "predict_blocks"
@@ -107,6 +108,18 @@ class Predictor(nn.Module, ABC):
     ) -> list[Prediction]:
         """The predictions that have a loss of their own: those of all members of an ensemble, else :meth:`unroll`."""
         return [self.unroll(tokens_BTSD, proprio_BTP, actions_BUA, mask_BTE)]
+
+    def check_tokens(self, found: int) -> None:
+        """Whether it can predict so many tokens of a block.
+
+        Raises:
+            UserError: it is for another number.
+        """
+        if self.num_tokens not in (None, found):
+            raise UserError(
+                f"the predictor is for {self.num_tokens} tokens a block, but there are {found}; set its num_tokens or "
+                f"num_positions to {found}"
+            )
 
     def fit_scales(self, token_scale: Normaliser) -> None:  # noqa: B027 - most have nothing to learn
         """Learn from how tokens are normalised, once, before training."""

@@ -6,7 +6,6 @@ File letters: W width of a token; E embedding of proprioception or action; L tok
 import torch
 from torch import Tensor, nn
 
-from cjepa.errors import UserError
 from cjepa.world_models.predictors.base import check_sizes
 from cjepa.world_models.predictors.block_causal import BlockCausal, ProprioCode
 from cjepa.world_models.transformer import Block, causal
@@ -75,10 +74,7 @@ class DinoWM(BlockCausal):
             UserError: another number of tokens than ``num_tokens``.
         """
         blocks, tokens = tokens_BTSD.shape[1:3]
-        if tokens != self.num_tokens:
-            raise UserError(
-                f"the predictor's num_tokens is {self.num_tokens}, but a block has {tokens} tokens; set it to {tokens}"
-            )
+        self.check_tokens(tokens)
         parts = [tokens_BTSD]
         for embed, values in ((self.embed_proprio, proprio_BTP), (self.embed_action, actions_BTA)):
             if embed is not None:

@@ -9,7 +9,6 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from cjepa.errors import UserError
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.matching import Matching, reordered
 from cjepa.world_models.predictors.base import Prediction, Predictor, check_sizes, start_at_zero
@@ -152,11 +151,7 @@ class EntityTransformer(Predictor):
             UserError: there are more or fewer tokens in a block than ``num_positions``.
         """
         blocks, slots = tokens_BTSD.shape[1:3]
-        if self.position_embedding is not None and len(self.position_embedding) != slots:
-            raise UserError(
-                f"the predictor's num_positions is {len(self.position_embedding)}, but a block has {slots} tokens; "
-                f"set it to {slots}"
-            )
+        self.check_tokens(slots)
         mask_BTS, hidden_BT1 = split_mask(mask_BTE, slots)
         query = self.mask_token if self.embed_anchor is None else self.mask_token + self.embed_anchor(anchor_B1SD)
         seen = self.embed_token(tokens_BTSD)

@@ -59,11 +59,10 @@ class FlatMLP(Predictor):
         """See :class:`Predictor`.
 
         Raises:
-            ValueError: another number of tokens than ``num_tokens``.
+            UserError: another number of tokens than ``num_tokens``.
         """
         slots = tokens_BTSD.shape[2]
-        if slots != self.num_tokens:
-            raise ValueError(f"{slots} tokens a frame, expected num_tokens = {self.num_tokens}")
+        self.check_tokens(slots)
         mask_BTS, hidden_BT1 = split_mask(mask_BTE, slots)
         known_BTSD, known_BTP = anchored(tokens_BTSD, proprio_BTP, mask_BTE)
         seen_BTSD = known_BTSD.masked_fill(mask_BTS[..., None], 0)

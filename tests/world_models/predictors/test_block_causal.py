@@ -206,7 +206,7 @@ def test_vjepa2_ac_has_the_published_size():
 
 
 def test_another_number_of_patches_is_named():
-    with pytest.raises(UserError, match="num_tokens is 5, but a block has 4 tokens; set it to 4"):
+    with pytest.raises(UserError, match="for 5 tokens a block, but there are 4"):
         build(DinoWM, **SIZES, num_tokens=5)(*inputs())
 
 

@@ -202,7 +202,9 @@ def test_a_causal_block_does_not_depend_on_what_follows():
 
 
 def test_an_embedding_for_another_number_of_objects_is_refused():
-    with pytest.raises(UserError, match=f"num_positions is 3, but a block has {S} tokens; set it to {S}"):
+    with pytest.raises(
+        UserError, match=f"for 3 tokens a block, but there are {S}; set its num_tokens or num_positions to {S}"
+    ):
         make(num_positions=3)(*inputs())
 
 

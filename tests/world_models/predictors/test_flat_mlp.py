@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from cjepa.errors import UserError
 from cjepa.world_models.predictors.flat_mlp import FlatMLP
 from tests.contracts import stirred
 
@@ -43,5 +44,5 @@ def test_every_entity_tells_about_every_other():
 
 def test_another_number_of_tokens_is_refused():
     tokens, proprio, actions, mask = inputs()
-    with pytest.raises(ValueError, match="3 tokens a frame, expected num_tokens = 2"):
+    with pytest.raises(UserError, match="for 2 tokens a block, but there are 3"):
         FlatMLP(**SIZES)(tokens[:, :, [0, 1, 1]], proprio, actions, mask[:, :, [0, 1, 1]])
