@@ -199,7 +199,8 @@ def bootstrap_metric(metric: "Metric", states: list[dict[str, "Tensor"]], seed: 
         return float(type(metric).compute(metric))  # not the instance's, which would answer from its cache
 
     shares = np.full(len(states), 1 / len(states))
-    resamples = np.random.default_rng(seed).multinomial(len(states), shares, size=_RESAMPLES)
+    count = _RESAMPLES if telling.sum() > 1 else 0  # those of a single row are alike, and take as long as others
+    resamples = np.random.default_rng(seed).multinomial(len(states), shares, size=count)
     draws = np.array([value(times_R) for times_R in resamples])
     draws = draws[np.isfinite(draws)]  # a resample may miss the few rows that say anything
     whole = value(np.ones(len(states)))
