@@ -17,6 +17,7 @@ from cjepa.envs.collide.policy import CollideBehaviour
 from cjepa.envs.pusht.env import PushT
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.evaluation import card, probes
+from cjepa.evaluation.planning import control
 from cjepa.progress import NoProgress
 from cjepa.studies.study import run_study
 from cjepa.tokenizers.specs import TokenizerSpec
@@ -79,6 +80,14 @@ def quick_disk() -> Iterator[None]:
     """Nothing waits for the disk: no test cuts the power, and every file that a command writes would wait twice."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_timed_plans() -> Iterator[None]:
+    """A plan is timed twice instead of ten times, which took most of an evaluation's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(control, "LATENCY_CALLS", 2)
         yield
 
 
@@ -269,12 +278,18 @@ def wide_tokens(tmp_path_factory, episodes_path) -> Path:
     return once(tmp_path_factory, "wide.h5", tokenize("oracle:128", episodes_path))
 
 
+def shorten_probes(patch: pytest.MonkeyPatch) -> None:
+    """Probes learn for ten steps: for tests that only want to see that they are there."""
+    for name in ("_STEPS", "_CHECK_EVERY"):
+        patch.setattr(probes, name, 10)
+
+
 @pytest.fixture
 def small_card(monkeypatch) -> None:
     """`cjepa test` judges few plans."""
     for name, value in (("PAIRS", 2), ("CANDIDATES", 4)):
         monkeypatch.setattr(card, name, value)
-    monkeypatch.setattr(probes, "_STEPS", probes._CHECK_EVERY)
+    shorten_probes(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -16,11 +16,10 @@ from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.video_clips import VideoClips
-from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import every_metric
 from cjepa.tokenizers.encode import encode_clips
 from cjepa.tokenizers.training import load_tokenizer
-from tests.conftest import configs, fit
+from tests.conftest import EXPERIMENTS, shorten_probes
 
 QUIET = ["--trainer.enable_progress_bar", "false"]
 KEPT = ("config.yaml", "run.json", "results.json", "checkpoints/last.ckpt", "media/slots.png", "media/failures.png")
@@ -35,7 +34,7 @@ def tested(slots_run, tmp_path_factory) -> tuple[Path, str]:
     shutil.copytree(slots_run, run)
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-        patch.setattr(probes, "_STEPS", 100)
+        shorten_probes(patch)
         assert main(["test", str(run), "--trainer.enable_progress_bar", "false"]) == 0
     return run, printed.getvalue()
 
@@ -96,7 +95,7 @@ def test_options_go_behind_the_run(tested, tmp_path):
         "4",
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probes, "_STEPS", 100)
+        shorten_probes(patch)
         assert main(["test", str(run), *words, "--trainer.callbacks", "[]"]) == 0
     assert (tmp_path / "again" / "results_test.json").is_file() and not (tmp_path / "again" / "media").exists()
 
@@ -117,12 +116,10 @@ def test_what_was_exported_is_tested_into_a_folder_of_its_own(tested, episodes_p
     assert main(["export", str(run), "--out", "exported"]) == 0
     before = sorted(path.name for path in Path("exported").iterdir())
     small = ["--data.init_args.val_clips", "2", "--data.init_args.val_blocks", "4", "--trainer.callbacks", "[]"]
+    shorten_probes(monkeypatch)
     for verb in ("validate", "predict", "test"):
-        for name in ("exported", str(run / "checkpoints" / "last.ckpt")):
-            with monkeypatch.context() as patch:
-                patch.setattr(probes, "_STEPS", 100)
-                folder = [] if name == "exported" else ["--run_dir", "again"]
-                assert main([verb, name, *small, *folder]) == 0
+        assert main([verb, "exported", *small]) == 0
+    assert main(["test", str(run / "checkpoints" / "last.ckpt"), *small, "--run_dir", "again"]) == 0
     assert sorted(path.name for path in Path("exported").iterdir()) == before
     predictions = [torch.load(path, weights_only=True) for path in Path("runs").rglob("predictions.pt")]
     (results,) = Path("runs").rglob("results_test.json")
@@ -190,11 +187,11 @@ def test_a_world_model_without_its_simulator_has_rollout_errors_and_a_line(world
     assert "alone.h5 does not name its environment" in caplog.text
 
 
-def test_two_processes_train_and_one_tests(world_model_run, slot_tokens, tmp_path, small_card):
-    words = configs("pusht/cjepa.yaml", "smoke/world_model.yaml", "two_cores.yaml")
-    run = fit(tmp_path / "both", slot_tokens, *words)
-    assert json.loads((run / "run.json").read_text())["model"]["processes"] == 2
-    alone = tmp_path / "alone"
+def test_what_two_processes_have_trained_is_tested_by_one(world_model_run, tmp_path, small_card):
+    run, alone = shutil.copytree(world_model_run, tmp_path / "both"), tmp_path / "alone"
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["trainer"] |= yaml.safe_load((EXPERIMENTS / "two_cores.yaml").read_text())["trainer"]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
     for folder, more in ((run, []), (world_model_run, ["--run_dir", str(alone)])):
         assert main(["test", str(folder), "--trainer.enable_progress_bar", "false", *more]) == 0
     rows = [json.loads((folder / "results_test.json").read_text()) for folder in (run, alone)]

@@ -4,11 +4,13 @@ import shutil
 from pathlib import Path
 
 import h5py
+import pytest
 
 from cjepa.cli import main
 from cjepa.planning.planners.cem import CEM
 from cjepa.world_models.loading import load_world_model
 from tests.conftest import FEW_FRAMES, configs, fit
+from tests.sharing import once
 
 TOKENIZER = configs("pusht/tokenizer.yaml")
 WORLD_MODEL = configs("pusht/cjepa.yaml", "smoke/world_model.yaml")
@@ -23,6 +25,13 @@ def state_of(folder: Path) -> dict[str, tuple]:
     """Every file with its size and time."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.fixture(scope="module")
+def other_slots_run(tmp_path_factory, episodes_path) -> Path:
+    """A tokenizer's run like that of the other tests, with another seed."""
+    words = [*TOKENIZER, *FEW_FRAMES, "--seed_everything=7"]
+    return once(tmp_path_factory, "slots-7", lambda folder: fit(folder, episodes_path, *words))
 
 
 def test_existing_files_stay(refused, tmp_path, slots_run, episodes_path):
@@ -42,10 +51,9 @@ def test_a_run_is_not_trained_over(refused, world_model_run, slot_tokens):
     assert state_of(world_model_run) == before
 
 
-def test_tokens_of_another_tokenizer(refused, tmp_path, episodes_path, world_model_run, slot_tokens):
-    other = fit(tmp_path / "other", episodes_path, *TOKENIZER, *FEW_FRAMES, "--seed_everything=7")
+def test_tokens_of_another_tokenizer(refused, tmp_path, episodes_path, other_slots_run, world_model_run, slot_tokens):
     tokens = tmp_path / "other.h5"
-    assert main(["tokenize", str(other), str(episodes_path), "--out", str(tokens)]) == 0
+    assert main(["tokenize", str(other_slots_run), str(episodes_path), "--out", str(tokens)]) == 0
     found, expected = (h5py.File(path).attrs["tokenizer_fingerprint"] for path in (tokens, slot_tokens))
     run = shutil.copytree(world_model_run, tmp_path / "run")
     before = state_of(run)
@@ -56,13 +64,11 @@ def test_tokens_of_another_tokenizer(refused, tmp_path, episodes_path, world_mod
     assert {path for path in before if after[path] != before[path]} <= {str(run / "hparams.yaml")}
 
 
-def test_a_tokenizer_that_changed_is_refused_by_plan(
-    refused, tmp_path, monkeypatch, slots_run, slot_tokens, episodes_path
-):
+def test_a_tokenizer_that_changed_is_refused_by_plan(refused, tmp_path, slots_run, other_slots_run, episodes_path):
     """The world model names the tokenizer's checkpoint; that file is then trained anew with another seed."""
     made = tmp_path / "made"
     slots, tokens, model = made / "slots", made / "tokens.h5", made / "model"
-    fit(slots, episodes_path, *TOKENIZER, *FEW_FRAMES)
+    shutil.copytree(slots_run, slots)
     assert main(["tokenize", str(slots), str(episodes_path), "--out", str(tokens)]) == 0
     fit(model, tokens, *WORLD_MODEL)
     moved = tmp_path / "moved"
@@ -77,8 +83,7 @@ def test_a_tokenizer_that_changed_is_refused_by_plan(
     line = refused("plan", model, *PLAN, "--episodes", episodes_path)
     places = [folder / "checkpoints" / "last.ckpt" for folder in (tmp_path / "slots", slots)]
     assert f"no such checkpoint of its tokenizer: {places[0]} or {places[1]}" in line
-    fit(tmp_path / "again", episodes_path, *TOKENIZER, *FEW_FRAMES, "--seed_everything=7")
-    (tmp_path / "again" / "checkpoints").rename(slots / "checkpoints")
+    shutil.copytree(other_slots_run / "checkpoints", slots / "checkpoints")
     assert "tokenize again" in refused("plan", model, *PLAN, "--episodes", episodes_path)
 
 

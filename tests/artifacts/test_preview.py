@@ -80,10 +80,13 @@ def test_the_seed_chooses_the_episodes(tmp_path, episodes_path):
 
 
 @pytest.mark.slow
-def test_no_more_episodes_than_there_are(tmp_path, episodes_path):
+def test_no_more_episodes_than_there_are(tmp_path, episodes):
+    with EpisodeWriter(tmp_path / "three.h5", "cjepa-episodes", {}) as writer:
+        for index in range(3):
+            writer.append(episodes.episode(index, ["pixels"]))
     done = RecordedProgress()
-    preview_path(episodes_path, tmp_path, 50, 0, done)
-    assert sum(done.amounts) == 20
+    preview_path(tmp_path / "three.h5", tmp_path / "out", 50, 0, done)
+    assert sum(done.amounts) == 3
 
 
 def test_without_masks_and_of_several_files(tmp_path, episodes):

@@ -116,7 +116,7 @@ def test_collect(tmp_path, workers, reference):
     script, out = tmp_path / "collect.py", tmp_path / "killed" / "b.h5"
     script.write_text(LIBRARY)
     words = [sys.executable, str(script), workers]
-    kill_again_and_again(words, out, EpisodeFile(reference), kills=5)
+    kill_again_and_again(words, out, EpisodeFile(reference), kills=3)
     finish([*words, str(out)])
     assert_same(out, EpisodeFile(reference))
 
@@ -145,7 +145,7 @@ def test_the_command_convert(tmp_path):
     source, reference = swm_hdf5(tmp_path / "source", 60), tmp_path / "reference" / "a.h5"
     words, out = ["convert", str(source), "--from", "swm-hdf5", "--image_size", "224"], tmp_path / "killed" / "b.h5"
     assert main([*words, str(reference)]) == 0
-    kill_again_and_again([*PROGRAM, *words], out, EpisodeFile(reference), kills=2)
+    kill_again_and_again([*PROGRAM, *words], out, EpisodeFile(reference), kills=1)
     assert main([*words, str(out)]) == 0
     assert_same(out, EpisodeFile(reference))
 

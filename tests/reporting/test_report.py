@@ -1,6 +1,7 @@
 """Figures draw what the rows say; the report is one file without an address in it."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,8 +40,18 @@ ROWS = [
 
 
 @pytest.fixture
-def study(tmp_path):
-    folder = tmp_path / "study"
+def study(tmp_path) -> Path:
+    """A study of two stages, to change."""
+    return made(tmp_path / "study")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> str:
+    """The report of such a study."""
+    return report.build_report(made(tmp_path_factory.mktemp("report") / "study")).read_text()
+
+
+def made(folder: Path) -> Path:
     stages = [
         {"name": "slots", "command": "fit", "seconds": 201.3, "peak_memory_mb": 1200, "folder": "slots"},
         {
@@ -64,18 +75,17 @@ def study(tmp_path):
     return folder
 
 
-def test_study_report_holds_everything_in_one_file(study):
-    text = report.build_report(study).read_text()
-    assert "<h1>tokens &lt;script&gt;</h1>" in text and "A &amp; B" in text
-    assert ">32 [21, 46]</td>" in text and ">0.30 [0.28, 0.33]</td>" in text and ">5 x 52 (260)</td>" in text
-    assert "cjepa-1 reaches the goal in 32 % [21, 46] of 50 trials" not in text
-    assert "patch-8x8 reaches the goal in 54 % [40, 67] of 50 trials, the highest success" in text
-    assert "<dt>Measured</dt>" in text and "<dt>Time</dt><dd>3 min 23 s</dd>" in text
-    assert "fg_ari" in text and "3 min 21 s" in text and "2 s (cached)" in text and "1,200 MB" in text
-    assert 'src="data:image/png;base64,' in text and 'src="data:video/mp4;base64,' in text
-    assert "--width: 16; --height: 16" in text  # the controls need a strip below the frame
-    assert "episode 0" in text and "seed_everything: 4711" in text and "&#34;uncertainty&#34;" in text
-    assert text.count("<svg") == 4 and "torch 2" in text
+def test_study_report_holds_everything_in_one_file(page):
+    assert "<h1>tokens &lt;script&gt;</h1>" in page and "A &amp; B" in page
+    assert ">32 [21, 46]</td>" in page and ">0.30 [0.28, 0.33]</td>" in page and ">5 x 52 (260)</td>" in page
+    assert "cjepa-1 reaches the goal in 32 % [21, 46] of 50 trials" not in page
+    assert "patch-8x8 reaches the goal in 54 % [40, 67] of 50 trials, the highest success" in page
+    assert "<dt>Measured</dt>" in page and "<dt>Time</dt><dd>3 min 23 s</dd>" in page
+    assert "fg_ari" in page and "3 min 21 s" in page and "2 s (cached)" in page and "1,200 MB" in page
+    assert 'src="data:image/png;base64,' in page and 'src="data:video/mp4;base64,' in page
+    assert "--width: 16; --height: 16" in page  # the controls need a strip below the frame
+    assert "episode 0" in page and "seed_everything: 4711" in page and "&#34;uncertainty&#34;" in page
+    assert page.count("<svg") == 4 and "torch 2" in page
 
 
 def test_a_study_says_how_to_repeat_it(study):
@@ -89,11 +99,10 @@ def test_a_study_says_how_to_repeat_it(study):
     assert "<code>cjepa study tokens.yaml --force slots</code>" in text
 
 
-def test_report_points_nowhere(study):
-    text = report.build_report(study).read_text()
-    assert "http://" not in text and "https://" not in text and "//cdn" not in text
-    assert "default-src 'none'" in text and text.count("<script") == 1  # and the browser is told to load nothing
-    for address in re.findall(r'(?:src|href)="([^"]*)"', text):
+def test_report_points_nowhere(page):
+    assert "http://" not in page and "https://" not in page and "//cdn" not in page
+    assert "default-src 'none'" in page and page.count("<script") == 1  # and the browser is told to load nothing
+    for address in re.findall(r'(?:src|href)="([^"]*)"', page):
         assert address.startswith(("data:", "#"))
 
 

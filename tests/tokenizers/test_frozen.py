@@ -12,13 +12,12 @@ from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.origins import tokenizer_of
 from cjepa.data.video_clips import VideoClips
-from cjepa.evaluation import probes
 from cjepa.evaluation.tokenizers.tokens import measure
 from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.tokenizers.scoring import ScoredTokenizer
 from cjepa.tokenizers.specs import TokenizerSpec, build_tokenizer, tokenizer_spec
-from tests.conftest import configs, ignore_progress
+from tests.conftest import configs, ignore_progress, shorten_probes
 
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.callbacks", "[]"]
 SMALL = ["--data.init_args.val_clips", "4", "--data.init_args.val_blocks", "8", "--trainer.accelerator", "cpu", *QUIET]
@@ -27,7 +26,7 @@ SMALL = ["--data.init_args.val_clips", "4", "--data.init_args.val_blocks", "8", 
 @pytest.fixture(autouse=True, scope="module")
 def short():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probes, "_STEPS", 100)
+        shorten_probes(patch)
         yield
 
 
@@ -62,8 +61,8 @@ def test_patches_are_of_the_size_that_was_asked_for(episodes_path, slots_run, tm
 
 @pytest.mark.slow
 def test_patches_of_a_dinov2(episodes_path, tiny_dinov2, tmp_path):
-    rows = measured(episodes_path, tmp_path / "dino", *source(f"dino:{tiny_dinov2}", 7))
-    assert {(row["tokens"], row["token_dim"]) for row in rows.values()} == {(49, 96)}
+    rows = measured(episodes_path, tmp_path / "dino", *source(f"dino:{tiny_dinov2}", 2))
+    assert {(row["tokens"], row["token_dim"]) for row in rows.values()} == {(4, 96)}
     assert -5 < rows["linear_r2@agent_x"]["value"] <= 1
 
 
