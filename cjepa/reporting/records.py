@@ -23,7 +23,7 @@ from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval, known
 from cjepa.files import file_digest, read_text, write_json
 from cjepa.reporting.code_record import loaded_code
-from cjepa.shell import repeatable
+from cjepa.shell import as_typed
 
 PACKAGES = (
     "cjepa",
@@ -181,10 +181,15 @@ def peak_memory_mb() -> float:
 
 
 def command_line() -> str:
-    """``sys.argv`` as one line, without the machine's folders: relative to here where possible, else the last name."""
+    """``sys.argv`` as one line, see :func:`repeatable`."""
     program = Path(sys.argv[0]).name
     # `python -m cjepa.cli` is the same command
     return repeatable("cjepa" if program == "cli.py" else program, *sys.argv[1:])
+
+
+def repeatable(*words: object) -> str:
+    """The words as one line, without the machine's folders: relative to here where possible, else the last name."""
+    return as_typed(*(_without_machine(str(word)) for word in words))
 
 
 def write_run_record(
@@ -235,3 +240,12 @@ def _git(folder: Path, *words: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _without_machine(word: str) -> str:
+    head, equals, value = word.rpartition("=")
+    path = Path(value)
+    if not path.is_absolute():
+        return word
+    short = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.name
+    return f"{head}{equals}{short}"

@@ -10,7 +10,8 @@ from typing import Any
 from cjepa.errors import UserError
 from cjepa.files import write_text
 from cjepa.progress import LiveLines
-from cjepa.shell import as_typed, repeatable
+from cjepa.reporting.records import repeatable
+from cjepa.shell import as_typed
 from cjepa.studies.definition import Stage
 from cjepa.studies.dispatch import Running, dispatch, undisturbed
 from cjepa.studies.executors import Executor, Job, Outcome

@@ -8,10 +8,10 @@ from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
 from cjepa.locks import only_process
 from cjepa.reporting.reading import TEST_RESULTS, read_rows
+from cjepa.reporting.records import repeatable
 from cjepa.reporting.report import build_report
 from cjepa.reporting.stages import elapsed_seconds
 from cjepa.reporting.tables import Row, results_table
-from cjepa.shell import repeatable
 from cjepa.studies.definition import STUDY_FILES, Stage, Study, load_study
 from cjepa.studies.dispatch import default_jobs
 from cjepa.studies.elsewhere import finished_elsewhere
