@@ -23,11 +23,11 @@ from cjepa.reporting.tables import seconds_text
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "results" / "family.md"
 RESULTS, FIGURE = PAGE.with_suffix(".json"), DOCS / "images" / "guards.png"
+ENCODERS = {"ijepa": "I-JEPA", "vjepa": "V-JEPA", "vjepa2.1": "V-JEPA 2.1", "mcjepa": "MC-JEPA"}
 SYSTEMS = {  # stage -> system, environment
-    "ijepa": ("I-JEPA", "Push-T"),
-    "vjepa": ("V-JEPA", "Push-T"),
-    "vjepa2.1": ("V-JEPA 2.1", "Push-T"),
-    "mcjepa": ("MC-JEPA", "Push-T"),
+    **{stage: (name, "Push-T") for stage, name in ENCODERS.items()},
+    **{f"{stage}-predicted": (f"{name}'s patches, predicted", "Push-T") for stage, name in ENCODERS.items()},
+    **{f"{stage}-slots": (f"VideoSAUR on {name}", "Push-T") for stage, name in ENCODERS.items()},
     "rssm": ("DreamerV3's world model, on slots", "Push-T"),
     "dreamer": ("DreamerV3's actor and critic, on slots", "Push-T"),
     "language": ("VL-JEPA, goals in words, on slots", "Push-T"),

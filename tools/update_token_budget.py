@@ -10,7 +10,7 @@ from update_results import markdown, rows_so_far, update_page
 from update_world_models import on_gpu, score_of, training_time
 
 from cjepa.files import read_json
-from cjepa.reporting.pareto import success_by_features, success_by_gigaflops
+from cjepa.reporting.pareto import success_by_features, success_by_gigaflops, success_by_seconds
 from cjepa.reporting.reading import TEST_RESULTS
 from cjepa.reporting.tables import success_text, value_with_interval
 
@@ -23,7 +23,11 @@ PUBLISHED = {  # C-JEPA, arXiv 2602.11389 -> features per frame, success in %
     "OC-JEPA": (6 * 128, 76.0),
     "OC-DINO-WM": (6 * 128, 60.67),
 }
-FIGURES = {"tokens": partial(success_by_features, published=PUBLISHED), "gigaflops": success_by_gigaflops}
+FIGURES = {
+    "tokens": partial(success_by_features, published=PUBLISHED),
+    "gigaflops": success_by_gigaflops,
+    "seconds": success_by_seconds,
+}
 ERRORS = {"block@1, px": "position_error_block@1", "block@5, px": "position_error_block@5"}
 
 
@@ -47,6 +51,7 @@ def measured(study: Path) -> list[dict]:
                 "steps": record["model"]["optimizer_steps"],
                 "seconds": record["seconds"],
                 "machine": record["machine"],
+                "memory_mb": read_json(plan.with_name("run.json"))["peak_memory_mb"],
                 "version": record["versions"]["cjepa"],
                 "commit": record["git"]["commit"],
                 "scores": scores,
@@ -64,6 +69,9 @@ def page_block(result: dict) -> str:
     head = ["tokens", "tokens x dim", "steps", "trained in", *ERRORS, "success % [95 %]", "n", "GFLOP/plan", "s/plan"]
     by_size = sorted(result["rows"], key=lambda row: (row.get("tokens", 0) * row.get("token_dim", 0), row["model"]))
     table = [head, *(_cells(row) for row in by_size)]
+    if any("memory_mb" in row for row in by_size):
+        memory = [f"{row['memory_mb']:,.0f} MB" if "memory_mb" in row else "–" for row in by_size]
+        table = [[*line, cell] for line, cell in zip(table, ["memory", *memory], strict=True)]
     return f"{markdown(table)}\n\n`{result['command']}`, on {result['machine']}."
 
 
@@ -87,6 +95,7 @@ def draw(result: dict) -> None:
         {"metric": metric, "model": row["model"], **{key: row.get(key) for key in size}, **score}
         for row in result["rows"]
         for metric, score in row["scores"].items()
+        if not (on_gpu(row) and metric.startswith("seconds"))
     ]
     for name, figure in FIGURES.items():
         if (drawn := figure(rows)) is not None:
