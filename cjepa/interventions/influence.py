@@ -131,7 +131,7 @@ class ByGradient(Influence):
         tokens_NTSD = history.tokens_BTSD.detach().requires_grad_()
         with torch.autocast(tokens_NTSD.device.type, torch.bfloat16):
             rollout = dynamics.rollout(dynamics.observe(history._replace(tokens_BTSD=tokens_NTSD)), actions_NHA)
-        predicted_NHD = rollout.tokens_BHSD[torch.arange(len(object_N)), :, object_N]
+        predicted_NHD = rollout.tokens_BHSD[torch.arange(len(object_N), device=object_N.device), :, object_N]
         scale_D = _unit_of_tokens(dynamics, tokens_NTSD)
         squared = []
         for predicted_ND in predicted_NHD.unbind(1):

@@ -44,6 +44,7 @@ class RolloutCost:
         self.goal = goal
         self.objective = objective
         self.skipped_B = skipped_B
+        self._wanted_W = None if skipped_B is None else (~skipped_B).nonzero().squeeze(1)  # once: a GPU waits for it
 
     def __call__(self, actions_BNHA: Tensor) -> Tensor:
         """Cost ``(B, N)``."""
@@ -57,10 +58,10 @@ class RolloutCost:
             of_part: that is asked for the cost of each part, as :meth:`of_part` is.
         """
         candidates = actions_BNHA.shape[1]
-        if self.skipped_B is None:
+        if self._wanted_W is None:
             wanted_W = torch.arange(len(actions_BNHA), device=actions_BNHA.device)
         else:
-            wanted_W = (~self.skipped_B).nonzero().squeeze(1)
+            wanted_W = self._wanted_W
             actions_BNHA = actions_BNHA[wanted_W]
         actions_RHA, row_R = actions_BNHA.flatten(0, 1), wanted_W.repeat_interleave(candidates)
         rows = self.rows_at_once

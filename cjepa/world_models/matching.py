@@ -1,5 +1,6 @@
 """Which objects of two sets are the same: the pairs with the least total distance."""
 
+from functools import cache
 from typing import Literal
 
 import torch
@@ -43,20 +44,37 @@ def assignment(cost_BSS: Tensor) -> Tensor:
     if slots > _MOST:
         raise UserError(f"matching: hungarian takes up to {_MOST} objects, got {slots} tokens; set it to index")
     cost_NSS = cost_BSS.reshape(-1, slots, slots)
-    bit_S = 2 ** torch.arange(slots, device=cost_BSS.device)  # a set of columns is a number, one bit for each
-    sets = torch.arange(2**slots, device=cost_BSS.device)
-    size = (sets[:, None] // bit_S % 2).sum(dim=1)
     least = torch.zeros(len(cost_NSS), 2**slots, device=cost_BSS.device, dtype=cost_BSS.dtype)
     last = torch.zeros(len(cost_NSS), 2**slots, device=cost_BSS.device, dtype=torch.long)
-    for row in range(slots):
-        filled = sets[size == row + 1]
-        columns = (filled[:, None] // bit_S % 2).nonzero()[:, 1].reshape(len(filled), row + 1)
-        total = least[:, filled[:, None] - bit_S[columns]] + cost_NSS[:, row, columns]
+    for row, (filled, columns, without) in enumerate(_sets(slots, cost_BSS.device)):
+        total = least[:, without] + cost_NSS[:, row, columns]
         least[:, filled], chosen = total.min(dim=-1)
         last[:, filled] = columns.expand(len(cost_NSS), -1, -1).gather(-1, chosen[..., None])[..., 0]
     left = torch.full((len(cost_NSS), 1), 2**slots - 1, device=cost_BSS.device)
     found = []
     for _ in range(slots):
         found.append(last.gather(1, left))
-        left = left - bit_S[found[-1]]
+        left = left - 2 ** found[-1]
     return torch.cat(found[::-1], dim=1).reshape(cost_BSS.shape[:-1])
+
+
+@cache
+def _sets(slots: int, device: torch.device) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """All sets of 1 column, of 2 columns and so on; a set is a number, one bit for each column.
+
+    Made once: on a GPU, looking for the columns of a set would wait for all that is under way.
+
+    Returns:
+        For each size R the sets, the R columns of each, and the sets without each of these: ``(C,)`` and ``(C, R)``
+        twice.
+    """
+    with torch.inference_mode(False):  # they serve passes with gradients too
+        bit_S = 2 ** torch.arange(slots)
+        sets = torch.arange(2**slots)
+        has_CS = sets[:, None] // bit_S % 2 == 1
+        found = []
+        for size in range(1, slots + 1):
+            filled = sets[has_CS.sum(dim=1) == size]
+            columns = has_CS[filled].nonzero()[:, 1].reshape(len(filled), size)
+            found.append(tuple(values.to(device) for values in (filled, columns, filled[:, None] - bit_S[columns])))
+        return found

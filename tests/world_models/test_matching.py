@@ -7,6 +7,7 @@ import torch
 
 from cjepa.errors import UserError
 from cjepa.world_models.matching import assignment, reordered, take_slots
+from tests.world_models.test_model import MadeOn
 
 
 def costs(batch: int, slots: int) -> torch.Tensor:
@@ -36,6 +37,15 @@ def test_leading_axes_and_a_large_number_of_objects():
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
     cost_SS = 1 - torch.eye(12)[order]
     assert torch.equal(assignment(cost_SS.expand(2, 3, -1, -1)), order.expand(2, 3, -1))
+
+
+def test_what_is_made_once_is_never_copied_to_a_device_again():
+    """A GPU would have to be waited for in every step of a rollout."""
+    cost_BSS = costs(2, 4).to("meta")
+    assignment(cost_BSS)
+    with MadeOn() as made:
+        assignment(cost_BSS)
+    assert made.devices == {"meta"}
 
 
 def test_too_many_objects_are_refused():
