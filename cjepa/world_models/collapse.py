@@ -31,7 +31,7 @@ def spread_of(tokens_BTSD: Tensor) -> Spread:
     tokens_ND = tokens_BTSD.flatten(0, -2).double()
     if not bool(tokens_ND.isfinite().all()):
         return Spread(math.nan, math.nan)
-    covariance_DD = torch.cov(tokens_ND.T, correction=0)
+    covariance_DD = torch.atleast_2d(torch.cov(tokens_ND.T, correction=0))
     return Spread(float(effective_rank(covariance_DD)), float(covariance_DD.diagonal().mean().sqrt()))
 
 

@@ -24,9 +24,10 @@ def test_rank_by_hand(singular, rank):
     [
         (torch.ones(4, 4, 1, 3), "step 7: the tokens have collapsed: their effective rank is 1, expected 2 or more"),
         (torch.arange(16.0).reshape(4, 4, 1, 1) * torch.ones(3), "effective rank is 1"),
+        (torch.arange(16.0).reshape(4, 4, 1, 1), "effective rank is 1"),
         (1e-3 * torch.randn(4, 4, 1, 3), "standard deviation is 0.00.*, expected 0.05 or more"),
     ],
-    ids=["point", "line", "small"],
+    ids=["point", "line", "one-value", "small"],
 )
 def test_collapsed_tokens_stop_the_training(tokens, message):
     with pytest.raises(TrainingFailed, match=message) as stopped:

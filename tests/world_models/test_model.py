@@ -74,6 +74,12 @@ def test_a_step_of_training_makes_no_tensor_on_another_device(dynamics, monkeypa
     assert made.devices == {"meta"}
 
 
+@pytest.mark.filterwarnings("ignore:var")
+def test_for_nobody_nothing_is_predicted(dynamics):
+    nobody = take_rows(dynamics.observe(a_clip(3)), slice(0, 0))
+    assert dynamics.rollout(nobody, plan(2)[:0]).tokens_BHSD.shape == (0, 2, 3, 6)
+
+
 def test_what_is_hidden_changes_the_prediction(dynamics):
     clip, hidden = a_clip(4), nothing_hidden(3)
     hidden[:, 1:, 0] = True

@@ -249,7 +249,8 @@ class GroupedLinear(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """See the class."""
         rows = values.flatten(0, -3).transpose(0, 1)
-        return (torch.bmm(rows, self.weight.to(rows.dtype)).transpose(0, 1) + self.bias).reshape(*values.shape[:-1], -1)
+        product = torch.bmm(rows, self.weight.to(rows.dtype)).transpose(0, 1) + self.bias
+        return product.reshape(*values.shape[:-1], self.bias.shape[-1])
 
 
 class Norm(nn.RMSNorm):
