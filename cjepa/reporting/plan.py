@@ -73,7 +73,10 @@ def write_model_result(
     }
     bounds = [result.blocks.low.tolist(), result.blocks.high.tolist()]
     actions = _actions(contest, stack.planner, bounds) | _guides(replace(stack, fallback=result.fallback))
-    _write_record(folder, contest, identity, describe(stack.objective), actions, seconds, stack.goal_image)
+    failures = _failures({"": [control]})
+    if held := int(control.num_fallbacks.sum()):
+        failures.append(f"the fallback replaced {held} plans")
+    _write_record(folder, contest, identity, describe(stack.objective), actions, failures, seconds, stack.goal_image)
     return rows
 
 
@@ -99,7 +102,8 @@ def write_baseline_results(results: BaselineResults, folder: Path, *, planner: P
     write_json(folder / "results.json", rows)
     env = contest.protocol.make_env()
     actions = _actions(contest, planner, [bound.tolist() for bound in env.action_bounds()])
-    _write_record(folder, contest, {"name": ", ".join(agents)}, {"class": "state_error"}, actions, seconds)
+    identity, objective = {"name": ", ".join(agents)}, {"class": "state_error"}
+    _write_record(folder, contest, identity, objective, actions, _failures(agents), seconds)
     return rows
 
 
@@ -214,12 +218,23 @@ def _described(hierarchy: Hierarchy) -> dict[str, Any]:
     return {"run": hierarchy.run, "horizon_blocks": hierarchy.horizon_blocks} | parts
 
 
+def _failures(agents: dict[str, list[ControlResult]]) -> list[str]:
+    """How many trials of each agent did not reach their goal; nothing where that is unknown."""
+    found = []
+    for name, parts in agents.items():
+        success = np.concatenate([part.success for part in parts])
+        if all(part.measured for part in parts):
+            found.append(f"{name} {np.sum(~success)} of {len(success)} trials".strip())
+    return found
+
+
 def _write_record(
     folder: Path,
     contest: Contest,
     model: dict,
     objective: dict,
     actions: dict,
+    failures: list[str],
     seconds: float,
     goal_image: str | None = None,
 ) -> None:
@@ -237,5 +252,6 @@ def _write_record(
         evaluation=evaluation,
         actions=actions,
         uncertainty=_UNCERTAINTY,
+        failures=failures,
         seconds=seconds,
     )

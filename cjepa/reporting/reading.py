@@ -15,7 +15,8 @@ TEST_RESULTS = "results_test.json"
 _LARGEST = 1e15
 """Of a number in a record; figures cannot be drawn far beyond."""
 _RUN = dict.fromkeys(("git", "versions", "model", "data", "evaluation", "objective", "actions", "code"), (dict,))
-_RUN |= {"command": (str,), "finished": (str,), "machine": (str,), "seconds": NUMBER, "peak_memory_mb": NUMBER}
+_RUN |= {"failures": (list,), "command": (str,), "finished": (str,), "machine": (str,)}
+_RUN |= {"seconds": NUMBER, "peak_memory_mb": NUMBER}
 _GIT = {"commit": (str,), "dirty": (bool,)}
 _TRAINED = {"class": (str,), "parameters": NUMBER, "optimizer_steps": NUMBER}
 _MODEL = _TRAINED | {"checkpoint": (str,), "checkpoint_digest": (str,)}

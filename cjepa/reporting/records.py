@@ -201,6 +201,7 @@ def write_run_record(
     evaluation: dict,
     actions: dict,
     uncertainty: list[str],
+    failures: Sequence[str] = (),
     seconds: float,
 ) -> Path:
     """Write ``folder/run.json``, the system record of a run.
@@ -213,6 +214,7 @@ def write_run_record(
         evaluation: environment, horizon, budget, seeds, what was held out.
         actions: planner, cost, constraints, fallback.
         uncertainty: names of the signals there are.
+        failures: what did not succeed, in words.
         seconds: wall time of the run.
     """
     record = {
@@ -222,6 +224,7 @@ def write_run_record(
         "evaluation": evaluation,
         "actions": actions,
         "uncertainty": uncertainty,
+        "failures": list(failures),
         "versions": versions(),
         "git": git_state(),
         "code": loaded_code(),

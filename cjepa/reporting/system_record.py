@@ -31,6 +31,7 @@ def system_record(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         "Action stack": in_words(_without(actions, _FALLBACK)),
         "Fallback": in_words(actions.get(_FALLBACK)),
         "Uncertainty": in_words(record.get("uncertainty")) or "no signal",
+        "Failures": in_words(record.get("failures")),
         "Change control": _joined(commit_text(record.get("git") or {}), in_words(versions)),
         "Audit trail": _joined(record.get("finished"), seconds and seconds_text(seconds), record.get("command")),
     }

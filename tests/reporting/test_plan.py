@@ -92,8 +92,9 @@ def test_where_the_fallback_held_is_in_the_tables(protocol, ensemble_run, slot_t
     held = [row for row in steps if row["fallback"] == "1"]
     assert int(trial["fallbacks"]) == len({row["plan"] for row in held}) > 0
     assert all(float(row[f"action_{value}"]) == 0 for row in held for value in (0, 1))
-    actions = json.loads((tmp_path / "run.json").read_text())["actions"]
-    thresholds = actions["fallback"]["threshold_by_blocks"]
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["failures"][-1] == f"the fallback replaced {trial['fallbacks']} plans"
+    thresholds = record["actions"]["fallback"]["threshold_by_blocks"]
     assert len(thresholds) == 5 and min(thresholds) > 0
 
 
@@ -106,6 +107,8 @@ def test_the_record_of_an_evaluation(evaluated, episodes):
     actions = record["actions"]
     assert actions["planner"]["class"] == "CEM" and actions["planner"]["num_samples"] == 4
     assert actions["bounds"] == [[-1, -1], [1, 1]] and actions["execute_blocks"] == 5
+    failed = sum(trial["success"] == "0" for trial in table_of(evaluated[0]))
+    assert record["failures"] == [f"{failed} of {PAIRS} trials"]
     assert record["model"]["tokenizer_fingerprint"] and record["model"]["device"] == "cpu"
 
 

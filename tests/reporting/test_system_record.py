@@ -11,6 +11,7 @@ RECORD = {
     "evaluation": {"held_out": "by episode", "goal_state": None, "warm_start": False},
     "actions": {"planner": {"class": "CEM", "num_samples": 4}, "bounds": [[-1.0], [1.0]], "fallback": "none"},
     "uncertainty": [],
+    "failures": ["2 of 9 trials"],
     "versions": {"cjepa": "0.6.0", "numpy": "2"},
     "git": {"commit": "0123456789abcdef", "dirty": True},
     "command": "cjepa fit -c <a>",
@@ -29,6 +30,7 @@ def test_every_part_in_words():
         ("Action stack", "planner CEM (num_samples 4), bounds ((-1.0), (1.0))"),
         ("Fallback", "none"),
         ("Uncertainty", "no signal"),
+        ("Failures", "2 of 9 trials"),
         ("Change control", "0123456789ab with uncommitted changes, cjepa 0.6.0"),
         ("Audit trail", "2026-11-27T10:00:00, 1 min 30 s, cjepa fit -c <a>"),
     ]
