@@ -127,5 +127,6 @@ def _believed(
         clip = take_rows(scenes.clip, torch.from_numpy(scene_N[part])).on(device)
         tokens_WHD = while_hidden(lab.dynamics, clip, torch.from_numpy(slot_N[part]).to(device))
         found.append(place.read(tokens_WHD).double().cpu().numpy())
-        progress.advance(len(np.unique(scene_N[part])))
+        begun = np.diff(scene_N[part], prepend=scene_N[first - 1] if first else -1)  # a scene may be in two parts
+        progress.advance(np.count_nonzero(begun))
     return np.concatenate(found)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cjepa.evaluation.interventions import permanence
 from cjepa.evaluation.interventions.card import place_of
 from cjepa.evaluation.interventions.laboratory import Laboratory
 from cjepa.evaluation.interventions.permanence import HiddenErrors, measure_hidden, score_hidden, while_hidden
@@ -14,6 +15,7 @@ from cjepa.evaluation.interventions.tracks import extrapolated_tracks
 from cjepa.progress import NoProgress
 from cjepa.types import Clip, Predicted
 from cjepa.world_models.dynamics import Dynamics
+from tests.conftest import RecordedProgress
 from tests.evaluation.simulated import laboratory
 
 
@@ -60,8 +62,11 @@ def lab(collide_table_path) -> Laboratory:
     return laboratory(collide_table_path)
 
 
-def test_a_model_that_is_the_simulator_knows_where_hidden_bodies_are(lab):
-    found = measure_hidden(lab, lab.test, place_of(lab), (5, 10, 99), NoProgress())
+def test_a_model_that_is_the_simulator_knows_where_hidden_bodies_are(lab, monkeypatch):
+    monkeypatch.setattr(permanence, "_ROWS_A_BATCH", 16)
+    progress = RecordedProgress()
+    found = measure_hidden(lab, lab.test, place_of(lab), (5, 10, 99), progress)
+    assert sum(progress.amounts) == len(lab.test.episode_B) and len(progress.amounts) > 1
     assert found.frames_K == [6, 10]  # whole blocks of two frames, no longer than the scenes
     for name in ("model", "copying", "constant velocity"):
         assert found.error_NK[name].shape == found.on_table_NK.shape == (len(found.episode_N), 2)
