@@ -134,7 +134,7 @@ class Remove(LatentIntervention):
         """See :class:`LatentIntervention`; the other objects keep their index."""
         try:
             rest = super().rollout(dynamics, history, actions_BHA)
-        except UserError as error:  # of a model of a fixed number of tokens
+        except ValueError as error:  # of a model of a fixed number of objects, also of a user's own
             raise UserError(f"Remove: {error}; replace the object by an empty slot instead") from error
         kept_BK, shape = self._kept(history.tokens_BTSD), (*rest.tokens_BHSD.shape[:2], *history.tokens_BTSD.shape[2:])
         tokens_BHSD = _put(rest.tokens_BHSD.new_full(shape, torch.nan), kept_BK, rest.tokens_BHSD)
