@@ -13,7 +13,7 @@ from cjepa.evaluation.planning.protocol import PlanningProtocol
 from cjepa.files import write_json
 from cjepa.planning.planners.base import Planner
 from cjepa.planning.planners.smaller import search_size, smaller_searches
-from cjepa.reporting.plan import differences_text
+from cjepa.reporting.plan_text import differences_text
 from cjepa.reporting.records import describe, interval_row
 from cjepa.reporting.tables import Row, results_table, seconds_text
 from cjepa.shell import as_typed

@@ -13,7 +13,8 @@ from cjepa.evaluation.planning.contest import Contest
 from cjepa.evaluation.planning.protocol import PlanningProtocol, with_environment
 from cjepa.files import write_json
 from cjepa.reporting.distances import DISTANCE, named_by_distance
-from cjepa.reporting.plan import Agents, differences_text
+from cjepa.reporting.plan import Agents
+from cjepa.reporting.plan_text import differences_text, outcome_text
 from cjepa.reporting.records import command_line
 from cjepa.reporting.seeds import named_by_seed, rows_of_seeds
 from cjepa.reporting.tables import Row, results_table
@@ -112,5 +113,6 @@ def command_result(table: Table, protocol: PlanningProtocol, folder: Path) -> Co
     parts = protocol.parts()
     files = ["results.json", *(f"{name}/trials.csv" for name in parts)] if parts else _FILES
     rows = named_by_distance(named_by_seed(table.rows))
-    lines = [f"pairs from {table.account}", *differences_text(rows), *(f"{folder}/{name}" for name in files)]
+    said = (f"pairs from {table.account}", *outcome_text(rows), *differences_text(rows))
+    lines = [*said, *(f"{folder}/{name}" for name in files)]
     return CommandResult(lines, results_table(rows), as_typed("cjepa", "report", folder))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cjepa.evaluation.intervals import (
+    Interval,
     bootstrap,
     bootstrap_median,
     bootstrap_of_clusters,
@@ -60,10 +61,13 @@ def write_model_result(
         rows = success_rows(control, contest, common)
     else:
         rows = [_distance_row(result.goal_distance_N2, contest, common)]
-    rows.append(interval_row("seconds_per_plan", bootstrap(result.plan_seconds), unit="s", **common))
+    rows += _timed(result.plan_seconds, contest, "s", common)
     rows.append(result_row("gigaflops_per_plan", result.plan_gigaflops, n=1, unit="GFLOP, counted", **common))
     made, unit = int(control.num_plans.sum()), f"s, of up to {len(control.success)} at once"
     rows.append(result_row("seconds_per_plan_batched", control.seconds_per_plan, n=made, unit=unit, **common))
+    if stack.fallback is not None:
+        share = bootstrap_of_clusters(control.num_fallbacks, contest.pairs.episodes, control.num_plans)
+        rows.append(interval_row("fallbacks", share, unit="of the plans", **common))
     write_videos(folder / "media", result)
     write_tables(folder, {name: [control]}, contest)
     write_json(folder / "results.json", rows)
@@ -96,8 +100,8 @@ def write_baseline_results(results: BaselineResults, folder: Path, *, planner: P
     for name, parts in agents.items():
         common = {"model": name, **_origin(contest, folder)}
         rows += success_rows(joined(parts), contest, common)
-    timed = bootstrap(np.array([part.seconds_per_plan for part in results.simulator]))
-    rows.append(interval_row("seconds_per_plan", timed, unit="s, one process", **common))
+    seconds = np.array([part.seconds_per_plan for part in results.simulator])
+    rows += _timed(seconds, contest, "s, one process", common)
     write_tables(folder, agents, contest)
     write_json(folder / "results.json", rows)
     env = contest.protocol.make_env()
@@ -170,14 +174,13 @@ def success_rows(control: ControlResult, contest: Contest, common: dict[str, Any
     return rows
 
 
-def differences_text(rows: Sequence[dict]) -> list[str]:
-    """A line for every difference to another evaluation."""
-    return [
-        f"{row['model']}: success {100 * row['value']:+.0f} points [{100 * row['low']:+.0f}, {100 * row['high']:+.0f}] "
-        f"({row['unit'].partition(', ')[2]}, {row['n']} pairs)"
-        for row in rows
-        if row["metric"] == "success_difference"
-    ]
+def _timed(plan_seconds_C: np.ndarray, contest: Contest, unit: str, common: dict[str, Any]) -> list[dict]:
+    """Seconds per plan, and per env step that is executed of it."""
+    executed = contest.protocol.control_loop().execute_blocks * contest.protocol.frame_stride
+    timed = bootstrap(plan_seconds_C)
+    of_env_step = Interval(*(seconds / executed for seconds in timed[:3]), timed.n)
+    found = {"seconds_per_plan": timed, "seconds_per_env_step": of_env_step}
+    return [interval_row(name, interval, unit=unit, **common) for name, interval in found.items()]
 
 
 def _distance_row(distance_N2: np.ndarray, contest: Contest, common: dict[str, Any]) -> dict:

@@ -38,6 +38,7 @@ def test_rows_of_a_model(evaluated):
     assert success["n"] == PAIRS and 0 <= success["low"] <= success["value"] <= success["high"] <= 1
     assert success["value"] * PAIRS == pytest.approx(round(success["value"] * PAIRS))
     assert rows["seconds_per_plan"]["value"] > 0 and rows["seconds_per_plan"]["n"] == control.LATENCY_CALLS
+    assert rows["seconds_per_env_step"]["value"] == pytest.approx(rows["seconds_per_plan"]["value"] / 25)
     # trials that have ended are not planned for
     assert rows["seconds_per_plan_batched"]["n"] == sum(int(trial["plans"]) for trial in table_of(folder))
     assert rows["skipped_trivial_pairs"]["value"] >= 0
@@ -86,8 +87,9 @@ def test_the_table_of_env_steps(evaluated):
 def test_where_the_fallback_held_is_in_the_tables(protocol, ensemble_run, slot_tokens, tmp_path):
     """No plan is surer than the surest of the recorded actions: each is replaced by doing nothing."""
     fallback = HoldWhenUnsure(0.0, str(slot_tokens))
-    planned(replace(protocol, pairs=1, budget_env_steps=30), ensemble_run, tmp_path, fallback=fallback)
+    rows = planned(replace(protocol, pairs=1, budget_env_steps=30), ensemble_run, tmp_path, fallback=fallback)
     (trial,) = table_of(tmp_path)
+    assert by_metric(rows)["fallbacks"]["value"] == int(trial["fallbacks"]) / int(trial["plans"])
     steps = list(csv.DictReader((tmp_path / "steps.csv").open()))
     held = [row for row in steps if row["fallback"] == "1"]
     assert int(trial["fallbacks"]) == len({row["plan"] for row in held}) > 0
