@@ -43,7 +43,14 @@ _SCENES = 4
 
 
 def write_intervention_result(
-    result: InterventionResult, folder: Path, *, name: str, checkpoint: Path, protocol: SceneProtocol, seconds: float
+    result: InterventionResult,
+    folder: Path,
+    *,
+    name: str,
+    checkpoint: Path,
+    protocol: SceneProtocol,
+    seconds: float,
+    num_videos: int,
 ) -> list[Row]:
     """Write ``results.json``, ``run.json``, ``pairs.csv``, ``effects.csv`` and ``media``; returns the rows.
 
@@ -54,6 +61,7 @@ def write_intervention_result(
         checkpoint: of the model.
         protocol: of the scenes.
         seconds: wall time of the evaluation.
+        num_videos: of scenes, besides the worst.
     """
     rows = rows_of_scenes(_measured(result, name), result.lab, protocol, folder)
     media = folder / "media"
@@ -67,7 +75,7 @@ def write_intervention_result(
         figures["influence-by-time"] = influence_by_contact(result.by_time)
     for title, figure in figures.items():
         write_drawing(media / f"{title}.svg", figure)
-    write_scene_videos(media, result)
+    write_scene_videos(media, result, num_videos)
     write_text(folder / "pairs.csv", _pairs_csv(result))
     if result.effects:
         write_text(folder / "effects.csv", _effects_csv(result))

@@ -23,7 +23,6 @@ from cjepa.tokenizers.encode import device_of
 from cjepa.types import Clip, Rollout, to_byte_pixels
 from cjepa.world_models.dynamics import split_clip, take_rows
 
-_SCENES = 3
 _SCALE = 3
 _FPS = 4
 _NEUTRAL = 225
@@ -32,18 +31,23 @@ _INK = np.array([30, 60, 110])
 """RGB of the largest influence."""
 
 
-def write_scene_videos(folder: Path, result: InterventionResult) -> None:
-    """One video for each of the scenes with most true edges, of different episodes, and one where the model is worst.
+def write_scene_videos(folder: Path, result: InterventionResult, count: int) -> None:
+    """Videos of the scenes with most true edges, of different episodes, and of the one where the model is worst.
 
     Panels: the simulator, the prediction, both again without the body that influences most others (in environments with
     interventions), then matrices: the contact graph, the best estimate, and attention where the model has any. Row: who
     is influenced; column: by whom.
+
+    Args:
+        folder: to write into.
+        result: with the scenes.
+        count: of scenes with most true edges; 0 for no video at all.
     """
     pairs, lab = result.pairs, result.lab
     busiest_B = busiest_scenes(pairs, len(lab.test.episode_B))
     first_of_each = np.unique(lab.test.episode_B[busiest_B], return_index=True)[1]
-    names = {int(scene): f"scene{scene:03d}" for scene in busiest_B[np.sort(first_of_each)[:_SCENES]]}
-    worst = worst_scenes(pairs, result.best)[:1] if result.best is not None else ()
+    names = {int(scene): f"scene{scene:03d}" for scene in busiest_B[np.sort(first_of_each)[:count]]}
+    worst = worst_scenes(pairs, result.best)[:1] if result.best is not None and count else ()
     names |= {int(scene): f"worst-scene{scene:03d}" for scene in worst}
     for scene, name in names.items():
         panels = scene_panels(result, scene)

@@ -6,7 +6,9 @@ import json
 import pytest
 
 from cjepa.cli import main
+from cjepa.reporting.intervention_tables import headline_table
 from cjepa.reporting.media import MEDIA_BYTES
+from cjepa.reporting.pivot import as_text
 from tests.conftest import configs
 
 WORDS = [*configs("collide/intervene.yaml"), "--scenes=6", "--val_scenes=6", "--horizon_blocks=8"]
@@ -61,6 +63,14 @@ def test_the_report_has_a_section_with_the_pictures(out):
     assert page.count("<svg") == len(drawn) and page.count("<title>body ") > 20 and len(page) < MEDIA_BYTES
     for value in ("<title>layer 1: body 0 from body 0, ", "<title>gradient: ", "<title>teleport, +0 blocks: "):
         assert value in page
+
+
+def test_the_command_shows_one_number_of_every_benchmark(out):
+    header, *rows = as_text(headline_table(json.loads((out / "results.json").read_text())))
+    shown = {cells[0]: dict(zip(header, cells, strict=True)) for cells in rows}
+    measured = ["influence_auroc", "influence_shd", "effect_correlation", "counterfactual_error_affected"]
+    assert all(shown["tiny"][metric] for metric in [*measured, "violation_auroc_places"])
+    assert shown["contact graph"]["removal_growth"] and shown["tiny: freeze"]["effect_correlation"]
 
 
 def test_results_stay(out, refused, collide_model_run, collide_table_path):

@@ -77,7 +77,7 @@ def test_a_removed_object_is_an_empty_slot(result):
 
 
 def test_the_files(result, tmp_path):
-    write_scene_videos(tmp_path, result)
+    write_scene_videos(tmp_path, result, 3)
     videos = sorted(tmp_path.glob("*.mp4"))
     scenes = [int(path.stem.removeprefix("scene")) for path in videos]
     assert len(set(result.lab.test.episode_B[scenes])) == len(videos) == 3

@@ -14,7 +14,7 @@ import torch
 
 from cjepa.errors import UserError
 from cjepa.evaluation.binary_scores import best_threshold, binary_scores
-from cjepa.evaluation.intervals import Interval, bootstrap_of_clusters
+from cjepa.evaluation.intervals import bootstrap_of_clusters
 from cjepa.evaluation.interventions.contact_graphs import closest_approach
 from cjepa.evaluation.interventions.laboratory import Laboratory
 from cjepa.evaluation.interventions.scenes import Scenes
@@ -142,26 +142,25 @@ def possible(lab: Laboratory, estimates: Sequence[Estimate]) -> list[Estimate]:
 
 
 def score_graphs(val: Pairs, test: Pairs) -> list[GraphScores]:
-    """AUROC, average precision and structural Hamming distance of every estimate, then of the empty graph."""
+    """AUROC, average precision and structural Hamming distance of every estimate, then of the empty graph.
+
+    Of all pairs, then of those without influence and those with influence over 1, 2, or 3 and more hops.
+    """
     graphs = []
     for name, score_N in test.scores.items():
         threshold = _ANY if name in READ_OFF else best_threshold(val.scores[name], val.hops_N > 0)
-        areas = binary_scores(score_N, test.hops_N > 0, test.episode_N)
-        measured = [
-            Measurement.of("influence_auroc", areas.auroc),
-            Measurement.of("influence_average_precision", areas.average_precision),
-            Measurement.of("influence_shd", _hamming_distance(test, score_N >= threshold), "edges per scene"),
-        ]
-        for hops in range(1, _MOST_HOPS + 1):
-            same_N = np.minimum(test.hops_N, _MOST_HOPS) == hops
-            asked_N = same_N | (test.hops_N == 0)
-            found = binary_scores(score_N[asked_N], same_N[asked_N], test.episode_N[asked_N])
-            label = f"influence_auroc_hops{hops}{'+' if hops == _MOST_HOPS else ''}"
-            measured.append(Measurement.of(label, found.auroc))
+        measured = []
+        for suffix, asked_N in _by_hops(test.hops_N).items():
+            areas = binary_scores(score_N[asked_N], test.hops_N[asked_N] > 0, test.episode_N[asked_N])
+            measured += [
+                Measurement.of(f"influence_auroc{suffix}", areas.auroc),
+                Measurement.of(f"influence_average_precision{suffix}", areas.average_precision),
+                _hamming_distance(test, score_N >= threshold, suffix, asked_N),
+            ]
         graphs.append(GraphScores(name, threshold, measured))
     nothing_N = np.zeros(len(test.hops_N), bool)
-    empty = Measurement.of("influence_shd", _hamming_distance(test, nothing_N), "edges per scene")
-    return [*graphs, GraphScores("empty graph", float("inf"), [empty])]
+    empty = [_hamming_distance(test, nothing_N, *group) for group in _by_hops(test.hops_N).items()]
+    return [*graphs, GraphScores("empty graph", float("inf"), empty)]
 
 
 def best_estimate(val: Pairs) -> str | None:
@@ -201,10 +200,19 @@ def _rivals(
     return scores | {"distance": -gap_BOO[pair], "random": random_N}
 
 
-def _hamming_distance(pairs: Pairs, edge_N: np.ndarray) -> Interval:
-    """Wrong directed edges of a scene."""
+def _by_hops(hops_N: np.ndarray) -> dict[str, np.ndarray]:
+    """By the ending of a metric's name, which pairs count, bool ``(N,)``: all, or those of so many hops or none."""
+    groups = {"": np.ones(len(hops_N), bool)}
+    for hops in range(1, _MOST_HOPS + 1):
+        suffix = f"_hops{hops}{'+' if hops == _MOST_HOPS else ''}"
+        groups[suffix] = (np.minimum(hops_N, _MOST_HOPS) == hops) | (hops_N == 0)
+    return groups
+
+
+def _hamming_distance(pairs: Pairs, edge_N: np.ndarray, suffix: str, asked_N: np.ndarray) -> Measurement:
+    """Wrong directed edges of a scene, among the pairs that count."""
     _, place_N = np.unique(pairs.scene_N, return_inverse=True)
-    wrong_C = np.bincount(place_N, edge_N != (pairs.hops_N > 0))
+    wrong_C = np.bincount(place_N, asked_N & (edge_N != (pairs.hops_N > 0)))
     episode_C = np.zeros(len(wrong_C), pairs.episode_N.dtype)
     episode_C[place_N] = pairs.episode_N
-    return bootstrap_of_clusters(wrong_C, episode_C)
+    return Measurement.of(f"influence_shd{suffix}", bootstrap_of_clusters(wrong_C, episode_C), "edges per scene")

@@ -20,9 +20,12 @@ def test_a_model_that_is_the_simulator_has_the_true_graph(lab):
         assert graphs[name]["influence_auroc"] > 0.97
         assert graphs[name]["influence_shd"] < graphs["empty graph"]["influence_shd"]
     assert graphs["remove_moved"]["influence_auroc_hops1"] > 0.97
+    assert graphs["remove_moved"]["influence_average_precision_hops1"] > 0.9
     assert 0.3 < graphs["random"]["influence_auroc"] < 0.7
     positives = np.bincount(test.scene_N, test.hops_N > 0)[np.unique(test.scene_N)]
     assert graphs["empty graph"]["influence_shd"] == pytest.approx(positives.mean())
+    by_hops = [graphs["empty graph"][f"influence_shd_hops{hops}"] for hops in ("1", "2", "3+")]
+    assert sum(by_hops) == pytest.approx(positives.mean()) and min(by_hops) < max(by_hops)
     # whose tracks are the true ones; bodies of different size touch at different distances
     assert graphs["predicted tracks"]["influence_auroc"] > 0.7
     assert best_estimate(val) in test.scores
