@@ -75,18 +75,18 @@ def measured(study: Path) -> list[dict]:
 
 
 def guards(study: Path) -> list[dict]:
-    """One row for every guard that is trained: how its tokens spread over the steps."""
+    """One row for every guard and seed that is trained: how its tokens spread over the steps."""
     rows = []
-    for name in GUARDS:
-        folder = study / f"{name}-0"
-        logged = [row for row in read_metrics(folder / "metrics.csv") if "val/effective_rank" in row]
+    for path in (path for name in GUARDS for path in sorted(study.glob(f"{name}-[0-9]*/run.json"))):
+        name, _, seed = path.parent.name.rpartition("-")
+        logged = [row for row in read_metrics(path.with_name("metrics.csv")) if "val/effective_rank" in row]
         if not logged:
             continue
         curves = {
             key: [float(row[f"val/{key}"]) for row in logged] for key in ("effective_rank", "deviation", "error@1")
         }
         steps = [int(float(row["step"])) + 1 for row in logged]
-        rows.append({"guard": name, "seed": 0, "steps": steps} | curves | {"training": _training(folder / "run.json")})
+        rows.append({"guard": name, "seed": int(seed), "steps": steps} | curves | {"training": _training(path)})
     return rows
 
 
@@ -149,15 +149,21 @@ def guards_block(result: dict) -> str:
     shown = [] if not rows else [rows[0]["steps"][index] for index in _spread(len(rows[0]["steps"]))]
     heads = [f"rank, step {step}" for step in shown]
     table = [["guard", *heads, "deviation at the end", "collapsed from step", "trained in"]]
-    for row in rows:
-        ranks = [f"{row['effective_rank'][row['steps'].index(step)]:.1f}" for step in shown]
-        end = [f"{row['deviation'][-1]:.3g}", str(collapsed_from(row) or "–")]
-        table.append([row["guard"], *ranks, *end, seconds_text(row["training"]["seconds"])])
+    for guard in dict.fromkeys(row["guard"] for row in rows):
+        cells = [_cells_of_guard(row, shown) for row in rows if row["guard"] == guard]
+        table.append([guard, *(" / ".join(of_seeds) for of_seeds in zip(*cells, strict=True))])
     return f"{markdown(table)}\n\n`cjepa study experiments/studies/guards.yaml`, on {result['machine']}."
 
 
+def _cells_of_guard(row: dict, shown: list[int]) -> list[str]:
+    """Of one seed."""
+    ranks = [f"{row['effective_rank'][row['steps'].index(step)]:.1f}" for step in shown]
+    end = [f"{row['deviation'][-1]:.3g}", str(collapsed_from(row) or "–")]
+    return [*ranks, *end, seconds_text(row["training"]["seconds"])]
+
+
 def draw_guards(rows: list[dict]) -> None:
-    """Effective rank and deviation of the tokens over the steps, one line per guard, into :data:`FIGURE`."""
+    """Effective rank and deviation of the tokens over the steps, a line per guard and seed, into :data:`FIGURE`."""
     colours = dict(zip(GUARDS, series_colours(len(GUARDS)), strict=True))
     with style():
         figure = new_figure(7.2, 3.0)
@@ -167,7 +173,8 @@ def draw_guards(rows: list[dict]) -> None:
                 axes.plot(row["steps"], row[key], color=colours[row["guard"]])
             axes.set(title=title, xlabel="optimizer steps", yscale="log")
             plain_log_ticks(axes.yaxis)
-        legend_below(figure, [Line2D([], [], color=colours[row["guard"]], label=row["guard"]) for row in rows])
+        names = dict.fromkeys(row["guard"] for row in rows)
+        legend_below(figure, [Line2D([], [], color=colours[name], label=name) for name in names])
         with replacing(FIGURE) as partial:
             figure.savefig(partial, dpi=120, format="png")
 

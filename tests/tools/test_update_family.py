@@ -1,5 +1,7 @@
 """Results of the family of JEPAs: what is read from a study, and the page."""
 
+import shutil
+
 import update_family as tool
 import update_results
 
@@ -66,10 +68,13 @@ def test_the_table_of_guards(tmp_path, monkeypatch):
     (tmp_path / "none-0" / "metrics.csv").write_text("\n".join(lines) + "\n")
     record = {"model": {"parameters": 1, "optimizer_steps": 10}, "seconds": 5.0}
     write_json(tmp_path / "none-0" / "run.json", record | {"git": {"commit": "abc", "dirty": False}})
+    shutil.copytree(tmp_path / "none-0", tmp_path / "none-2")
+    (tmp_path / "none-2" / "metrics.csv").write_text("\n".join([*lines[:-1], "9,,7.0,0.25,0.1"]) + "\n")
     rows = tool.guards(tmp_path)
+    assert [row["seed"] for row in rows] == [0, 2]
     table = tool.guards_block({"guards": rows, "machine": "m"}).splitlines()
     assert table[0].startswith("| guard | rank, step 5 | rank, step 10 | deviation at the end |")
-    assert table[2] == "| none | 8.0 | 1.0 | 0.5 | 10 | 5 s |"
+    assert table[2] == "| none | 8.0 / 8.0 | 1.0 / 7.0 | 0.5 / 0.25 | 10 / – | 5 s / 5 s |"
     monkeypatch.setattr(tool, "FIGURE", tmp_path / "guards.png")
     tool.draw_guards(rows)
     assert (tmp_path / "guards.png").read_bytes().startswith(b"\x89PNG")
