@@ -1,11 +1,6 @@
 """Every YAML of experiments/ runs: two steps, two episodes or one pair, as the command in its header says."""
 
-import functools
-import importlib
-import inspect
 import json
-import re
-import shlex
 from pathlib import Path
 
 import pytest
@@ -15,31 +10,39 @@ import yaml
 from cjepa.cli import VERBS, main
 from cjepa.data.splits import SPLIT_SEED, SPLIT_SHARES, split_episodes
 from cjepa.data.store.episode_file import EpisodeFile
-from cjepa.evaluation import probes
 from cjepa.studies.definition import load_study
 from cjepa.tokenizers.training import TokenizerTraining, load_tokenizer
-from tests.conftest import EXPERIMENTS, FEW_FRAMES, SHORT_GOALS, SHORT_MACRO, configs, fit, tokenize
-from tests.contracts import arguments_of
+from tests.conftest import EXPERIMENTS, FEW_FRAMES, SHORT_GOALS, SHORT_MACRO, configs, fit, shorten_probes, tokenize
 from tests.sharing import once
+from tests.small_experiments import (
+    FEATURES,
+    FEW_SCENES,
+    ONE_PAIR,
+    QUIET,
+    TWO_EPISODES,
+    asks_questions,
+    command_of,
+    configs_of,
+    data_of,
+    episodes_of,
+    is_collide,
+    small_dinov2,
+    small_patches,
+    small_reader,
+    tiny_planner,
+    trains_tokenizer,
+    two_steps,
+    value_of,
+)
 
 ROOT = EXPERIMENTS.parent
 FILES = sorted(EXPERIMENTS.rglob("*.yaml"))
-TWO_EPISODES = ["--episodes=2", "--episode_env_steps=12"]
-ONE_PAIR = ["--pairs=1", "--budget_env_steps=25"]
-TINY_SEARCH = {"num_samples": 4, "iterations": 1, "num_elites": 2, "num_starts": 2}
-FEW_SCENES = ["--scenes=3", "--val_scenes=3", "--horizon_blocks=2"]
-QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
-TWO_STEPS = [*QUIET, "--trainer.max_steps=2", "--trainer.val_check_interval=2", "--data.init_args.batch_size=4"]
 SMALL_FRAMES = [f"--model.init_args.tokenizer.init_args.{size}" for size in ("image_size=64", "patch_size=16")]
 SMALL_STATES = [f"--model.init_args.predictor.init_args.{size}" for size in ("dim=64", "mlp_dim=16", "classes=4")]
+NARROW_DECODER = ["--model.init_args.tokenizer.init_args.decoder_channels=8"]
+NARROW_RENDERING = ["--model.init_args.tokenizer.init_args.render_dim=32"]
 SMALLER = {"lewm_paper.yaml": SMALL_FRAMES, "macro.yaml": SHORT_MACRO, "rssm_paper.yaml": SMALL_STATES}
-SMALLER |= {"goal_value.yaml": SHORT_GOALS}
-PREDICTOR = ("model", "init_args", "predictor", "init_args")
-POLICY = ("model", "init_args", "policy", "init_args")
-LANGUAGE = ("model", "init_args", "language", "init_args")
-GOAL_VALUE = ("model", "init_args", "value", "init_args")
-PRETRAINED_WIDTHS = (384, 1408)
-"""Of patches of DINOv2 ViT-S and V-JEPA 2 ViT-g."""
+SMALLER |= {"goal_value.yaml": SHORT_GOALS, "savi_paper.yaml": NARROW_DECODER, "videosaur.yaml": NARROW_RENDERING}
 BUILT_ELSEWHERE = {"ijepa_paper.yaml", "vjepa_paper.yaml", "vjepa2_1.yaml", "videosaur_ijepa.yaml"}
 BUILT_ELSEWHERE |= {"mcjepa.yaml"}
 """Too large to train, or a variant: tests in tokenizers/jepa build their models."""
@@ -59,7 +62,6 @@ PLANS_READ = {
 """Files that an evaluation reads besides run and episodes: options, and the fixtures for them."""
 TRAINING_READS = {"dreamer.yaml": {"model.init_args.world_model": "world_model_run"}}
 """The same of a training, besides its data."""
-FEATURES = ("model", "init_args", "tokenizer", "init_args", "features")
 
 
 @pytest.fixture(scope="session")
@@ -99,34 +101,6 @@ def collide_push_run(tmp_path_factory, collide_tokens) -> Path:
     words = configs("pusht/cjepa.yaml", "pusht/object_filter.yaml", "collide/push.yaml")
     words += ["--data.init_args.val_blocks=4"]
     return once(tmp_path_factory, "collide-push", lambda folder: fit(folder, collide_tokens, *words))
-
-
-def command_of(path: Path) -> list[str]:
-    """The words of the ``# cjepa VERB ...`` line in the comment at a file's head."""
-    head = re.match(r"(#.*\n)+", path.read_text())
-    lines = re.findall(r"^# (cjepa .+)$", head[0] if head else "", re.MULTILINE)
-    assert len(lines) == 1, f"{path}: one line of its header says how to run it, as in `# cjepa fit -c ...`"
-    return shlex.split(lines[0])[1:]
-
-
-def configs_of(words: list[str]) -> list[str]:
-    return [following for word, following in zip(words, words[1:], strict=False) if word in ("-c", "--config")]
-
-
-@functools.cache
-def content_of(path: Path) -> dict:
-    return yaml.safe_load(path.read_text())
-
-
-def value_of(paths: list[str], *keys: str):
-    """A value of the last file that states it; paths are relative to the current folder."""
-    found = None
-    for path in paths:
-        content = content_of(Path(path).absolute())
-        for key in keys:
-            content = content.get(key, {}) if isinstance(content, dict) else {}
-        found = content or found
-    return found
 
 
 def check_header(path: Path) -> None:
@@ -193,7 +167,7 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         assert main(["plan-baselines", *configs, *more]) == 0
         assert (out / "results.json").is_file()
     elif words[0] == "test":
-        monkeypatch.setattr(probes, "_STEPS", 100)
+        shorten_probes(monkeypatch)
         data = [f"--data.init_args.path={data_of(configs_of(words), get)}", f"--run_dir={out}"]
         assert main(["test", *configs, *data, *FEW_FRAMES, *QUIET]) == 0
         assert json.loads((out / "results_test.json").read_text())
@@ -206,15 +180,10 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         small += [f"--{option}={get(fixture)}" for option, fixture in TRAINING_READS.get(path.name, {}).items()]
         small += small_reader(get) if asks_questions(words) else []
         assert main(["fit", *configs, *data, *small, *two_steps(words)]) == 0
-        assert json.loads((out / "run.json").read_text())["model"]["optimizer_steps"] == 2
-        if trains_tokenizer(words) and path.name != "two_cores.yaml":  # which trains in processes of its own
+        model = json.loads((out / "run.json").read_text())["model"]
+        assert (model["optimizer_steps"], model["processes"]) == (2, 2 if path.name == "two_cores.yaml" else 1)
+        if trains_tokenizer(words) and model["processes"] == 1:  # what others trained, this process has not seen
             check_tokenizer(trained_tokenizers[-1], out)
-
-
-def tiny_planner(configs: list[str]) -> list[str]:
-    """What makes the planner that a chain of configs names search little."""
-    taken = inspect.signature(class_of(value_of(configs, "planner", "class_path"))).parameters
-    return [f"--planner.init_args.{key}={value}" for key, value in TINY_SEARCH.items() if key in taken]
 
 
 @pytest.fixture
@@ -234,80 +203,6 @@ def check_tokenizer(module: TokenizerTraining, run: Path) -> None:
     tokens = module.tokenizer.encode(*inputs).slots_BTSD
     assert tokens.isfinite().all() and torch.equal(tokenizer.encode(*inputs).slots_BTSD, tokens)
     assert {path.name for path in (run / "media").iterdir()} >= {"slots.png", "slots_1.mp4", "failures.png"}
-
-
-def two_steps(words: list[str]) -> list[str]:
-    """What makes a training short; tokenizers also get few frames to score and draw."""
-    few = ["--data.init_args.val_rows=8"] if asks_questions(words) else ["--data.init_args.val_clips=8"]
-    few = FEW_FRAMES if trains_on_videos(words) else few
-    return [*TWO_STEPS, *few, *(["--data.init_args.train_blocks=2"] if trains_tokenizer(words) else [])]
-
-
-def asks_questions(words: list[str]) -> bool:
-    return bool(value_of(configs_of(words), "data", "init_args", "questions"))
-
-
-def small_reader(get) -> list[str]:
-    """For the six bodies of oracle tokens and the 26 env steps that the shared questions are about, and one layer."""
-    sizes = {"token_dim": 128, "slots": 6, "frames": 6, "depth": 1, "joined_frames": 2}
-    words = [f"--model.init_args.reader.init_args.{name}={value}" for name, value in sizes.items()]
-    return [*words, f"--data.init_args.questions={get('question_path')}", "--data.init_args.frame_stride=4"]
-
-
-def trains_on_videos(words: list[str]) -> bool:
-    return value_of(configs_of(words), "data", "class_path").endswith("VideoClips")
-
-
-def trains_tokenizer(words: list[str]) -> bool:
-    return value_of(configs_of(words), "model", "class_path").endswith("TokenizerTraining")
-
-
-def small_dinov2(folder: Path) -> list[str]:
-    """For the model that the YAMLs name, which tests cannot download."""
-    return [f"--{'.'.join(FEATURES)}.init_args.{name}" for name in (f"source={folder}", "image_size=56")]
-
-
-def small_patches(configs: list[str]) -> list[str]:
-    """For a chain whose encoder tests do not have: our patches instead, and one narrow layer."""
-    if value_of(configs, *PREDICTOR, "token_dim") not in PRETRAINED_WIDTHS:
-        return []
-    taken = arguments_of(class_of(value_of(configs, *PREDICTOR[:-1], "class_path")))
-    sizes = {"token_dim": 96, "num_tokens": 16, "dim": 112, "depth": 1}
-    return [f"--{'.'.join(PREDICTOR)}.{name}={value}" for name, value in sizes.items() if name in taken]
-
-
-def class_of(class_path: str) -> type:
-    module, _, name = class_path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
-
-
-def is_collide(configs: list[str]) -> bool:
-    return any("collide/" in name for name in configs)
-
-
-def episodes_of(configs: list[str], get) -> Path:
-    return get("collide_episodes_path" if is_collide(configs) else "episodes_path")
-
-
-def data_of(configs: list[str], get) -> Path:
-    """The fixture that a chain of configs trains on: episodes, or the tokens that are as wide as it says."""
-    if value_of(configs, "data", "class_path").endswith("VideoClips"):
-        return episodes_of(configs, get)
-    if any(value_of(configs, *keys) for keys in (POLICY, LANGUAGE, GOAL_VALUE)):
-        return get("slot_tokens")
-    if value_of(configs, "data", "init_args", "questions"):
-        return get("wide_collide_tokens")
-    if class_of(value_of(configs, *PREDICTOR[:-1], "class_path")).layer_normed:
-        return get("normed_patch_tokens")
-    width = value_of(configs, *PREDICTOR, "token_dim")
-    width = 96 if width in PRETRAINED_WIDTHS else width
-    if width == 128:
-        return get("wide_collide_tokens" if is_collide(configs) else "wide_tokens")
-    names = ["collide_tokens", "placed_collide_tokens"] if is_collide(configs) else ["slot_tokens", "patch_tokens"]
-    files = [get(name) for name in names]
-    widths = {EpisodeFile(path).attributes["token_dim"]: path for path in files}
-    assert width in widths, f"token_dim {width}, but the tokenizers give {sorted(widths)}"
-    return widths[width]
 
 
 def test_tokenizers_are_drawn_and_scored_by_what_their_labels_mean(monkeypatch):

@@ -29,7 +29,7 @@ from cjepa.world_models.regularisers import NoGuard, Regulariser, SIGReg
 from tests.conftest import FEW_FRAMES, configs, fit
 from tests.contracts import stirred
 from tests.sharing import once
-from tests.test_experiments import ONE_PAIR, TINY_SEARCH
+from tests.small_experiments import ONE_PAIR, TINY_SEARCH
 from tests.trainers import quiet_trainer
 from tests.world_models.small import fit as fit_on_tokens
 

@@ -14,7 +14,7 @@ from cjepa.world_models.loading import load_world_model
 from cjepa.world_models.pixels import PixelDynamics, PixelWorldModel
 from tests.conftest import FEW_FRAMES, configs, fit
 from tests.contracts import stirred
-from tests.test_experiments import ONE_PAIR
+from tests.small_experiments import ONE_PAIR
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SIDE = 8
