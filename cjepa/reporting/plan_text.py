@@ -28,6 +28,8 @@ def _said(metric: str, row: Row) -> str:
         return f"{seconds_text(row['value'])} per env step"
     if metric.startswith(_ERROR):
         return f"{metric.removeprefix(_ERROR)} error {value_with_interval(row)} {row['unit']}"
+    if metric == "final_goal_distance":
+        return f"final distance to the goal's tokens {value_with_interval(row)} of that at the start"
     if metric == "fallbacks":
         return f"fallback instead of {100 * row['value']:.0f} % of the plans"
     if metric in _TRIVIAL:

@@ -17,9 +17,11 @@ def test_a_line_for_every_agent():
         row("fallbacks", 0.125, "a"),
         row("solved_at_start", 3.0, "b (as published)"),
         row("success_seed_0", 0.5, "b, seed 0"),
+        row("final_goal_distance", 0.25, "shown a picture"),
     ]
     assert outcome_text(rows) == [
         "a: angle error 0.50 [0.25, 0.75] of tolerance (20 degrees), 2 pairs solved at the start left out, "
         "0.4 s per env step, fallback instead of 12 % of the plans",
         "b (as published): 3 pairs solved at the start included",
+        "shown a picture: final distance to the goal's tokens 0.25 of that at the start",
     ]
