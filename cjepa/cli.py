@@ -12,7 +12,7 @@ import traceback
 from typing import NamedTuple
 
 from cjepa import __version__, interrupts
-from cjepa.command_result import OUTCOME_FILE, CommandResult
+from cjepa.command_result import OPTIONS_FILE, OUTCOME_FILE, CommandResult
 from cjepa.errors import UserError, memory_ran_out
 from cjepa.quiet import silence_lightning
 
@@ -82,6 +82,8 @@ def main(argv: list[str] | None = None) -> int:
     if argv == ["--version"]:
         _say(f"cjepa {__version__}")
         return 0
+    if options_file := os.environ.pop(OPTIONS_FILE, None):
+        return _read_options(options_file)
     outcome_file = os.environ.pop(OUTCOME_FILE, None)
     with interrupts.passed_on():
         return _run(argv) if outcome_file is None else _run_stage(argv, outcome_file)
@@ -139,8 +141,26 @@ def _run_stage(argv: list[str], outcome_file: str) -> int:
     return code
 
 
-def execute(argv: list[str]) -> CommandResult:
-    """Run one command line without catching errors."""
+def _read_options(file: str) -> int:
+    """Read the options of a study's command lines; what is wrong with them goes into the file that they are from."""
+    from cjepa.files import read_json, write_json
+
+    write_json(file, [option_fault(argv) for argv in read_json(file)])
+    return 0
+
+
+def option_fault(argv: list[str]) -> str:
+    """What a command says against its options, without running it; empty where it takes them."""
+    try:
+        execute(argv, only_options=True)
+    except Exception as problem:
+        refusal = _refusal(problem)
+        return "" if refusal is None else refusal.line  # a bug shows itself when the command runs
+    return ""
+
+
+def execute(argv: list[str], only_options: bool = False) -> CommandResult:
+    """Run one command line without catching errors, or only read its options."""
     from cjepa.configuration.class_paths import look_in_current_folder
     from cjepa.configuration.function_options import call
     from cjepa.configuration.moved import current, teach_parsers
@@ -153,14 +173,14 @@ def execute(argv: list[str]) -> CommandResult:
     verb, rest = " ".join(argv[:words]), argv[words:]
     if verb in LIGHTNING_VERBS:
         silence_lightning()
-        return _lightning(verb, rest)
+        return _lightning(verb, rest, only_options)
     if verb not in VERBS:
         typed = " ".join(argv[: 1 + any(name.startswith(f"{verb} ") for name in VERBS)])
         raise UserError(f"no such command {typed!r}; `cjepa --help` lists them")
     silence_lightning()
     group, _, name = verb.replace("-", "_").rpartition(" ")
     function = getattr(importlib.import_module(f"cjepa.{group or 'commands'}.{name}"), f"{name}_command")
-    return call(function, VERBS[verb].positional, rest, f"cjepa {verb}", VERBS[verb].help, _say)
+    return call(function, VERBS[verb].positional, rest, f"cjepa {verb}", VERBS[verb].help, _say, only_options)
 
 
 def _check_configs(argv: list[str]) -> None:
@@ -172,13 +192,14 @@ def _check_configs(argv: list[str]) -> None:
             raise UserError(f"{file}: not a YAML file of options, `name: value`")
 
 
-def _lightning(verb: str, rest: list[str]) -> CommandResult:
+def _lightning(verb: str, rest: list[str], only_options: bool) -> CommandResult:
     from cjepa.configuration.class_paths import asks_for_help, import_choices
     from cjepa.lightning_cli import CJEPACLI
+    from cjepa.options_only import OptionsOnly
 
     if asks_for_help(rest):
         import_choices()
-    return CJEPACLI([verb, *rest]).result()
+    return (OptionsOnly if only_options else CJEPACLI)([verb, *rest]).result()
 
 
 def _say(line: str) -> None:

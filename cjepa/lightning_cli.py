@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from argparse import ArgumentError
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from cjepa.checkpoints import WEIGHTS, check_finite, find_checkpoint, read_checkpoint
 from cjepa.command_result import CommandResult
 from cjepa.configuration.moved import teach_parsers
-from cjepa.configuration.parser_messages import one_line
+from cjepa.configuration.parser_messages import named, one_line
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
 from cjepa.files import missing_folders, read_json, remove_made
@@ -95,7 +96,7 @@ class CJEPACLI(LightningCLI):
             UserError: the seed is out of its range; the checkpoint is missing, unreadable or another model's, or a
                 weight is not finite.
         """
-        super().parse_arguments(parser, args)
+        self.read_options(parser, args)
         config = self.config[self._verb]
         seed = config.get("seed_everything")
         if seed is not None and not 0 <= seed < 2**32:
@@ -114,6 +115,13 @@ class CJEPACLI(LightningCLI):
             raise UserError(f"{path} is a checkpoint of {found}, but the config names {config.model.class_path}")
         check_finite(content, checkpoint)  # here, before anything is written into the run's folder
         self._checkpoint = checkpoint, content
+
+    def read_options(self, parser: LightningArgumentParser, args: list[str]) -> None:
+        """What Lightning does, with errors in the words of our other commands."""
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            raise named(error, self._parser(self._verb).get_defaults().keys()) from error
 
     def _parse_ckpt_path(self) -> None:
         """As Lightning's, for checkpoints of before a class moved too: the model is the checkpoint's.

@@ -14,7 +14,7 @@ from cjepa.errors import UserError
 from cjepa.evaluation.notebook import SceneLab
 from cjepa.evaluation.planning.protocol import PlanningProtocol, with_environment
 from cjepa.explorer.plans import PlansExplorer
-from cjepa.explorer.server import App, Explorer, address_of, open_server, serve
+from cjepa.explorer.server import App, Explorer, address_of, listen, open_server, serve
 from cjepa.explorer.table import TableExplorer
 from cjepa.planning.objectives import LeastStepMSE, Objective
 from cjepa.planning.planners.base import Planner
@@ -53,6 +53,24 @@ def explore_command(
         port: of the server; 0 for any that is free.
         say: shows a line of progress.
     """
+    with listen(host, port) as listening:  # first: a port in use is known before a model is loaded
+        explorer = _explorer(run, episodes, scenes, horizon_blocks, planner, objective)
+        with open_server(App(explorer, host), host, listening) as server:
+            say(f"from {explorer.about()['held_out']}")
+            say(f"{address_of(server)} (Ctrl-C ends it)")
+            serve(server)
+    return CommandResult([])
+
+
+def _explorer(
+    run: str,
+    episodes: str,
+    scenes: int,
+    horizon_blocks: int | None,
+    planner: Planner | None,
+    objective: Objective | None,
+) -> Explorer:
+    """The page that fits the environment of the episodes, after its first answer."""
     checkpoint = find_checkpoint(run)
     name = model_name_of(checkpoint)
     protocol = with_environment(PlanningProtocol(episodes, pairs=scenes), open_episodes(episodes))
@@ -65,8 +83,4 @@ def explore_command(
         explorer = PlansExplorer(protocol, checkpoint, name, *search, horizon_blocks or 5)
     with suppress(UserError):  # which the page will show
         explorer.answer({})  # the first answer takes longer than those that follow
-    with open_server(App(explorer, host), host, port) as server:
-        say(f"from {explorer.about()['held_out']}")
-        say(f"{address_of(server)} (Ctrl-C ends it)")
-        serve(server)
-    return CommandResult([])
+    return explorer

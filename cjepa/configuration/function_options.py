@@ -1,6 +1,7 @@
 """A function called with a command line: its arguments, and the fields of its dataclasses, are the options."""
 
 import inspect
+from argparse import ArgumentError
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from jsonargparse import ActionYesNo, ArgumentParser
 
 from cjepa.configuration.class_paths import asks_for_help, folders_of, import_choices
 from cjepa.configuration.mapping_options import gathered
-from cjepa.configuration.parser_messages import one_line
+from cjepa.configuration.parser_messages import named, one_line
 from cjepa.errors import UserError
 
 
@@ -21,6 +22,7 @@ def call(
     prog: str,
     description: str,
     say: Callable[[str], None] | None = None,
+    only_options: bool = False,
 ) -> Any:
     """What a function returns for a command line.
 
@@ -31,6 +33,7 @@ def call(
         prog: program and verb.
         description: for ``--help``.
         say: shows a line; of a function with an argument of this name.
+        only_options: read the words, but do not call the function; None is returned.
 
     Raises:
         UserError: a constructor refuses what it is given.
@@ -44,7 +47,12 @@ def call(
             entry.annotation for taken in signatures for name, entry in taken.items() if name not in kinds.bundles
         ]
         import_choices(sorted(set().union(*map(folders_of, options))))
-    config = parser.parse_args(_with_flag_values(gathered(words, kinds.mappings), kinds.flags))
+    try:
+        config = parser.parse_args(_with_flag_values(gathered(words, kinds.mappings), kinds.flags))
+    except ArgumentError as error:
+        raise named(error, parser.get_defaults().keys(), positional) from error
+    if only_options:
+        return None
     try:
         config = parser.instantiate(config)
     except ValueError as error:  # what a constructor refuses

@@ -3,9 +3,15 @@
 Its own text is a tree of many lines that shows every type that was tried, and repeats all values around the wrong one.
 """
 
+import importlib
 import re
-from collections.abc import Sequence
+from argparse import ArgumentError
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
+from inspect import isclass
 from typing import NamedTuple
+
+from jsonargparse import ArgumentParser
 
 _KEY = re.compile(r'(?:Validation failed: )?Parser key "(.+?)":\s*(.*)', re.DOTALL)
 _CLASS = re.compile(r"Problem with given class_path '(.+?)':\s*(.*)", re.DOTALL)
@@ -20,6 +26,9 @@ _GIVEN_CLASS = re.compile(r"(?:.*?class_path'?[:,]? ?(?:val)?=? ?')?([\w.]+)")
 _CLASS_PATH = re.compile(r"Expected a dot import path string: (.*)")
 _MISSING = re.compile(r"the following arguments are required: (.*)")
 _OPTION = re.compile(r"Option '(.+)' is not accepted")
+_NOT_AN_OPTION = re.compile(r"unrecognized arguments: --([\w.]+)(?:[ =].*)?")
+_NO_OPTION = re.compile(r"(?:Subcommand '\w+' does not accept o|Group '(\w+)' does not accept o|O)ption '([\w.]+)'.*")
+_CLASS_KEYS = ("class_path", "init_args")
 _NUMBER = re.compile(r"Not of type (\w+): (?:invalid literal .*?: )?(.*?) ?(?:does not conform.*|int\(\) argument.*)?")
 _NUMBERS = {
     "PositiveInt": "an integer above 0",
@@ -48,6 +57,46 @@ def one_line(message: str) -> str:
         return " ".join(message.split())
     lines = [_Line(len(line) - len(line.lstrip()), line.strip()) for line in message.splitlines() if line.strip()]
     return _explained(lines, "", "").removeprefix(": ")  # what constructors refuse comes without a key
+
+
+def named(error: ArgumentError, options: Iterable[str], positional: Collection[str] = ()) -> ArgumentError:
+    """An error in the words of a command line: what to type that is missing, and what was meant by a misspelt option.
+
+    Args:
+        error: of a parser.
+        options: all that the parser takes, with dots.
+        positional: those of them that are words without ``--``.
+    """
+    message = " ".join(str(error).split())
+    if match := _MISSING.fullmatch(message):
+        names = [name.rpartition(".")[2] for name in match[1].split(", ")]
+        words = [name.upper() if name in positional else f"--{name}" for name in names]
+        return ArgumentError(None, f"missing: {', '.join(words)}; --help explains {'them' if words[1:] else 'it'}")
+    if match := _NOT_AN_OPTION.fullmatch(message):
+        return ArgumentError(None, f"--{match[1]}: no such option{_meant(match[1], options, '--')}")
+    if match := _NO_OPTION.fullmatch(message):
+        key = ".".join(filter(None, match.groups()))
+        return ArgumentError(None, f"{key}: no such option{_meant(key, options)}")
+    return error
+
+
+def _meant(typed: str, options: Iterable[str], dashes: str = "") -> str:
+    """The option that is nearest to what was typed, or the one whose first part is."""
+    options = list(options)
+    heads = list(dict.fromkeys(option.partition(".")[0] for option in options))
+    found = get_close_matches(typed, options, 1, 0.8) or get_close_matches(typed.partition(".")[0], heads, 1)
+    return f"; did you mean {dashes}{found[0]}?" if found and found[0] != typed.partition(".")[0] else ""
+
+
+def _options_of(class_path: str) -> list[str]:
+    """Arguments of a class that has been imported before."""
+    module, _, name = class_path.rpartition(".")
+    found = getattr(importlib.import_module(module), name)
+    parser = ArgumentParser(exit_on_error=False)
+    if not isclass(found):
+        return []
+    parser.add_class_arguments(found, fail_untyped=False)
+    return list(parser.get_defaults().keys())
 
 
 def _explained(lines: Sequence[_Line], key: str, owner: str) -> str:
@@ -124,7 +173,11 @@ def _fault(text: str, key: str, owner: str) -> str:
     if match := _MISSING.fullmatch(text):
         return f"{key}: {owner} needs {match[1]}"
     if match := _OPTION.fullmatch(text):
-        return f"{key}.init_args.{match[1]}: {owner} has no such option" if owner else f"{key}: no option {match[1]}"
+        if not owner:
+            return f"{key}: no option {match[1]}"
+        return f"{key}.init_args.{match[1]}: {owner} has no such option{_meant(match[1], _options_of(owner))}"
+    if match := _NOT_AN_OPTION.fullmatch(text):
+        return f"{key}.{match[1]}: no such option{_meant(match[1], _CLASS_KEYS)}"
     if match := _NUMBER.fullmatch(text):
         return f"{key}: expected {_NUMBERS.get(match[1], match[1])}" + (f", got {_short(match[2])}" if match[2] else "")
     if match := _CLASS_PATH.match(text):

@@ -110,11 +110,10 @@ class _Quiet(WSGIRequestHandler):
             _log.error(message.rstrip(), *args)
 
 
-def open_server(app: App, host: str, port: int) -> BaseWSGIServer:
-    """A server that listens; ``serve_forever`` begins to answer.
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at which a browser may already ask; the answers wait for :func:`open_server`.
 
     Args:
-        app: that answers.
         host: name or address to listen at.
         port: to listen at; 0 for any that is free.
 
@@ -122,12 +121,21 @@ def open_server(app: App, host: str, port: int) -> BaseWSGIServer:
         UserError: nothing can listen there.
     """
     try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--host {host} --port {port}: {reason}; give another --port") from None
-    with listening:
-        return make_server(host, listening.getsockname()[1], app, True, request_handler=_Quiet, fd=listening.fileno())
+
+
+def open_server(app: App, host: str, listening: socket.socket) -> BaseWSGIServer:
+    """A server that answers once its ``serve_forever`` is called.
+
+    Args:
+        app: that answers.
+        host: that the socket is bound to.
+        listening: from :func:`listen`.
+    """
+    return make_server(host, listening.getsockname()[1], app, True, request_handler=_Quiet, fd=listening.fileno())
 
 
 def address_of(server: BaseWSGIServer) -> str:

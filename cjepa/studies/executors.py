@@ -8,11 +8,11 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cjepa.command_result import OUTCOME_FILE
+from cjepa.command_result import OPTIONS_FILE, OUTCOME_FILE
 from cjepa.data.workers import CORES
 from cjepa.studies.resources import Machine, Share, this_machine, visible_gpus
 
@@ -59,6 +59,22 @@ class Executor(ABC):
     def machines(self) -> list[Machine]:
         """That commands can run on."""
         return [this_machine()]
+
+    def option_faults(self, lines: Sequence[list[str]]) -> list[str]:
+        """What commands say against their options, a text for each command line; empty where they take them.
+
+        A process of its own reads the options of all, and imports the classes that they name; it runs no command.
+
+        Args:
+            lines: without the program's name.
+        """
+        with tempfile.TemporaryDirectory(prefix="cjepa-") as folder:
+            file = Path(folder) / "options.json"
+            file.write_text(json.dumps(lines), "utf-8")
+            command, environment = [sys.executable, "-m", "cjepa.cli"], _with_our_imports() | {OPTIONS_FILE: str(file)}
+            subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+            found = json.loads(file.read_text("utf-8"))
+        return found if found != lines else [""] * len(lines)  # what stopped the process will stop its stage, too
 
     @abstractmethod
     def start(self, words: list[str], share: Share, output: Path | None = None) -> Job:
@@ -132,9 +148,7 @@ class CommandProcess(Job):
         self._folder = tempfile.TemporaryDirectory(prefix="cjepa-")
         self._told, self._measured = (Path(self._folder.name) / name for name in ("outcome.json", "measured.json"))
         command = [sys.executable, "-m", "cjepa.cli", *words]
-        # what can be imported here can be imported there, and nothing else
-        path = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"}
-        environment = os.environ | path | environment | {OUTCOME_FILE: str(self._told)}
+        environment = _with_our_imports() | environment | {OUTCOME_FILE: str(self._told)}
         held = json.dumps({name: limit for name, limit in limits.items() if limit})
         launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(self._measured), held, *command]
         # A group of its own: an interrupt reaches the command once, from here, whoever sent it. The launcher ends
@@ -163,6 +177,11 @@ class CommandProcess(Job):
         """See :class:`Job`."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, next(self._harder, signal.SIGKILL))
+
+
+def _with_our_imports() -> dict[str, str]:
+    """This process's environment; what can be imported here can be imported there, and nothing else."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"}
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -67,7 +67,7 @@ class StageRun:
 
             places = (self.jobs, self.machines)
             left = dispatch(waiting, set(self.records), *places, self._start, self._end, watch)
-        self.failures = [f"{_counted(names)} failed: {reason}" for reason, names in self._failed.items()]
+        self.failures = [f"{counted(names)} failed: {reason}" for reason, names in self._failed.items()]
         if left:
             names = ", ".join(stage.name for stage in left)
             self.failures.append(f"not run, because they read a stage that failed: {names}")
@@ -146,7 +146,7 @@ def last_line(path: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def _counted(names: Sequence[str]) -> str:
-    """The stages in a few words: of a sweep, hundreds may fail for one reason."""
+def counted(names: Sequence[str]) -> str:
+    """Stages in a few words: of a sweep, hundreds may fail for one reason."""
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
     return f"stage{'s' if len(names) > 1 else ''} {', '.join(names[:_NAMED])}{more}"

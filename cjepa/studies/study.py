@@ -17,6 +17,7 @@ from cjepa.studies.dispatch import default_jobs
 from cjepa.studies.elsewhere import finished_elsewhere
 from cjepa.studies.executors import Executor
 from cjepa.studies.keys import all_made_from
+from cjepa.studies.option_check import check_options
 from cjepa.studies.outlook import outlook
 from cjepa.studies.resources import Machine, check_that_it_fits, this_machine
 from cjepa.studies.selection import Selection
@@ -49,8 +50,8 @@ def run_study(
         selection: the stages that are asked for.
 
     Raises:
-        UserError: the YAML or one of its configs is wrong, no stage matches the selection, a stage needs more than any
-            machine has, or the study already runs.
+        UserError: the YAML, one of its configs or an option of a stage is wrong, no stage matches the selection, a
+            stage needs more than any machine has, or the study already runs.
     """
     study = load_study(path)
     jobs = jobs or default_jobs(study.stages, executor.machines())
@@ -58,6 +59,8 @@ def run_study(
     home = root / study.name
     folders = _folders(study, home)
     _check_that_they_fit(chosen, forced, folders, executor.machines())
+    to_run = [stage for stage in chosen if stage in forced or not folders[stage.name].finished()]
+    check_options(to_run, {name: folder.path for name, folder in folders.items()}, executor)
     with only_process(home, f"study {study.name}"):
         _claim(home, study, say)
         for stage in reversed(forced):  # readers first: after a kill in between, none counts as done on an older input

@@ -17,6 +17,9 @@ class Trainings(Executor):
     ran: list[list[str]] = []
     failing = ""
 
+    def option_faults(self, lines):
+        return ["" if "--model.lr" in line else "no such option" for line in lines]
+
     def start(self, words, share, output=None):
         options = dict(zip(words[3::2], words[4::2], strict=True))
         self.ran.append(words)
@@ -78,6 +81,7 @@ def test_a_failed_cell_is_told_and_the_others_are_ranked(trainings, monkeypatch,
         ([*WORDS, "--seeds", "[0, 0]"], "--seeds: [0, 0]"),
         ([*WORDS, "--options.model.lr", "1"], "--options.model.lr: --over varies it"),
         ([*WORDS, "--options.lr"], "--options.lr: no value"),
+        (["sweep", "toy.yaml", "--over.model.rate", "[1, 2]"], "stages rate-1-seed-0, rate-2-seed-0: no such option"),
         ([*WORDS, "--options.lr", "[1"], "--options.lr: '[1' is not YAML"),
         ([*WORDS, "--name", "a/b"], "--name a/b: expected a plain word"),
     ],

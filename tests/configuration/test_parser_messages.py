@@ -1,9 +1,11 @@
 """Wrong values on the command line and in files: one short line with the whole key, what was expected and given."""
 
+from argparse import ArgumentError
+
 import pytest
 
 from cjepa.cli import main
-from cjepa.configuration.parser_messages import one_line
+from cjepa.configuration.parser_messages import named, one_line
 
 FIT = ("fit", "-c", "experiments/pusht/cjepa.yaml", "--data.init_args.path", "none.h5")
 PLAN = ("plan", "none", "-c", "experiments/pusht/plan.yaml", "--episodes", "none.h5")
@@ -52,6 +54,10 @@ FILTER = "{class_path: cjepa.world_models.predictors.object_filter.ObjectFilter,
             "--model.init_args.predictor.init_args.x=3",
             f".predictor.init_args.x: {{}}{TRANSFORMER} has no such option",
         ),
+        (FIT, "--model.init_args.matrix_l=1", f"matrix_l: {MODEL} has no such option; did you mean matrix_lr?"),
+        (FIT, "--model.init_arg.lr=1", "model.init_arg.lr: no such option; did you mean init_args?"),
+        (FIT, "--modl.init_args.lr=1", "--modl.init_args.lr: no such option; did you mean --model?"),
+        (PLAN, "--parts=1", "--parts: no such option; did you mean --pairs?"),
         (FIT, "--model.init_args.predictor=null", f"model: {MODEL} needs predictor"),
         (FIT, "--model.init_args.predictor=" + ENSEMBLE % FILTER, ".token_dim: expected int, got wide"),
         (FIT, "--trainer.max_steps=many", "trainer.max_steps: expected int, got many"),
@@ -62,6 +68,23 @@ def test_line(command, option, line, capsys):
     said = capsys.readouterr().err
     assert said.endswith(line.format("cjepa.world_models.predictors.") + "\n") and said.count("\n") == 1
     assert len(said) < 250
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("the following arguments are required: run, out", "missing: RUN, --out; --help explains them"),
+        ("the following arguments are required: fit.model", "missing: --model; --help explains it"),
+        ("Option 'modle' is not accepted", "modle: no such option; did you mean model?"),
+        ("Subcommand 'fit' does not accept option 'modle.x'", "modle.x: no such option; did you mean model?"),
+        ("Group 'data' does not accept option 'sed'", "data.sed: no such option; did you mean data.seed?"),
+        ("unrecognized arguments: b", "unrecognized arguments: b"),
+        ("unrecognized arguments: --size 3 --colour red", "--size: no such option"),
+    ],
+)
+def test_errors_name_what_to_type(message, line):
+    options = ["run", "out", "model", "data.seed"]
+    assert str(named(ArgumentError(None, message), options, positional=["run"])) == line
 
 
 def test_long_values_are_cut(capsys):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from cjepa.explorer.server import App, Explorer, address_of, open_server
+from cjepa.explorer.server import App, Explorer, address_of, listen, open_server
 from tests.explorer import chromium
 from tests.explorer.chromium import Page
 
@@ -21,7 +21,7 @@ READY = "document.body && document.body.dataset.state === 'ready'"
 @contextmanager
 def serving(explorer: Explorer) -> Iterator[str]:
     """The address of its page."""
-    with open_server(App(explorer), "127.0.0.1", 0) as server:
+    with listen("127.0.0.1", 0) as listening, open_server(App(explorer), "127.0.0.1", listening) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield address_of(server)
         server.shutdown()

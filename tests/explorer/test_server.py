@@ -7,8 +7,9 @@ import urllib.request
 import pytest
 from werkzeug.test import Client
 
+from cjepa.cli import main
 from cjepa.errors import UserError
-from cjepa.explorer.server import App, open_server
+from cjepa.explorer.server import App, listen, open_server
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +79,19 @@ def test_pages_of_other_names_are_refused(client, explorer):
 
 
 def test_over_a_socket(explorer):
-    with open_server(App(explorer), "127.0.0.1", 0) as server:
+    with listen("127.0.0.1", 0) as listening, open_server(App(explorer), "127.0.0.1", listening) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/page.css") as response:
             assert b"canvas" in response.read()
         server.shutdown()
 
 
-def test_a_port_in_use_is_refused_in_one_line(explorer):
+def test_a_port_in_use_is_refused_in_one_line_before_a_model_is_loaded(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"--port {port}: .*in use.*; give another --port"):
-            open_server(App(explorer), "127.0.0.1", port)
+            listen("127.0.0.1", port)
+        assert main(["explore", "no-run", "--episodes", "none.h5", "--port", str(port)]) == 2
+        assert f"--port {port}: " in capsys.readouterr().err
     with pytest.raises(UserError, match="--port 99999: .*; give another --port"):
-        open_server(App(explorer), "127.0.0.1", 99999)
+        listen("127.0.0.1", 99999)

@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from cjepa.cli import main
@@ -56,11 +57,15 @@ class FakeExecutor(Executor):
         self.ran: dict[str, list[str]] = {}
         self.outputs: dict[str, Path | None] = {}
         self.failing: dict[str, BaseException] = {}
+        self.faults: dict[str, str] = {}
         self.cpus = 1
         self.meanwhile = lambda name: None
 
     def machines(self) -> list[Machine]:
         return [Machine(self.cpus, 0, 16)]
+
+    def option_faults(self, lines: Sequence[list[str]]) -> list[str]:
+        return [self.faults.get(line[0], "") for line in lines]
 
     def start(self, words: list[str], share: Share, output: Path | None = None) -> Job:
         # the stage is the one that has just begun
@@ -83,6 +88,9 @@ class FakeExecutor(Executor):
 
 class InProcess(Executor):
     """Runs commands as a process of their own would, without starting one."""
+
+    def option_faults(self, lines: Sequence[list[str]]) -> list[str]:
+        return [""] * len(lines)
 
     def start(self, words: list[str], share: Share, output: Path | None = None) -> Job:
         started = time.monotonic()

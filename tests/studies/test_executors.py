@@ -40,6 +40,17 @@ def run(words: list[str], share: Share = ALONE, output: Path | None = None) -> O
     return outcome
 
 
+def test_options_are_read_and_nothing_runs():
+    lines = [["dance"], ["verify"], ["verify", "none.h5"], ["info", "--bugs"], ["test", "no-run"]]
+    assert LocalProcesses().option_faults(lines) == [
+        "no such command 'dance'; `cjepa --help` lists them",
+        "missing: PATH; --help explains it",
+        "",
+        "--bugs: no such option; did you mean --bug?",
+        "",
+    ]
+
+
 def launch(folder: Path, *command: str, limits: str = "{}", **options) -> subprocess.Popen:
     words = [*LAUNCHER, str(folder / "measured.json"), limits, *command]
     return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0, **options)

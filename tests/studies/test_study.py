@@ -58,6 +58,17 @@ def test_a_second_run_does_nothing(study):
     assert "0 s of new work" in study.done.lines[0]
 
 
+def test_a_wrong_option_is_refused_before_anything_runs(study):
+    study.executor.faults = {"make": "--sise: no such option"}
+    with pytest.raises(UserError, match="^stages data, left, right: --sise: no such option$"):
+        study.run()
+    assert not study.executor.ran and not study.root.exists()
+    study.executor.faults = {"join": f"{study.folder('left')}: no such file"}  # it is yet to be made
+    assert study.run() == list(STAGES)
+    study.executor.faults = {"make": "of stages that are done"}
+    assert study.run() == []
+
+
 def files_of(home: Path) -> dict[str, str]:
     """What a study made, without records that have times; the report shows them."""
     files = {str(path.relative_to(home)): path for path in home.rglob("*") if path.is_file()}
