@@ -4,11 +4,14 @@ Nothing else in the package prints. Exit codes: 0 done, 1 a check failed, 2 the 
 """
 
 import argparse
+import errno
 import importlib
 import os
 import re
 import sys
+import sysconfig
 import traceback
+from pathlib import Path
 from typing import NamedTuple
 
 from cjepa import __version__, interrupts
@@ -31,6 +34,7 @@ class Refusal(NamedTuple):
     line: str
 
 
+_DISK_IS_FULL = "the disk is full; free some space, then repeat the command"
 _LESS_MEMORY = "give smaller numbers for what is computed at once, such as num_samples of a planner or batch_size"
 VERBS = {  # of one word or two; `NAME` is `NAME_command` in commands/NAME.py, `bench NAME` is in bench/NAME.py
     "collect": Verb("record episodes of a policy in an environment"),
@@ -74,6 +78,8 @@ def main(argv: list[str] | None = None) -> int:
     # Threads that spin while they wait make two-core machines crawl as soon as anything else runs on them.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of what Lightning calls
+    if options_file := os.environ.pop(OPTIONS_FILE, None):
+        return _read_options(options_file)
     argv = sys.argv[1:] if argv is None else argv
     group = next((f"{argv[0]} " for verb in VERBS if argv and verb.startswith(f"{argv[0]} ")), "")
     if argv[bool(group) :] in ([], ["-h"], ["--help"]):
@@ -82,8 +88,6 @@ def main(argv: list[str] | None = None) -> int:
     if argv == ["--version"]:
         _say(f"cjepa {__version__}")
         return 0
-    if options_file := os.environ.pop(OPTIONS_FILE, None):
-        return _read_options(options_file)
     outcome_file = os.environ.pop(OUTCOME_FILE, None)
     with interrupts.passed_on():
         return _run(argv) if outcome_file is None else _run_stage(argv, outcome_file)
@@ -253,8 +257,21 @@ def _refusal(error: Exception) -> Refusal | None:
         when = f" when {asked[1]} more were needed" if asked else ""
         return Refusal(1, f"memory ran out{when}; {_LESS_MEMORY}")
     if isinstance(error, UserError | argparse.ArgumentError | OSError):
-        return Refusal(getattr(error, "exit_code", 2), _one_line(error))
+        return Refusal(getattr(error, "exit_code", 2), f"{_one_line(error)}{_own_place(error)}")
     return None
+
+
+def _own_place(error: BaseException) -> str:
+    """File and line of an error that comes from the user's own code; its text alone would not tell."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or isinstance(error, UserError | OSError):
+        return ""
+    file = Path(frames[-1].filename)
+    others = (Path(__file__).parent, *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib")))
+    is_own = file.is_file() and not any(file.is_relative_to(folder) for folder in others)
+    return f" ({file.name}, line {frames[-1].lineno})" if is_own else ""
 
 
 def _one_line(error: Exception) -> str:
@@ -262,8 +279,9 @@ def _one_line(error: Exception) -> str:
     from cjepa.configuration.parser_messages import one_line
 
     line = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return f"{where}{_DISK_IS_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror}"
     if unknown := re.search(r"given class_path '([\w.]+)': (No module named '[\w.]+')", line):
         return f"{unknown[1]}: {unknown[2]}; {HOW_TO_FIND}"
     if isinstance(error, argparse.ArgumentError):

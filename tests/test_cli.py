@@ -1,5 +1,6 @@
 """The command line: what it answers, and that every wrong call is one clear line, exit code 2, nothing lost."""
 
+import errno
 import os
 import re
 import subprocess
@@ -30,6 +31,44 @@ assert not [name for name in {heavy} if name in sys.modules]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert all(f"\n  {verb} " in done.stdout for verb in {**VERBS, **LIGHTNING_VERBS})
+
+
+OWN = """from cjepa.envs.policies import StillPolicy
+
+class Misspelt(StillPolicy):
+    def __init__(self):
+        self.speed = sped
+
+class Refuses(StillPolicy):
+    def __init__(self):
+        raise ValueError("no")
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ("own_policy.Refuses", "no (own_policy.py, line 9)"),
+        ("own_faulty.Any", "own_faulty.py, line 1)"),
+    ],
+)
+def test_errors_of_own_code_name_its_file_and_line(policy, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "own_policy.py").write_text(OWN)
+    (tmp_path / "own_faulty.py").write_text("speed = sped")
+    assert main(["collect", "--env_id", "cjepa/PushT-v0", "--policy", policy, "--out", "a.h5"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.endswith(f"{said}\n") and shown.count("\n") == 1
+
+
+def test_a_full_disk_is_told_wherever_it_is_met(monkeypatch, capsys):
+    def write(argv):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cli, "execute", write)
+    assert main(["fit"]) == 2
+    assert capsys.readouterr().err == "cjepa fit: error: the disk is full; free some space, then repeat the command\n"
 
 
 def test_no_words_are_a_call_for_help(capsys):

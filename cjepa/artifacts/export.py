@@ -63,7 +63,7 @@ def export_checkpoint(checkpoint: Path, folder: Path, half: bool = False) -> Pat
             float16.
     """
     import lightning as L
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     weights = folder / WEIGHTS
     if weights.exists():
@@ -78,7 +78,7 @@ def export_checkpoint(checkpoint: Path, folder: Path, half: bool = False) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     with replacing(weights) as partial:
-        save_file(stored, partial)
+        partial.write_bytes(save(stored))  # its own writer raises no OSError where the disk is full
     return weights
 
 

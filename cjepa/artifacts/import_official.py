@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import lightning
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 import cjepa.world_models.official  # noqa: F401 - loading finds the class by its name
@@ -120,7 +120,7 @@ def import_official(
     dynamics.predictor.load_state_dict(official.weights)
     dynamics.fit_scales(sample, tokens=False)
     with new_folder(folder, "--out") as made:
-        save_file({f"dynamics.{name}": value for name, value in dynamics.state_dict().items()}, made / WEIGHTS)
+        (made / WEIGHTS).write_bytes(save({f"dynamics.{name}": value for name, value in dynamics.state_dict().items()}))
         write_json(made / CONFIG, _checkpoint(official.sizes, clips) | {"run_folder": str(folder.resolve())})
         write_text(made / "config.yaml", yaml.safe_dump(_run_config(official.sizes, clips), sort_keys=False))
         load_module(DynamicsTraining, read_checkpoint(made / WEIGHTS), made / WEIGHTS)

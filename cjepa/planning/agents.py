@@ -15,7 +15,7 @@ from cjepa.envs.sentences import parse
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.costs import SimulatorCost
 from cjepa.planning.perception import Observation
-from cjepa.planning.planners.base import Planner
+from cjepa.planning.planners.base import Planner, solved
 from cjepa.planning.problem import PlanningProblem
 from cjepa.types import Plan
 
@@ -135,7 +135,7 @@ class SimulatorAgent(Agent):
             problem = PlanningProblem(cost, *self.blocks.bounds(), generator=generator, **sizes)
             self._problems.append(problem)
             start_1KHA = None if warm_start_BKHA is None else warm_start_BKHA[row : row + 1]
-            plans.append(self.planner.plan(problem, start_1KHA))
+            plans.append(solved(self.planner, problem, start_1KHA))
         return _stacked(plans)
 
     def nothing(self) -> Plan:

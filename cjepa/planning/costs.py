@@ -76,7 +76,11 @@ class RolloutCost:
         with torch.autocast(actions_RHA.device.type, torch.bfloat16):
             rollout = self.dynamics.rollout(take_rows(self.state, row_R), actions_RHA)
             single = rollout.map(lambda values: values[:, None].float())
-            return self.objective(single, actions_RHA[:, None], take_rows(self.goal, row_R))[:, 0]
+            cost_R1 = self.objective(single, actions_RHA[:, None], take_rows(self.goal, row_R))
+        if cost_R1.shape != (len(row_R), 1):
+            name, expected = type(self.objective).__name__, (len(row_R), 1)
+            raise UserError(f"{name} gives a cost of shape {tuple(cost_R1.shape)}, expected (B, N) = {expected}")
+        return cost_R1[:, 0]
 
     @property
     def rows_at_once(self) -> int:

@@ -12,7 +12,7 @@ from cjepa.checkpoints import find_checkpoint
 from cjepa.errors import UserError
 from cjepa.planning.costs import RolloutCost, checked_plan
 from cjepa.planning.objectives import Goal, Objective
-from cjepa.planning.planners.base import Planner
+from cjepa.planning.planners.base import Planner, solved
 from cjepa.planning.problem import PlanningProblem, generator_on
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.loading import LoadedWorldModel, load_world_model
@@ -88,7 +88,7 @@ class HighLevel:
         aimed = aimed._replace(text_BW=None if text_BW is None else text_BW.to(device))
         cost = RolloutCost(dynamics, state, aimed, self.objective, skipped_B)
         sizes = (len(no_actions), self.horizon_blocks, generator_on(device, generator))
-        plan = checked_plan(self.planner.plan(PlanningProblem(cost, *dynamics.bounds(), *sizes)))
+        plan = checked_plan(solved(self.planner, PlanningProblem(cost, *dynamics.bounds(), *sizes)))
         with torch.autocast(device.type, torch.bfloat16):
             rollout = dynamics.rollout(state, plan.actions_BHA).map(Tensor.float)
         near_B = self._costs(rollout, plan.actions_BHA, aimed).argmin(dim=1) == 0

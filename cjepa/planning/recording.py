@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from cjepa.planning.planners.base import Planner
+from cjepa.planning.planners.base import Planner, solved
 from cjepa.planning.problem import Cost, PlanningProblem
 from cjepa.types import Plan
 
@@ -38,7 +38,7 @@ def recorded_plan(planner: Planner, problem: PlanningProblem) -> tuple[Plan, Rec
         problem: to solve.
     """
     recorded = RecordedCost(problem.cost)
-    return planner.plan(replace(problem, cost=recorded)).cpu(), recorded
+    return solved(planner, replace(problem, cost=recorded)).cpu(), recorded
 
 
 class CountedCandidates:

@@ -15,7 +15,7 @@ from cjepa.planning.distances import matched_errors
 from cjepa.planning.hierarchy import HighLevel
 from cjepa.planning.objectives import Disagreement, Goal, Objective
 from cjepa.planning.perception import Observation, Perception
-from cjepa.planning.planners.base import Planner
+from cjepa.planning.planners.base import Planner, solved
 from cjepa.planning.priors import PolicyPrior
 from cjepa.planning.problem import PlanningProblem, generator_on
 from cjepa.policies.base import Situation
@@ -94,7 +94,7 @@ class WorldModelAgent(Agent):
             UserError: the world model predicts nothing but NaN.
         """
         problem = self._problem = self.problem(generator, horizon_blocks or self.horizon_blocks)
-        return checked_plan(self.planner.plan(problem, self._starts(problem, warm_start_BKHA)).cpu())
+        return checked_plan(solved(self.planner, problem, self._starts(problem, warm_start_BKHA)).cpu())
 
     def _starts(self, problem: PlanningProblem, warm_start_BKHA: Tensor | None) -> Tensor | None:
         """Where the search starts: at the prior's plan and at what is left of the last plan, the cheaper one first.

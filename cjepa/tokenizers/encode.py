@@ -14,7 +14,7 @@ from cjepa.devices import cpu_threads
 from cjepa.errors import UserError
 from cjepa.tokenizers.base import Memory, Tokenizer, float_frames
 from cjepa.tokenizers.hints import hints_from_labels
-from cjepa.types import VideoBatch
+from cjepa.types import Tokens, VideoBatch
 
 _MOST_THREADS = 16  # every thread holds a batch or two
 _Batch, _Encoded = TypeVar("_Batch"), TypeVar("_Encoded")
@@ -89,7 +89,13 @@ def _step(tokenizer: Tokenizer, batch: VideoBatch, memory: Memory) -> tuple[Tens
     batch = batch.on(device)
     with torch.autocast(device.type, torch.bfloat16):
         hints_BSH = _hints(tokenizer, batch) if tokenizer.info.hint_dim and memory is None else None
-        tokens, memory = tokenizer.step(_seen(tokenizer, batch), memory, hints_BSH)
+        seen_BT = _seen(tokenizer, batch)
+        tokens, memory = tokenizer.step(seen_BT, memory, hints_BSH)
+    expected = (*seen_BT.shape[:2], tokenizer.num_slots, tokenizer.slot_dim)
+    found = tuple(tokens.slots_BTSD.shape) if isinstance(tokens, Tokens) else f"a {type(tokens).__name__}"
+    if found != expected:  # of a user's own class
+        name = type(tokenizer).__name__
+        raise UserError(f"{name}.encode gives {found}, expected Tokens with slots of shape {expected}")
     return tokens.slots_BTSD.float(), memory
 
 

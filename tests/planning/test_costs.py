@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from cjepa.errors import UserError
 from cjepa.planning import costs
 from cjepa.planning.costs import RolloutCost, SimulatorCost
 from cjepa.planning.objectives import Goal, Objective
@@ -51,6 +52,12 @@ def test_skipped_environments_cost_nothing_and_change_nothing(cells, monkeypatch
     skipping = RolloutCost(cost.dynamics, cost.state, cost.goal, objective, torch.tensor([True, False]))
     assert torch.equal(skipping(actions), expected)
     assert sum(objective.sizes) == 3  # candidates of the other environment
+
+
+def test_an_objective_of_another_shape_is_refused():
+    cost, actions = a_problem(lambda rollout, actions_BNHA, goal: rollout.tokens_BHSD.mean())
+    with pytest.raises(UserError, match=r"^function gives a cost of shape \(\), expected \(B, N\) = \(6, 1\)$"):
+        cost(actions)
 
 
 def test_gradients_reach_the_actions():

@@ -33,6 +33,14 @@ def test_every_tokenizer_is_shown_what_it_reads(hinted):
         assert encode_clips(tokenizer, clips).shape == (1, 2, tokenizer.num_slots, tokenizer.slot_dim)
 
 
+@pytest.mark.parametrize(("given", "said"), [(torch.zeros(1, 2, 3), "a Tensor"), (None, "a NoneType")])
+def test_a_tokenizer_that_gives_something_else_is_refused(given, said, monkeypatch):
+    oracle = OracleTokenizer(4, ("x", "y", "vx"))
+    monkeypatch.setattr(oracle, "encode", lambda seen: given)
+    with pytest.raises(UserError, match=rf"^OracleTokenizer.encode gives {said}, expected Tokens .* \(1, 2, 4, 3\)$"):
+        encode_clips(oracle, VideoBatch(objects_BTOF=torch.ones(1, 2, 4, 3)))
+
+
 def test_hints_are_asked_for_where_clips_begin_and_not_later(hinted, episodes):
     rows = episodes.episode(0, ["pixels", "masks"])
     pixels, masks = (torch.from_numpy(rows[name][None, :3]) for name in ("pixels", "masks"))

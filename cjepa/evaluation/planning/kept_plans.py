@@ -19,7 +19,7 @@ from cjepa.evaluation.planning.control import ControlResult
 from cjepa.evaluation.planning.searches import KeptCosts, SearchedCost, SearchProgress
 from cjepa.planning.agents import SimulatorAgent
 from cjepa.planning.costs import RolloutCost
-from cjepa.planning.planners.base import Planner
+from cjepa.planning.planners.base import Planner, solved
 from cjepa.planning.problem import PlanningProblem
 from cjepa.planning.recording import search_length
 from cjepa.planning.world_model_agent import WorldModelAgent
@@ -76,7 +76,7 @@ class _KeepingPlanner(Planner):
             self._progress.searched(1.0, new=False)
             return Plan(*(None if values is None else values.to(problem.device) for values in kept["plan"]))
         started, costs = time.perf_counter(), KeptCosts(path)
-        plan = self._planner.plan(self._watched(problem, warm_start_BKHA, costs), warm_start_BKHA)
+        plan = solved(self._planner, self._watched(problem, warm_start_BKHA, costs), warm_start_BKHA)
         self._earlier_seconds.append(costs.earlier_seconds)
         if path is not None:
             seconds = time.perf_counter() - started + costs.earlier_seconds

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 from cjepa.arguments import above, at_least, check
+from cjepa.errors import UserError
 from cjepa.planning.problem import PlanningProblem
 from cjepa.types import Plan
 
@@ -24,6 +25,28 @@ class Planner(ABC):
         Returns:
             The best candidates that were evaluated, with their costs; infinite where every cost was NaN.
         """
+
+
+def solved(planner: Planner, problem: PlanningProblem, warm_start_BKHA: Tensor | None = None) -> Plan:
+    """The plan of a planner, which may be the user's own.
+
+    Args:
+        planner: that searches.
+        problem: to solve.
+        warm_start_BKHA: see :meth:`Planner.plan`.
+
+    Raises:
+        UserError: it gives no plan, one of another shape, or actions that the problem does not allow.
+    """
+    plan, name = planner.plan(problem, warm_start_BKHA), type(planner).__name__
+    expected = (problem.batch, problem.horizon_blocks, len(problem.low_A))
+    found = tuple(plan.actions_BHA.shape) if isinstance(plan, Plan) else f"a {type(plan).__name__}"
+    if found != expected:
+        raise UserError(f"{name}.plan gives {found}, expected a Plan with actions of shape {expected}")
+    outside_BHA = (plan.actions_BHA < problem.low_A) | (plan.actions_BHA > problem.high_A)
+    if outside_BHA.any():
+        raise UserError(f"{name}.plan gives actions out of bounds; `problem.project` keeps within them")
+    return plan
 
 
 def check_search(num_samples: int, iterations: int, num_elites: int, initial_std: float, min_std: float) -> None:

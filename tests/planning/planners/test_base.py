@@ -1,14 +1,18 @@
 """What every planner keeps to."""
 
 import inspect
+import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from cjepa.errors import UserError
 from cjepa.planning.constraints import Constraint
-from cjepa.planning.planners.base import Planner
+from cjepa.planning.planners.base import Planner, solved
 from cjepa.planning.planners.no_search import NoSearch
 from cjepa.planning.problem import PlanningProblem
+from cjepa.types import Plan
 from tests.contracts import build, concrete_subclasses
 from tests.planning.planners.problems import HIGH, LOW, TARGET_BHA, A, B, H, problem, quadratic, seeded
 
@@ -30,6 +34,22 @@ searching = of_class([cls for cls in PLANNERS if "iterations" in inspect.signatu
 def with_gradient(cost_BN: torch.Tensor, actions_BNHA: torch.Tensor) -> torch.Tensor:
     """Costs that have a gradient, of 0, for planners that insist on one."""
     return cost_BN + 0 * actions_BNHA.sum(dim=(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (None, "gives a NoneType, expected a Plan with actions of shape (3, 2, 4)"),
+        (
+            Plan(torch.zeros(B, 1, A), torch.zeros(B)),
+            "gives (3, 1, 4), expected a Plan with actions",
+        ),
+        (Plan(HIGH.expand(B, H, A) + 1, torch.zeros(B)), "gives actions out of bounds; `problem.project` keeps within"),
+    ],
+)
+def test_what_a_planner_gives_is_looked_at(plan, said):
+    with pytest.raises(UserError, match=re.escape(f"SimpleNamespace.plan {said}")):
+        solved(SimpleNamespace(plan=lambda problem, warm_start_BKHA: plan), problem())
 
 
 @searching
