@@ -121,7 +121,7 @@ class CJEPACLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
-            raise named(error, self._parser(self._verb).get_defaults().keys()) from error
+            raise named(error, self._parser(self._verb).get_defaults().keys()) from error.__cause__
 
     def _parse_ckpt_path(self) -> None:
         """As Lightning's, for checkpoints of before a class moved too: the model is the checkpoint's.

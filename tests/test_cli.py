@@ -35,10 +35,6 @@ assert not [name for name in {heavy} if name in sys.modules]
 
 OWN = """from cjepa.envs.policies import StillPolicy
 
-class Misspelt(StillPolicy):
-    def __init__(self):
-        self.speed = sped
-
 class Refuses(StillPolicy):
     def __init__(self):
         raise ValueError("no")
@@ -48,15 +44,15 @@ class Refuses(StillPolicy):
 @pytest.mark.parametrize(
     ("policy", "said"),
     [
-        ("own_policy.Refuses", "no (own_policy.py, line 9)"),
-        ("own_faulty.Any", "own_faulty.py, line 1)"),
+        ("own_policy.Refuses", "no (own_policy.py, line 5)"),
+        ("own_faulty.Any", "no speed (own_faulty.py, line 1)"),
     ],
 )
 def test_errors_of_own_code_name_its_file_and_line(policy, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "own_policy.py").write_text(OWN)
-    (tmp_path / "own_faulty.py").write_text("speed = sped")
+    (tmp_path / "own_faulty.py").write_text("raise ValueError('no speed')")
     assert main(["collect", "--env_id", "cjepa/PushT-v0", "--policy", policy, "--out", "a.h5"]) == 2
     shown = capsys.readouterr().err
     assert shown.endswith(f"{said}\n") and shown.count("\n") == 1

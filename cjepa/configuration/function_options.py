@@ -50,7 +50,7 @@ def call(
     try:
         config = parser.parse_args(_with_flag_values(gathered(words, kinds.mappings), kinds.flags))
     except ArgumentError as error:
-        raise named(error, parser.get_defaults().keys(), positional) from error
+        raise named(error, parser.get_defaults().keys(), positional) from error.__cause__
     if only_options:
         return None
     try:
