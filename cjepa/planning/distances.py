@@ -15,7 +15,7 @@ _FEW = 8  # tokens that are matched for all candidates at once, whose memory dou
 
 
 class TokenDistance(ABC):
-    """Mean squared error of tokens.
+    """Mean error of tokens: squared, unless a subclass says otherwise.
 
     Args:
         objects: indices of the goal's tokens that count, for example ``[1]``: "this block there, whatever the rest".
@@ -46,7 +46,7 @@ class TokenDistance(ABC):
 
     @abstractmethod
     def error(self, tokens_BNHSD: Tensor, goal_BSD: Tensor, chosen_K: list[int]) -> Tensor:
-        """Mean squared error ``(B, N, H)`` over the chosen tokens of the goal."""
+        """Mean error ``(B, N, H)`` over the chosen tokens of the goal."""
 
 
 class ByIndex(TokenDistance):
@@ -55,6 +55,14 @@ class ByIndex(TokenDistance):
     def error(self, tokens_BNHSD: Tensor, goal_BSD: Tensor, chosen_K: list[int]) -> Tensor:
         """See :class:`TokenDistance`."""
         return (tokens_BNHSD[..., chosen_K, :] - goal_BSD[:, None, None, chosen_K]).square().mean(dim=(3, 4))
+
+
+class AbsoluteByIndex(TokenDistance):
+    """As :class:`ByIndex`, but absolute errors: the energy that V-JEPA 2-AC minimises (arXiv 2506.09985)."""
+
+    def error(self, tokens_BNHSD: Tensor, goal_BSD: Tensor, chosen_K: list[int]) -> Tensor:
+        """See :class:`TokenDistance`."""
+        return (tokens_BNHSD[..., chosen_K, :] - goal_BSD[:, None, None, chosen_K]).abs().mean(dim=(3, 4))
 
 
 class Matched(TokenDistance):

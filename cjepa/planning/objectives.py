@@ -119,6 +119,9 @@ def run_content(run: str) -> str:
 class GoalMSE(Objective):
     """Mean squared error to the goal, of tokens and of proprioception, at every block; a subclass says which counts.
 
+    A ``distance`` may compare tokens otherwise than by squares, for example
+    :class:`~cjepa.planning.distances.AbsoluteByIndex`.
+
     Args:
         proprio_weight: weight of the proprioceptive error, 0 or more.
         position_only: compare only the proprioceptive values that a goal fixes (the environment's ``goal_proprio``),

@@ -5,7 +5,7 @@ import torch
 
 from cjepa.errors import UserError
 from cjepa.planning import distances
-from cjepa.planning.distances import ByIndex, Matched, TokenDistance, matched_errors
+from cjepa.planning.distances import AbsoluteByIndex, ByIndex, Matched, TokenDistance, matched_errors
 from tests.contracts import build, concrete_subclasses
 
 GOAL_BSD = torch.tensor([[[0.0, 0.0], [2.0, 0.0], [5.0, 5.0]]])
@@ -17,6 +17,13 @@ def test_by_index_by_hand():
     assert ByIndex()(SHIFTED, GOAL_BSD).item() == pytest.approx(79 / 6)
     assert ByIndex([0])(SHIFTED, GOAL_BSD).item() == 2.0
     assert ByIndex([1, 2])(SHIFTED, GOAL_BSD).item() == pytest.approx(75 / 4)
+
+
+def test_absolute_by_index_by_hand():
+    # absolute values: (2, 0), (3, 5), (4, 5)
+    assert AbsoluteByIndex()(SHIFTED, GOAL_BSD).item() == pytest.approx(19 / 6)
+    assert AbsoluteByIndex([0])(SHIFTED, GOAL_BSD).item() == 1.0
+    assert AbsoluteByIndex([1, 2])(SHIFTED, GOAL_BSD).item() == pytest.approx(17 / 4)
 
 
 def test_matched_by_hand():
