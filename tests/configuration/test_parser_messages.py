@@ -4,7 +4,7 @@ from argparse import ArgumentError
 
 import pytest
 
-from cjepa.cli import main
+from cjepa.cli import main, option_fault
 from cjepa.configuration.parser_messages import named, one_line
 
 FIT = ("fit", "-c", "experiments/pusht/cjepa.yaml", "--data.init_args.path", "none.h5")
@@ -85,6 +85,11 @@ def test_line(command, option, line, capsys):
 def test_errors_name_what_to_type(message, line):
     options = ["run", "out", "model", "data.seed"]
     assert str(named(ArgumentError(None, message), options, positional=["run"])) == line
+
+
+def test_options_are_read_before_what_they_name_is_made():
+    assert option_fault([*FIT, "--ckpt_path", "none.ckpt"]) == option_fault(["test", "no-run"]) == ""
+    assert option_fault([*FIT, "--model.init_args.matrix_l", "1"]).endswith("; did you mean matrix_lr?")
 
 
 def test_long_values_are_cut(capsys):

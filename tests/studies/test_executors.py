@@ -41,13 +41,12 @@ def run(words: list[str], share: Share = ALONE, output: Path | None = None) -> O
 
 
 def test_options_are_read_and_nothing_runs():
-    lines = [["dance"], ["verify"], ["verify", "none.h5"], ["info", "--bugs"], ["test", "no-run"]]
+    lines = [["dance"], ["init"], ["init", "none"], ["init", "none", "--folders", "2"]]
     assert LocalProcesses().option_faults(lines) == [
         "no such command 'dance'; `cjepa --help` lists them",
-        "missing: PATH; --help explains it",
+        "missing: FOLDER; --help explains it",
         "",
-        "--bugs: no such option; did you mean --bug?",
-        "",
+        "--folders: no such option; did you mean --folder?",
     ]
 
 
