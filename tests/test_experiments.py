@@ -44,7 +44,7 @@ NARROW_RENDERING = ["--model.init_args.tokenizer.init_args.render_dim=32"]
 SMALLER = {"lewm_paper.yaml": SMALL_FRAMES, "macro.yaml": SHORT_MACRO, "rssm_paper.yaml": SMALL_STATES}
 SMALLER |= {"goal_value.yaml": SHORT_GOALS, "savi_paper.yaml": NARROW_DECODER, "videosaur.yaml": NARROW_RENDERING}
 BUILT_ELSEWHERE = {"ijepa_paper.yaml", "vjepa_paper.yaml", "vjepa2_1.yaml", "videosaur_ijepa.yaml"}
-BUILT_ELSEWHERE |= {"mcjepa.yaml"}
+BUILT_ELSEWHERE |= {"mcjepa.yaml", "vjepa2_1_paper.yaml"}
 """Too large to train, or a variant: tests in tokenizers/jepa build their models."""
 PLANS_WITH = dict.fromkeys(("plan_ensemble.yaml", "hold_unsure.yaml"), "ensemble_run")
 """Runs that a file is for, by the fixture."""

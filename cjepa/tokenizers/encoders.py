@@ -37,10 +37,11 @@ class ConvEncoder(nn.Module):
         return features
 
 
-def transformer_blocks(width: int, depth: int, num_heads: int) -> nn.ModuleList:
-    """Pre-norm blocks with an MLP of four times their width, without dropout."""
+def transformer_blocks(width: int, depth: int, num_heads: int, mlp_dim: int | None = None) -> nn.ModuleList:
+    """Pre-norm blocks without dropout, with an MLP of ``mlp_dim``: by default four times their width."""
+    hidden = 4 * width if mlp_dim is None else mlp_dim
     return nn.ModuleList(
-        nn.TransformerEncoderLayer(width, num_heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+        nn.TransformerEncoderLayer(width, num_heads, hidden, 0.0, "gelu", batch_first=True, norm_first=True)
         for _ in range(depth)
     )
 

@@ -25,16 +25,27 @@ class PatchEncoder(nn.Module):
         tubelet: frames of a patch: 1 for images.
         image_size: side of the square frames in pixels.
         levels: V: how many depths, evenly spaced up to the last block, the output holds; divides ``depth``.
+        mlp_dim: hidden width of the MLPs; None: four times ``dim``.
 
     Raises:
         ValueError: a size is too small, or does not divide another.
     """
 
     def __init__(
-        self, dim: int, depth: int, num_heads: int, patch_size: int, tubelet: int, image_size: int, levels: int = 1
+        self,
+        dim: int,
+        depth: int,
+        num_heads: int,
+        patch_size: int,
+        tubelet: int,
+        image_size: int,
+        levels: int = 1,
+        mlp_dim: int | None = None,
     ):
         super().__init__()
         at_least(1, dim=dim, depth=depth, num_heads=num_heads, patch_size=patch_size, tubelet=tubelet, levels=levels)
+        if mlp_dim is not None:
+            at_least(1, mlp_dim=mlp_dim)
         check(dim % 4 == 0, "dim", dim, "a multiple of 4")
         check(dim % num_heads == 0, "num_heads", num_heads, f"a divisor of dim = {dim}")
         check(image_size % patch_size == 0, "patch_size", patch_size, f"a divisor of image_size = {image_size}")
@@ -43,7 +54,7 @@ class PatchEncoder(nn.Module):
         self.dim, self.patch_size, self.tubelet, self.levels = dim, patch_size, tubelet, levels
         self.side = image_size // patch_size
         self.embed = nn.Linear(3 * tubelet * patch_size**2, dim)
-        self.blocks = transformer_blocks(dim, depth, num_heads)
+        self.blocks = transformer_blocks(dim, depth, num_heads, mlp_dim)
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(levels))
 
     def forward(self, pixels_BT3YX: Tensor, kept_BK: Tensor | None = None) -> Tensor:

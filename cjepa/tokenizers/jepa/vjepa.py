@@ -34,6 +34,7 @@ class VJepa(JointEmbedding):
         momentum: of the moving average at the first step.
         visible: V-JEPA 2.1's loss of visible patches.
         levels: V-JEPA 2.1's depths that are predicted, evenly spaced up to the last; divides ``depth``.
+        mlp_dim: hidden width of the encoder's MLPs; None: four times ``dim``.
 
     Raises:
         ValueError: a size is too small, or does not divide another.
@@ -53,9 +54,10 @@ class VJepa(JointEmbedding):
         momentum: float = 0.998,
         visible: bool = False,
         levels: int = 1,
+        mlp_dim: int | None = None,
     ):
         at_least(2, tubelet=tubelet)  # patches of one frame have no place in time
-        encoder = PatchEncoder(dim, depth, num_heads, patch_size, tubelet, image_size, levels)
+        encoder = PatchEncoder(dim, depth, num_heads, patch_size, tubelet, image_size, levels, mlp_dim)
         predictor = PatchPredictor(encoder, predictor_width, predictor_depth, predictor_heads, visible)
         super().__init__(encoder, predictor, momentum)
 

@@ -205,6 +205,7 @@ def test_a_clip_that_is_no_multiple_of_the_tubelet_repeats_its_last_frame():
         ({"patch_size": 16}, "patch_size is 16, expected a quarter of image_size = 32 at most"),
         ({"levels": 3}, "levels is 3, expected a divisor of depth = 2"),
         ({"tubelet": 1}, "tubelet is 1, expected 2 or more"),
+        ({"mlp_dim": 0}, "mlp_dim is 0, expected 1 or more"),
         ({"momentum": 1.5}, "momentum is 1.5, expected a share in 0..1"),
     ],
 )
@@ -213,9 +214,10 @@ def test_sizes_that_do_not_fit(options, message):
         VJepa(**SMALL | {"patch_size": 8, "image_size": 32} | options)
 
 
-def blocks(count: int, width: int) -> int:
-    """Weights of pre-norm blocks with biases: attention 4 W^2, MLP 8 W^2."""
-    return count * (12 * width**2 + 13 * width)
+def blocks(count: int, width: int, mlp: int | None = None) -> int:
+    """Weights of pre-norm blocks with biases: attention 4 W^2, MLP 8 W^2 or as wide as said."""
+    mlp = mlp or 4 * width
+    return count * (4 * width**2 + 2 * width * mlp + mlp + 9 * width)
 
 
 @pytest.mark.parametrize(
@@ -233,10 +235,33 @@ def test_the_published_sizes(name, cls, pixels, depth, width, published):
     assert encoder == pytest.approx(published, rel=0.015)
 
 
+def chain(*names: str) -> tuple[dict, dict]:
+    """Arguments of the training and of the model that YAMLs give, later ones first."""
+    training, model = {}, {}
+    for name in names:
+        content = yaml.safe_load((EXPERIMENTS / "pusht" / f"{name}.yaml").read_text())["model"]["init_args"]
+        model |= content["tokenizer"]["init_args"]
+        training |= content
+    return training, model
+
+
 def test_version_2_1_is_what_its_yaml_says():
-    options = {}
-    for name in ("ijepa", "vjepa", "vjepa2_1"):
-        content = yaml.safe_load((EXPERIMENTS / "pusht" / f"{name}.yaml").read_text())
-        options |= content["model"]["init_args"]["tokenizer"]["init_args"]
-    terms = VJepa(**options).loss_terms(torch.rand(1, 4, 3, 64, 64))
-    assert set(terms) == set(content["model"]["init_args"]["loss_weights"])
+    training, model = chain("ijepa", "vjepa", "vjepa2_1")
+    terms = VJepa(**model).loss_terms(torch.rand(1, 4, 3, 64, 64))
+    assert set(terms) == set(training["loss_weights"])
+
+
+def test_version_2_1_has_a_published_size():
+    """ViT-g/16, whose released encoder has 1,013,267,968 parameters: also patches of images, and marks of both kinds.
+
+    Counted from app/vjepa_2_1/models of github.com/facebookresearch/vjepa2; its predictor has seven more mask tokens,
+    and marks too.
+    """
+    with torch.device("meta"):
+        model = VJepa(**chain("ijepa", "vjepa", "vjepa2_1", "vjepa2_1_paper")[1])
+    encoder, predictor = (sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.predictor))
+    width, levels = 1408, 4 * 1408
+    assert encoder == (3 * 2 * 16**2 + 1) * width + blocks(40, width, mlp=6144) + 2 * levels
+    assert encoder + (3 * 16**2 + 1) * width + 2 * width == 1_013_267_968
+    embed = (levels + 1) * width + (width + 1) * 384
+    assert predictor == embed + 384 + blocks(24, 384) + 2 * 384 + 2 * (384 + 1) * levels
