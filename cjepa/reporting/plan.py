@@ -100,8 +100,8 @@ def write_baseline_results(results: BaselineResults, folder: Path, *, planner: P
     for name, parts in agents.items():
         common = {"model": name, **_origin(contest, folder)}
         rows += success_rows(joined(parts), contest, common)
-    seconds = np.array([part.seconds_per_plan for part in results.simulator])
-    rows += _timed(seconds, contest, "s, one process", common)
+    plan_seconds = np.array([part.seconds_per_plan for part in results.simulator])
+    rows += _timed(plan_seconds, contest, "s, one process", common)
     write_tables(folder, agents, contest)
     write_json(folder / "results.json", rows)
     env = contest.protocol.make_env()

@@ -1,5 +1,6 @@
 """A run as a folder to share."""
 
+import errno
 import json
 import shutil
 
@@ -134,8 +135,9 @@ def test_the_whole_folder_or_nothing(slots_run, tmp_path, refused, monkeypatch):
         torch.save(content | broken, tmp_path / "broken.ckpt")
         assert "broken.ckpt: not a checkpoint" in refused("export", tmp_path / "broken.ckpt", "--out", "new")
     with monkeypatch.context() as patch:
-        patch.setattr("cjepa.artifacts.export.write_text", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
-        assert "disk full" in refused("export", run, "--out", "new")
+        full = OSError(errno.ENOSPC, "full")
+        patch.setattr("cjepa.artifacts.export.write_text", lambda *_: (_ for _ in ()).throw(full))
+        assert "the disk is full; free some space" in refused("export", run, "--out", "new")
     assert {path.name for path in tmp_path.iterdir()} == {"run", "broken.ckpt"}
 
 
