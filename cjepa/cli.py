@@ -9,13 +9,12 @@ import importlib
 import os
 import re
 import sys
-import sysconfig
 import traceback
-from pathlib import Path
 from typing import NamedTuple
 
 from cjepa import __version__, interrupts
 from cjepa.command_result import OPTIONS_FILE, OUTCOME_FILE, CommandResult
+from cjepa.configuration.own_code import forgotten_init, own_place
 from cjepa.errors import UserError, memory_ran_out
 from cjepa.quiet import silence_lightning
 
@@ -252,26 +251,15 @@ def _overview(group: str) -> str:
 
 def _refusal(error: Exception) -> Refusal | None:
     """What a user is told of an error; None for a bug."""
+    if forgotten := forgotten_init(error):
+        return Refusal(2, forgotten)
     if memory_ran_out(error):
         asked = re.search(r"allocate ([\d.]+ \w+)", str(error))
         when = f" when {asked[1]} more were needed" if asked else ""
         return Refusal(1, f"memory ran out{when}; {_LESS_MEMORY}")
     if isinstance(error, UserError | argparse.ArgumentError | OSError):
-        return Refusal(getattr(error, "exit_code", 2), f"{_one_line(error)}{_own_place(error)}")
+        return Refusal(getattr(error, "exit_code", 2), f"{_one_line(error)}{own_place(error)}")
     return None
-
-
-def _own_place(error: BaseException) -> str:
-    """File and line of an error that comes from the user's own code; its text alone would not tell."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames or isinstance(error, UserError | OSError):
-        return ""
-    file = Path(frames[-1].filename)
-    others = (Path(__file__).parent, *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib")))
-    is_own = file.is_file() and not any(file.is_relative_to(folder) for folder in others)
-    return f" ({file.name}, line {frames[-1].lineno})" if is_own else ""
 
 
 def _one_line(error: Exception) -> str:

@@ -33,29 +33,50 @@ assert not [name for name in {heavy} if name in sys.modules]
     assert all(f"\n  {verb} " in done.stdout for verb in {**VERBS, **LIGHTNING_VERBS})
 
 
-OWN = """from cjepa.envs.policies import StillPolicy
+OWN = """from torch import nn
+import gymnasium as gym
+from cjepa.arguments import at_least
+from cjepa.envs.policies import StillPolicy
+from cjepa.envs.pusht.env import PushT
 
 class Refuses(StillPolicy):
     def __init__(self):
-        raise ValueError("no")
+        at_least(0, speed=-1)
+
+class Forgets(nn.Module, StillPolicy):
+    def __init__(self):
+        self.layer = nn.Linear(1, 1)
+
+class ForgetsSize(PushT):
+    def __init__(self):
+        pass
+
+for name in ("own:Refuses", "own:ForgetsSize", "own_syntax:Any"):
+    gym.register(f"own/{name.partition(':')[2]}-v0", entry_point=name)
 """
+PUSHT, STILL = "cjepa/PushT-v0", "StillPolicy"
+FORGOTTEN = "never calls super().__init__(); call it there, first of all"
 
 
 @pytest.mark.parametrize(
-    ("policy", "said"),
+    ("env_id", "policy", "said"),
     [
-        ("own_policy.Refuses", "no (own_policy.py, line 5)"),
-        ("own_faulty.Any", "no speed (own_faulty.py, line 1)"),
+        (PUSHT, "own.Refuses", "speed is -1, expected 0 or more (own.py, line 9, in Refuses)"),
+        (PUSHT, "own_faulty.Any", "no speed (own_faulty.py, line 1)"),
+        (PUSHT, "own.Forgets", f"Forgets.__init__ (own.py, line 12) {FORGOTTEN}"),
+        ("own:own/ForgetsSize-v0", STILL, f"ForgetsSize.__init__ (own.py, line 16) {FORGOTTEN}"),
+        ("own:own/Refuses-v0", STILL, "speed is -1, expected 0 or more (own.py, line 9, in Refuses)"),
+        ("own:own/Any-v0", STILL, "invalid syntax (own_syntax.py, line 1)"),
+        ("own_syntax:own/Any-v0", STILL, "invalid syntax (own_syntax.py, line 1)"),
+        ("own_import:own/Any-v0", STILL, "No module named 'nowhere' (own_import.py, line 2)"),
     ],
 )
-def test_errors_of_own_code_name_its_file_and_line(policy, said, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_errors_of_own_code_name_its_file_line_and_class(env_id, policy, said, tmp_path, monkeypatch, refused):
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "own_policy.py").write_text(OWN)
-    (tmp_path / "own_faulty.py").write_text("raise ValueError('no speed')")
-    assert main(["collect", "--env_id", "cjepa/PushT-v0", "--policy", policy, "--out", "a.h5"]) == 2
-    shown = capsys.readouterr().err
-    assert shown.endswith(f"{said}\n") and shown.count("\n") == 1
+    faulty = {"_faulty": "raise ValueError('no speed')", "_syntax": "speed =", "_import": "\nimport nowhere"}
+    for name, text in {"": OWN, **faulty}.items():
+        (tmp_path / f"own{name}.py").write_text(text)
+    assert refused("collect", "--env_id", env_id, "--policy", policy, "--out", "a.h5").endswith(f"{said}\n")
 
 
 def test_a_full_disk_is_told_wherever_it_is_met(monkeypatch, capsys):

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
+import h5py
 import numpy as np
 
 from cjepa.artifacts.data_card import data_card
@@ -15,6 +16,7 @@ from cjepa.errors import UserError
 from cjepa.files import parse_json
 from cjepa.reporting.reading import read_run, read_study
 
+_EXPECTED = "a run folder, a study folder, a data set, an .h5 file or a .ckpt file"
 _MOST_SHOWN = 30
 """Entries of a mapping that a person is shown; the record of a run's code has one per module."""
 _RANGE = ("min", "mean", "max")
@@ -25,21 +27,25 @@ def kind_of(path: Path) -> Literal["data", "checkpoint", "run", "study"]:
     """What there is: episodes or tokens in a file, a folder or a glob; a checkpoint or zoo:NAME; a run or a study.
 
     Raises:
-        UserError: a folder of something else.
+        UserError: a file or a folder of something else.
     """
     if path.suffix == ".ckpt" or path.name == WEIGHTS or (path / WEIGHTS).is_file() or str(path).startswith("zoo:"):
         return "checkpoint"
+    if path.is_file() and path.suffix != ".h5" and not h5py.is_hdf5(path):
+        folder = next((folder for folder in path.parents if _record_kind(folder)), None)
+        belongs = f"; it belongs to the {_record_kind(folder)} {folder}" if folder else ""
+        raise UserError(f"{path}: neither data nor a checkpoint; expected {_EXPECTED}{belongs}")
     if not path.is_dir() or path.suffix == PARTS:
         return "data"
-    for name, kind in (("run.json", "run"), ("study.json", "study")):
-        if (path / name).is_file():
-            return kind
+    if kind := _record_kind(path):
+        return kind
     if any(path.glob("*.h5")):
         return "data"
-    raise UserError(
-        f"{path}: contains no run.json, study.json or .h5 file; expected a run folder, a study folder, a data set, "
-        "an .h5 file or a .ckpt file"
-    )
+    raise UserError(f"{path}: contains no run.json, study.json or .h5 file; expected {_EXPECTED}")
+
+
+def _record_kind(folder: Path) -> Literal["run", "study"] | None:
+    return next((kind for kind in ("run", "study") if (folder / f"{kind}.json").is_file()), None)
 
 
 def inspect_path(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """Gymnasium environments with objects; importing this package registers them."""
 
+import importlib
 from typing import Any
 
 import gymnasium as gym
@@ -23,9 +24,10 @@ def make_env(env_id: str, env_kwargs: dict[str, Any]) -> ObjectEnv:
             is not an :class:`ObjectEnv`, or its actions have no finite bounds.
     """
     check_plain(f"env_id {env_id}: env_kwargs", env_kwargs)
+    _import_module_of(env_id)
     try:
         env = gym.make(env_id, disable_env_checker=True, **env_kwargs).unwrapped
-    except (gym.error.Error, ModuleNotFoundError, TypeError) as error:
+    except (gym.error.Error, ImportError, SyntaxError, TypeError, ValueError) as error:
         said = str(error).partition(" was raised from the environment creator")[0]  # repeats what stands in front
         raise UserError(f"env_id {env_id} with env_kwargs {env_kwargs}: {said}") from error
     if not isinstance(env, ObjectEnv):
@@ -35,3 +37,13 @@ def make_env(env_id: str, env_kwargs: dict[str, Any]) -> ObjectEnv:
         )
     env.action_bounds()
     return env
+
+
+def _import_module_of(env_id: str) -> None:
+    """The module before the colon, as Gymnasium does: what goes wrong in there is the user's own."""
+    module, colon, _ = env_id.partition(":")
+    try:
+        if colon:
+            importlib.import_module(module)
+    except Exception as error:
+        raise UserError(f"env_id {env_id}: {module} cannot be imported: {error}") from error

@@ -111,7 +111,7 @@ def build_tokenizer(spec: TokenizerSpec) -> Tokenizer:
             torch.manual_seed(0)
             return _built(checked).requires_grad_(False).eval()
     except ValueError as error:  # what a constructor refuses
-        raise UserError(f"{spec.class_path.rpartition('.')[2]}: {error}") from None
+        raise UserError(f"{spec.class_path.rpartition('.')[2]}: {error}") from error
 
 
 def _built(value: Any) -> Any:
@@ -127,7 +127,9 @@ def _imported(class_path: str) -> Callable:
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise UserError(f"{class_path}: {error}; give the import path of a tokenizer") from None
+        raise UserError(f"{class_path}: {error}; give the import path of a tokenizer") from error
+    except Exception as error:  # of a module of the user's own
+        raise UserError(f"{class_path}: {error}") from error
 
 
 def _reason(error: ArgumentError) -> str:

@@ -174,3 +174,12 @@ def test_data_are_inspected_without_torch(episodes_path):
     code = "import sys; from cjepa.cli import main; assert main(sys.argv[1:]) == 0; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code, "inspect", str(episodes_path)], capture_output=True, text=True)
     assert done.returncode == 0 and "pixels" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(("record", "said"), [("run.json", "; it belongs to the run "), (None, ".ckpt file\n")])
+def test_a_file_beside_data_and_checkpoints_is_told_what_can_be_inspected(record, said, tmp_path, refused):
+    (tmp_path / "media").mkdir()
+    for name in ("media/results.json", *([record] if record else [])):
+        (tmp_path / name).write_text("{}")
+    line = refused("inspect", tmp_path / "media" / "results.json")
+    assert "results.json: neither data nor a checkpoint; expected a run folder, " in line and said in line
