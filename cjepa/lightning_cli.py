@@ -24,7 +24,7 @@ from cjepa.configuration.parser_messages import named, one_line
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
 from cjepa.files import missing_folders, read_json, remove_made
-from cjepa.locks import only_process
+from cjepa.locks import only_process, refuse_busy
 from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
 from cjepa.reporting.reading import TEST_RESULTS
 from cjepa.reporting.tables import scores_table
@@ -213,6 +213,7 @@ class CJEPACLI(LightningCLI):
         if not self.trainer.is_global_zero or self.trainer.fast_dev_run:
             yield
             return
+        refuse_busy(self.run_dir, f"cjepa {subcommand}")
         check_run_folder(self.run_dir, self.config[subcommand].get("ckpt_path"), trains=subcommand == "fit")
         missing = missing_folders(self.run_dir)
         with only_process(self.run_dir, f"cjepa {subcommand}"):

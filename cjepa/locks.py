@@ -42,6 +42,20 @@ def only_process(folder: Path, what: str) -> Iterator[None]:
         lock.release()
 
 
+def refuse_busy(folder: Path, what: str) -> None:
+    """Keep a command from judging by files that another process is writing.
+
+    Args:
+        folder: see :func:`only_process`; nothing is made.
+        what: see :func:`only_process`.
+
+    Raises:
+        UserError: another process holds the folder.
+    """
+    if (folder / _LOCK).exists():
+        _acquire(folder, what).release()
+
+
 def refuse_foreign(folder: Path, names: Sequence[str], option: str) -> None:
     """Keep a command from writing over files that no command of ours made.
 

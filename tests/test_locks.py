@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cjepa.errors import UserError
-from cjepa.locks import only_process
+from cjepa.locks import only_process, refuse_busy
 
 HOLD = "import sys, time; from pathlib import Path; from cjepa.locks import only_process\n"
 HOLD += "with only_process(Path(sys.argv[1]), 'other work'): print('held', flush=True); time.sleep(60)"
@@ -32,7 +32,10 @@ def test_a_second_one_is_told_who_is_there(tmp_path, file_system):
         with pytest.raises(UserError, match=f"my work already runs, process {os.getpid()} on .* since 20") as refusal:
             with only_process(folder, "my work"):
                 pytest.fail("two at a time")
+        with pytest.raises(UserError, match="my work already runs"):
+            refuse_busy(folder, "my work")
         assert ("grants no locks" in str(refusal.value)) == (file_system == "no locks")
+    refuse_busy(folder, "my work")
     with only_process(folder, "my work"):
         pass
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
+from cjepa.configuration.own_code import forgotten_init
 from cjepa.errors import UserError
 
 CORES = "CJEPA_CORES"
@@ -69,7 +71,7 @@ def parallel_map(function: Callable, tasks: Sequence[Any], workers: int) -> Iter
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(tasks)), context, end_with_parent) as pool:
         try:
-            yield pool.map(function, tasks)
+            yield pool.map(partial(_in_worker, function), tasks)
         except BaseException as error:
             # else Python 3.11 trips over tasks that were cancelled, with a traceback of its own
             pool.shutdown(wait=False, cancel_futures=True)
@@ -81,6 +83,16 @@ def parallel_map(function: Callable, tasks: Sequence[Any], workers: int) -> Iter
                 why = "a worker process was killed, perhaps because memory ran out"
                 raise UserError(f"{why}; try fewer --workers, or {CORES}=1 in the environment") from None
             raise
+
+
+def _in_worker(function: Callable, task: Any) -> Any:
+    """An error loses its frames between processes: what they say of a class of the user's own is told here."""
+    try:
+        return function(task)
+    except AttributeError as error:
+        if forgotten := forgotten_init(error):
+            raise UserError(forgotten) from error
+        raise
 
 
 def default_workers() -> int:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cjepa.data.workers import default_workers, parallel_map, thread_map
+from cjepa.data.workers import _in_worker, default_workers, parallel_map, thread_map
+from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.errors import UserError
 
 
@@ -40,6 +41,16 @@ def test_results_are_in_the_order_of_the_tasks(workers):
         assert list(results) == [number**2 for number in range(10)]
     with parallel_map(square, [], workers) as results:
         assert list(results) == []
+
+
+class ForgetsSpeed(PushTBehaviour):
+    def __init__(self):
+        pass
+
+
+def test_a_worker_tells_of_a_class_that_was_never_set_up():
+    with pytest.raises(UserError, match=r"^ForgetsSpeed.__init__ \(test_workers.py, line \d+\) never calls super"):
+        _in_worker(lambda policy: policy.start_state(None), ForgetsSpeed())
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")  # nothing else is said
