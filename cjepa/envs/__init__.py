@@ -27,6 +27,8 @@ def make_env(env_id: str, env_kwargs: dict[str, Any]) -> ObjectEnv:
     _import_module_of(env_id)
     try:
         env = gym.make(env_id, disable_env_checker=True, **env_kwargs).unwrapped
+    except UserError:  # says what to install or to change
+        raise
     except (gym.error.Error, ImportError, SyntaxError, TypeError, ValueError) as error:
         said = str(error).partition(" was raised from the environment creator")[0]  # repeats what stands in front
         raise UserError(f"env_id {env_id} with env_kwargs {env_kwargs}: {said}") from error
