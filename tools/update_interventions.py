@@ -49,6 +49,8 @@ MASKED = re.compile(rf"(?:(?P<predictor>.+)-)?(?P<kind>{'|'.join(KINDS)})-(?P<nu
 """Names of models whose predictor had masks of a kind, of up to a number of objects; light ones weigh a tenth."""
 TRANSFORMER = "none"
 """C-JEPA's predictor without masks, whose name models with masks do not have."""
+MASKING = "cjepa study experiments/studies/masking_collide.yaml"
+"""What trains and asks the fast predictor with every mask."""
 MASK_SCORES = {"influence AUROC": "influence_auroc", "effect correlation": "effect_correlation"}
 PREDICTORS = {TRANSFORMER: "C-JEPA's transformer", "object-filter": "fast predictor"}
 RIVALS = (
@@ -71,8 +73,8 @@ def measured(study: Path) -> list[dict]:
 
     A rival's row stays where the results file has one: it hangs on the tokens, and models of others are beside it.
 
-    The row of a model has ``details``: scores by each estimate of influence and each kind of intervention, of its
-    factual prediction, and of removing what the graph of a rival calls irrelevant.
+    The row of a model, if it has a line of its own, has ``details``: scores by each estimate of influence and each kind
+    of intervention, of its factual prediction, and of removing what the graph of a rival calls irrelevant.
     """
     rows, rivals = [], {}
     for path in sorted(study.glob("collide-intervene-*/results.json")):
@@ -80,17 +82,17 @@ def measured(study: Path) -> list[dict]:
         model, _, seed = cell.rpartition("-")
         record = read_json(path.with_name("run.json"))
         own, scores = record["model"]["name"], _scores(read_json(path))
-        rows.append(
-            {
-                "model": model,
-                "seed": int(seed),
-                "by": f"by {record['objective']['best_estimate']}",
-                "commit": commit_text(record["git"]),
-                "scores": scores.pop(own),
-                "details": {name.removeprefix(f"{own}: "): _of_a_model(name, found) for name, found in scores.items()},
-            }
-        )
-        rows[-1]["details"] = {name: found for name, found in rows[-1]["details"].items() if found}
+        row = {
+            "model": model,
+            "seed": int(seed),
+            "by": f"by {record['objective']['best_estimate']}",
+            "commit": commit_text(record["git"]),
+            "scores": scores.pop(own),
+        }
+        if _has_line(model):
+            of_model = {name.removeprefix(f"{own}: "): _of_a_model(name, found) for name, found in scores.items()}
+            row["details"] = {name: found for name, found in of_model.items() if found}
+        rows.append(row)
         for name in RIVALS:
             free = {metric: score for metric, score in scores.get(name, {}).items() if metric not in OF_A_MODEL}
             if free:
@@ -172,7 +174,7 @@ def masks_block(result: dict) -> str:
             seeds = by_mask.get(mask, [])
             cells += [str(len(seeds)) if seeds else "", *_cells(seeds, MASK_SCORES)]
         lines.append([_name(*mask), *cells])
-    return markdown([["masks", *head], *lines])
+    return f"{markdown([['masks', *head], *lines])}\n\nFast predictor, masked: `{MASKING}`."
 
 
 def _name(kind: str, number: int) -> str:
@@ -210,10 +212,15 @@ def _draw_masks(result: dict) -> None:
     masks_figure(series, list(MASK_SCORES)).savefig(DOCS / "images" / "masks-and-causes.png", dpi=110)
 
 
+def _has_line(model: str) -> bool:
+    """Whether it has a line of its own; masks of cells are left to the table of masks."""
+    masked = MASKED.fullmatch(model)
+    return masked is None or masked["kind"] == KINDS[0]
+
+
 def _by_model(result: dict) -> dict[str, list[dict]]:
-    """Rows of the seeds of every model, models by name and then the rivals; masks of cells are left to their table."""
-    masked = {row["model"]: MASKED.fullmatch(row["model"]) for row in result["rows"]}
-    models = {model for model, mask in masked.items() if mask is None or mask["kind"] == KINDS[0]}
+    """Rows of the seeds of every model, models by name and then the rivals."""
+    models = {row["model"] for row in result["rows"] if _has_line(row["model"])}
     order = [*sorted(models - set(RIVALS)), *(name for name in RIVALS if name in models)]
     return {model: [row for row in result["rows"] if row["model"] == model] for model in order}
 
