@@ -56,7 +56,7 @@ def test_models_with_masks_have_a_table_by_mask():
         row("object-filter-object-2-light", 0, 0.9),
     ]
     result = {"rows": rows, "command": "", "machine": ""}
-    assert tool.masks_block(result).splitlines()[2:] == [
+    assert tool.masks_block(result).splitlines()[2:6] == [
         "| none | 1 | 0.5 [0.4, 0.6] | – | – | – | – |",
         "| object-2 | – | – | – | 1 | 0.7 [0.6, 0.8] | – |",
         "| object-2-light | – | – | – | 1 | 0.9 [0.8, 1] | – |",
