@@ -28,6 +28,8 @@ _MISSING = re.compile(r"the following arguments are required: (.*)")
 _OPTION = re.compile(r"Option '(.+)' is not accepted")
 _NOT_AN_OPTION = re.compile(r"unrecognized arguments: --([\w.]+)(?:[ =].*)?")
 _NO_OPTION = re.compile(r"(?:Subcommand '\w+' does not accept o|Group '(\w+)' does not accept o|O)ption '([\w.]+)'.*")
+_LIGHTNING = "lightning."
+"""Of the class that takes options where no class is named: a base class, which is no model of anybody's."""
 _CLASS_KEYS = ("class_path", "init_args")
 _NUMBER = re.compile(r"Not of type (\w+): (?:invalid literal .*?: )?(.*?) ?(?:does not conform.*|int\(\) argument.*)?")
 _NUMBERS = {
@@ -175,6 +177,8 @@ def _fault(text: str, key: str, owner: str) -> str:
     if match := _OPTION.fullmatch(text):
         if not owner:
             return f"{key}: no option {match[1]}"
+        if owner.startswith(_LIGHTNING):
+            return f"{key}.class_path is missing; this YAML changes another: give that one first, as its head says"
         return f"{key}.init_args.{match[1]}: {owner} has no such option{_meant(match[1], _options_of(owner))}"
     if match := _NOT_AN_OPTION.fullmatch(text):
         return f"{key}.{match[1]}: no such option{_meant(match[1], _CLASS_KEYS)}"

@@ -92,6 +92,12 @@ def test_options_are_read_before_what_they_name_is_made():
     assert option_fault([*FIT, "--model.init_args.matrix_l", "1"]).endswith("; did you mean matrix_lr?")
 
 
+def test_a_yaml_that_changes_another_asks_for_its_base(capsys):
+    assert main(["fit", "-c", "experiments/pusht/inverse_dynamics.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert "error: model.class_path is missing; this YAML changes another: give that one first" in said
+
+
 def test_long_values_are_cut(capsys):
     assert main([*PLAN, f"--pairs={'9' * 5000}x"]) == 2
     assert len(capsys.readouterr().err) < 250
