@@ -41,7 +41,7 @@ def differences_text(rows: Sequence[Row]) -> list[str]:
     """A line for every difference to another evaluation."""
     return [
         f"{row['model']}: success {100 * row['value']:+.0f} points [{100 * row['low']:+.0f}, {100 * row['high']:+.0f}] "
-        f"({row['unit'].partition(', ')[2]}, {row['n']} pairs)"
+        f"({row['unit'].partition(', ')[2]}, {row['n']} trials)"
         for row in rows
         if row["metric"] == "success_difference"
     ]

@@ -3,7 +3,7 @@
 import csv
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from cjepa.errors import UserError
 from cjepa.evaluation.planning.pairs import Pairs
 from cjepa.evaluation.planning.protocol import PlanningProtocol
 from cjepa.files import read_json, read_text
+
+_SHARED = ("published_protocol", "goal_state", "goal_text", "shift", "goal_env_steps", "budget_env_steps")
+"""What both evaluations have to have alike; the default where an older record does not say."""
 
 
 class Rival(NamedTuple):
@@ -33,19 +36,20 @@ def check_rivals(protocol: PlanningProtocol) -> None:
         _table(Path(protocol.against), protocol)
 
 
-def read_rivals(folder: Path, pairs: Pairs, protocol: PlanningProtocol) -> list[Rival]:
+def read_rivals(folder: Path, pairs: Pairs, protocol: PlanningProtocol, fingerprint: str) -> list[Rival]:
     """The agents of an evaluation's ``trials.csv``.
 
     Args:
         folder: of the evaluation.
         pairs: that the trials have to be of.
         protocol: of this evaluation. Tables do not name goal and source of the pairs, but ``run.json`` does.
+        fingerprint: of the episodes of this evaluation.
 
     Raises:
-        UserError: the folder has no such table, the trials are of other pairs or goals or of another
+        UserError: the folder has no such table, the trials are of other episodes, pairs or goals or of another
             protocol, or their success is unknown.
     """
-    path = _table(folder, protocol)
+    path = _table(folder, protocol, fingerprint)
     expected = [(str(pair.episode), str(pair.start_row)) for pair in pairs.trials]
     found: dict[str, list[tuple[str | None, ...]]] = {}
     try:
@@ -71,24 +75,34 @@ def read_rivals(folder: Path, pairs: Pairs, protocol: PlanningProtocol) -> list[
     ]
 
 
-def _table(folder: Path, protocol: PlanningProtocol) -> Path:
+def _table(folder: Path, protocol: PlanningProtocol, fingerprint: str | None = None) -> Path:
     path = folder / "trials.csv"
     if not path.is_file():
         raise UserError(f"--against: {path} does not exist; give the --out folder of `cjepa plan` or `plan-baselines`")
-    _check_record(folder / "run.json", protocol)
+    _check_record(folder / "run.json", protocol, fingerprint)
     return path
 
 
-def _check_record(record: Path, protocol: PlanningProtocol) -> None:
-    """The same starts may have had other goals; a folder without a record is taken at its word."""
+def _check_record(record: Path, protocol: PlanningProtocol, fingerprint: str | None) -> None:
+    """The same starts may have had other goals or more time; a folder without a record is taken at its word."""
     if not record.is_file():
         return
     content = read_json(record)
-    evaluation = content.get("evaluation") if isinstance(content, dict) else None
-    for name, default in (("published_protocol", False), ("goal_state", None), ("goal_text", None), ("shift", None)):
-        earlier = evaluation.get(name, default) if isinstance(evaluation, dict) else default
-        now = getattr(protocol, name)
+    evaluation, data = (_mapping(content, name) for name in ("evaluation", "data"))
+    for name in _SHARED:
+        earlier, now = evaluation.get(name, getattr(PlanningProtocol, name)), getattr(protocol, name)
         if earlier != now:
             raise UserError(
                 f"--against: {record}: {name} is {earlier}, but that of this evaluation is {now}; use the same --{name}"
             )
+    earlier = data.get("fingerprint")
+    if None not in (earlier, fingerprint) and earlier != fingerprint:
+        raise UserError(
+            f"--against: {record}: the fingerprint of its episodes is {earlier}, but {protocol.episodes} has "
+            f"{fingerprint}; use the same --episodes"
+        )
+
+
+def _mapping(record: Any, name: str) -> dict[str, Any]:
+    found = record.get(name) if isinstance(record, dict) else None
+    return found if isinstance(found, dict) else {}

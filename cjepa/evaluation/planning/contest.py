@@ -65,5 +65,7 @@ def draw_contest(
     else:
         pairs = draw_as_published(*among) if protocol.published_protocol else draw_pairs(*among, goal_state)
     pairs = pairs.of_states(protocol.shifted)
-    rivals = () if protocol.against is None else tuple(read_rivals(Path(protocol.against), pairs, protocol))
+    rivals = ()
+    if protocol.against is not None:
+        rivals = tuple(read_rivals(Path(protocol.against), pairs, protocol, file.fingerprint))
     return Contest(protocol, file.fingerprint, source, pairs, rivals)

@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 def test_every_agent_of_the_table_is_a_rival(folder):
     rows = "random,0,3,40,0\nrandom,1,5,60,1\nsimulator-cem,0,3,40,1\nsimulator-cem,1,5,60,1\n"
-    rivals = read_rivals(folder(HEADER + rows), PAIRS, PROTOCOL)
+    rivals = read_rivals(folder(HEADER + rows), PAIRS, PROTOCOL, "f0")
     assert [(rival.model, rival.success_N.tolist()) for rival in rivals] == [
         ("random", [False, True]),
         ("simulator-cem", [True, True]),
@@ -43,12 +43,12 @@ def test_every_agent_of_the_table_is_a_rival(folder):
 )
 def test_what_cannot_be_compared_is_refused(text, fault, folder):
     with pytest.raises(UserError, match=fault):
-        read_rivals(folder(text), PAIRS, PROTOCOL)
+        read_rivals(folder(text), PAIRS, PROTOCOL, "f0")
 
 
 def test_a_folder_without_trials_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"--against: .*trials.csv does not exist; give the --out folder"):
-        read_rivals(tmp_path, PAIRS, PROTOCOL)
+        read_rivals(tmp_path, PAIRS, PROTOCOL, "f0")
 
 
 @pytest.mark.parametrize(
@@ -59,20 +59,31 @@ def test_a_folder_without_trials_is_refused(tmp_path):
         ("goal_state", [1.0, 2.0], [1.0, 3.0]),
         ("published_protocol", True, False),
         ("published_protocol", False, True),
+        ("budget_env_steps", 100, 50),
+        ("goal_env_steps", 50, 25),
     ],
 )
 def test_the_same_starts_of_another_protocol_are_refused(name, earlier, now, folder):
     path = folder(HEADER + "a,0,3,40,0\na,1,5,60,1\n")
     write_json(path / "run.json", {"evaluation": {name: earlier}})
     same, other = (PlanningProtocol("a.h5", **{name: value}) for value in (earlier, now))
-    assert [rival.success_N.tolist() for rival in read_rivals(path, PAIRS, same)] == [[False, True]]
+    assert [rival.success_N.tolist() for rival in read_rivals(path, PAIRS, same, "f0")] == [[False, True]]
     with pytest.raises(UserError, match=f"run.json: {name} is .* use the same --{name}"):
-        read_rivals(path, PAIRS, other)
+        read_rivals(path, PAIRS, other, "f0")
 
 
 def test_a_record_from_before_is_of_held_out_pairs(folder):
     path = folder(HEADER + "a,0,3,40,0\na,1,5,60,1\n")
     write_json(path / "run.json", {"evaluation": {"goal_state": None}})
-    assert len(read_rivals(path, PAIRS, PROTOCOL)) == 1
+    assert len(read_rivals(path, PAIRS, PROTOCOL, "f0")) == 1
     with pytest.raises(UserError, match="published_protocol is False"):
-        read_rivals(path, PAIRS, PlanningProtocol("a.h5", published_protocol=True))
+        read_rivals(path, PAIRS, PlanningProtocol("a.h5", published_protocol=True), "f0")
+
+
+def test_trials_of_other_episodes_are_refused_even_if_their_rows_are_the_same(folder):
+    """Files of episodes of one length give the same rows whatever is recorded in them."""
+    path = folder(HEADER + "a,0,3,40,0\na,1,5,60,1\n")
+    write_json(path / "run.json", {"evaluation": {}, "data": {"fingerprint": "f0"}})
+    assert len(read_rivals(path, PAIRS, PROTOCOL, "f0")) == 1
+    with pytest.raises(UserError, match=r"its episodes is f0, but a.h5 has f1; use the same --episodes"):
+        read_rivals(path, PAIRS, PROTOCOL, "f1")
