@@ -120,7 +120,7 @@ def data_of(configs: list[str], get) -> Path:
     if value_of(configs, "data", "class_path").endswith("VideoClips"):
         return episodes_of(configs, get)
     if any(value_of(configs, *keys) for keys in (POLICY, LANGUAGE, GOAL_VALUE)):
-        return get("slot_tokens")
+        return get("collide_tokens" if is_collide(configs) else "slot_tokens")
     if value_of(configs, "data", "init_args", "questions"):
         return get("wide_collide_tokens")
     if class_of(value_of(configs, *PREDICTOR[:-1], "class_path")).layer_normed:

@@ -43,6 +43,7 @@ NARROW_DECODER = ["--model.init_args.tokenizer.init_args.decoder_channels=8"]
 NARROW_RENDERING = ["--model.init_args.tokenizer.init_args.render_dim=32"]
 SMALLER = {"lewm_paper.yaml": SMALL_FRAMES, "macro.yaml": SHORT_MACRO, "rssm_paper.yaml": SMALL_STATES}
 SMALLER |= {"goal_value.yaml": SHORT_GOALS, "savi_paper.yaml": NARROW_DECODER, "videosaur.yaml": NARROW_RENDERING}
+SMALLER |= {"dreamer.yaml": ["--model.init_args.imagined_blocks=2"]}
 BUILT_ELSEWHERE = {"ijepa_paper.yaml", "vjepa_paper.yaml", "vjepa2_1.yaml", "videosaur_ijepa.yaml"}
 BUILT_ELSEWHERE |= {"mcjepa.yaml", "vjepa2_1_paper.yaml"}
 """Too large to train, or a variant: tests in tokenizers/jepa build their models."""
@@ -60,8 +61,8 @@ PLANS_READ = {
     "plan_hierarchy.yaml": {"hierarchy.run": "macro_run"},
 }
 """Files that an evaluation reads besides run and episodes: options, and the fixtures for them."""
-TRAINING_READS = {"dreamer.yaml": {"model.init_args.world_model": "world_model_run"}}
-"""The same of a training, besides its data."""
+TRAINING_READS = {"dreamer.yaml": ["model.init_args.world_model"]}
+"""Options of a training that name a world model."""
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +102,11 @@ def collide_push_run(tmp_path_factory, collide_tokens) -> Path:
     words = configs("pusht/cjepa.yaml", "pusht/object_filter.yaml", "collide/push.yaml")
     words += ["--data.init_args.val_blocks=4"]
     return once(tmp_path_factory, "collide-push", lambda folder: fit(folder, collide_tokens, *words))
+
+
+def planned_by(configs: list[str]) -> str:
+    """The fixture of a world model for the environment of these files."""
+    return "collide_push_run" if is_collide(configs) else "world_model_run"
 
 
 def check_header(path: Path) -> None:
@@ -147,7 +153,7 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         assert main(["collect", *configs, *TWO_EPISODES, "--workers=1", f"--out={out}.h5"]) == 0
         assert len(EpisodeFile(f"{out}.h5")) == 2
     elif words[0] == "plan":
-        run = get(PLANS_WITH.get(path.name, "collide_push_run" if is_collide(configs) else "world_model_run"))
+        run = get(PLANS_WITH.get(path.name, planned_by(configs)))
         episodes = episodes_of(configs, get)
         more = [f"--episodes={episodes}", f"--out={out}", "--num_videos=0", *ONE_PAIR]
         more += tiny_planner(configs_of(words))
@@ -177,7 +183,7 @@ def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
         small = small_dinov2(get("tiny_dinov2")) if features.endswith("DinoV2Features") else []
         small += SMALLER.get(path.name, [])
         small += small_patches(configs_of(words))
-        small += [f"--{option}={get(fixture)}" for option, fixture in TRAINING_READS.get(path.name, {}).items()]
+        small += [f"--{option}={get(planned_by(configs))}" for option in TRAINING_READS.get(path.name, ())]
         small += small_reader(get) if asks_questions(words) else []
         assert main(["fit", *configs, *data, *small, *two_steps(words)]) == 0
         model = json.loads((out / "run.json").read_text())["model"]

@@ -80,7 +80,7 @@ def _table(rows: list[dict]) -> list[list[str]]:
         if not (own := [row for row in rows if row["model"] == model]):
             continue
         of_each = [[row["scores"] for row in own if row[DISTANCE] == distance] for distance in distances]
-        success = [_percent([scores.get("success") for scores in found]) for found in of_each]
+        success = [percent([scores.get("success") for scores in found]) for found in of_each]
         costs = [_mean([scores.get(f"{what}_per_plan") for scores in of_each[0]]) for what in ("seconds", "gigaflops")]
         tokens = "–" if own[0]["tokens"] is None else f"{own[0]['tokens']} x {own[0]['token_dim']}"
         table.append([model, tokens, str(len({row["seed"] for row in own})), *success, *costs, published])
@@ -105,7 +105,7 @@ def points(score: dict) -> str:
     return f"{value:+d} [{low:+d}, {high:+d}]"
 
 
-def _percent(scores: list[dict | None]) -> str:
+def percent(scores: list[dict | None]) -> str:
     """Means over seeds of a rate and the ends of its interval: seeds share the pairs, so that n does not grow."""
     there = [score for score in scores if score is not None]
     if not there:

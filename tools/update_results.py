@@ -108,6 +108,7 @@ def update_page(
     measured: Callable[[Path], list[dict]],
     block: Callable[[dict], str],
     key: Sequence[str],
+    part: str | None = None,
 ) -> dict:
     """The command line of a tool that copies one study into docs/results/ and writes the table of its page.
 
@@ -121,23 +122,25 @@ def update_page(
         measured: the rows of a study's folder.
         block: what stands between the markers.
         key: what tells rows apart.
+        part: of page and results file, whose name the markers and the file's key have; None: what the page is about.
 
     Returns:
-        What the results file holds now.
+        What the results file holds now of the study.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path)
     parser.add_argument("--machine")
     args = parser.parse_args()
     path = DOCS / "results" / f"{page.stem}.json"
-    before = results_so_far(path, machine)
+    whole = results_so_far(path, machine)
+    before = whole if part is None else whole.get(part, {"machine": machine, "rows": []})
     result = {
         "command": f"cjepa study experiments/studies/{study}.yaml",
         "machine": args.machine or before["machine"],
         "rows": merged(before["rows"], measured(args.study), key),
     }
-    write_json(path, result)
-    write_block(page, page.stem.replace("_", "-"), block(result))
+    write_json(path, whole | (result if part is None else {part: result}))
+    write_block(page, part or page.stem.replace("_", "-"), block(result))
     return result
 
 

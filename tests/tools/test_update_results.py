@@ -44,21 +44,24 @@ def test_new_rows_replace_their_own_kind_only():
 def test_a_part_of_a_study_adds_to_its_page(tmp_path, monkeypatch):
     monkeypatch.setattr(tool, "DOCS", tmp_path)
     page = tmp_path / "few.md"
-    page.write_text("<!-- few:begin --><!-- few:end -->")
+    page.write_text("<!-- few:begin --><!-- few:end --><!-- more:begin --><!-- more:end -->")
 
-    def told(part: str, *options: str) -> dict:
-        monkeypatch.setattr("sys.argv", ["tool", part, *options])
+    def told(folder: str, *options: str, part: str | None = None) -> dict:
+        monkeypatch.setattr("sys.argv", ["tool", folder, *options])
         block = lambda result: ", ".join(row["model"] for row in result["rows"])  # noqa: E731
-        return tool.update_page("", page, "few", "a desk", lambda path: [{"model": path.name}], block, ("model",))
+        measured = lambda path: [{"model": path.name}]  # noqa: E731
+        return tool.update_page("", page, "few", "a desk", measured, block, ("model",), part)
 
     (tmp_path / "results").mkdir()
     told("a", "--machine", "two cores")
+    assert told("c", part="more")["machine"] == "a desk"
     assert told("b") == {
         "command": "cjepa study experiments/studies/few.yaml",
         "machine": "two cores",
         "rows": [{"model": "a"}, {"model": "b"}],
     }
-    assert tool.block_of(page, "few") == "a, b"
+    assert [tool.block_of(page, name) for name in ("few", "more")] == ["a, b", "c"]
+    assert [row["model"] for row in read_json(tmp_path / "results" / "few.json")["more"]["rows"]] == ["c"]
 
 
 def test_a_benchmark_is_written_into_its_page(tmp_path, monkeypatch):
