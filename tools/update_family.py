@@ -10,10 +10,12 @@ of goals in words are in ``TOLD``, by the same names, and need no training of th
 import argparse
 from pathlib import Path
 
+import numpy as np
 from matplotlib.lines import Line2D
 from update_results import markdown, merged, rows_so_far, write_block
 from update_world_models import mean_text, score_of
 
+from cjepa.data.clip_windows import evenly_spread
 from cjepa.files import read_json, replacing, write_json
 from cjepa.reporting.reading import TEST_RESULTS
 from cjepa.reporting.records import read_metrics
@@ -146,7 +148,7 @@ def words_block(result: dict) -> str:
 def guards_block(result: dict) -> str:
     """What stands between the markers ``guards`` of the page."""
     rows = result["guards"]
-    shown = [] if not rows else [rows[0]["steps"][index] for index in _spread(len(rows[0]["steps"]))]
+    shown = evenly_spread(np.array(rows[0]["steps"]), 4).tolist() if rows else []
     heads = [f"rank, step {step}" for step in shown]
     table = [["guard", *heads, "deviation at the end", "collapsed from step", "trained in"]]
     for guard in dict.fromkeys(row["guard"] for row in rows):
@@ -191,11 +193,6 @@ def _training(path: Path) -> dict:
 
 def _first(scores: dict[str, dict], metrics: tuple[str, ...]) -> dict | None:
     return next((scores[metric] for metric in metrics if metric in scores), None)
-
-
-def _spread(count: int) -> list[int]:
-    """Some indices of a list, evenly spaced, the first and the last among them."""
-    return sorted({round(part * (count - 1) / 3) for part in range(4)})
 
 
 def main() -> None:

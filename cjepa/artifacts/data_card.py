@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cjepa.data.clip_windows import evenly_spread
 from cjepa.data.store.episodes import DamagedEpisode, Episode, Episodes
 from cjepa.envs import make_env
 from cjepa.envs.base import ObjectEnv
@@ -71,8 +72,8 @@ def _chosen(episodes: Episodes) -> list[int]:
     filled = np.flatnonzero(episodes.lengths)
     if not len(filled):
         return []
-    most = max(1, min(_EPISODES, int(_ENV_STEPS / episodes.lengths[filled].mean()), len(filled)))
-    return filled[np.linspace(0, len(filled) - 1, most).round().astype(int)].tolist()
+    most = max(1, min(_EPISODES, int(_ENV_STEPS / episodes.lengths[filled].mean())))
+    return evenly_spread(filled, most).tolist()
 
 
 def _read(episodes: Episodes, chosen: list[int]) -> tuple[list[Episode], int]:

@@ -34,6 +34,11 @@ def clip_starts(file: Episodes, episodes: np.ndarray, blocks: int, frame_stride:
     return np.concatenate(starts)
 
 
+def evenly_spread(values: np.ndarray, count: int) -> np.ndarray:
+    """At most ``count`` of the values, at even distances, the first and the last among them; there must be a value."""
+    return values[np.unique(np.linspace(0, len(values) - 1, count).round().astype(int))]
+
+
 def as_is(batch):
     """For datasets that make whole batches themselves."""
     return batch

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cjepa.data.clip_module import EpisodeClips
+from cjepa.data.clip_windows import evenly_spread
 from cjepa.data.splits import rows_of
 from cjepa.data.store.episodes import Episodes
 from cjepa.envs.base import ObjectEnv
@@ -104,7 +105,7 @@ class PlaceErrors:
 def training_frames(module: DynamicsTraining, data: EpisodeClips) -> tuple[Tensor, np.ndarray, np.ndarray]:
     """Tokens of some thousand frames of training episodes ``(N, S, D)``, their rows and their episodes ``(N,)``."""
     dataset = data.training_clips()
-    picks = np.unique(np.linspace(0, len(dataset) - 1, _TRAINING_FRAMES).round().astype(int))
+    picks = evenly_spread(np.arange(len(dataset)), _TRAINING_FRAMES)
     tokens = []
     with torch.inference_mode():
         for part in np.array_split(picks, max(1, len(picks) // data.batch_size)):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cjepa.arguments import at_least, share
-from cjepa.data.clip_windows import clip_starts
+from cjepa.data.clip_windows import clip_starts, evenly_spread
 from cjepa.data.splits import SPLIT_SEED, held_out, lineage_beside
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import frame_reader, open_episodes
@@ -203,7 +203,7 @@ def recorded_disagreement(agent: WorldModelAgent, file: Episodes, episodes: np.n
     """
     dynamics, history, stride = agent.dynamics, agent.history_blocks, agent.blocks.frame_stride
     starts = clip_starts(file, episodes, history + agent.horizon_blocks, stride)
-    start_N = starts[np.unique(np.linspace(0, len(starts) - 1, _MOST_CLIPS).round().astype(int))]
+    start_N = evenly_spread(starts, _MOST_CLIPS)
 
     def rows(name: str, offsets: np.ndarray) -> Tensor:
         file.require(name)

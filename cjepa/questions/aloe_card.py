@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cjepa.data.clip_windows import evenly_spread
 from cjepa.data.splits import Lineage, held_out
 from cjepa.evaluation.interventions.laboratory import SceneProtocol
 from cjepa.evaluation.measurements import OpenProgress
-from cjepa.evaluation.tokenizers.tokens import spread
 from cjepa.questions.aloe_training import answers_of, check_tokens, load_reader
 from cjepa.questions.card import TEXT_ONLY, Answers
 from cjepa.questions.files import QuestionFile
@@ -47,7 +47,7 @@ def answer_with_aloe(
     episodes, val = (held_out(data.file, Lineage(**module.lineage), split) for split in ("test", "val"))
     if np.intersect1d(episodes, val).size:
         episodes = episodes[1::2]
-    episodes = spread(episodes, protocol.scenes)
+    episodes = evenly_spread(episodes, protocol.scenes)
     asked = data.questions_about(episodes, "test episodes")
     others = [question for question in questions.questions if question.episode not in set(episodes.tolist())]
     given = answers_of(module, data, asked, progress)

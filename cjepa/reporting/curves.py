@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cjepa.configuration.plain_values import finite_number
+from cjepa.data.clip_windows import evenly_spread
 from cjepa.reporting.records import read_metrics
 from cjepa.reporting.style import (
     FAINT,
@@ -123,7 +124,7 @@ def _draw(axes: Axes, title: str, curves: dict[str, Curve], colours: dict[str, s
     shown = colours or dict(zip(curves, series_colours(len(curves)), strict=True))
     for name, (steps, values) in curves.items():
         axes.plot(steps, values, color=shown[name], marker="o" if len(steps) < 3 else None, markersize=4)
-        shown_P = np.unique(np.linspace(0, len(steps) - 1, _HOVER_POINTS).round().astype(int))
+        shown_P = evenly_spread(np.arange(len(steps)), _HOVER_POINTS)
         texts = [f"{name}: {values[place]:.3g} at step {steps[place]:,g}" for place in shown_P]
         hover_points(axes, steps[shown_P], values[shown_P], texts)
     is_loss = title.startswith("train/") or "loss" in title

@@ -11,10 +11,11 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from cjepa import opencv as cv2
 from cjepa.configuration.run_config import run_folder
+from cjepa.data.clip_windows import evenly_spread
 from cjepa.data.video_clips import VideoClips
 from cjepa.data.video_dataset import VideoDataset
 from cjepa.evaluation.segmentation import adjusted_rand, contingency
-from cjepa.evaluation.tokenizers.tokens import EncodedClips, encode_dataset, spread
+from cjepa.evaluation.tokenizers.tokens import EncodedClips, encode_dataset
 from cjepa.progress import NoProgress
 from cjepa.reporting.sheets import beside, body_colours, labelled_grid, legend, stacked, with_legend
 from cjepa.reporting.videos import GAP, gif, magnified, overlay_masks, side_by_side, write_png, write_video
@@ -97,7 +98,7 @@ class SlotOverlays(Callback):
             return
         data, prefix = trainer.datamodule, "test_" if stage == "test" else ""
         folder = run_folder(trainer) / "media"
-        views = view_clips(module, data, dataset, spread(np.arange(len(dataset)), self.num_clips))
+        views = view_clips(module, data, dataset, evenly_spread(np.arange(len(dataset)), self.num_clips))
         videos = [clip_video(view) for view in views]
         fps = float(data.file.attributes.get("env_steps_per_second", 10)) / dataset.frame_stride
         boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

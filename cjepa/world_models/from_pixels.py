@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cjepa.data.clip_module import EpisodeClips
+from cjepa.data.clip_windows import evenly_spread
 from cjepa.data.token_clips import refuse_tokens
 from cjepa.tokenizers.base import Tokenizer, float_frames
 from cjepa.tokenizers.features import check_features
@@ -54,7 +55,7 @@ class EndToEnd(DynamicsTraining):
         data = self.trainer.datamodule
         check_features(self.tokenizer, data.file, data.splits)
         dataset = data.training_clips()
-        actions = dataset.actions(np.unique(np.linspace(0, len(dataset) - 1, _SCALE_CLIPS).round().astype(int)))
+        actions = dataset.actions(evenly_spread(np.arange(len(dataset)), _SCALE_CLIPS))
         actions = torch.zeros(0, 0) if actions is None else actions
         self.check_data(actions, data)
         if self.dynamics.action_dim and not bool(self.dynamics.action_scale.fitted):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cjepa.arguments import check
+from cjepa.data.clip_windows import evenly_spread
 from cjepa.data.splits import Lineage, training_episodes
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import frame_reader
@@ -83,7 +84,7 @@ class StateProbe(nn.Module):
             )
         train = training_episodes(file, lineage)
         rows = np.concatenate([file.offsets[e] + np.arange(file.lengths[e]) for e in train])
-        rows = rows[np.unique(np.linspace(0, len(rows) - 1, _FRAMES).round().astype(int))]
+        rows = evenly_spread(rows, _FRAMES)
         self.fit(*(torch.from_numpy(frame_reader(file, name).read(rows)) for name in ("tokens", "state")))
 
     def fit(self, tokens_NSD: Tensor, state_NF: Tensor) -> None:

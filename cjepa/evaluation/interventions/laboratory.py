@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from cjepa.data.clip_windows import clip_starts
+from cjepa.data.clip_windows import clip_starts, evenly_spread
 from cjepa.data.store.attributes import from_json
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.store.shards import open_episodes
@@ -17,7 +17,6 @@ from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 from cjepa.evaluation.interventions.scenes import EncodedEpisode, Scenes, cut_scenes, encode_episodes, joined
 from cjepa.evaluation.planning.pairs import check_proprio, held_out_from
-from cjepa.evaluation.tokenizers.tokens import spread
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.compatibility import check_fits
 from cjepa.progress import Progress
@@ -111,7 +110,7 @@ def open_laboratory(
     history, blocks = loaded.dynamics.history_blocks, loaded.dynamics.history_blocks + protocol.horizon_blocks
     parts: list[Scenes] = []
     for episodes, count in ((val, protocol.val_scenes), (test_episodes, protocol.scenes)):
-        starts = spread(clip_starts(file, episodes, blocks, stride), count)
+        starts = evenly_spread(clip_starts(file, episodes, blocks, stride), count)
         episode_B = file.episode_of(starts)
         encoded, scenes = {}, []
         for episode in encode_episodes(file, np.unique(episode_B), tokenizer, env):

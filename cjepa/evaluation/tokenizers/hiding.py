@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from cjepa.data.clip_windows import evenly_spread
 from cjepa.data.video_clips import VideoClips
 from cjepa.data.video_dataset import VideoDataset
 from cjepa.evaluation.held_out import in_eval_mode
 from cjepa.evaluation.intervals import Interval, bootstrap
 from cjepa.evaluation.segmentation import contingency
-from cjepa.evaluation.tokenizers.tokens import batches, encode_batch, spread
+from cjepa.evaluation.tokenizers.tokens import batches, encode_batch
 from cjepa.progress import Progress
 from cjepa.tokenizers.scoring import ScoredTokenizer
 from cjepa.types import VideoBatch
@@ -156,7 +157,7 @@ def _clips(data: VideoClips) -> VideoDataset | None:
     if "masks" not in data.file.columns or data.val_blocks < _WINDOW:
         return None
     dataset = data.test_dataloader().dataset
-    dataset.starts = spread(dataset.starts, _CLIPS)
+    dataset.starts = evenly_spread(dataset.starts, _CLIPS)
     return dataset
 
 

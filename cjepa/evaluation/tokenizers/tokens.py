@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from cjepa.data.clip_windows import evenly_spread
 from cjepa.data.video_clips import VideoClips
 from cjepa.data.video_dataset import VideoDataset
 from cjepa.evaluation.held_out import in_eval_mode
@@ -35,13 +36,8 @@ def clips_to_encode(data: VideoClips) -> dict[str, VideoDataset]:
     """Short training clips to fit probes on, and all test clips."""
     test = data.test_dataloader().dataset
     train = VideoDataset(data.file, data.splits["train"], min(_PROBE_BLOCKS, test.blocks), data.frame_stride)
-    train.starts = spread(train.starts, _PROBE_FRAMES_A_TEST_FRAME * len(test) * test.blocks // train.blocks)
+    train.starts = evenly_spread(train.starts, _PROBE_FRAMES_A_TEST_FRAME * len(test) * test.blocks // train.blocks)
     return {"train": train, "test": test}
-
-
-def spread(values: np.ndarray, count: int) -> np.ndarray:
-    """At most ``count`` of the values, evenly spaced, the first and the last among them."""
-    return values[np.unique(np.linspace(0, len(values) - 1, count).round().astype(int))]
 
 
 def encode_dataset(

@@ -13,7 +13,7 @@ from cjepa.data.video_dataset import VideoDataset
 from cjepa.evaluation import probes
 from cjepa.evaluation.metrics import EffectiveRank, ForegroundARI, SlotConsistency, every_metric
 from cjepa.evaluation.probes import read_bodies, run_probes
-from cjepa.evaluation.tokenizers.tokens import EpisodeScores, encode_dataset, measure, num_frames, spread
+from cjepa.evaluation.tokenizers.tokens import EpisodeScores, encode_dataset, measure, num_frames
 from cjepa.tokenizers.base import TokenizerInfo, TrainableTokenizer
 from cjepa.tokenizers.grid import centroids
 from cjepa.tokenizers.training import TokenizerTraining
@@ -169,8 +169,3 @@ def test_rows_and_episodes_of_clips(module, data):
             assert np.array_equal(pixels, part.batch.pixels_BTYXC[clip].numpy())
             start = data.file.offsets[part.episode_B[clip]]
             assert start <= rows[0] and rows[-1] < start + data.file.lengths[part.episode_B[clip]]
-
-
-@pytest.mark.parametrize(("count", "expected"), [(3, [0, 4, 9]), (1, [0]), (99, list(range(10)))])
-def test_spread(count, expected):
-    assert spread(np.arange(10), count).tolist() == expected
