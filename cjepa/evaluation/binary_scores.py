@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from cjepa.errors import UserError
-from cjepa.evaluation.intervals import Interval
+from cjepa.evaluation.intervals import RESAMPLES, Interval, bootstrap_bounds
 
-_RESAMPLES = 2000
 _MOST_SCORES = 2000  # more are merged by rank: memory is R x K
 
 
@@ -50,11 +49,11 @@ def binary_scores(score_N: np.ndarray, positive_N: np.ndarray, cluster_N: np.nda
         for weights in (positive_N.astype(float), np.ones(len(score_N)))
     )
     times_RC = np.random.default_rng(seed).multinomial(
-        len(clusters), np.full(len(clusters), 1 / len(clusters)), _RESAMPLES
+        len(clusters), np.full(len(clusters), 1 / len(clusters)), RESAMPLES
     )
     times_RC = np.concatenate([np.ones((1, len(clusters))), times_RC])  # the first is the sample itself
     areas = _areas(times_RC @ positive_CK, times_RC @ (all_CK - positive_CK))
-    return BinaryScores(*(_interval(area_R, len(score_N)) for area_R in areas))
+    return BinaryScores(*(_interval(area_R, len(clusters), len(score_N)) for area_R in areas))
 
 
 def best_threshold(score_N: np.ndarray, positive_N: np.ndarray) -> float:
@@ -79,7 +78,6 @@ def _areas(positive_RK: np.ndarray, negative_RK: np.ndarray) -> tuple[np.ndarray
     return auroc_R, average_R
 
 
-def _interval(value_R: np.ndarray, n: int) -> Interval:
+def _interval(value_R: np.ndarray, clusters: int, n: int) -> Interval:
     draws = value_R[1:][np.isfinite(value_R[1:])]  # a resample may have no positive
-    low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (np.nan, np.nan)
-    return Interval(float(value_R[0]), float(low), float(high), n)
+    return Interval(float(value_R[0]), *bootstrap_bounds(draws, clusters), n)

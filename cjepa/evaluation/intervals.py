@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # what has no metrics, such as tables, starts without torch
     from torchmetrics import Metric
 
 _Z = 1.959963984540054
-_RESAMPLES = 2000
+RESAMPLES = 2000
 
 
 class Interval(NamedTuple):
@@ -74,9 +74,9 @@ def bootstrap(numerators: np.ndarray, denominators: np.ndarray | None = None, se
     denominators = np.ones_like(numerators) if denominators is None else np.asarray(denominators, np.float64)
     if not denominators.any():  # a ratio to nothing, such as to copying where nothing moves, says nothing
         return Interval(float("nan"), float("nan"), float("nan"), len(numerators))
-    picks = np.random.default_rng(seed).integers(0, len(numerators), (_RESAMPLES, len(numerators)))
+    picks = np.random.default_rng(seed).integers(0, len(numerators), (RESAMPLES, len(numerators)))
     draws = numerators[picks].mean(axis=1) / denominators[picks].mean(axis=1)
-    bounds = _bootstrap_bounds(draws, len(numerators))
+    bounds = bootstrap_bounds(draws, len(numerators))
     return Interval(float(numerators.mean() / denominators.mean()), *bounds, len(numerators))
 
 
@@ -150,15 +150,15 @@ def bootstrap_median(values_N: np.ndarray, cluster_N: np.ndarray, seed: int = 0)
     if not len(values_N):
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     found, place_N = np.unique(cluster_N, return_inverse=True)
-    times_RC = np.random.default_rng(seed).multinomial(len(found), np.full(len(found), 1 / len(found)), _RESAMPLES)
+    times_RC = np.random.default_rng(seed).multinomial(len(found), np.full(len(found), 1 / len(found)), RESAMPLES)
     draws = [np.median(np.repeat(values_N, times_C[place_N])) for times_C in times_RC]
-    return Interval(float(np.median(values_N)), *_bootstrap_bounds(np.array(draws), len(found)), len(values_N))
+    return Interval(float(np.median(values_N)), *bootstrap_bounds(np.array(draws), len(found)), len(values_N))
 
 
 def bootstrap_correlation(first_N: np.ndarray, second_N: np.ndarray, cluster_N: np.ndarray, seed: int = 0) -> Interval:
     """Pearson's correlation with its percentile bootstrap over clusters; of ranks it is Spearman's.
 
-    NaN where one of the two is constant.
+    NaN without values, and where one of the two is constant.
 
     Args:
         first_N: values that are not independent within a cluster.
@@ -166,15 +166,17 @@ def bootstrap_correlation(first_N: np.ndarray, second_N: np.ndarray, cluster_N: 
         cluster_N: label of each trial's cluster.
         seed: of the resampling.
     """
+    if not len(first_N):
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
     first_N, second_N = (values_N - np.mean(values_N) for values_N in (first_N, second_N))
     moments = (np.ones_like(first_N), first_N, second_N, first_N**2, second_N**2, first_N * second_N)
     sums_CM = np.stack([_sums(values_N, cluster_N)[0] for values_N in moments], axis=1)
     clusters = len(sums_CM)
-    times_RC = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), _RESAMPLES)
+    times_RC = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), RESAMPLES)
     draws = _correlations(times_RC @ sums_CM)
     draws = draws[np.isfinite(draws)]  # in a resample of few clusters, a value may be constant
     value = float(_correlations(sums_CM.sum(axis=0)))
-    return Interval(value, *_bootstrap_bounds(draws, clusters), len(first_N))
+    return Interval(value, *bootstrap_bounds(draws, clusters), len(first_N))
 
 
 def bootstrap_metric(metric: "Metric", states: list[dict[str, "Tensor"]], seed: int = 0) -> Interval:
@@ -199,14 +201,14 @@ def bootstrap_metric(metric: "Metric", states: list[dict[str, "Tensor"]], seed: 
         return float(type(metric).compute(metric))  # not the instance's, which would answer from its cache
 
     shares = np.full(len(states), 1 / len(states))
-    count = _RESAMPLES if telling.sum() > 1 else 0  # those of a single row are alike, and take as long as others
+    count = RESAMPLES if telling.sum() > 1 else 0  # those of a single row are alike, and take as long as others
     resamples = np.random.default_rng(seed).multinomial(len(states), shares, size=count)
     draws = np.array([value(times_R) for times_R in resamples])
     draws = draws[np.isfinite(draws)]  # a resample may miss the few rows that say anything
     whole = value(np.ones(len(states)))
     metric.reset()
     shift = whole - draws.mean() if len(draws) else 0.0
-    return Interval(whole, *_bootstrap_bounds(draws + shift, int(telling.sum())), int(telling.sum()))
+    return Interval(whole, *bootstrap_bounds(draws + shift, int(telling.sum())), int(telling.sum()))
 
 
 class _Rows(NamedTuple):
@@ -233,7 +235,7 @@ class _Rows(NamedTuple):
         return self.state
 
 
-def _bootstrap_bounds(draws: np.ndarray, rows: int) -> tuple[float, float]:
+def bootstrap_bounds(draws: np.ndarray, rows: int) -> tuple[float, float]:
     """Percentiles of resamples; NaN for a single row, whose resamples are all alike and would promise certainty."""
     if rows < 2 or not len(draws):
         return np.nan, np.nan

@@ -69,3 +69,8 @@ def test_scores_that_are_not_finite_are_refused():
 )
 def test_the_threshold_at_which_fewest_are_wrong(score, positive, expected):
     assert best_threshold(np.array(score, float), np.array(positive, bool)) == expected
+
+
+def test_a_single_cluster_has_no_interval():
+    found = binary_scores(np.array([1.0, 2.0, 3.0, 4.0]), np.array([False, True, False, True]), np.zeros(4)).auroc
+    assert found.value == 0.75 and found.bounds == (None, None)

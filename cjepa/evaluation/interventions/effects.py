@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cjepa.evaluation.binary_scores import binary_scores
-from cjepa.evaluation.correlation import correlation
-from cjepa.evaluation.intervals import bootstrap_of_clusters
+from cjepa.evaluation.intervals import bootstrap_correlation, bootstrap_of_clusters
 from cjepa.evaluation.measurements import Measurement
 
 AFFECTED_SHARE = 1 / 64
@@ -63,7 +62,7 @@ def score_effects(effects: Effects, side_units: float) -> list[Measurement]:
     both_N = np.repeat(episode_N, 2)
     cosine_N = (true_N2 * predicted_N2).sum(axis=1) / np.maximum(true_N * predicted_N, 1e-9)
     measured = [
-        Measurement.of("effect_correlation", correlation(predicted_N2.ravel(), true_N2.ravel(), both_N)),
+        Measurement.of("effect_correlation", bootstrap_correlation(predicted_N2.ravel(), true_N2.ravel(), both_N)),
         Measurement.of("affected_auroc", binary_scores(predicted_N, affected_N, episode_N).auroc),
     ]
     if affected_N.any():

@@ -30,6 +30,12 @@ def test_scores_by_hand():
     assert len(joined([one, one], "all").scene_N) == 8
 
 
+def test_effects_of_a_single_episode_have_no_intervals():
+    alone = hand_made([[10, 0], [0, 0], [0, 20], [0, 1]], [[5, 0], [0, 2], [0, 25], [0, 0]])
+    for found in score_effects(alone._replace(episode_N=np.zeros(4, int)), 512.0):
+        assert np.isfinite(found.value) and np.isnan([found.low, found.high]).all(), found.metric
+
+
 def test_an_effect_on_nobody_has_no_direction():
     found = by_metric(score_effects(hand_made(np.zeros((4, 2)), np.ones((4, 2))), 512.0))
     assert "effect_direction" not in found and np.isnan(found["affected_auroc"])
