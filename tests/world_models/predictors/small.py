@@ -24,11 +24,16 @@ def make(cls=EntityTransformer, **changes) -> Predictor:
     return stirred(build(cls, num_tokens=S, **SIZES | changes)).eval()
 
 
-def inputs(blocks: int = T, seed: int = 0):
+def noise(batch: int, blocks: int, slots: int, dims=(D, P, A), later: int = 0, seed: int = 0):
+    """Tokens, proprioception, actions, of ``later`` more blocks too, and a mask that hides nothing."""
     generator = torch.Generator().manual_seed(seed)
-    shapes = [(B, blocks, S, D), (B, blocks, P), (B, blocks, A)]
-    mask_BTS = torch.zeros(B, blocks, S, dtype=torch.bool)
+    shapes = [(batch, blocks, slots, dims[0]), (batch, blocks, dims[1]), (batch, blocks + later, dims[2])]
+    mask_BTS = torch.zeros(batch, blocks, slots, dtype=torch.bool)
     return *(torch.randn(shape, generator=generator) for shape in shapes), mask_BTS
+
+
+def inputs(blocks: int = T, slots: int = S):
+    return noise(B, blocks, slots)
 
 
 OPTIONS = {

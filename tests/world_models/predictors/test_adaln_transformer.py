@@ -6,6 +6,7 @@ from cjepa.tokenizers.baselines.vit import ViTTokenizer
 from cjepa.world_models.predictors.adaln_transformer import AdaLNTransformer
 from tests.conftest import EXPERIMENTS
 from tests.contracts import assert_order_does_not_matter, stirred
+from tests.world_models.predictors.small import B, inputs
 
 SIZES = {"token_dim": 6, "proprio_dim": 4, "action_dim": 10, "dim": 16, "depth": 2, "num_heads": 2, "mlp_dim": 32}
 
@@ -13,14 +14,6 @@ SIZES = {"token_dim": 6, "proprio_dim": 4, "action_dim": 10, "dim": 16, "depth":
 def make(**changes) -> AdaLNTransformer:
     torch.manual_seed(0)
     return stirred(AdaLNTransformer(**SIZES | changes)).eval()
-
-
-def inputs(slots: int = 4, blocks: int = 3):
-    generator = torch.Generator().manual_seed(1)
-    tokens, proprio, actions = (
-        torch.randn(shape, generator=generator) for shape in [(2, blocks, slots, 6), (2, blocks, 4), (2, blocks, 10)]
-    )
-    return tokens, proprio, actions, torch.zeros(2, blocks, slots, dtype=torch.bool)
 
 
 def count(module: torch.nn.Module) -> int:
@@ -85,8 +78,8 @@ def test_object_order_does_not_matter():
 
 def test_the_head_with_a_batch_norm():
     predictor = make(projection_dim=32, token_dim=16)
-    tokens = torch.randn(2, 3, 4, 16, generator=torch.Generator().manual_seed(2))
-    assert predictor(tokens, *inputs()[1:]).future_BFSD.shape == (2, 1, 4, 16)
+    tokens = torch.randn(B, 3, 4, 16, generator=torch.Generator().manual_seed(2))
+    assert predictor(tokens, *inputs()[1:]).future_BFSD.shape == (B, 1, 4, 16)
     assert [type(layer).__name__ for layer in predictor.project] == ["Linear", "BatchNorm1d", "GELU", "Linear"]
     assert isinstance(predictor.token_head, torch.nn.Identity)
 

@@ -4,14 +4,13 @@ import torch
 from cjepa.errors import UserError
 from cjepa.world_models.predictors.flat_mlp import FlatMLP
 from tests.contracts import stirred
+from tests.world_models.predictors.small import noise
 
 SIZES = {"token_dim": 5, "num_tokens": 2, "proprio_dim": 3, "action_dim": 4, "dim": 8}
 
 
 def inputs():
-    generator = torch.Generator().manual_seed(0)
-    shapes = [(6, 1, 2, 5), (6, 1, 3), (6, 1, 4)]
-    return *(torch.randn(shape, generator=generator) for shape in shapes), torch.zeros(6, 1, 2, dtype=torch.bool)
+    return noise(6, 1, 2, (5, 3, 4))
 
 
 def test_untrained_it_says_that_nothing_changes():

@@ -4,6 +4,7 @@ from torch import nn
 
 from cjepa.world_models.predictors.interaction_network import InteractionNetwork
 from tests.contracts import assert_order_does_not_matter, stirred
+from tests.world_models.predictors.small import B, D, inputs
 
 SIZES = {"token_dim": 6, "proprio_dim": 4, "action_dim": 10, "history_blocks": 3, "dim": 16, "depth": 2}
 
@@ -11,14 +12,6 @@ SIZES = {"token_dim": 6, "proprio_dim": 4, "action_dim": 10, "history_blocks": 3
 def make(**changes) -> InteractionNetwork:
     torch.manual_seed(0)
     return stirred(InteractionNetwork(**SIZES | changes)).eval()
-
-
-def inputs(slots: int = 4, blocks: int = 3):
-    generator = torch.Generator().manual_seed(1)
-    tokens, proprio, actions = (
-        torch.randn(shape, generator=generator) for shape in [(2, blocks, slots, 6), (2, blocks, 4), (2, blocks, 10)]
-    )
-    return tokens, proprio, actions, torch.zeros(2, blocks, slots, dtype=torch.bool)
 
 
 def test_effects_of_others_are_summed():
@@ -48,7 +41,7 @@ def test_object_order_does_not_matter():
 
 @pytest.mark.parametrize("slots", [1, 2, 7])
 def test_any_number_of_objects(slots):
-    assert make()(*inputs(slots)).future_BFSD.shape == (2, 1, slots, 6)
+    assert make()(*inputs(slots=slots)).future_BFSD.shape == (B, 1, slots, D)
 
 
 def test_untrained_it_says_that_nothing_changes():

@@ -5,6 +5,7 @@ from cjepa.world_models.normalise import Normaliser
 from cjepa.world_models.predictors.geometry import Geometry
 from cjepa.world_models.predictors.object_filter import ObjectFilter
 from tests.contracts import assert_order_does_not_matter, stirred
+from tests.world_models.predictors.small import noise
 
 PLACES = (2, 2)  # token values 2..5 are sines of x, y, 2 x, 2 y, and 6..9 cosines
 SIZES = {"token_dim": 11, "proprio_dim": 3, "action_dim": 4, "history_blocks": 3, "dim": 16}
@@ -16,11 +17,7 @@ def make(**changes) -> ObjectFilter:
 
 
 def inputs(slots: int = 3, blocks: int = 3):
-    generator = torch.Generator().manual_seed(1)
-    tokens, proprio, actions = (
-        torch.randn(shape, generator=generator) for shape in [(2, blocks, slots, 11), (2, blocks, 3), (2, blocks, 4)]
-    )
-    return tokens, proprio, actions, torch.zeros(2, blocks, slots, dtype=torch.bool)
+    return noise(2, blocks, slots, (11, 3, 4), seed=1)
 
 
 @pytest.mark.parametrize("place", [None, PLACES])

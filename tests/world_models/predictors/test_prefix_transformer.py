@@ -6,6 +6,7 @@ from torch import nn
 from cjepa.world_models.predictors.prefix_transformer import PrefixTransformer
 from tests.conftest import EXPERIMENTS
 from tests.contracts import assert_order_does_not_matter, stirred
+from tests.world_models.predictors.small import noise
 
 SIZES = {"token_dim": 6, "proprio_dim": 4, "action_dim": 10, "dim": 16, "depth": 2, "num_heads": 2, "mlp_dim": 32}
 B, S = 3, 4
@@ -17,9 +18,7 @@ def make(**changes) -> PrefixTransformer:
 
 
 def inputs(blocks: int = 1, later: int = 0):
-    generator = torch.Generator().manual_seed(0)
-    shapes = [(B, blocks, S, 6), (B, blocks, 4), (B, blocks + later, 10)]
-    return *(torch.randn(shape, generator=generator) for shape in shapes), torch.zeros(B, blocks, S, dtype=torch.bool)
+    return noise(B, blocks, S, later=later)
 
 
 def calls_of(module: nn.Module) -> list[tuple[int, ...]]:

@@ -7,6 +7,7 @@ import yaml
 from cjepa.world_models.predictors.rssm import Advance, ObjectRSSM, drawn
 from tests.conftest import EXPERIMENTS
 from tests.contracts import assert_order_does_not_matter, stirred
+from tests.world_models.predictors.small import noise
 
 SIZES = {"token_dim": 6, "proprio_dim": 3, "action_dim": 2, "history_blocks": 4, "dim": 16, "mlp_dim": 8}
 SIZES |= {"coder_dim": 12, "latents": 5, "classes": 3, "groups": 4}
@@ -18,10 +19,7 @@ def make(**changes) -> ObjectRSSM:
 
 
 def inputs(slots: int = 3, blocks: int = 4):
-    generator = torch.Generator().manual_seed(1)
-    shapes = [(2, blocks, slots, 6), (2, blocks, 3), (2, blocks, 2)]
-    tokens, proprio, actions = (torch.randn(shape, generator=generator) for shape in shapes)
-    return tokens, proprio, actions, torch.zeros(2, blocks, slots, dtype=torch.bool)
+    return noise(2, blocks, slots, (6, 3, 2), seed=1)
 
 
 def infer(model: ObjectRSSM, tokens, proprio, actions, mask):

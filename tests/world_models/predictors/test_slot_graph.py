@@ -3,6 +3,7 @@ import torch
 
 from cjepa.world_models.predictors.slot_graph import SlotGraph
 from tests.contracts import assert_order_does_not_matter, stirred
+from tests.world_models.predictors.small import B, D, inputs
 
 SIZES = {"token_dim": 6, "proprio_dim": 4, "action_dim": 10, "history_blocks": 3, "dim": 16}
 
@@ -10,14 +11,6 @@ SIZES = {"token_dim": 6, "proprio_dim": 4, "action_dim": 10, "history_blocks": 3
 def make(**changes) -> SlotGraph:
     torch.manual_seed(0)
     return stirred(SlotGraph(**SIZES | changes)).eval()
-
-
-def inputs(slots: int = 4, blocks: int = 3):
-    generator = torch.Generator().manual_seed(1)
-    tokens, proprio, actions = (
-        torch.randn(shape, generator=generator) for shape in [(2, blocks, slots, 6), (2, blocks, 4), (2, blocks, 10)]
-    )
-    return tokens, proprio, actions, torch.zeros(2, blocks, slots, dtype=torch.bool)
 
 
 def changed_by(predictor: SlotGraph, given, slot: int) -> list[bool]:
@@ -32,7 +25,7 @@ def changed_by(predictor: SlotGraph, given, slot: int) -> list[bool]:
 def test_messages_come_from_nearest_neighbours_alone():
     """In one block without proprioception: whoever is not a neighbour does not tell."""
     predictor = make(proprio_dim=0, num_neighbours=2)
-    tokens, proprio, actions, mask = inputs(6, blocks=1)
+    tokens, proprio, actions, mask = inputs(1, slots=6)
     given = tokens[:1], proprio[:1, :, :0], actions[:1], mask[:1]
     edges_SS = predictor.edges(tokens[:1, 0])[0]
     assert edges_SS.sum(dim=1).tolist() == [2] * 6
@@ -83,4 +76,4 @@ def test_object_order_does_not_matter(num_neighbours):
 
 @pytest.mark.parametrize("slots", [1, 2, 7])
 def test_any_number_of_objects(slots):
-    assert make()(*inputs(slots)).future_BFSD.shape == (2, 1, slots, 6)
+    assert make()(*inputs(slots=slots)).future_BFSD.shape == (B, 1, slots, D)

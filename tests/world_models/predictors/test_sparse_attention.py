@@ -4,6 +4,7 @@ from torch import nn
 
 from cjepa.world_models.predictors.sparse_attention import SparseBlock, SparseTransformer, gates, path_matrix
 from tests.contracts import assert_order_does_not_matter, stirred
+from tests.world_models.predictors.small import B, D, inputs
 
 SIZES = {"token_dim": 6, "proprio_dim": 4, "action_dim": 10, "history_blocks": 3, "dim": 16, "depth": 2, "mlp_dim": 32}
 
@@ -21,14 +22,6 @@ def with_products(predictor: SparseTransformer, value: float) -> SparseTransform
             block.to_qkv.bias[:16] = 1
             block.to_qkv.bias[16:32] = value / 16
     return predictor
-
-
-def inputs(slots: int = 4, blocks: int = 3):
-    generator = torch.Generator().manual_seed(1)
-    tokens, proprio, actions = (
-        torch.randn(shape, generator=generator) for shape in [(2, blocks, slots, 6), (2, blocks, 4), (2, blocks, 10)]
-    )
-    return tokens, proprio, actions, torch.zeros(2, blocks, slots, dtype=torch.bool)
 
 
 def test_paths_by_hand():
@@ -85,7 +78,7 @@ def test_sources_are_what_a_prediction_depends_on(product, connected):
     tokens, proprio, actions, mask = inputs()
     state = predictor.observe(tokens, proprio, actions[:, :-1])
     sources = predictor.sources(state, actions[:, -1])
-    assert sources.shape == (2, 5, 5) and sources.diagonal(dim1=1, dim2=2).all()
+    assert sources.shape == (B, 5, 5) and sources.diagonal(dim1=1, dim2=2).all()
     assert sources[0, 0, 1].item() is connected
     other = tokens.clone()
     other[:, :, 1] += 1
@@ -104,7 +97,7 @@ def test_what_is_watched():
         return paths, future
 
     paths, future = passed(0)
-    assert [path.shape for path in paths] == [(2, 5, 5)] * 2  # of the two predicted blocks
+    assert [path.shape for path in paths] == [(B, 5, 5)] * 2  # of the two predicted blocks
     assert torch.equal(passed(0)[1], future) and not torch.equal(passed(1)[1], future)
     most_probable = passed(None)[1]
     assert not torch.equal(most_probable, future)
@@ -118,7 +111,7 @@ def test_object_order_does_not_matter():
 
 @pytest.mark.parametrize("slots", [1, 2, 7])
 def test_any_number_of_objects(slots):
-    assert make()(*inputs(slots)).future_BFSD.shape == (2, 1, slots, 6)
+    assert make()(*inputs(slots=slots)).future_BFSD.shape == (B, 1, slots, D)
 
 
 def test_untrained_it_says_that_nothing_changes():
