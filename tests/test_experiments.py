@@ -1,7 +1,9 @@
 """Every YAML of experiments/ runs: two steps, two episodes or one pair, as the command in its header says."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -135,61 +137,97 @@ def test_push_t_pairs_are_each_from_another_episode():
     assert min(len(splits["val"]), len(splits["test"])) >= planned["pairs"]
 
 
+class Header(NamedTuple):
+    """The command at the head of a file, to be run in small."""
+
+    path: Path
+    words: list[str]
+    get: Callable[[str], Any]
+    """A fixture by its name."""
+    out: Path
+
+    @property
+    def chain(self) -> list[str]:
+        """The files that the command names."""
+        return configs_of(self.words)
+
+    def run(self, *options: str, of: str | None = None) -> None:
+        """The command with these options, of the run that a fixture makes."""
+        runs = [] if of is None else [str(self.get(of))]
+        files = [word for name in self.chain for word in ("-c", name)]
+        assert main([self.words[0], *runs, *files, *options]) == 0
+
+
+def study(header: Header) -> None:
+    assert load_study(header.path).stages
+
+
+def collect(header: Header) -> None:
+    header.run(*TWO_EPISODES, "--workers=1", f"--out={header.out}.h5")
+    assert len(EpisodeFile(f"{header.out}.h5")) == 2
+
+
+def plan(header: Header) -> None:
+    run = PLANS_WITH.get(header.path.name, planned_by(header.chain))
+    small = [f"--out={header.out}", "--num_videos=0", *ONE_PAIR, *tiny_planner(header.chain)]
+    read = [f"--{option}={header.get(fixture)}" for option, fixture in PLANS_READ.get(header.path.name, {}).items()]
+    header.run(f"--episodes={episodes_of(header.chain, header.get)}", *small, *read, of=run)
+    assert (header.out / "results.json").is_file()
+
+
+def plan_baselines(header: Header) -> None:
+    small = [f"--out={header.out}", "--workers=1", *ONE_PAIR, *tiny_planner(header.chain)]
+    header.run(f"--episodes={episodes_of(header.chain, header.get)}", *small)
+    assert (header.out / "results.json").is_file()
+
+
+def intervene(header: Header) -> None:
+    run, episodes = ("collide_model_run", "collide_table_path")
+    if header.path.parent.name == "pusht":
+        run, episodes = ("world_model_run", "episodes_path")
+    header.run(f"--episodes={header.get(episodes)}", f"--out={header.out}", *FEW_SCENES, of=run)
+    assert (header.out / "results.json").is_file()
+
+
+def judge(header: Header) -> None:
+    data = f"--data.init_args.path={data_of(header.chain, header.get)}"
+    header.run(data, f"--run_dir={header.out}", *FEW_FRAMES, *QUIET)
+    assert json.loads((header.out / "results_test.json").read_text())
+
+
+def train(header: Header) -> None:
+    trained = header.get("trained_tokenizers")
+    data = f"--data.init_args.path={data_of(header.chain, header.get)}"
+    features = value_of(header.chain, *FEATURES, "class_path") or ""
+    small = small_dinov2(header.get("tiny_dinov2")) if features.endswith("DinoV2Features") else []
+    small += [*SMALLER.get(header.path.name, []), *small_patches(header.chain)]
+    small += [
+        f"--{option}={header.get(planned_by(header.chain))}" for option in TRAINING_READS.get(header.path.name, ())
+    ]
+    small += small_reader(header.get) if asks_questions(header.words) else []
+    header.run(data, f"--run_dir={header.out}", *small, *two_steps(header.words))
+    model = json.loads((header.out / "run.json").read_text())["model"]
+    processes = 2 if header.path.name == "two_cores.yaml" else 1
+    assert (model["optimizer_steps"], model["processes"]) == (2, processes)
+    if trains_tokenizer(header.words) and processes == 1:  # what others trained, this process has not seen
+        check_tokenizer(trained[-1], header.out)
+
+
+IN_SMALL = {"study": study, "collect": collect, "plan": plan, "plan-baselines": plan_baselines}
+IN_SMALL |= {"intervene": intervene, "test": judge, "fit": train}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [path for path in FILES if path.name not in BUILT_ELSEWHERE],
     ids=lambda path: str(path.relative_to(EXPERIMENTS)),
 )
-def test_it_runs(path, request, tmp_path, monkeypatch, trained_tokenizers):
+def test_it_runs(path, request, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
+    shorten_probes(monkeypatch)
     words = command_of(path)
-    configs = [word for name in configs_of(words) for word in ("-c", name)]
-    get = request.getfixturevalue
-    out = tmp_path / "out"
-    if words[0] == "study":
-        assert load_study(path).stages
-    elif words[0] == "collect":
-        assert main(["collect", *configs, *TWO_EPISODES, "--workers=1", f"--out={out}.h5"]) == 0
-        assert len(EpisodeFile(f"{out}.h5")) == 2
-    elif words[0] == "plan":
-        run = get(PLANS_WITH.get(path.name, planned_by(configs)))
-        episodes = episodes_of(configs, get)
-        more = [f"--episodes={episodes}", f"--out={out}", "--num_videos=0", *ONE_PAIR]
-        more += tiny_planner(configs_of(words))
-        more += [f"--{option}={get(fixture)}" for option, fixture in PLANS_READ.get(path.name, {}).items()]
-        assert main(["plan", str(run), *configs, *more]) == 0
-        assert (out / "results.json").is_file()
-    elif words[0] == "intervene":
-        names = ("collide_model_run", "collide_table_path")
-        if path.parent.name == "pusht":
-            names = ("world_model_run", "episodes_path")
-        run, episodes = (get(name) for name in names)
-        assert main(["intervene", str(run), *configs, f"--episodes={episodes}", f"--out={out}", *FEW_SCENES]) == 0
-        assert (out / "results.json").is_file()
-    elif words[0] == "plan-baselines":
-        more = [f"--episodes={episodes_of(configs_of(words), get)}", f"--out={out}", "--workers=1", *ONE_PAIR]
-        more += tiny_planner(configs_of(words))
-        assert main(["plan-baselines", *configs, *more]) == 0
-        assert (out / "results.json").is_file()
-    elif words[0] == "test":
-        shorten_probes(monkeypatch)
-        data = [f"--data.init_args.path={data_of(configs_of(words), get)}", f"--run_dir={out}"]
-        assert main(["test", *configs, *data, *FEW_FRAMES, *QUIET]) == 0
-        assert json.loads((out / "results_test.json").read_text())
-    else:
-        data = [f"--data.init_args.path={data_of(configs_of(words), get)}", f"--run_dir={out}"]
-        features = value_of(configs_of(words), *FEATURES, "class_path") or ""
-        small = small_dinov2(get("tiny_dinov2")) if features.endswith("DinoV2Features") else []
-        small += SMALLER.get(path.name, [])
-        small += small_patches(configs_of(words))
-        small += [f"--{option}={get(planned_by(configs))}" for option in TRAINING_READS.get(path.name, ())]
-        small += small_reader(get) if asks_questions(words) else []
-        assert main(["fit", *configs, *data, *small, *two_steps(words)]) == 0
-        model = json.loads((out / "run.json").read_text())["model"]
-        assert (model["optimizer_steps"], model["processes"]) == (2, 2 if path.name == "two_cores.yaml" else 1)
-        if trains_tokenizer(words) and model["processes"] == 1:  # what others trained, this process has not seen
-            check_tokenizer(trained_tokenizers[-1], out)
+    IN_SMALL[words[0]](Header(path, words, request.getfixturevalue, tmp_path / "out"))
 
 
 @pytest.fixture

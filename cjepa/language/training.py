@@ -95,10 +95,6 @@ class LanguageTraining(TokenizerMemory):
         values = {f"val/{name}": term for name, term in terms.items()} | {"val/loss": self.total(terms)}
         self.log_dict(values, batch_size=len(batch.tokens_BSD), on_epoch=True, sync_dist=True, prog_bar=True)
 
-    def test_step(self, batch: ToldFrames, batch_idx: int) -> None:
-        """As validation, under the same names."""
-        self.validation_step(batch, batch_idx)
-
     def describe_objective(self) -> dict[str, Any]:
         """What is optimised, as plain values for ``run.json``."""
         return {"terms": dict(self.loss_weights), "against_collapse": "InfoNCE: other sentences are pushed away"}

@@ -146,10 +146,6 @@ class GoalValueTraining(TokenizerMemory):
         }
         self.log_dict(values, batch_size=len(batch.tokens_BTSD), on_epoch=True, sync_dist=True, prog_bar=True)
 
-    def test_step(self, batch: Clip, batch_idx: int) -> None:
-        """As validation, under the same names."""
-        self.validation_step(batch, batch_idx)
-
     def describe_objective(self) -> dict[str, Any]:
         """What is optimised, as plain values for ``run.json``."""
         return {"terms": dict(self.loss_weights), "expectile": self.expectile, "discount": self.value.discount}

@@ -119,10 +119,6 @@ class PolicyTraining(TokenizerMemory):
         values["val/loss"] = torch.stack(errors).mean()
         self.log_dict(values, batch_size=len(batch.tokens_BTSD), on_epoch=True, sync_dist=True, prog_bar=True)
 
-    def test_step(self, batch: Clip, batch_idx: int) -> None:
-        """As validation, under the same names."""
-        self.validation_step(batch, batch_idx)
-
     def describe_objective(self) -> dict[str, Any]:
         """What is optimised, as plain values for ``run.json``."""
         return {"terms": dict(self.loss_weights), "goal_blocks": self.goal_blocks}

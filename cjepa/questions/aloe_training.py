@@ -114,10 +114,6 @@ class AloeTraining(EpisodeTraining):
             if count := int(chosen_B.sum()):
                 self.log(f"val/right_{name}", right_B[chosen_B].mean(), batch_size=count, on_epoch=True, sync_dist=True)
 
-    def test_step(self, batch: QuestionBatch, batch_idx: int) -> None:
-        """As validation, under the same names."""
-        self.validation_step(batch, batch_idx)
-
     def describe_objective(self) -> dict[str, Any]:
         """What is optimised, as plain values for ``run.json``."""
         return {"terms": dict(self.loss_weights), "shuffle_slots": self.shuffle_slots, "matrix_lr": self.matrix_lr}

@@ -88,10 +88,6 @@ class DynamicsTraining(EpisodeTraining):
             block = name.rsplit("@", 1)[1]
             self.log(f"val/rollout_error@{block}", logged[name] / logged[f"val/copy_error@{block}"], prog_bar=True)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        """As validation, under the same names."""
-        self.validation_step(batch, batch_idx)
-
     def predict_step(self, batch: Any, batch_idx: int) -> Rollout:
         """The blocks after the history, in the tokenizer's and the environment's units."""
         return self.dynamics.denormalise(rollout_clip(self.dynamics, self.clip_of(batch))[0])

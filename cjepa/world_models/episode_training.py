@@ -16,7 +16,7 @@ from cjepa.optim import adamw_with_warmup_cosine, check_schedule, muon_with_warm
 class EpisodeTraining(L.LightningModule, ABC):
     """Trains by a weighted sum of loss terms with AdamW, and remembers which episodes were held out.
 
-    Subclasses say what to train: :meth:`loss_terms` and ``loss_weights``.
+    Subclasses say what to train: :meth:`loss_terms` and ``loss_weights``; and how to validate: ``validation_step``.
 
     Args:
         lr: peak learning rate of AdamW.
@@ -56,6 +56,10 @@ class EpisodeTraining(L.LightningModule, ABC):
         # not for a progress bar: Lightning would wait for a GPU in every step, to have the value as a number
         self.log("train/loss", loss, batch_size=len(batch[0]))
         return loss
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """As validation, under the same names."""
+        self.validation_step(batch, batch_idx)
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The loss of a training step, a scalar: the sum of all terms, scalars too, each times its weight."""

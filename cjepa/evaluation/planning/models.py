@@ -112,12 +112,7 @@ def evaluate_model(
             f"history_blocks is {stack.history_blocks}, expected 1..{longest}: {checkpoint} was trained with {longest}"
         )
     guides = _load_guides(model, checkpoint, stack, device)
-    goal_state, goal_pixels_YXC = goal_state_of(protocol, file), None
-    if stack.goal_image is not None:
-        goal_pixels_YXC = goal_pixels(Path(stack.goal_image), loaded.tokenizer, env, "--goal_image")
-        goal_state = np.full_like(env.get_state(), np.nan) if goal_state is None else goal_state
-    if stack.sub_goals is not None:
-        check_sub_goals(stack.sub_goals, protocol, file, loaded.tokenizer, env)
+    goal_state, goal_pixels_YXC = _given_goal(model, stack)
     contest = draw_contest(protocol, file, guides.source, goal_state)
     check_proprio(loaded.dynamics, file, env, str(checkpoint))
     is_known = goal_state is None or np.isfinite(goal_state).all()
@@ -135,12 +130,28 @@ def evaluate_model(
         taken_from = sorted({file.identities[episode] for episode in contest.pairs.episodes})
         lessons = StoredLessons(agent.lessons, loaded.tokenizer_fingerprint, taken_from)
     imagined = imagine_films(agent, env, control.films, control.goals, control.actions, control.plans)
-    agent.aim(control.goals)
-    distances = [] if control.measured else [agent.goal_distance(seen) for seen in (control.starts, control.ends)]
-    distance_N2 = torch.stack(distances, dim=1).numpy() if distances else None
+    distance_N2 = None if control.measured else _goal_distances(agent, control)
     seconds = plan_seconds(agent, control.starts, control.goals)
     operations = plan_gigaflops(agent, control.starts, control.goals)
     return ModelResult(contest, control, seconds, operations, loaded, blocks, distance_N2, lessons, fallback, imagined)
+
+
+def _given_goal(model: PlanningModel, stack: ActionStack) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """State and picture of the goal of all trials; None for what the episodes decide. Sub-goals are looked at too."""
+    protocol, file, loaded, env, _ = model
+    goal_state, goal_pixels_YXC = goal_state_of(protocol, file), None
+    if stack.goal_image is not None:
+        goal_pixels_YXC = goal_pixels(Path(stack.goal_image), loaded.tokenizer, env, "--goal_image")
+        goal_state = np.full_like(env.get_state(), np.nan) if goal_state is None else goal_state
+    if stack.sub_goals is not None:
+        check_sub_goals(stack.sub_goals, protocol, file, loaded.tokenizer, env)
+    return goal_state, goal_pixels_YXC
+
+
+def _goal_distances(agent: WorldModelAgent, control: ControlResult) -> np.ndarray:
+    """Of start and end of each trial, ``(N, 2)``."""
+    agent.aim(control.goals)  # with sub-goals, it may have aimed elsewhere
+    return torch.stack([agent.goal_distance(seen) for seen in (control.starts, control.ends)], dim=1).numpy()
 
 
 def open_model(protocol: PlanningProtocol, checkpoint: Path, device: torch.device | str) -> PlanningModel:
