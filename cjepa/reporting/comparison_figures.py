@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cjepa.reporting.comparison import Entry
-from cjepa.reporting.style import DASHES, FAINT, hover_points, new_figure, style
+from cjepa.reporting.style import FAINT, REFERENCE, hover_points, new_figure, style
 from cjepa.reporting.tables import difference_text
 
 _MOST_PANELS = 4
@@ -46,7 +46,7 @@ def _panel(axes: Axes, entries: Sequence[Entry], models: Sequence[str], colours:
     axes.set_title(entries[0].metric)
     axes.grid(axis="y", visible=False)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3))  # labels of small differences are long
-    axes.axvline(0.0, color=FAINT, linewidth=1.2, linestyle=DASHES, zorder=1)
+    axes.axvline(0.0, zorder=1, **REFERENCE)
     for entry in entries:
         interval, colour = entry.difference.interval, colours.get(entry.row["model"], FAINT)
         low, high = interval.bounds

@@ -11,7 +11,7 @@ from cjepa.configuration.plain_values import finite_number
 from cjepa.data.clip_windows import evenly_spread
 from cjepa.reporting.records import read_metrics
 from cjepa.reporting.style import (
-    FAINT,
+    REFERENCE,
     hover_points,
     label_column,
     legend_below,
@@ -132,7 +132,7 @@ def _draw(axes: Axes, title: str, curves: dict[str, Curve], colours: dict[str, s
         axes.set_yscale("log")
         plain_log_ticks(axes.yaxis)
     if title == _COPYING or ERROR_PREFIX in title:
-        axes.axhline(1.0, color=FAINT, linewidth=1.0, linestyle=(0, (5, 3)), zorder=1)
+        axes.axhline(1.0, zorder=1, **REFERENCE)
     axes.margins(x=0.02)
     if not colours and len(curves) > 1:
         ends = [(values[-1], name, shown[name]) for name, (_, values) in curves.items()]

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cjepa.reporting.figures import model_colours
+from cjepa.reporting.figures import ERRORBAR, model_colours, reach
 from cjepa.reporting.style import hover_points, legend_below, new_figure, style
 from cjepa.reporting.tables import Row, by_model, success_text
 
@@ -47,14 +47,11 @@ def success_by_distance(rows: Iterable[Row]) -> Figure | None:
         axes.set(xlabel="env steps from start to goal", ylabel="success, %", ylim=(-2, 102))
         axes.set_xticks(sorted({distance for points in lines.values() for distance in points}))
         for model, points in lines.items():
-            value_P, low_P, high_P = (
-                100 * np.array([row["value"] if row.get(key) is None else row[key] for row in points.values()])
-                for key in ("value", "low", "high")
-            )
-            reach_2P = np.clip([value_P - low_P, high_P - value_P], 0, None)
+            value_P = [100 * row["value"] for row in points.values()]
+            reach_2P = 100 * np.concatenate([reach(row) for row in points.values()], axis=1)
             texts = [f"{model}: {success_text(row)} % at {distance:g} env steps" for distance, row in points.items()]
             hover_points(axes, points, value_P, texts)
-            axes.errorbar(list(points), value_P, reach_2P, fmt="o-", color=colours[model], markersize=6, elinewidth=1.4)
+            axes.errorbar(list(points), value_P, reach_2P, fmt="o-", color=colours[model], **ERRORBAR)
         handles = [Line2D([], [], color=colours[model], marker="o", label=f"{model}, 95 % interval") for model in lines]
         legend_below(figure, handles)
     return figure

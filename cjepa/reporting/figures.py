@@ -10,9 +10,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from cjepa.reporting.style import (
-    DASHES,
     FAINT,
     INK,
+    REFERENCE,
     hover_points,
     label_column,
     legend_below,
@@ -65,14 +65,14 @@ def success_by_tokens(rows: Iterable[Row]) -> Figure | None:
         axes.set_xlabel("features per frame (tokens x dimension)")
         axes.grid(axis="x", visible=False)
         for row in lines.values():
-            axes.axhline(100 * row["value"], color=FAINT, linewidth=1.2, linestyle=DASHES, zorder=1)
+            axes.axhline(100 * row["value"], zorder=1, **REFERENCE)
             low, high = _bounds(row)
             axes.axhspan(100 * low, 100 * high, color=FAINT, alpha=0.18, linewidth=0, zorder=0)
         label_column(axes, 1.01, [(100 * row["value"], model, INK) for model, row in lines.items()])
         _draw_points(axes, points, model_colours(rows))
-        handles = [_interval_handle("o", "model, 95 % interval")] if points else []
+        handles = [interval_handle("o", "model, 95 % interval")] if points else []
         if lines:
-            handles.append(Line2D([], [], color=FAINT, linewidth=1.2, linestyle=DASHES, label="without a world model"))
+            handles.append(Line2D([], [], label="without a world model", **REFERENCE))
             handles.append(Patch(color=FAINT, alpha=0.18, linewidth=0, label="its 95 % interval"))
         legend_below(figure, handles)
     return figure
@@ -88,15 +88,15 @@ def rollout_errors(rows: Iterable[Row]) -> Figure | None:
     colours = model_colours(rows)
     with style():
         figure, axes = _dot_plot(models, 0.12 * len(series))
-        axes.axvline(1.0, color=FAINT, linewidth=1.2, linestyle=DASHES, zorder=1)
+        axes.axvline(1.0, zorder=1, **REFERENCE)
         shifts = (np.arange(len(series)) - (len(series) - 1) / 2) * min(0.26, 0.8 / len(series))
         handles = []
         for number, ((block, found), shift) in enumerate(zip(series.items(), shifts, strict=True)):
             marker = _MARKERS[number % len(_MARKERS)]
             for model, row in found.items():
                 _draw_across(axes, models.index(model) + shift, row, colours[model], marker)
-            handles.append(_interval_handle(marker, f"after {block} block{'s' if block > 1 else ''}"))
-        handles.append(Line2D([], [], color=FAINT, linewidth=1.2, linestyle=DASHES, label="copying the last frame"))
+            handles.append(interval_handle(marker, f"after {block} block{'s' if block > 1 else ''}"))
+        handles.append(Line2D([], [], label="copying the last frame", **REFERENCE))
         axes.set_xlim(0, max(1.1, axes.get_xlim()[1]))
         axes.set_xlabel("rollout error / copying error, 95 % interval")
         legend_below(figure, handles)
@@ -148,11 +148,11 @@ def calibration(rows: Iterable[Row]) -> Figure | None:
             hover_points(axes, places, errors, texts)
             handles.append(Line2D([], [], color=colours[model], marker="o", label=f"{model}, 95 % interval"))
         low, high = axes.get_xlim()
-        axes.plot([low, high], [low, high], color=FAINT, linewidth=1.2, linestyle=DASHES, zorder=1)
+        axes.plot([low, high], [low, high], zorder=1, **REFERENCE)
         axes.set_xlim(low, high)
         for axis in (axes.xaxis, axes.yaxis):
             plain_log_ticks(axis)
-        handles.append(Line2D([], [], color=FAINT, linewidth=1.2, linestyle=DASHES, label="error = disagreement"))
+        handles.append(Line2D([], [], label="error = disagreement", **REFERENCE))
         legend_below(figure, handles)
     return figure
 
@@ -179,7 +179,8 @@ def _dot_plot(models: list[str], extra_inches: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _interval_handle(marker: str, label: str) -> Line2D:
+def interval_handle(marker: str, label: str) -> Line2D:
+    """Of the legend: a point with its interval."""
     return Line2D([], [], color=INK, linewidth=1.4, marker=marker, markersize=5, label=label)
 
 

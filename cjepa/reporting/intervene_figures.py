@@ -17,6 +17,7 @@ from cjepa.reporting.style import (
     DASHES,
     FAINT,
     PALETTE,
+    REFERENCE,
     hover_points,
     legend_below,
     new_figure,
@@ -37,7 +38,7 @@ def influence_areas(rows: Iterable[Row]) -> Figure:
     with style():
         figure = new_figure(WIDTH_INCHES, 1.0 + 0.26 * max(1, len(found)))
         axes = figure.subplots()
-        axes.axvline(0.5, color=FAINT, linestyle=DASHES, linewidth=1.2)
+        axes.axvline(0.5, **REFERENCE)
         names = [row["model"].rpartition(": ")[2] for row in found]
         for place, (row, name) in enumerate(zip(found, names, strict=True)):
             colour = PALETTE[0] if name != row["model"] else FAINT
@@ -114,7 +115,7 @@ def effect_sizes(effects: Sequence[Effects]) -> Figure:
                 np.linalg.norm(values, axis=1) for values in (one.true_effects, one.predicted_effects)
             )
             most = max(float(true_N.max(initial=1.0)), float(predicted_N.max(initial=1.0)))
-            axes.plot([0, most], [0, most], color=FAINT, linestyle=DASHES, linewidth=1.2)
+            axes.plot([0, most], [0, most], **REFERENCE)
             axes.scatter(true_N, predicted_N, s=5, color=PALETTE[0], alpha=0.35, linewidth=0, rasterized=True)
             _means_by_size(axes, true_N, predicted_N, one.episode_N)
             axes.set_title(one.way, fontsize=9)

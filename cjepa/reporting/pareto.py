@@ -6,11 +6,10 @@ from types import MappingProxyType
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cjepa.reporting.figures import ERRORBAR, model_colours, reach
+from cjepa.reporting.figures import ERRORBAR, interval_handle, model_colours, reach
 from cjepa.reporting.style import (
-    DASHES,
-    FAINT,
     INK,
+    REFERENCE,
     hover_points,
     label_column,
     legend_below,
@@ -19,8 +18,6 @@ from cjepa.reporting.style import (
     style,
 )
 from cjepa.reporting.tables import Row, by_model, features, success_text, value_with_interval
-
-_FRONT = {"color": FAINT, "linewidth": 1.2, "linestyle": DASHES}
 
 
 def success_by_seconds(rows: Iterable[Row]) -> Figure | None:
@@ -84,11 +81,13 @@ def _pareto(
         line = [*front, (axes.get_xlim()[1], front[-1][1])]
         axes.set_xlim(axes.get_xlim())  # stays as the points need it
         plain_log_ticks(axes.xaxis)
-        axes.step(*zip(*line, strict=True), where="post", zorder=1, **_FRONT)
+        axes.step(*zip(*line, strict=True), where="post", zorder=1, **REFERENCE)
         heights = [(y, model, colours[model]) for model, (_, y) in points.items()]
         label_column(axes, 1.02, [*heights, *((y, name, INK) for name, (_, y) in published.items())])
-        interval = Line2D([], [], color=INK, linewidth=1.4, marker="o", markersize=5, label="model, 95 % intervals")
-        handles = [interval, Line2D([], [], label="most success at this cost or less", **_FRONT)]
+        handles = [
+            interval_handle("o", "model, 95 % intervals"),
+            Line2D([], [], label="most success at this cost or less", **REFERENCE),
+        ]
         if published:
             hollow = {"linewidth": 0, "marker": "o", "color": INK, "markerfacecolor": "none"}
             handles.append(Line2D([], [], label="published, of another protocol", **hollow))

@@ -25,6 +25,7 @@ _TITLED = r'<g class="hover"><title>\1</title>\2</g>'
 _RASTER_DPI = 200
 """Of the parts of a drawing that are pixels, such as thousands of points."""
 DASHES = (0, (5, 3))
+REFERENCE = {"color": FAINT, "linewidth": 1.2, "linestyle": DASHES}
 """Of lines that other values are compared with."""
 
 _RC = {
