@@ -129,7 +129,7 @@ def filter_network() -> ObjectFilter:
     return network.eval()
 
 
-def random_frame(tokens: int, token_dim: int, seed: int, device: torch.device = _CPU) -> Clip:
+def random_frame(tokens: int, token_dim: int, seed: int, device: torch.device) -> Clip:
     """One block of one environment, normalised."""
     generator = torch.Generator().manual_seed(seed)
     shapes = ((tokens, token_dim), (PROPRIO_DIM,), (ACTION_DIM,))

@@ -59,8 +59,8 @@ class HighLevel:
         goal: Clip,
         goal_of: Callable[[Clip], Goal],
         generator: torch.Generator,
-        skipped_B: Tensor | None = None,
-        sentences_B: Sequence[str] | None = None,
+        skipped_B: Tensor | None,
+        sentences_B: Sequence[str] | None,
     ) -> Clip:
         """One frame that each of B environments should show next, in the units of tokenizer and environment.
 
@@ -72,7 +72,7 @@ class HighLevel:
             goal: one frame.
             goal_of: what counts of a goal that is normalised.
             generator: of the search.
-            skipped_B: environments whose sub-goal nobody needs, bool.
+            skipped_B: environments whose sub-goal nobody needs, bool; None for none of them.
             sentences_B: that should become true; None for goals that are seen.
 
         Raises:

@@ -101,9 +101,9 @@ def stacked(images: Sequence[Image8], gap: int = GROUP_GAP) -> Image8:
     return np.concatenate(parts)
 
 
-def beside(images: Sequence[Image8], gap: int = GROUP_GAP) -> Image8:
+def beside(images: Sequence[Image8]) -> Image8:
     """Pictures of any size next to each other, on white."""
-    return stacked([image.swapaxes(0, 1) for image in images], gap).swapaxes(0, 1)
+    return stacked([image.swapaxes(0, 1) for image in images]).swapaxes(0, 1)
 
 
 def with_legend(frames_TYXC: np.ndarray, colours: Mapping[str, Sequence[int]]) -> np.ndarray:

@@ -129,13 +129,12 @@ def with_footer(frames_TYXC: np.ndarray, texts: Sequence[str]) -> np.ndarray:
     return _even(np.concatenate([frames_TYXC, lines], axis=1))
 
 
-def contact_sheet(frames: Sequence[np.ndarray], columns: int, scale: int = 1) -> np.ndarray:
+def contact_sheet(frames: Sequence[np.ndarray], columns: int) -> np.ndarray:
     """Frames of one size, row by row on a white sheet.
 
     Args:
         frames: uint8 (Y, X, 3) each.
         columns: frames a row.
-        scale: whole-number magnification, nearest neighbour.
 
     Returns:
         uint8 (Y', X', 3).
@@ -145,7 +144,7 @@ def contact_sheet(frames: Sequence[np.ndarray], columns: int, scale: int = 1) ->
     """
     if not len(frames):
         raise ValueError("no frames for a contact sheet")
-    tiles = magnified(np.stack([np.asarray(frame, np.uint8) for frame in frames]), scale)
+    tiles = np.stack([np.asarray(frame, np.uint8) for frame in frames])
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
     height, width = tiles.shape[1] + GAP, tiles.shape[2] + GAP

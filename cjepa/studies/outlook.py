@@ -19,7 +19,7 @@ def outlook(
     everything: Sequence[Stage],
     jobs: int,
     machines: Sequence[Machine],
-    others: Sequence[Elsewhere] = (),
+    others: Sequence[Elsewhere],
 ) -> CommandResult:
     """A table of stages, with their resources if any stage declares some. Nothing is written.
 

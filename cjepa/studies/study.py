@@ -71,7 +71,7 @@ def run_study(
         return _gather(home, study, run, typed, say)
 
 
-def preview_study(path: Path, root: Path, selection: Selection = _EVERYTHING, jobs: int | None = None) -> CommandResult:
+def preview_study(path: Path, root: Path, selection: Selection, jobs: int | None = None) -> CommandResult:
     """What :func:`run_study` would do on this machine, with estimates of time and memory; nothing is written.
 
     The arguments are those of :func:`run_study`.

@@ -7,12 +7,12 @@ from cjepa.evaluation.rollouts import Imagined
 from cjepa.types import Rollout
 
 
-def batch(error_BHS, disagreement_BHS, episodes, copy_error: float = 4.0) -> Imagined:
+def batch(error_BHS, disagreement_BHS, episodes) -> Imagined:
     """What followed is 0, so that the squares of what is predicted are the errors; D = 1, no proprioception."""
     error_BHS, disagreement_BHS = (np.asarray(values, float) for values in (error_BHS, disagreement_BHS))
     root, nothing = torch.from_numpy(error_BHS).sqrt()[..., None], torch.zeros(*error_BHS.shape[:2], 0)
     predicted = Rollout(root, nothing, torch.from_numpy(disagreement_BHS))
-    copied = Rollout(torch.full_like(root[:, :1], copy_error**0.5), nothing[:, :1])
+    copied = Rollout(torch.full_like(root[:, :1], 2.0), nothing[:, :1])
     return Imagined(
         predicted, Rollout(0 * root, nothing), copied, np.zeros(error_BHS.shape[:2], int), np.array(episodes)
     )

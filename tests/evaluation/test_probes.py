@@ -44,10 +44,9 @@ def regression(answers_NR: torch.Tensor, inputs_ND: torch.Tensor, per_episode: i
     return Task(inputs_ND.double(), answers_NR.double(), torch.arange(len(inputs_ND)) // per_episode)
 
 
-def samples(truth_NF: torch.Tensor, tokens_ND: torch.Tensor, before_ND: torch.Tensor, body_N=None) -> ObjectSamples:
-    count = len(truth_NF)
-    body_N = torch.arange(count) % 2 if body_N is None else body_N
-    return ObjectSamples(tokens_ND, before_ND, truth_NF, body_N, torch.arange(count) // 20)
+def samples(truth_NF: torch.Tensor, tokens_ND: torch.Tensor, before_ND: torch.Tensor) -> ObjectSamples:
+    number_N = torch.arange(len(truth_NF))
+    return ObjectSamples(tokens_ND, before_ND, truth_NF, number_N % 2, number_N // 20)
 
 
 def by_name(bodies: Bodies) -> dict[str, Question]:

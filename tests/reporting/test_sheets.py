@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cjepa.reporting.sheets import beside, body_colours, labelled_grid, legend, stacked, with_legend
+from cjepa.reporting.sheets import GROUP_GAP, beside, body_colours, labelled_grid, legend, stacked, with_legend
 from cjepa.reporting.videos import GAP, SLOT_COLOURS
 
 BLUE, GREY, RED = SLOT_COLOURS[1], SLOT_COLOURS[-1], SLOT_COLOURS[0]
@@ -74,8 +74,9 @@ def test_pictures_of_any_size_below_and_beside_each_other():
     assert (
         below.shape == (7, 5, 3) and (below[3:] == 9).all() and (below[2] == 255).all() and (below[:2, 3:] == 255).all()
     )
-    row = beside([black, grey], gap=1)
-    assert row.shape == (4, 9, 3) and (row[:, 4:] == 9).all() and (row[2:, :4] == 255).all()
+    row = beside([black, grey])
+    right = 3 + GROUP_GAP
+    assert row.shape == (4, right + 5, 3) and (row[:, right:] == 9).all() and (row[2:, :right] == 255).all()
 
 
 def test_a_legend_of_a_video_keeps_even_sizes():

@@ -60,9 +60,9 @@ def test_side_by_side_wants_one_label_a_panel():
 
 def test_contact_sheet_fills_rows_first():
     frames = [np.full((3, 4, 3), value, np.uint8) for value in (10, 20, 30)]
-    sheet = contact_sheet(frames, columns=2, scale=2)
-    assert sheet.shape == (6 + GAP + 6, 8 + GAP + 8, 3)
-    assert (sheet[0, 0, 0], sheet[0, 8 + GAP, 0], sheet[6 + GAP, 0, 0], sheet[6 + GAP, 8 + GAP, 0]) == (10, 20, 30, 255)
+    sheet = contact_sheet(frames, columns=2)
+    assert sheet.shape == (3 + GAP + 3, 4 + GAP + 4, 3)
+    assert (sheet[0, 0, 0], sheet[0, 4 + GAP, 0], sheet[3 + GAP, 0, 0], sheet[3 + GAP, 4 + GAP, 0]) == (10, 20, 30, 255)
 
 
 @pytest.mark.parametrize("size", [(32, 48), (31, 47)])

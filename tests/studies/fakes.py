@@ -14,9 +14,9 @@ from cjepa.studies.executors import Executor, Job, Outcome
 from cjepa.studies.resources import Machine, Share
 
 
-def done(seconds: float = 1.5, peak_memory_mb: float = 120.0) -> Outcome:
+def done() -> Outcome:
     """A command that did its work."""
-    return Outcome(0, "", "", seconds, peak_memory_mb)
+    return Outcome(0, "", "", 1.5, 120.0)
 
 
 def failure(error: BaseException) -> Outcome:

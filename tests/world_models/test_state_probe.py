@@ -9,11 +9,10 @@ from cjepa.errors import UserError
 from cjepa.world_models.state_probe import StateProbe
 
 
-def exact(places: int, angles: int = 1) -> StateProbe:
-    """Of one token that holds its answers."""
-    answers = places + 2 * angles
-    probe = StateProbe(1, answers, tuple(range(places)), tuple(range(places, places + angles)))
-    probe.weight_WR.copy_(torch.eye(answers))
+def exact() -> StateProbe:
+    """Of one token that holds its answers: a place, and an angle's cosine and sine."""
+    probe = StateProbe(1, 4, (0, 1), (2,))
+    probe.weight_WR.copy_(torch.eye(4))
     return probe
 
 
@@ -22,7 +21,7 @@ def pose(x: float, y: float, degrees: float) -> torch.Tensor:
 
 
 def test_distance_and_turn():
-    probe = exact(places=2)
+    probe = exact()
     found = torch.stack([pose(103, 204, 10), pose(100, 200, 175)])
     distance, degrees = probe.differences(found, torch.stack([pose(100, 200, 0), pose(100, 200, -175)]))
     torch.testing.assert_close(distance, torch.tensor([5.0, 0.0]))
@@ -48,7 +47,7 @@ def test_states_that_tokens_hold_are_read_exactly():
 
 def test_another_number_of_tokens_is_refused():
     with pytest.raises(UserError, match="the world model has 2 tokens, but its probe was fitted on 1"):
-        exact(places=2)(torch.zeros(3, 2, 4))
+        exact()(torch.zeros(3, 2, 4))
 
 
 @pytest.mark.parametrize(

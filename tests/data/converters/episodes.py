@@ -8,12 +8,12 @@ SIZE = 64
 FPS = 10
 
 
-def frames(index: int, rows: int, size: int = SIZE) -> np.ndarray:
+def frames(index: int, rows: int) -> np.ndarray:
     """A bright square on a coloured ground that moves one pixel a row: every row of every episode differs."""
     ground = np.random.default_rng(index).integers(40, 200, 3).astype(np.uint8)
-    pixels = np.tile(ground, (rows, size, size, 1))
+    pixels = np.tile(ground, (rows, SIZE, SIZE, 1))
     for row in range(rows):
-        left = 4 + row % (size - 24)
+        left = 4 + row % (SIZE - 24)
         pixels[row, 8:24, left : left + 16] = 255 - ground
     return pixels
 

@@ -66,8 +66,8 @@ def pickled(value):
     return lambda root: (root / "seq_lengths.pkl").write_bytes(pickle.dumps(value))
 
 
-def saved(name, value, **options):
-    return lambda root: torch.save(value, root / name, **options)
+def saved(value, **options):
+    return lambda root: torch.save(value, root / "states.pth", **options)
 
 
 @pytest.mark.parametrize(
@@ -78,16 +78,16 @@ def saved(name, value, **options):
         (pickled([24, 27, 30, 0]), "integers above 0"),
         (pickled([24, 27, 30, 99]), r"states.pth: \(4, 33, 5\), expected .* at least 99 env steps"),
         (pickled({"a": 1}), "expected a list of episode lengths"),
-        (saved("states.pth", {"a": Runs()}), "states.pth: not a tensor .*posix.system"),
-        (saved("states.pth", {"a": torch.zeros(3)}), "states.pth: dict, expected a tensor"),
-        (saved("states.pth", [1] * 9000), "states.pth: list, expected a tensor"),
-        (saved("states.pth", torch.zeros(4, 40, 5).to_sparse()), "states.pth: .*expected plain tensors"),
-        (saved("states.pth", torch.zeros(4, 40, 5) + 1j), "complex64, torch.strided; expected plain real numbers"),
-        (saved("states.pth", torch.zeros(1, 1, 5).expand(4, 10**6, 5)), "of which fewer values are stored"),
-        (saved("states.pth", [1, 2]), "states.pth: list, expected a tensor"),
-        (saved("states.pth", torch.zeros(4, 40, 7)), "5 values"),
+        (saved({"a": Runs()}), "states.pth: not a tensor .*posix.system"),
+        (saved({"a": torch.zeros(3)}), "states.pth: dict, expected a tensor"),
+        (saved([1] * 9000), "states.pth: list, expected a tensor"),
+        (saved(torch.zeros(4, 40, 5).to_sparse()), "states.pth: .*expected plain tensors"),
+        (saved(torch.zeros(4, 40, 5) + 1j), "complex64, torch.strided; expected plain real numbers"),
+        (saved(torch.zeros(1, 1, 5).expand(4, 10**6, 5)), "of which fewer values are stored"),
+        (saved([1, 2]), "states.pth: list, expected a tensor"),
+        (saved(torch.zeros(4, 40, 7)), "5 values"),
         (
-            saved("states.pth", torch.zeros(4, 40, 5), _use_new_zipfile_serialization=False),
+            saved(torch.zeros(4, 40, 5), _use_new_zipfile_serialization=False),
             "in the format of torch 1.6",
         ),
         (

@@ -32,9 +32,9 @@ def bodies_of(env: Collide) -> np.ndarray:
     return env.get_state().reshape(MAX_BODIES, len(Attribute))
 
 
-def contacts_over(env: Collide, env_steps: int = 64) -> np.ndarray:
+def contacts_over(env: Collide) -> np.ndarray:
     log = []
-    for action in STILL[:env_steps]:
+    for action in STILL:
         env.advance(action)
         log.append(env.contacts())
     return np.stack(log)

@@ -35,8 +35,8 @@ class Scripted(Agent):
         return Plan(actions_BTA.flatten(1)[:, None], torch.zeros(len(actions_BTA)))
 
 
-def idle(trials: int, env_steps: int = 5) -> Scripted:
-    return Scripted(np.zeros((trials, 200, 2), np.float32), env_steps)
+def idle(trials: int) -> Scripted:
+    return Scripted(np.zeros((trials, 200, 2), np.float32), 5)
 
 
 @pytest.fixture(scope="module")

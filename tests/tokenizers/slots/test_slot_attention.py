@@ -30,10 +30,10 @@ def a_guess(memory: tuple[float, ...] = (1.0, 1.0, 1.0)) -> SlotState:
 
 
 @torch.no_grad()
-def looked(attention, guess, features, salience, iterations=2) -> tuple[SlotState, torch.Tensor]:
+def looked(attention, guess, features, salience) -> tuple[SlotState, torch.Tensor]:
     hues = torch.nn.functional.normalize(drawn(1, GRID**2, 3, seed=3), dim=-1)
     frame = Frame(features, hues, salience, GRID_L2[None])
-    return attention(attention.hidden(features), frame, guess, iterations)
+    return attention(attention.hidden(features), frame, guess, 2)
 
 
 def test_slots_compete_and_those_without_an_object_own_nothing(attention):
