@@ -5,6 +5,7 @@ format, where the data come from, a CRC32 for each episode and column, and a fin
 """
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -113,10 +114,13 @@ class EpisodeWriter:
             os.replace(self._partial, self.path)
 
     def _create_column(self, name: str, values: np.ndarray) -> h5py.Dataset:
-        # A frame is a chunk of its own: random clips then decompress nothing that they do not need.
-        row = values.shape[1:]
-        row_bytes = int(np.prod(row)) * values.dtype.itemsize
-        rows_per_chunk = 1 if row_bytes > _SMALL_ROW_BYTES else _ROWS_PER_SMALL_CHUNK
+        row, dtype = values.shape[1:], values.dtype
+        chunks = (rows_per_chunk(row, dtype), *row)
         return self._file.create_dataset(
-            name, (0, *row), values.dtype, maxshape=(None, *row), chunks=(rows_per_chunk, *row), **hdf5plugin.LZ4()
+            name, (0, *row), dtype, maxshape=(None, *row), chunks=chunks, **hdf5plugin.LZ4()
         )
+
+
+def rows_per_chunk(row: tuple[int, ...], dtype: np.dtype) -> int:
+    """How many rows of this shape are compressed together: one frame, so that random clips decompress no others."""
+    return 1 if math.prod(row) * dtype.itemsize > _SMALL_ROW_BYTES else _ROWS_PER_SMALL_CHUNK

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
+from cjepa.data.store import frames
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.store.episodes import DamagedEpisode
@@ -49,6 +50,21 @@ def test_rows_in_any_order(path, column):
     everything = file.read(column, 0, file.env_steps)
     assert values.dtype == everything.dtype
     np.testing.assert_array_equal(values, everything[rows])
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"), [("action", [(0, 4), (12, 15)]), ("pixels", [(0, 1), (3, 4), (12, 15)])]
+)
+def test_rows_of_a_chunk_are_read_at_once_but_none_of_other_episodes(path, column, expected, monkeypatch):
+    """Files elsewhere have no list of chunks."""
+    monkeypatch.setattr(frames, "_single_row_chunks", lambda path, column: None)
+    reader = FrameReader(file := EpisodeFile(path), column)
+    rows = np.array([14, 3, 0, 13, 12, 3])
+    reader.read(rows)  # and look at the checksums of their episodes
+    spans, read = [], file.read
+    monkeypatch.setattr(file, "read", lambda name, *span: spans.append(span) or read(name, *span))
+    np.testing.assert_array_equal(reader.read(rows), read(column, 0, 15)[rows])
+    assert spans == expected and reader.read(rows[:0]).shape[0] == 0
 
 
 def test_frames_come_past_hdf5_once_their_episode_is_checked(path, monkeypatch):
