@@ -20,7 +20,7 @@ from tests.conftest import token_attributes
 from tests.planning.worlds import PointDynamics
 from tests.world_models.test_state_probe import exact
 
-EXACT = exact(places=2)
+EXACT = exact()
 """Tokens are x, y, and cosine and sine of the angle."""
 
 
