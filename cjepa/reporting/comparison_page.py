@@ -1,6 +1,7 @@
 """A comparison as one HTML file: the table of differences, figures, and training curves over each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from cjepa.reporting.asked import changes_to_run
 from cjepa.reporting.comparison import Comparison, Entry, table
@@ -10,7 +11,7 @@ from cjepa.reporting.figures import model_colours
 from cjepa.reporting.page import TrainingRun, curves_by_kind, render, result_figures, svg
 from cjepa.reporting.pivot import Table, plain_table
 from cjepa.reporting.records import versions
-from cjepa.reporting.run_details import run_details
+from cjepa.reporting.run_details import RunDetails, run_details
 from cjepa.reporting.rungs import ladder
 from cjepa.reporting.tables import enumeration, is_main, results_table
 
@@ -26,7 +27,7 @@ def comparison_page(comparison: Comparison, sources: Sequence[Source], command: 
     shared = {entry.row["model"] for entry in comparison.entries}
     rows = [row for source in sources for row in source.rows if row["model"] in shared]
     trainings = [run for source in sources for run in source.curves if run.name in shared or not is_study(source.path)]
-    folders = [folder for source in sources for folder in source.folders]
+    details = {folder: run_details(str(folder), folder) for source in sources for folder in source.folders}
     return render(
         "comparison.html.j2",
         title=f"{len(shared)} models compared",
@@ -34,26 +35,28 @@ def comparison_page(comparison: Comparison, sources: Sequence[Source], command: 
         facts=[("Differences to", comparison.reference)],
         summary=_sentences(comparison.main, comparison.reference),
         evidence=ladder(rows),
-        asked=_asked(trainings, comparison.reference),
+        asked=_asked(trainings, comparison.reference, details),
         outdated=[old for source in sources for old in source.outdated],
         results=plain_table(results_table(rows)),
         differences=_tables(comparison),
         difference_figure=svg(difference_figure(comparison.main, comparison.reference, model_colours(rows))),
         figures=result_figures(rows),
         curves=curves_by_kind(trainings, rows),
-        details=[run_details(str(folder), folder) for folder in folders],
+        details=list(details.values()),
         versions=versions(),
     )
 
 
-def _asked(trainings: Sequence[TrainingRun], reference: str) -> dict[str, list[str]]:
+def _asked(
+    trainings: Sequence[TrainingRun], reference: str, details: Mapping[Path, RunDetails]
+) -> dict[str, list[str]]:
     """Name of a training -> what it was asked for beyond the reference, or the first of its kind, which is named."""
     first: dict[str, TrainingRun] = {}
     for run in sorted(trainings, key=lambda run: run.name != reference):
         first.setdefault(run.kind, run)
     found = {}
     for run in trainings:
-        config, other = (run_details("", one.metrics_csv.parent).config for one in (run, first[run.kind]))
+        config, other = (details[one.metrics_csv.parent].config for one in (run, first[run.kind]))
         if lines := changes_to_run(config, other):
             found[run.name] = [f"  {first[run.kind].name}", *lines]
     return found
