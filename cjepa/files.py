@@ -67,6 +67,18 @@ def remove_made(folders: list[Path]) -> None:
             folder.rmdir()
 
 
+def names_in(folder: Path) -> set[str]:
+    """Of all files and folders in a folder; empty where there is none."""
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def remove_since(folder: Path, before: set[str]) -> None:
+    """Delete what was made in a folder since :func:`names_in` gave ``before``."""
+    for name in names_in(folder) - before:
+        path = folder / name
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing(path: str | Path, quick: bool = False) -> Iterator[Path]:
     """Give a temporary path with the same suffix; move it to ``path`` if the block ends without an error.

@@ -23,7 +23,7 @@ from cjepa.configuration.moved import teach_parsers
 from cjepa.configuration.parser_messages import named, one_line
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
-from cjepa.files import missing_folders, read_json, remove_made
+from cjepa.files import missing_folders, names_in, read_json, remove_made, remove_since
 from cjepa.locks import only_process, refuse_busy
 from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
 from cjepa.reporting.reading import TEST_RESULTS
@@ -209,18 +209,19 @@ class CJEPACLI(LightningCLI):
 
     @contextmanager
     def _alone_in_folder(self, subcommand: str) -> Iterator[None]:
-        """Folders that were made for the run are gone again after an error, unless training has begun."""
+        """What was made for the run is gone again after an error, unless training has begun or left a checkpoint."""
         if not self.trainer.is_global_zero or self.trainer.fast_dev_run:
             yield
             return
         refuse_busy(self.run_dir, f"cjepa {subcommand}")
         check_run_folder(self.run_dir, self.config[subcommand].get("ckpt_path"), trains=subcommand == "fit")
-        missing = missing_folders(self.run_dir)
+        missing, before = missing_folders(self.run_dir), names_in(self.run_dir)
         with only_process(self.run_dir, f"cjepa {subcommand}"):
             try:
                 yield
-            except (UserError, MisconfigurationException):
-                if not self.record.has_trained:
+            except BaseException:  # of a callback of the user's own, or an interrupt
+                if not (self.record.has_trained or any(self.run_dir.glob("checkpoints/*.ckpt"))):
+                    remove_since(self.run_dir, before)
                     remove_made(missing)
                 raise
 

@@ -56,10 +56,15 @@ def test_nor_does_one_that_fails_unless_there_are_results(error, tmp_path):
     with pytest.raises(type(error)), new_results_folder(tmp_path / "new" / "out", "plan"):
         raise error
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(type(error)), new_results_folder(tmp_path / "out", "plan") as folder:
-        (folder / "results.json").write_text("[]")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(type(error)), new_results_folder(tmp_path / "out", "plan"):
         raise error
-    assert (tmp_path / "out" / "results.json").read_text() == "[]"
+    assert list((tmp_path / "out").iterdir()) == []
+    with pytest.raises(type(error)), new_results_folder(tmp_path / "parts", "plan") as folder:
+        (folder / "seed-0").mkdir()
+        (folder / "seed-0" / "results.json").write_text("[]")
+        raise error
+    assert (tmp_path / "parts" / "seed-0" / "results.json").read_text() == "[]"
 
 
 def test_pairs_as_published_need_the_seed_of_the_training(refused, episodes_path):

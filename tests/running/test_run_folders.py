@@ -3,7 +3,10 @@
 import json
 
 import pytest
+from lightning.pytorch.callbacks import Callback
 
+from cjepa.cli import main
+from cjepa.files import names_in
 from cjepa.locks import only_process
 from tests.conftest import fit
 from tests.reporting.test_fit import WORLD_MODEL, checkpoint_of
@@ -29,6 +32,25 @@ def test_files_of_the_user_stay(name, slot_tokens, world_model_run, refused, tmp
     for words in (["fit", *WORLD_MODEL, "--data.init_args.path", slot_tokens], ["test", world_model_run]):
         assert f"{mine / name} exists and was not made by this command" in refused(*words, "--run_dir", mine)
     assert [path.name for path in mine.iterdir()] == [name] and (mine / name).read_text() == "of the user"
+
+
+class Stumbles(Callback):
+    """Fails as an own callback may, before the first step."""
+
+    def on_train_start(self, trainer, pl_module):
+        raise ZeroDivisionError("of the user's own")
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+def test_a_fit_that_fails_before_its_first_step_leaves_nothing(was_there, slot_tokens, tmp_path):
+    run = tmp_path / "run"
+    if was_there:
+        run.mkdir()
+        (run / "notes.txt").write_text("of the user")
+    words = ["--data.init_args.path", str(slot_tokens), "--run_dir", str(run)]
+    with pytest.raises(ZeroDivisionError):
+        main(["fit", *WORLD_MODEL, *words, f"--trainer.callbacks+={__name__}.Stumbles"])
+    assert names_in(tmp_path) == ({"run"} if was_there else set()) and names_in(run) <= {"notes.txt"}
 
 
 def test_a_root_of_the_user_is_not_the_runs_folder(tmp_path, slot_tokens):
