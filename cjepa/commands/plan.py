@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from jsonargparse.typing import NonNegativeInt, PositiveFloat
+from jsonargparse.typing import NonNegativeInt, OpenUnitInterval
 
 from cjepa.command_result import CommandResult
 from cjepa.commands.certify import certified, check_certified, search_folders
@@ -32,7 +32,7 @@ def plan_command(
     device: str = "auto",
     resume: bool = True,
     certify: bool = False,
-    certify_margin: PositiveFloat = 0.1,
+    certify_margin: OpenUnitInterval = 0.1,
 ) -> CommandResult:
     """Closed-loop planning on held-out start/goal pairs; repeat the command to resume an interrupted run.
 
@@ -47,8 +47,8 @@ def plan_command(
         resume: reuse the plans of an interrupted run of this command; the results are those of a run in one go.
         certify: find the smallest search whose success is not below that of the given planner: half of its candidates,
             a quarter and so on are tried on pairs of validation episodes, until one may lose more than certify_margin.
-        certify_margin: difference of success that certify accepts as none; the lower end of the 95 % interval of the
-            paired difference must not be below it.
+        certify_margin: loss of success, between 0 and 1, that certify accepts as none; the lower end of the 95 %
+            interval of the paired difference must not be below minus this.
     """
     asked = dict(locals())
     used, stack = chosen_device(device), stack.resolved()

@@ -35,7 +35,7 @@ _NUMBER = re.compile(r"Not of type (\w+): (?:invalid literal .*?: )?(.*?) ?(?:do
 _NUMBERS = {
     "PositiveInt": "an integer above 0",
     "NonNegativeInt": "an integer, 0 or more",
-    "PositiveFloat": "a number above 0",
+    "OpenUnitInterval": "a number between 0 and 1",
     "ClosedUnitInterval": "a number from 0 to 1",
 }
 _NONE = "NoneType"
