@@ -66,8 +66,7 @@ def write_model_result(
     made, unit = int(control.num_plans.sum()), f"s, of up to {len(control.success)} at once"
     rows.append(result_row("seconds_per_plan_batched", control.seconds_per_plan, n=made, unit=unit, **common))
     if stack.fallback is not None:
-        share = bootstrap_of_clusters(control.num_fallbacks, contest.pairs.episodes, control.num_plans)
-        rows.append(interval_row("fallbacks", share, unit="of the plans", **common))
+        rows.append(fallback_row(control, contest, common))
     write_videos(folder / "media", result)
     write_tables(folder, {name: [control]}, contest)
     write_json(folder / "results.json", rows)
@@ -137,9 +136,10 @@ def _marked(name: str, contest: Contest) -> str:
 
 def joined(parts: Sequence[ControlResult]) -> ControlResult:
     """What the rows need of results of some trials each."""
-    success, error_NT = (np.concatenate([getattr(part, name) for part in parts]) for name in ("success", "final_error"))
+    names = ("success", "final_error", "num_plans", "num_fallbacks")
+    values = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     steps = [steps for part in parts for steps in part.env_steps_to_success]
-    return parts[0]._replace(success=success, final_error=error_NT, env_steps_to_success=steps)
+    return parts[0]._replace(**values, env_steps_to_success=steps)
 
 
 def success_rows(control: ControlResult, contest: Contest, common: dict[str, Any]) -> list[dict]:
@@ -172,6 +172,12 @@ def success_rows(control: ControlResult, contest: Contest, common: dict[str, Any
         unit, episodes = f"rate, minus that of {rival.model} ({rival.run})", len(np.unique(episode_N))
         rows.append(interval_row("success_difference", difference, unit=unit, episodes=episodes, **common))
     return rows
+
+
+def fallback_row(control: ControlResult, contest: Contest, common: dict[str, Any]) -> dict:
+    """The share of all plans instead of which the fallback acted; arguments as of :func:`success_rows`."""
+    share = bootstrap_of_clusters(control.num_fallbacks, contest.pairs.episodes, control.num_plans)
+    return interval_row("fallbacks", share, unit="of the plans", **common)
 
 
 def _timed(plan_seconds_C: np.ndarray, contest: Contest, unit: str, common: dict[str, Any]) -> list[dict]:

@@ -7,7 +7,7 @@ import numpy as np
 from cjepa.evaluation.planning.against import Rival
 from cjepa.evaluation.planning.contest import Contest
 from cjepa.evaluation.planning.pairs import Pairs
-from cjepa.reporting.plan import Agents, joined, success_rows
+from cjepa.reporting.plan import Agents, fallback_row, joined, success_rows
 from cjepa.reporting.tables import Row
 
 _OF_A_SEED = "success_seed_"
@@ -32,7 +32,10 @@ def rows_of_seeds(
     for name in agents[0]:
         of_seeds = [_success(part, name) for part in rows]
         common = {key: of_seeds[0][key] for key in _COMMON} | {"run": run}
-        pooled += success_rows(joined([part[name] for part in agents]), contest, common)
+        together = joined([part[name] for part in agents])
+        pooled += success_rows(together, contest, common)
+        if any(row["metric"] == "fallbacks" for row in rows[0]):
+            pooled.append(fallback_row(together, contest, common))
         pooled += [row | {"metric": f"{_OF_A_SEED}{row['seed']}"} for row in of_seeds]
     metrics = {row["metric"] for row in pooled}
     return pooled + [row for part in rows for row in part if row["metric"] not in metrics]

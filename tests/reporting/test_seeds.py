@@ -9,7 +9,7 @@ from cjepa.evaluation.planning.contest import Contest
 from cjepa.evaluation.planning.control import ControlResult
 from cjepa.evaluation.planning.pairs import Pair, Pairs, PairSource
 from cjepa.evaluation.planning.protocol import PlanningProtocol
-from cjepa.reporting.plan import success_rows
+from cjepa.reporting.plan import fallback_row, success_rows
 from cjepa.reporting.seeds import named_by_seed, rows_of_seeds
 
 EPISODES = [3, 5, 5, 8]
@@ -21,7 +21,8 @@ def control(success) -> ControlResult:
     steps = [10 if good else None for good in success]
     rest = {name: None for name in ControlResult._fields}
     known = {"success": success_N, "final_error": np.ones((4, 2)), "error_names": ("position", "angle")}
-    return ControlResult(**rest | known | {"env_steps_to_success": steps})
+    plans = {"num_plans": np.where(success_N, 1, 9), "num_fallbacks": np.where(success_N, 1, 3)}
+    return ControlResult(**rest | known | plans | {"env_steps_to_success": steps})
 
 
 @pytest.fixture
@@ -38,7 +39,8 @@ def test_pairs_are_independent_and_seeds_are_not(contest):
     rows = []
     for seed, part in enumerate(agents):
         of_seed = success_rows(part["toy"], contest, common | {"seed": seed, "run": f"seed-{seed}"})
-        rows.append([*of_seed, {"metric": "other", "seed": seed}])
+        fallbacks = fallback_row(part["toy"], contest, common | {"seed": seed})
+        rows.append([*of_seed, fallbacks, {"metric": "other", "seed": seed}])
     found = rows_of_seeds(rows, [contest] * 3, agents, "out")
     by_metric = {row["metric"]: row for row in found}
     success = by_metric["success"]
@@ -55,5 +57,7 @@ def test_pairs_are_independent_and_seeds_are_not(contest):
     assert by_metric["success_difference"]["value"] == pytest.approx(6 / 12 - 3 / 12)
     assert by_metric["skipped_trivial_pairs"]["value"] == 6
     assert [row["seed"] for row in found if row["metric"] == "other"] == [0, 1, 2]
+    (fallbacks,) = (row for row in found if row["metric"] == "fallbacks")
+    assert fallbacks["value"] == pytest.approx((6 * 1 + 6 * 3) / (6 * 1 + 6 * 9))  # of all plans, not a mean of shares
     shown = [(row["model"], row["value"]) for row in named_by_seed(found) if row["metric"] == "success"]
     assert shown == [("toy", 0.5), ("toy, seed 0", 0.5), ("toy, seed 1", 0.25), ("toy, seed 2", 0.75)]
