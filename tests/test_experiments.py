@@ -52,15 +52,16 @@ BUILT_ELSEWHERE |= {"mcjepa.yaml", "vjepa2_1_paper.yaml"}
 PLANS_WITH = dict.fromkeys(("plan_ensemble.yaml", "hold_unsure.yaml"), "ensemble_run")
 """Runs that a file is for, by the fixture."""
 PLANS_READ = {
-    "plan_probe.yaml": {"objective.init_args.tokens": "slot_tokens"},
-    "hold_unsure.yaml": {"fallback.init_args.tokens": "slot_tokens"},
-    "plan_far.yaml": {"objective.init_args.run": "goal_value_run"},
-    "plan_language.yaml": {"objective.init_args.run": "language_run"},
-    "plan_language_hierarchy.yaml": {
+    "pusht/plan_probe.yaml": {"objective.init_args.tokens": "slot_tokens"},
+    "pusht/hold_unsure.yaml": {"fallback.init_args.tokens": "slot_tokens"},
+    "pusht/plan_far.yaml": {"objective.init_args.run": "goal_value_run"},
+    "pusht/plan_language.yaml": {"objective.init_args.run": "language_run"},
+    "pusht/plan_language_hierarchy.yaml": {
         "hierarchy.run": "macro_run",
         "hierarchy.objective.init_args.run": "language_run",
     },
-    "plan_hierarchy.yaml": {"hierarchy.run": "macro_run"},
+    "pusht/plan_hierarchy.yaml": {"hierarchy.run": "macro_run"},
+    "collide/plan_language.yaml": {"objective.init_args.run": "collide_language_run", "goal_text": "collide_sentence"},
 }
 """Files that an evaluation reads besides run and episodes: options, and the fixtures for them."""
 TRAINING_READS = {"dreamer.yaml": ["model.init_args.world_model"]}
@@ -104,6 +105,19 @@ def collide_push_run(tmp_path_factory, collide_tokens) -> Path:
     words = configs("pusht/cjepa.yaml", "pusht/object_filter.yaml", "collide/push.yaml")
     words += ["--data.init_args.val_blocks=4"]
     return once(tmp_path_factory, "collide-push", lambda folder: fit(folder, collide_tokens, *words))
+
+
+@pytest.fixture(scope="session")
+def collide_language_run(tmp_path_factory, collide_tokens) -> Path:
+    """A language model of those tokens, two steps old."""
+    words = [*configs("pusht/language.yaml", "collide/language.yaml"), "--model.init_args.language.init_args.dim=16"]
+    return once(tmp_path_factory, "collide-language", lambda folder: fit(folder, collide_tokens, *words))
+
+
+@pytest.fixture(scope="session")
+def collide_sentence() -> str:
+    """About the only body that the few test episodes are sure to have."""
+    return "bring the agent to the middle"
 
 
 def planned_by(configs: list[str]) -> str:
@@ -170,7 +184,8 @@ def collect(header: Header) -> None:
 def plan(header: Header) -> None:
     run = PLANS_WITH.get(header.path.name, planned_by(header.chain))
     small = [f"--out={header.out}", "--num_videos=0", *ONE_PAIR, *tiny_planner(header.chain)]
-    read = [f"--{option}={header.get(fixture)}" for option, fixture in PLANS_READ.get(header.path.name, {}).items()]
+    options = PLANS_READ.get(str(header.path.relative_to(EXPERIMENTS)), {})
+    read = [f"--{option}={header.get(fixture)}" for option, fixture in options.items()]
     header.run(f"--episodes={episodes_of(header.chain, header.get)}", *small, *read, of=run)
     assert (header.out / "results.json").is_file()
 

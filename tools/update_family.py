@@ -33,6 +33,7 @@ SYSTEMS = {  # stage -> system, environment
     "rssm": ("DreamerV3's world model, on slots", "Push-T"),
     "dreamer": ("DreamerV3's actor and critic, on slots", "Push-T"),
     "language": ("VL-JEPA, goals in words, on slots", "Push-T"),
+    "language-collide": ("VL-JEPA, goals in words, on slots", "Collide"),
     "act-jepa": ("ACT-JEPA, on slots", "Push-T"),
     "policy": ("the planners' policy, on slots", "Push-T"),
     "pixels": ("pixels", "Push-T"),
@@ -48,12 +49,15 @@ SCORES = {  # heading -> metrics, the first that was measured is shown
     "success": ("success",),
     "s/plan": ("seconds_per_plan",),
 }
-TOLD = {  # stage of goals in words -> what its plans aim at
-    "language": "the token that the sentence wants",
-    "language-text": "the embedding of the sentence, by its cosine",
-    "language-pose": "a frame with the block at the nearest such place, at its old angle",
-    "language-hierarchy": "what a slow level that reads the sentence wants to see after 25 env steps",
-    "language-random": "nothing: random actions",
+TOLD = {  # stage of goals in words -> what its plans aim at, environment
+    "language": ("the token that the sentence wants", "Push-T"),
+    "language-text": ("the embedding of the sentence, by its cosine", "Push-T"),
+    "language-pose": ("a frame with the block at the nearest such place, at its old angle", "Push-T"),
+    "language-hierarchy": ("what a slow level that reads the sentence wants to see after 25 env steps", "Push-T"),
+    "language-random": ("nothing: random actions", "Push-T"),
+    "language-collide": ("the token that the sentence wants", "Collide"),
+    "language-collide-text": ("the embedding of the sentence, by its cosine", "Collide"),
+    "language-collide-random": ("nothing: random actions", "Collide"),
 }
 GUARDS = ("none", "stop-gradient", "ema", "vicreg", "sigreg", "barlow-twins")
 LEAST_RANK, LEAST_DEVIATION = 2.0, 0.05
@@ -95,10 +99,10 @@ def guards(study: Path) -> list[dict]:
 def told(study: Path) -> list[dict]:
     """One row for every way and seed that goals in words were planned for."""
     rows = []
-    for name, aim in TOLD.items():
+    for name, (aim, environment) in TOLD.items():
         for path in sorted(study.glob(f"plan-{name}-[0-9]*/results.json")):
             own = [row for row in read_json(path) if row["model"] != "simulator-cem"]
-            row = {"system": aim, "environment": "Push-T", "seed": int(path.parent.name.rpartition("-")[2])}
+            row = {"system": aim, "environment": environment, "seed": int(path.parent.name.rpartition("-")[2])}
             rows.append(row | {"commit": own[0]["git"], "scores": {score["metric"]: score_of(score) for score in own}})
     return rows
 
@@ -117,14 +121,13 @@ def systems_block(result: dict) -> str:
     measured_anywhere = {metric for row in result["rows"] for metric in row["scores"]}
     shown = {name: metrics for name, metrics in SCORES.items() if measured_anywhere & {*metrics}}
     table = [["system", "environment", "seeds", "tokens x dim", *shown, "parameters", "trained in"]]
-    for system, environment in dict.fromkeys((row["system"], row["environment"]) for row in result["rows"]):
-        rows = [row for row in result["rows"] if (row["system"], row["environment"]) == (system, environment)]
+    for named in dict.fromkeys(_named(row) for row in result["rows"]):
+        rows = [row for row in result["rows"] if _named(row) == named]
         scores = [[_first(row["scores"], metrics) for row in rows] for metrics in shown.values()]
         one = rows[0]
         table.append(
             [
-                system,
-                environment,
+                *named,
                 str(len(rows)),
                 f"{one['tokens']} x {one['token_dim']}",
                 *(mean_text(of_seeds) for of_seeds in scores),
@@ -138,10 +141,10 @@ def systems_block(result: dict) -> str:
 def words_block(result: dict) -> str:
     """What stands between the markers ``words`` of the page."""
     heads = {"success": "success", "success_difference": "minus the first row", "seconds_per_plan": "s/plan"}
-    table = [["plans aim at", *heads.values()]]
-    for aim in dict.fromkeys(row["system"] for row in result["words"]):
-        scores = [row["scores"] for row in result["words"] if row["system"] == aim]
-        table.append([aim, *(mean_text([score.get(metric) for score in scores]) for metric in heads)])
+    table = [["plans aim at", "environment", *heads.values()]]
+    for aim in dict.fromkeys(_named(row) for row in result["words"]):
+        scores = [row["scores"] for row in result["words"] if _named(row) == aim]
+        table.append([*aim, *(mean_text([score.get(metric) for score in scores]) for metric in heads)])
     return markdown(table)
 
 
@@ -189,6 +192,11 @@ def _training(path: Path) -> dict:
         "seconds": record["seconds"],
         "commit": record["git"]["commit"] + ("-dirty" if record["git"]["dirty"] else ""),
     }
+
+
+def _named(row: dict) -> tuple[str, str]:
+    """What the rows of all seeds share: system and environment."""
+    return row["system"], row["environment"]
 
 
 def _first(scores: dict[str, dict], metrics: tuple[str, ...]) -> dict | None:

@@ -118,11 +118,18 @@ def test_some_ways_to_say_it_are_held_out_but_no_word_is(body, region):
     assert {word for way in learned for phrase in way for word in words_of(phrase)} <= set(WORDS)
 
 
-def test_what_is_measured_is_not_learned():
+@pytest.mark.parametrize(
+    ("folder", "study", "chance"),
+    [
+        ("pusht", "relatives", "plan-language-random-0"),
+        ("collide", "collide_push", "plan-language-collide-random-0"),
+    ],
+)
+def test_what_is_measured_is_not_learned(folder, study, chance):
     """All sentences of plan_language.yaml are held out, and chance is measured on the same."""
-    sentences = yaml.safe_load((EXPERIMENTS / "pusht" / "plan_language.yaml").read_text())["goal_text"]
+    sentences = yaml.safe_load((EXPERIMENTS / folder / "plan_language.yaml").read_text())["goal_text"]
     for sentence in sentences:
         ways = product(VERBS, PREPOSITIONS, phrases(parse(sentence), held_out=True))
         assert sentence in [said(verb, body, preposition, region) for verb, preposition, (body, region) in ways]
-    stages = yaml.safe_load((EXPERIMENTS / "studies" / "relatives.yaml").read_text())["stages"]
-    assert stages["plan-language-random-0"]["args"]["goal_text"] == sentences
+    stages = yaml.safe_load((EXPERIMENTS / "studies" / f"{study}.yaml").read_text())["stages"]
+    assert stages[chance]["args"]["goal_text"] == sentences

@@ -48,12 +48,14 @@ def test_goals_in_words_are_read_from_a_study(tmp_path):
     baselines = [
         score | {"value": value, "model": name} for value, name in ((0.0625, "random"), (1.0, "simulator-cem"))
     ]
-    write_json(tmp_path / "plan-language-random-0" / "results.json", baselines)
+    for stage in ("plan-language-random-0", "plan-language-collide-random-0"):
+        write_json(tmp_path / stage / "results.json", baselines)
     rows = tool.told(tmp_path)
-    assert [(row["seed"], row["commit"]) for row in rows] == [(0, "abc"), (0, "abc")]
+    assert [(row["seed"], row["commit"]) for row in rows] == [(0, "abc")] * 3
     assert tool.words_block({"words": rows}).splitlines()[2:] == [
-        "| the embedding of the sentence, by its cosine | 0.375 [0.25, 0.5] | 0.125 [-0.5, 0.5] | – |",
-        "| nothing: random actions | 0.0625 [0.25, 0.5] | – | – |",
+        "| the embedding of the sentence, by its cosine | Push-T | 0.375 [0.25, 0.5] | 0.125 [-0.5, 0.5] | – |",
+        "| nothing: random actions | Push-T | 0.0625 [0.25, 0.5] | – | – |",
+        "| nothing: random actions | Collide | 0.0625 [0.25, 0.5] | – | – |",
     ]
 
 
