@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cjepa.arguments import check
 from cjepa.checkpoints import find_checkpoint, read_checkpoint
+from cjepa.envs.sentences import PREPOSITIONS, REGIONS, VERBS, Statement, parse, phrases, said
 from cjepa.errors import UserError
 from cjepa.language.loading import load_language
 from cjepa.language.model import LanguageModel
@@ -21,6 +22,9 @@ from cjepa.world_models.dynamics import Dynamics
 
 class SentenceGoal(Objective):
     """Distance of the block that comes nearest to making a sentence true; goals are given by ``--goal_text``.
+
+    Only the object that the sentence is about counts, as far as the language model knows it: the one that fits best, in
+    the first block, what can be said of this body, wherever it is. (Of all objects, a similar one may be nearest.)
 
     Args:
         run: run or checkpoint of `cjepa fit -c experiments/pusht/language.yaml`, of the world model's tokenizer.
@@ -53,8 +57,12 @@ class SentenceGoal(Objective):
         return reads
 
     def read(self, sentences: Sequence[str]) -> Tensor:
-        """See :class:`~cjepa.planning.objectives.Objective`."""
-        return self._language.read(sentences)
+        """See :class:`~cjepa.planning.objectives.Objective`: embeddings of sentences, then of bodies, ``(B, 2 W)``."""
+        said_BW = self._language.read(sentences)
+        ways = [phrases(Statement(parse(text).body, region), False)[0] for text in sentences for region in REGIONS]
+        texts = [said(VERBS[0], body, PREPOSITIONS[0], region) for body, region in ways]
+        body_BW = self._language.read(texts).unflatten(0, (len(sentences), len(REGIONS))).mean(dim=1)
+        return torch.cat([said_BW, body_BW], dim=-1)
 
     def learned(self, lineage: Mapping[str, Any]) -> list[Learned]:
         """See :class:`~cjepa.planning.objectives.Objective`; the language model's training episodes.
@@ -83,9 +91,11 @@ class SentenceGoal(Objective):
 
     def _distance(self, tokens_BNHSD: Tensor, text_BW: Tensor) -> Tensor:
         """Of every block, ``(B, N, H)``."""
-        text_B11W = text_BW[:, None, None]
+        said_B11W, body_B11W = text_BW[:, None, None].chunk(2, dim=-1)
+        fit_BNS = (self._language.look(tokens_BNHSD[:, :, 0]) * body_B11W).sum(dim=-1)
+        about_BN1S = (fit_BNS * self._language.log_scale.exp()).softmax(dim=-1)[:, :, None]
         if self.by == "text":
-            cosine_BNHS = (self._language.look(tokens_BNHSD) * text_B11W[..., None, :]).sum(dim=-1)
-            return 1 - cosine_BNHS.amax(dim=-1)
-        squared_BNHS, _ = self._language.goal_errors(tokens_BNHSD, text_B11W)
-        return squared_BNHS.amin(dim=-1) / tokens_BNHSD.shape[-1]
+            distance_BNHS = 1 - (self._language.look(tokens_BNHSD) * said_B11W[..., None, :]).sum(dim=-1)
+        else:
+            distance_BNHS = self._language.goal_errors(tokens_BNHSD, said_B11W)[0] / tokens_BNHSD.shape[-1]
+        return (about_BN1S * distance_BNHS).sum(dim=-1)

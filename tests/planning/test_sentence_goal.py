@@ -21,6 +21,18 @@ class Wide(Doubled):
     token_dim = 2
 
 
+class Named(ByHand):
+    """Of agents it reads (0, 1), of other bodies (1, 0), wherever they should be."""
+
+    def read(self, sentences):
+        return torch.stack([torch.eye(2)[int("agent" in text)] for text in sentences])
+
+
+BOTH = ["push the block to the left wall", "move the agent to the middle"]
+WANTED = torch.eye(2).repeat(1, 2)
+"""Of two sentences: what they say, and about what; the only object is meant by both."""
+
+
 def a_case(text_BW):
     """Two environments, two candidates, two blocks, one object at (1, 1), or for the second at (5, 1), then (3, 1)."""
     tokens = torch.full((2, 2, 2, 1, 2), 0.5)
@@ -32,18 +44,29 @@ def a_case(text_BW):
 def test_by_token_the_block_that_comes_nearest_counts():
     """Deviations are 2: (3 - 1) / 2, squared, over two values."""
     objective = SentenceGoal().reading(ByHand(), Wide(proprio_dim=0))
-    torch.testing.assert_close(objective(*a_case(torch.eye(2))), torch.tensor([[0.0, 0.5], [0.0, 0.5]]))
+    torch.testing.assert_close(objective(*a_case(WANTED)), torch.tensor([[0.0, 0.5], [0.0, 0.5]]))
 
 
 def test_by_text_environments_have_sentences_of_their_own():
     """Cosines of (1, 1) and (3, 1), and of (5, 1) where x is wanted."""
     objective = SentenceGoal(by="text").reading(ByHand(), Wide(proprio_dim=0))
     expected = torch.tensor([[0.5**0.5, 5 / 26**0.5], [0.5**0.5, 10**-0.5]])
-    torch.testing.assert_close(objective(*a_case(torch.eye(2))), 1 - expected)
+    torch.testing.assert_close(objective(*a_case(WANTED)), 1 - expected)
+
+
+def test_only_the_object_counts_that_a_sentence_is_about():
+    """The block is at (3, 0) and then at (3, 3); the agent is nearer to (1, 1) throughout."""
+    language = Named()
+    language.log_scale.data.fill_(9.0)  # certain which object is meant
+    objective = SentenceGoal().reading(language, Wide(proprio_dim=0))
+    tokens = torch.tensor([[[1.5, 0.0], [0.0, 0.5]], [[1.5, 1.5], [0.5, 0.5]]])[None, None]
+    goal = Goal(torch.zeros(1, 2, 2), torch.zeros(1, 0), torch.zeros(1, 0), objective.read(BOTH[:1]))
+    cost = objective(Rollout(tokens, torch.zeros(1, 1, 2, 0)), ACTIONS[:1, :1], goal)
+    torch.testing.assert_close(cost, torch.tensor([[5 / 8]]))
 
 
 def test_gradients_reach_the_rollout():
-    rollout, actions, goal = a_case(torch.eye(2))
+    rollout, actions, goal = a_case(WANTED)
     tokens = rollout.tokens_BHSD.clone().requires_grad_()
     objective = SentenceGoal().reading(ByHand(), Wide(proprio_dim=0))
     objective(rollout._replace(tokens_BHSD=tokens), actions, goal).sum().backward()
@@ -54,23 +77,23 @@ def test_without_a_sentence_it_is_refused_and_in_a_sum_it_reads():
     objective = SentenceGoal().reading(ByHand(), Wide(proprio_dim=0))
     with pytest.raises(UserError, match="no sentence to aim at; give --goal_text"):
         objective(*a_case(None))
-    both = WeightedSum([ActionCost(), objective])
-    assert torch.equal(both.read(["", ""]), torch.eye(2)) and ActionCost().read([""]) is None
+    both = WeightedSum([ActionCost(), SentenceGoal().reading(Named(), Wide(proprio_dim=0))])
+    assert torch.equal(both.read(BOTH), WANTED) and ActionCost().read(BOTH) is None
     with pytest.raises(ValueError, match="by is words, expected token or text"):
         SentenceGoal(by="words")
 
 
 def test_parts_of_a_sum_read_with_one_language_model():
     """A goal holds what one model makes of a sentence."""
-    one, other = ByHand(), ByHand()
-    other.read = lambda sentences: torch.eye(2).flip(0)
+    one, other = Named(), Named()
+    other.read = lambda sentences: one.read(sentences).flip(1)
     parts = [SentenceGoal(by=by).reading(language, Wide()) for by, language in (("token", one), ("text", other))]
     with pytest.raises(UserError, match="the parts of WeightedSum read sentences with different language models; give"):
-        WeightedSum(parts).read(["", ""])
-    other.read = lambda sentences: torch.eye(3)
+        WeightedSum(parts).read(BOTH)
+    other.read = lambda sentences: torch.ones(len(sentences), 3)
     with pytest.raises(UserError, match="different language models"):
-        WeightedSum(parts).read(["", ""])
-    assert torch.equal(WeightedSum([parts[0], parts[0]]).read(["", ""]), torch.eye(2))
+        WeightedSum(parts).read(BOTH)
+    assert torch.equal(WeightedSum([parts[0], parts[0]]).read(BOTH), WANTED)
 
 
 def test_it_says_what_its_language_model_has_learned_from(tmp_path):
