@@ -56,7 +56,6 @@ TOLD = {  # stage of goals in words -> what its plans aim at, environment
     "language-hierarchy": ("what a slow level that reads the sentence wants to see after 25 env steps", "Push-T"),
     "language-random": ("nothing: random actions", "Push-T"),
     "language-collide": ("the token that the sentence wants", "Collide"),
-    "language-collide-text": ("the embedding of the sentence, by its cosine", "Collide"),
     "language-collide-random": ("nothing: random actions", "Collide"),
 }
 GUARDS = ("none", "stop-gradient", "ema", "vicreg", "sigreg", "barlow-twins")
