@@ -67,3 +67,8 @@ def test_a_shift_that_there_is_not_is_refused_before_anything_is_planned(words, 
     assert not (tmp_path / "out").exists()
     given = refused(*words, "--shift", "size", "--goal_image", "goal.png", "--out", tmp_path / "out")
     assert "--shift: goals and sub-goals that are given do not change with it" in given
+
+
+def test_a_goal_picture_tells_no_success_to_compare(words, refused, tmp_path):
+    line = refused(*words, "--goal_image", "goal.png", "--against", tmp_path, "--out", tmp_path / "out")
+    assert "--against compares success, which a goal picture does not tell; give its --goal_state too" in line

@@ -81,6 +81,8 @@ class ActionStack:
             raise UserError("--goal_image: a given goal has no distance in episodes; leave out --goal_offsets")
         if protocol.shift is not None and (self.goal_image is not None or self.sub_goals is not None):
             raise UserError("--shift: goals and sub-goals that are given do not change with it; leave them out")
+        if self.goal_image is not None and protocol.goal_state is None and protocol.against is not None:
+            raise UserError("--against compares success, which a goal picture does not tell; give its --goal_state too")
         if self.goal_image is not None and protocol.published_protocol:
             raise UserError(f"--goal_image: {GOALS_AS_PUBLISHED}")
         seeing = [name for name in ("goal_image", "prior", "sub_goals") if getattr(self, name) is not None]
