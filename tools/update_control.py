@@ -19,6 +19,7 @@ _MINUS = "rate, minus that of "  # how the unit of a difference begins; the mode
 MODELS = {  # name in results, without the study's prefix -> published success in % at 25, 50, 75, 100, another protocol
     "pusht-best": "96, 56, 46, 20 (LeWM, flat)",
     "pusht-best-probe": "",
+    "pusht-best-probe-replan": "",
     "pusht-best-value": "",
     "pusht-best-probe-hierarchy": "89, 78, 61, 31 (HWM)",
     "object-filter": "",
