@@ -1,7 +1,6 @@
 """``cjepa fit | validate | test | predict``: LightningCLI with one folder a run."""
 
 import time
-import traceback
 from argparse import ArgumentError
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from cjepa.checkpoints import WEIGHTS, check_finite, find_checkpoint, read_checkpoint
 from cjepa.command_result import CommandResult
 from cjepa.configuration.moved import teach_parsers
-from cjepa.configuration.parser_messages import named, one_line
+from cjepa.configuration.parser_messages import named
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
 from cjepa.files import missing_folders, names_in, read_json, remove_made, remove_since
@@ -28,6 +27,7 @@ from cjepa.locks import only_process, refuse_busy
 from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
 from cjepa.reporting.reading import TEST_RESULTS
 from cjepa.reporting.tables import scores_table
+from cjepa.running import refusals
 from cjepa.running.callbacks import (
     LastCheckpoint,
     Quiet,
@@ -142,10 +142,8 @@ class CJEPACLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; an argument that a constructor refuses is an error of the user."""
-        try:
+        with refusals.built():
             super().instantiate_classes()
-        except (ValueError, MisconfigurationException) as error:
-            raise UserError(one_line(str(_refusal(error)))) from error
         config = self.config_init[self._verb]
         if config.get("ckpt_path"):  # what config.yaml says stays what the user said; WholeCheckpoints reads the file
             config["ckpt_path"] = str(find_checkpoint(config["ckpt_path"]))
@@ -185,27 +183,16 @@ class CJEPACLI(LightningCLI):
             KeyboardInterrupt: with the command that continues the run.
         """
         try:
-            _look_at(self.datamodule)
-            if subcommand == "fit":
-                check_trains(self.trainer)
-            with self._alone_in_folder(subcommand):
-                super()._run_subcommand(subcommand)
+            with refusals.run(self.config[subcommand].get("ckpt_path")):
+                _look_at(self.datamodule)
+                if subcommand == "fit":
+                    check_trains(self.trainer)
+                with self._alone_in_folder(subcommand):
+                    super()._run_subcommand(subcommand)
         except (SystemExit, KeyboardInterrupt) as end:
             if isinstance(end, KeyboardInterrupt) or self.trainer.state.status == TrainerStatus.INTERRUPTED:
                 raise KeyboardInterrupt(self._resume_command(subcommand)) from None
             raise
-        except MisconfigurationException as error:
-            raise UserError(str(error)) from error
-        except RuntimeError as error:
-            if "in loading state_dict" not in str(error):
-                raise
-            path = self.config[subcommand].get("ckpt_path")
-            raise UserError(f"{path}: its weights do not fit the model of the config; train the model again") from error
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, UserError) or not _restores(error):
-                raise
-            path, reason = self.config[subcommand].get("ckpt_path"), f"{type(error).__name__}: {error}"
-            raise UserError(f"{path}: its state of training is damaged and cannot be continued ({reason})") from error
 
     @contextmanager
     def _alone_in_folder(self, subcommand: str) -> Iterator[None]:
@@ -246,8 +233,6 @@ class CJEPACLI(LightningCLI):
         trainer_config["enable_progress_bar"] = False  # Lightning's own
         trainer_config["logger"] = self._loggers(trainer_config.get("logger"))
         trainer_config["default_root_dir"] = trainer_config.get("default_root_dir") or str(self.run_dir)
-        if trainer_config.get("enable_checkpointing") is False:
-            raise UserError("trainer.enable_checkpointing is false, but all that follows needs a checkpoint; remove it")
         trainer_config["plugins"] = _with_whole_checkpoints(trainer_config.get("plugins"))
         try:
             return self._instantiate_trainer(trainer_config, self._standard_callbacks(is_hidden))
@@ -295,16 +280,3 @@ def _look_at(data: LightningDataModule) -> None:
         open_episodes(path)
     except UserError as error:
         raise UserError(f"{error}; give other data with --data.init_args.path") from None
-
-
-def _refusal(error: BaseException) -> BaseException:
-    """What a constructor said, beneath what the parser made of it."""
-    while error.__cause__ is not None and not isinstance(error, UserError):
-        error = error.__cause__
-    return error
-
-
-def _restores(error: Exception) -> bool:
-    """Whether Lightning was taking a training's state out of a checkpoint; what it expects there is its own affair."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return any(Path(frame.filename).name == "checkpoint_connector.py" for frame in frames)

@@ -1,4 +1,4 @@
-"""Numbers of Lightning's trainer that it takes unseen, and then divides by or ignores."""
+"""Options of Lightning's trainer that it takes unseen, and then divides by or ignores."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,17 @@ _AT_LEAST = {
 
 
 def check_trainer_options(options: Mapping[str, Any]) -> None:
-    """Check the numbers among the trainer's options; what is not a number is Lightning's affair.
+    """Check the numbers among the trainer's options, and that it writes checkpoints; the rest is Lightning's affair.
 
     Args:
         options: by name, without ``trainer.``.
 
     Raises:
         ValueError: one is out of its range; the line names it.
+        UserError: no checkpoints would be written.
     """
+    if options.get("enable_checkpointing") is False:
+        raise UserError("trainer.enable_checkpointing is false, but all that follows needs a checkpoint; remove it")
     numbers = {name: value for name, value in options.items() if type(value) in (int, float)}
     for name, least in _AT_LEAST.items():
         if name in numbers:

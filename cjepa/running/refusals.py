@@ -1,0 +1,59 @@
+"""What Lightning and constructors raise of a wrong call, as errors of the user."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from cjepa.configuration.parser_messages import one_line
+from cjepa.errors import UserError
+
+
+@contextmanager
+def built() -> Iterator[None]:
+    """Around the making of model, data and trainer: an argument that a constructor refuses.
+
+    Raises:
+        UserError: in the constructor's words.
+    """
+    try:
+        yield
+    except (ValueError, MisconfigurationException) as error:
+        said: BaseException = error  # by the parser, of what the constructor said
+        while said.__cause__ is not None and not isinstance(said, UserError):
+            said = said.__cause__
+        raise UserError(one_line(str(said))) from error
+
+
+@contextmanager
+def run(checkpoint: str | None) -> Iterator[None]:
+    """Around a verb: something that is missing or does not fit.
+
+    Args:
+        checkpoint: that the call names.
+
+    Raises:
+        UserError: in one line.
+    """
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise UserError(str(error)) from error
+    except RuntimeError as error:
+        if "in loading state_dict" not in str(error):
+            raise
+        reason = "its weights do not fit the model of the config; train the model again"
+        raise UserError(f"{checkpoint}: {reason}") from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, UserError) or not _restores(error):
+            raise
+        reason = f"its state of training is damaged and cannot be continued ({type(error).__name__}: {error})"
+        raise UserError(f"{checkpoint}: {reason}") from error
+
+
+def _restores(error: Exception) -> bool:
+    """Whether Lightning was taking a training's state out of a checkpoint; what it expects there is its own affair."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(Path(frame.filename).name == "checkpoint_connector.py" for frame in frames)
