@@ -107,6 +107,7 @@ def all_cores() -> int:
 
 
 def end_with_parent() -> None:
+    """Begin a worker process, which ignores Ctrl-C and ends as soon as the one that started it has."""
     # Ctrl-C reaches every process of a terminal: the first one decides. A kill reaches only that one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_wait_for_parent, daemon=True).start()
