@@ -41,6 +41,8 @@ def measured(study: Path) -> list[dict]:
         cell = path.parent.name.removeprefix("plan-")
         for found in (found for found in rows_so_far(path) if found["metric"] in KEPT):
             name, _, seed = (found["model"], "", 0) if cell == "baselines" else cell.rpartition("-")
+            if name not in MODELS:  # goals in words, which update_family.py copies
+                continue
             key = {"model": name, "seed": int(seed)}
             size = {"tokens": found["tokens"], "token_dim": found["token_dim"], "commit": found["git"]}
             trained = {"seconds": _training_seconds(study, name, seed), "scores": {}}

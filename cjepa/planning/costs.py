@@ -141,8 +141,6 @@ def checked_plan(plan: Plan) -> Plan:
 
 def _cells_at_once(device: torch.device) -> int:
     if device.type != "cuda":
-        return (
-            _CELLS_NEAR_THE_CACHES  # 2 GB at most; not what is free just now: parts of another size round differently
-        )
+        return _CELLS_NEAR_THE_CACHES  # 2 GB at most, whatever is free: parts of another size round differently
     free_bytes, _ = torch.cuda.mem_get_info(device)
     return max(_CELLS_NEAR_THE_CACHES, free_bytes // _BYTES_PER_CELL)
