@@ -27,11 +27,12 @@ def evaluate(
     """``sentence_accuracy``: of one sentence for each region the one that fits best is true; resampled by episode.
 
     Over all bodies of which any of them is true. ``sentence_accuracy_goal`` takes the sentence whose predicted token is
-    nearest. See :class:`~cjepa.evaluation.measurements.Evaluation`.
+    nearest to the body, as :class:`~cjepa.planning.sentence_goal.SentenceGoal` does. See
+    :class:`~cjepa.evaluation.measurements.Evaluation`.
     """
     generator = torch.Generator().manual_seed(0)
-    text_KW = module.language.read([spoken(each, generator, held_out=True) for each in data.statements])
-    score = partial(_scores, module.language, text_KW)
+    sentences = [spoken(each, generator, held_out=True) for each in data.statements]
+    score = partial(scores, module.language, module.language.read(sentences), module.language.read_bodies(sentences))
     score_N3K, episode_N = score_held_out(score, module, data, split, progress, "read sentences", "frames")
     by_text_NK, by_token_NK, true_NK = score_N3K.swapaxes(0, 1)
     size = dict(zip(("tokens", "token_dim"), data.file.columns["tokens"][0][1:], strict=True))
@@ -42,12 +43,20 @@ def evaluate(
     return found
 
 
-def _scores(language: LanguageModel, text_KW: Tensor, batch: ToldFrames) -> Tensor:
-    """How well every statement fits each frame, by its text and by its token, and whether it is true, ``(B, 3, K)``."""
+def scores(language: LanguageModel, text_KW: Tensor, body_KW: Tensor, batch: ToldFrames) -> Tensor:
+    """How well every statement fits each frame, by its text and by its token, and whether it is true, ``(B, 3, K)``.
+
+    Args:
+        language: that reads.
+        text_KW: of :meth:`~cjepa.language.model.LanguageModel.read`, a sentence for each statement.
+        body_KW: of :meth:`~cjepa.language.model.LanguageModel.read_bodies`, of the same sentences.
+        batch: B frames.
+    """
+    embedding_BSW = language.look(batch.tokens_BSD)
+    about_BKS = language.about(embedding_BSW[:, None], body_KW)
     squared_BKS, deviations_BK1 = language.goal_errors(batch.tokens_BSD[:, None], text_KW[None])
-    by_token_BK = (-0.5 * squared_BKS - deviations_BK1).amax(dim=-1)
-    by_text_BK = fits(language.look(batch.tokens_BSD), text_KW)
-    return torch.stack([by_text_BK, by_token_BK, batch.true_BK], dim=1)
+    by_token_BK = (about_BKS * (-0.5 * squared_BKS - deviations_BK1)).sum(dim=-1)
+    return torch.stack([fits(embedding_BSW, text_KW), by_token_BK, batch.true_BK], dim=1)
 
 
 def _right(score_NK: np.ndarray, true_NK: np.ndarray, bodies: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cjepa.arguments import at_least
-from cjepa.envs.sentences import WORDS, words_of
+from cjepa.envs.sentences import PREPOSITIONS, REGIONS, VERBS, WORDS, Statement, parse, phrases, said, words_of
 from cjepa.errors import UserError
 from cjepa.world_models.normalise import Normaliser
 
@@ -63,6 +63,16 @@ class LanguageModel(nn.Module):
         indices = torch.tensor([index for row in rows for index in row], device=device)
         return nn.functional.normalize(self.text_encoder(self.word_embedding(indices, lengths)), dim=-1)
 
+    def read_bodies(self, sentences: Sequence[str]) -> Tensor:
+        """Embeddings ``(C, W)`` of the bodies that sentences name: means of what can be said of them, over all regions.
+
+        Raises:
+            UserError: as :meth:`read`, or a sentence is none of the grammar.
+        """
+        ways = [phrases(Statement(parse(text).body, region), False)[0] for text in sentences for region in REGIONS]
+        texts = [said(VERBS[0], body, PREPOSITIONS[0], region) for body, region in ways]
+        return self.read(texts).unflatten(0, (len(sentences), len(REGIONS))).mean(dim=1)
+
     def look(self, tokens_LSD: Tensor) -> Tensor:
         """What embeddings of sentences about each object should be, ``(..., S, W)``, of length 1.
 
@@ -70,6 +80,16 @@ class LanguageModel(nn.Module):
             tokens_LSD: in the tokenizer's units.
         """
         return nn.functional.normalize(self.predictor(self.token_scale(tokens_LSD)), dim=-1)
+
+    def about(self, embedding_LSW: Tensor, text_LW: Tensor) -> Tensor:
+        """Which object a text is about, ``(..., S)``, as shares of 1: the softmax of how well the text fits each.
+
+        Args:
+            embedding_LSW: of :meth:`look`.
+            text_LW: of :meth:`read` or :meth:`read_bodies`, with leading dimensions that broadcast.
+        """
+        fit_LS = (embedding_LSW * text_LW[..., None, :]).sum(dim=-1).float()
+        return (fit_LS * self.log_scale.exp()).softmax(dim=-1)
 
     def goal(self, text_LW: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation ``(..., D)`` of the token that makes a sentence true, in scaled units."""

@@ -75,13 +75,13 @@ class LanguageTraining(TokenizerMemory):
     def terms_of(self, tokens_BSD: Tensor, sentences: Sequence[str], true_BC: Tensor) -> dict[str, Tensor]:
         """The terms of frames with a sentence each, and which sentences are true of which frames."""
         text_CW = self.language.read(sentences)
-        embedding_BSW, scale = self.language.look(tokens_BSD), self.language.log_scale.exp()
-        fit_BC = fits(embedding_BSW, text_CW).float() * scale
+        embedding_BSW = self.language.look(tokens_BSD)
+        fit_BC = fits(embedding_BSW, text_CW).float() * self.language.log_scale.exp()
         own_C = torch.arange(len(sentences), device=fit_BC.device)
         others_BC = true_BC & (own_C[:, None] != own_C)
         fit_BC = fit_BC.masked_fill(others_BC, -torch.inf)
         cross_entropy = nn.functional.cross_entropy
-        about_BS = ((embedding_BSW * text_CW[:, None]).sum(dim=-1).float() * scale).softmax(dim=1).detach()
+        about_BS = self.language.about(embedding_BSW, text_CW).detach()
         squared_BS, deviations_B1 = self.language.goal_errors(tokens_BSD, text_CW)
         likelihood_BS = -0.5 * squared_BS.float() - deviations_B1.float()
         return {

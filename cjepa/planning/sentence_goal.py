@@ -9,7 +9,6 @@ from torch import Tensor
 
 from cjepa.arguments import check
 from cjepa.checkpoints import find_checkpoint, read_checkpoint
-from cjepa.envs.sentences import PREPOSITIONS, REGIONS, VERBS, Statement, parse, phrases, said
 from cjepa.errors import UserError
 from cjepa.language.loading import load_language
 from cjepa.language.model import LanguageModel
@@ -58,11 +57,7 @@ class SentenceGoal(Objective):
 
     def read(self, sentences: Sequence[str]) -> Tensor:
         """See :class:`~cjepa.planning.objectives.Objective`: embeddings of sentences, then of bodies, ``(B, 2 W)``."""
-        said_BW = self._language.read(sentences)
-        ways = [phrases(Statement(parse(text).body, region), False)[0] for text in sentences for region in REGIONS]
-        texts = [said(VERBS[0], body, PREPOSITIONS[0], region) for body, region in ways]
-        body_BW = self._language.read(texts).unflatten(0, (len(sentences), len(REGIONS))).mean(dim=1)
-        return torch.cat([said_BW, body_BW], dim=-1)
+        return torch.cat([self._language.read(sentences), self._language.read_bodies(sentences)], dim=-1)
 
     def learned(self, lineage: Mapping[str, Any]) -> list[Learned]:
         """See :class:`~cjepa.planning.objectives.Objective`; the language model's training episodes.
@@ -92,8 +87,7 @@ class SentenceGoal(Objective):
     def _distance(self, tokens_BNHSD: Tensor, text_BW: Tensor) -> Tensor:
         """Of every block, ``(B, N, H)``."""
         said_B11W, body_B11W = text_BW[:, None, None].chunk(2, dim=-1)
-        fit_BNS = (self._language.look(tokens_BNHSD[:, :, 0]) * body_B11W).sum(dim=-1)
-        about_BN1S = (fit_BNS * self._language.log_scale.exp()).softmax(dim=-1)[:, :, None]
+        about_BN1S = self._language.about(self._language.look(tokens_BNHSD[:, :, :1]), body_B11W)
         if self.by == "text":
             distance_BNHS = 1 - (self._language.look(tokens_BNHSD) * said_B11W[..., None, :]).sum(dim=-1)
         else:

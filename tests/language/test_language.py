@@ -8,9 +8,9 @@ from torch import nn
 
 from cjepa.envs.sentences import Statement
 from cjepa.errors import UserError
-from cjepa.evaluation.language import _right
+from cjepa.evaluation.language import _right, scores
 from cjepa.language.frames import ToldFrames, true_of
-from cjepa.language.model import LanguageModel, fits
+from cjepa.language.model import LanguageModel
 from cjepa.language.training import LanguageTraining, spoken
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -69,6 +69,15 @@ def test_the_likelihood_of_goals_by_hand():
     assert found.item() == pytest.approx(expected)
 
 
+def test_the_token_of_the_body_that_is_named_counts():
+    """The body that fits is at (3, 0); another is where the sentence wants it."""
+    language = ByHand()
+    language.log_scale.data.fill_(9.0)
+    frame = ToldFrames(torch.tensor([[[3.0, 0.0], [1.0, 1.0]]]), torch.ones(1, 1))
+    found = scores(language, torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]]), frame)
+    assert found.flatten().tolist() == pytest.approx([0.5**0.5, -5 / 8 - 2 * math.log(2), 1.0])
+
+
 def test_a_word_that_was_not_learned_is_refused():
     language = LanguageModel(2, dim=2, hidden_dim=4, words=["push", "block"])
     assert language.read(["Push block!", "block"]).shape == (2, 2)
@@ -97,10 +106,9 @@ def test_it_learns_what_sentences_say_and_reads_those_that_were_held_out():
         optimizer.zero_grad(), module.total(terms).backward(), optimizer.step()
     with torch.no_grad():
         batch = frames(400)
-        text_KW = module.language.read([spoken(each, generator, held_out=True) for each in STATEMENTS])
-        by_text = fits(module.language.look(batch.tokens_BSD), text_KW).numpy()
-        squared, deviations = module.language.goal_errors(batch.tokens_BSD[:, None], text_KW[None])
-        by_token = (-0.5 * squared - deviations).amax(dim=-1).numpy()
-    for score_NK in (by_text, by_token):
-        right, frame = _right(score_NK, batch.true_BK.numpy(), ["block"] * 4)
+        sentences = [spoken(each, generator, held_out=True) for each in STATEMENTS]
+        readings = module.language.read(sentences), module.language.read_bodies(sentences)
+        *by, true = scores(module.language, *readings, batch).numpy().swapaxes(0, 1)
+    for score_NK in by:
+        right, frame = _right(score_NK, true.astype(bool), ["block"] * 4)
         assert len(right) == len(set(frame)) == len(batch.true_BK) and right.mean() > 0.9
