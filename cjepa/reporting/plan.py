@@ -83,24 +83,26 @@ def write_model_result(
     return rows
 
 
-def write_baseline_results(results: BaselineResults, folder: Path, *, planner: Planner, seconds: float) -> list[dict]:
+def write_baseline_results(
+    results: BaselineResults, folder: Path, *, planner: Planner | None, seconds: float
+) -> list[dict]:
     """Write ``results.json``, ``run.json``, ``trials.csv`` and ``steps.csv``; returns the rows.
 
     Args:
         results: of the evaluation.
         folder: to write into.
-        planner: that was used on the simulator.
+        planner: that was used on the simulator; None where nothing was.
         seconds: wall time of the evaluation.
     """
     contest = results.contest
-    agents = {"random": [results.random], f"simulator-{type(planner).__name__.lower()}": results.simulator}
-    agents = {_marked(name, contest): parts for name, parts in agents.items()}
+    agents = _baseline_parts(results, planner)
     rows = []
     for name, parts in agents.items():
         common = {"model": name, **_origin(contest, folder)}
         rows += success_rows(joined(parts), contest, common)
-    plan_seconds = np.array([part.seconds_per_plan for part in results.simulator])
-    rows += _timed(plan_seconds, contest, "s, one process", common)
+    if planner is not None:
+        plan_seconds = np.array([part.seconds_per_plan for part in results.simulator])
+        rows += _timed(plan_seconds, contest, "s, one process", common)
     write_tables(folder, agents, contest)
     write_json(folder / "results.json", rows)
     env = contest.protocol.make_env()
@@ -115,10 +117,16 @@ def model_agents(result: ModelResult, name: str) -> Agents:
     return {_marked(name, result.contest): result.control} if result.control.measured else {}
 
 
-def baseline_agents(results: BaselineResults, planner: Planner) -> Agents:
-    """Chance and the planner on the simulator, by their names in rows."""
-    names = [_marked(name, results.contest) for name in ("random", f"simulator-{type(planner).__name__.lower()}")]
-    return dict(zip(names, (results.random, joined(results.simulator)), strict=True))
+def baseline_agents(results: BaselineResults, planner: Planner | None) -> Agents:
+    """Chance and, if there is one, the planner on the simulator, by their names in rows."""
+    return {name: joined(parts) for name, parts in _baseline_parts(results, planner).items()}
+
+
+def _baseline_parts(results: BaselineResults, planner: Planner | None) -> dict[str, list[ControlResult]]:
+    found = {"random": [results.random]}
+    if planner is not None:
+        found[f"simulator-{type(planner).__name__.lower()}"] = results.simulator
+    return {_marked(name, results.contest): parts for name, parts in found.items()}
 
 
 def _origin(contest: Contest, folder: Path) -> dict[str, Any]:
@@ -198,10 +206,10 @@ def _distance_row(distance_N2: np.ndarray, contest: Contest, common: dict[str, A
     return interval_row("final_goal_distance", left, unit="of tokens, of the start's", episodes=episodes, **common)
 
 
-def _actions(contest: Contest, planner: Planner, bounds: list) -> dict[str, Any]:
+def _actions(contest: Contest, planner: Planner | None, bounds: list) -> dict[str, Any]:
     loop = contest.protocol.control_loop()
     return {
-        "planner": describe(planner),
+        "planner": "none" if planner is None else describe(planner),
         "bounds": bounds,
         "execute_blocks": loop.execute_blocks,
         "warm_start": loop.warm_start,

@@ -58,6 +58,11 @@ def test_chance_and_the_simulator_aim_at_them_too(episodes_path, tmp_path):
     assert main([*words, "--split_seed=null", "--out", str(tmp_path / "out")]) == 0
     rows = json.loads((tmp_path / "out" / "results.json").read_text())
     assert {row["model"] for row in rows if row["metric"] == "final_error_region"} == {"random", "simulator-cem"}
+    assert main([*words, "--split_seed=null", "--simulator=false", "--out", str(tmp_path / "alone")]) == 0
+    alone = json.loads((tmp_path / "alone" / "results.json").read_text())
+    assert [(row["model"], row["metric"], row["value"]) for row in alone] == [
+        (row["model"], row["metric"], row["value"]) for row in rows if row["model"] == "random"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,12 @@ class BaselineResults(NamedTuple):
     contest: Contest
     random: ControlResult
     simulator: list[ControlResult]
-    """One trial each."""
+    """One trial each; empty without a search."""
 
 
 def evaluate_baselines(
     protocol: PlanningProtocol,
-    planner: Planner,
+    planner: Planner | None,
     split_seed: int | None,
     workers: int,
     progress: Progress,
@@ -41,7 +41,7 @@ def evaluate_baselines(
 
     Args:
         protocol: trials and control loop.
-        planner: of action blocks.
+        planner: of action blocks; None for random actions alone.
         split_seed: of the split that the pairs are drawn from; None for all episodes.
         workers: processes; results do not depend on their number.
         progress: advanced by each trial on the simulator.
@@ -66,7 +66,7 @@ def evaluate_baselines(
     # one task per trial: results then do not depend on the number of workers
     tasks = [
         (protocol, planner, pair, protocol.agent_seed + index, kept and replace(kept, part=f"trial{index}"))
-        for index, pair in enumerate(contest.pairs.trials)
+        for index, pair in enumerate(() if planner is None else contest.pairs.trials)
     ]
     simulated = []
     with parallel_map(_simulator_trial, tasks, workers) as finished:
