@@ -68,7 +68,7 @@ def remove_made(folders: list[Path]) -> None:
 
 
 def names_in(folder: Path) -> set[str]:
-    """Of all files and folders in a folder; empty where there is none."""
+    """Names of all files and folders in a folder; empty if the folder does not exist."""
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 

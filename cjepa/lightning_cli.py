@@ -195,7 +195,7 @@ class CJEPACLI(LightningCLI):
 
     @contextmanager
     def _alone_in_folder(self, subcommand: str) -> Iterator[None]:
-        """What was made for the run is gone again after an error, unless training has begun or left a checkpoint."""
+        """After an error, remove what was made for the run, unless training has begun or left a checkpoint."""
         if not self.trainer.is_global_zero or self.trainer.fast_dev_run:
             yield
             return
@@ -205,7 +205,7 @@ class CJEPACLI(LightningCLI):
         with only_process(self.run_dir, f"cjepa {subcommand}"):
             try:
                 yield
-            except BaseException:  # of a callback of the user's own, or an interrupt
+            except BaseException:  # also those of the user's own callbacks, and interrupts
                 if not (self.record.has_trained or any(self.run_dir.glob("checkpoints/*.ckpt"))):
                     remove_since(self.run_dir, before)
                     remove_made(missing)

@@ -122,7 +122,7 @@ def update_page(
         measured: the rows of a study's folder.
         block: what stands between the markers.
         key: what tells rows apart.
-        part: of page and results file, whose name the markers and the file's key have; None: what the page is about.
+        part: names markers and a key of the results file, for a study that the page is not mainly about.
 
     Returns:
         What the results file holds now of the study.

@@ -29,7 +29,7 @@ _OPTION = re.compile(r"Option '(.+)' is not accepted")
 _NOT_AN_OPTION = re.compile(r"unrecognized arguments: --([\w.]+)(?:[ =].*)?")
 _NO_OPTION = re.compile(r"(?:Subcommand '\w+' does not accept o|Group '(\w+)' does not accept o|O)ption '([\w.]+)'.*")
 _LIGHTNING = "lightning."
-"""Of the class that takes options where no class is named: a base class, which is no model of anybody's."""
+"""Options without a class are checked against the base class, which is of Lightning."""
 _CLASS_KEYS = ("class_path", "init_args")
 _NUMBER = re.compile(r"Not of type (\w+): (?:invalid literal .*?: )?(.*?) ?(?:does not conform.*|int\(\) argument.*)?")
 _NUMBERS = {

@@ -35,7 +35,7 @@ def clip_starts(file: Episodes, episodes: np.ndarray, blocks: int, frame_stride:
 
 
 def evenly_spread(values: np.ndarray, count: int) -> np.ndarray:
-    """At most ``count`` of the values, at even distances, the first and the last among them; there must be a value."""
+    """At most ``count`` of the values ``(N, ...)``, evenly spaced, with the first and the last; N is 1 or more."""
     return values[np.unique(np.linspace(0, len(values) - 1, count).round().astype(int))]
 
 

@@ -23,7 +23,7 @@ class BinaryScores(NamedTuple):
 
 
 def binary_scores(score_N: np.ndarray, positive_N: np.ndarray, cluster_N: np.ndarray, seed: int = 0) -> BinaryScores:
-    """Area under the ROC curve, and average precision; NaN without positives, or without negatives.
+    """Area under the ROC curve, and average precision; NaN without positives or negatives, bounds also of one cluster.
 
     Args:
         score_N: the higher, the more likely positive.

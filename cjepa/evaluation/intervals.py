@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # what has no metrics, such as tables, starts without torch
 
 _Z = 1.959963984540054
 RESAMPLES = 2000
+"""Of every bootstrap."""
 
 
 class Interval(NamedTuple):
@@ -236,7 +237,12 @@ class _Rows(NamedTuple):
 
 
 def bootstrap_bounds(draws: np.ndarray, rows: int) -> tuple[float, float]:
-    """Percentiles of resamples; NaN for a single row, whose resamples are all alike and would promise certainty."""
+    """The middle 95 % of resamples; NaN without any, or of a single row, whose resamples promise certainty.
+
+    Args:
+        draws: value of each resample, finite, ``(R,)``.
+        rows: episodes, clusters or trials that were resampled.
+    """
     if rows < 2 or not len(draws):
         return np.nan, np.nan
     low, high = np.percentile(draws, [2.5, 97.5])

@@ -22,8 +22,8 @@ from cjepa.world_models.dynamics import Dynamics
 class SentenceGoal(Objective):
     """Distance of the block that comes nearest to making a sentence true; goals are given by ``--goal_text``.
 
-    Only the object that the sentence is about counts, as far as the language model knows it: the one that fits best, in
-    the first block, what can be said of this body, wherever it is. (Of all objects, a similar one may be nearest.)
+    Only the body that the sentence names counts, as far as the language model knows it: objects count by how well they
+    fit, in the first block, what can be said of this body in any region. (The nearest object may be a similar body.)
 
     Args:
         run: run or checkpoint of `cjepa fit -c experiments/pusht/language.yaml`, of the world model's tokenizer.

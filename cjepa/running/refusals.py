@@ -1,4 +1,4 @@
-"""What Lightning and constructors raise of a wrong call, as errors of the user."""
+"""Errors that Lightning and constructors raise for a wrong call, turned into errors of the user."""
 
 import traceback
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from cjepa.errors import UserError
 
 @contextmanager
 def built() -> Iterator[None]:
-    """Around the making of model, data and trainer: an argument that a constructor refuses.
+    """Around the making of model, data and trainer: constructors may refuse an argument.
 
     Raises:
         UserError: in the constructor's words.
@@ -29,13 +29,13 @@ def built() -> Iterator[None]:
 
 @contextmanager
 def run(checkpoint: str | None) -> Iterator[None]:
-    """Around a verb: something that is missing or does not fit.
+    """Around a verb: something may be missing or not fit.
 
     Args:
-        checkpoint: that the call names.
+        checkpoint: path that the call names, for the message; None if it names none.
 
     Raises:
-        UserError: in one line.
+        UserError: a wrong call in one line; other errors pass unchanged.
     """
     try:
         yield

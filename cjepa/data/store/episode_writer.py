@@ -122,5 +122,5 @@ class EpisodeWriter:
 
 
 def rows_per_chunk(row: tuple[int, ...], dtype: np.dtype) -> int:
-    """How many rows of this shape are compressed together: one frame, so that random clips decompress no others."""
+    """How many rows of this shape are compressed together; 1 for frames, so that a clip decompresses no others."""
     return 1 if math.prod(row) * dtype.itemsize > _SMALL_ROW_BYTES else _ROWS_PER_SMALL_CHUNK

@@ -118,7 +118,7 @@ class FrameReader:
             self._checked[episode] = True
 
     def _read_runs(self, rows: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
-        """Rows in rising order, through HDF5: it takes as long for one as for all that are between two of a chunk."""
+        """Read rows in rising order through HDF5, neighbours at once: a chunk takes as long as one of its rows."""
         is_far = np.diff(rows) > rows_per_chunk(self._row_shape, self._dtype)
         is_far |= np.diff(self.file.episode_of(rows)) > 0  # what is between may be of a damaged episode
         for run in np.split(np.arange(len(rows)), np.flatnonzero(is_far) + 1) if len(rows) else ():
