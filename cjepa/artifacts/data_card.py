@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cjepa.counts import number_of
 from cjepa.data.clip_windows import evenly_spread
 from cjepa.data.store.episodes import DamagedEpisode, Episode, Episodes
 from cjepa.envs import make_env
@@ -60,7 +61,8 @@ def data_card(episodes: Episodes) -> dict[str, Any]:
 
 def card_lines(card: dict[str, Any]) -> list[str]:
     """The card as lines for people."""
-    sampled = f"{card['episodes']:,} of {card['of_episodes']:,} episodes, {card['env_steps']:,} env steps"
+    episodes, env_steps = number_of(card["of_episodes"], "episode"), number_of(card["env_steps"], "env step")
+    sampled = f"{card['episodes']:,} of {episodes}, {env_steps}"
     lines = [f"data card ({sampled}; displacements, rotations and pairs over {WINDOW_ENV_STEPS} env steps):"]
     for name, value in list(card.items())[3:]:
         lines.append(f"  {name}: {', '.join(f'{number:.3g}' for number in np.atleast_1d(value))}")

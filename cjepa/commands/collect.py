@@ -7,6 +7,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from cjepa.command_result import CommandResult
 from cjepa.commands.options import next_fit
+from cjepa.counts import number_of
 from cjepa.data.collect import Collection, collect
 from cjepa.data.counterfactuals import (
     CounterfactualCollection,
@@ -66,7 +67,7 @@ def collect_command(
     }
     with ProgressBar("collect", episodes * episode_env_steps, "frames") as bar:
         file = collect(job, Path(out), attributes, workers or default_workers(), bar, resume)
-    size = f"{len(file)} episodes, {file.env_steps} env steps"
+    size = f"{number_of(len(file), 'episode')}, {number_of(file.env_steps, 'env step')}"
     lines = [f"{out}: {size}, fingerprint {file.fingerprint} ({bar.rate})"]
     if twins:
         lines.append(
@@ -79,5 +80,5 @@ def _collect_counterfactuals(job: CounterfactualCollection, workers: int, resume
     out = counterfactuals_path(job.factual.path)
     with ProgressBar("counterfactuals", job.per_episode * job.factual.env_steps, "frames") as bar:
         file = collect_counterfactuals(job, out, workers, bar, resume)
-    size = f"{len(file)} counterfactual episodes, {file.env_steps} env steps"
+    size = f"{number_of(len(file), 'counterfactual episode')}, {number_of(file.env_steps, 'env step')}"
     return f"{out}: {size}, fingerprint {file.fingerprint} ({bar.rate})"

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from cjepa.command_result import CommandResult
+from cjepa.counts import number_of
 from cjepa.errors import UserError
 from cjepa.files import write_text
 from cjepa.locks import only_process, refuse_foreign
@@ -41,7 +42,7 @@ def compare_command(runs: list[str], against: str | None = None, out: str | None
     shown = table(comparison.main, comparison.reference)
     more = len(everything) - len(shown)
     old = [f"out of date: {one.name}: changed since: {'; '.join(one.reasons)}" for s in sources for one in s.outdated]
-    lines = [*old, f"{more} more rows are in the files" if more else "", *map(str, files)]
+    lines = [*old, f"in the files: {number_of(more, 'more row')}" if more else "", *map(str, files)]
     return CommandResult([line for line in lines if line], _grouped(shown))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from jsonargparse.typing import NonNegativeInt
 
 from cjepa.command_result import CommandResult
+from cjepa.counts import number_of
 from cjepa.data.converters.base import convert, open_source
 from cjepa.data.store.attributes import from_json
 from cjepa.progress import ProgressBar
@@ -33,7 +34,8 @@ def convert_command(
     source = open_source(from_, Path(src), {"image_size": image_size, "camera": camera, "skip_short": skip_short})
     with ProgressBar("convert", source.total_frames, "frames") as bar:
         file = convert(source, out, bar)
-    lines = [f"{out}: {len(file)} episodes, {file.env_steps} frames, fingerprint {file.fingerprint} ({bar.rate})"]
+    size = f"{number_of(len(file), 'episode')}, {number_of(file.env_steps, 'frame')}"
+    lines = [f"{out}: {size}, fingerprint {file.fingerprint} ({bar.rate})"]
     if extra := source.extra_file(out):
         lines.append(str(extra.path))
     if "left_out" in file.attributes:

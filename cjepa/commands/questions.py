@@ -6,6 +6,7 @@ from pathlib import Path
 from jsonargparse.typing import NonNegativeInt
 
 from cjepa.command_result import CommandResult
+from cjepa.counts import number_of
 from cjepa.data.store.shards import open_episodes
 from cjepa.data.workers import default_workers
 from cjepa.progress import ProgressBar
@@ -29,4 +30,4 @@ def questions_command(
         scenes = make_questions(file, protocol, Path(out), workers or default_workers(), bar)
     counts = Counter(question["question_type"] for scene in scenes for question in scene["questions"])
     asked = ", ".join(f"{counts[kind]} {kind}" for kind in TYPES)
-    return CommandResult([f"{out}: {asked} questions about {len(scenes)} episodes"])
+    return CommandResult([f"{out}: {asked} questions about {number_of(len(scenes), 'episode')}"])

@@ -6,6 +6,7 @@ from jsonargparse.typing import NonNegativeInt
 
 from cjepa.command_result import CommandResult
 from cjepa.commands.options import next_fit
+from cjepa.counts import number_of
 from cjepa.data.splits import excluded_episodes
 from cjepa.data.store.shards import open_episodes
 from cjepa.devices import chosen_device
@@ -49,6 +50,6 @@ def tokenize_command(
         file = tokenize(spec, source, Path(out), bar, resume, excluded, used)
     slots, width = file.columns["tokens"][0][1:]
     return CommandResult(
-        [f"{out}: {file.env_steps} frames as {slots} tokens x {width} ({bar.rate})"],
+        [f"{out}: {number_of(file.env_steps, 'frame')} as {number_of(slots, 'token')} x {width} ({bar.rate})"],
         next_command=next_fit(source.attributes, "cjepa.yaml", out),
     )

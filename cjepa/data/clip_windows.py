@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from cjepa.counts import number_of
 from cjepa.data.store.episodes import Episodes
 from cjepa.errors import UserError
 
@@ -29,7 +30,8 @@ def clip_starts(file: Episodes, episodes: np.ndarray, blocks: int, frame_stride:
         longest = int(file.lengths[episodes].max())
         raise UserError(
             f"{file.path}: no clip of {blocks} blocks x {frame_stride} env steps = {span} env steps in "
-            f"{len(episodes)} episodes (the longest has {longest} env steps); collect longer or more episodes"
+            f"{number_of(len(episodes), 'episode')} (the longest has {longest} env steps); collect longer or more "
+            "episodes"
         )
     return np.concatenate(starts)
 

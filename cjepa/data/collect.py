@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cjepa.counts import number_of
 from cjepa.data.recording import run_episode
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.episodes import Episode
@@ -98,7 +99,7 @@ def make_episodes(
                     next(finished)
                 touching = writer.append_part(index)["contacts"].any(axis=(1, 2))
                 contacts += int(touching.sum())
-                progress.advance(len(touching), index in tasks, f"{contacts:,} contacts")
+                progress.advance(len(touching), index in tasks, number_of(contacts, "contact"))
     return EpisodeFile(out)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cjepa.counts import number_of
 from cjepa.data.clip_windows import evenly_spread
 from cjepa.data.splits import Lineage, held_out
 from cjepa.evaluation.interventions.laboratory import SceneProtocol
@@ -53,7 +54,7 @@ def answer_with_aloe(
     given = answers_of(module, data, asked, progress)
     return Answers(
         {"": scores_of(zip(asked, given, strict=True)), TEXT_ONLY: score(asked, TextOnly(others))},
-        f"{len(episodes)} episodes; the reader was trained on none of them",
+        f"{number_of(len(episodes), 'episode')}; the reader was trained on none of them",
         data.lineage.episodes_fingerprint,
         module.reader.slots,
         module.reader.token_dim,

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cjepa.counts import number_of
 from cjepa.errors import UserError
 from cjepa.evaluation.intervals import Interval, unpaired_difference
 from cjepa.evaluation.planning.trials import Trials, difference_by_pair
@@ -167,6 +168,6 @@ def _difference(
         return Difference(unpaired_difference(interval_of(row), interval_of(reference)), _UNPAIRED)
     found = difference_by_pair(mine, theirs, metric)
     if isinstance(found, Interval):
-        return Difference(found, f"{found.n} pairs")
+        return Difference(found, number_of(found.n, "pair"))
     reason = f"{_UNPAIRED}: {found}" if metric in mine.values or metric in theirs.values else _UNPAIRED
     return Difference(unpaired_difference(interval_of(row), interval_of(reference)), reason)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cjepa.counts import number_of
 from cjepa.evaluation.intervals import (
     Interval,
     bootstrap,
@@ -78,7 +79,7 @@ def write_model_result(
     actions = _actions(contest, stack.planner, bounds) | _guides(replace(stack, fallback=result.fallback))
     failures = _failures({"": [control]})
     if held := int(control.num_fallbacks.sum()):
-        failures.append(f"the fallback replaced {held} plans")
+        failures.append(f"the fallback replaced {number_of(held, 'plan')}")
     _write_record(folder, contest, identity, describe(stack.objective), actions, failures, seconds, stack.goal_image)
     return rows
 
@@ -241,7 +242,7 @@ def _failures(agents: dict[str, list[ControlResult]]) -> list[str]:
     for name, parts in agents.items():
         success = np.concatenate([part.success for part in parts])
         if all(part.measured for part in parts):
-            found.append(f"{name} {np.sum(~success)} of {len(success)} trials".strip())
+            found.append(f"{name} {np.sum(~success)} of {number_of(len(success), 'trial')}".strip())
     return found
 
 

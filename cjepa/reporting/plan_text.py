@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cjepa.counts import number_of
 from cjepa.reporting.tables import Row, by_model, seconds_text, value_with_interval
 
 _ERROR = "final_error_"
@@ -33,7 +34,7 @@ def _said(metric: str, row: Row) -> str:
     if metric == "fallbacks":
         return f"fallback instead of {100 * row['value']:.0f} % of the plans"
     if metric in _TRIVIAL:
-        return f"{row['value']:.0f} pairs solved at the start {_TRIVIAL[metric]}"
+        return f"{number_of(round(row['value']), 'pair')} solved at the start {_TRIVIAL[metric]}"
     return ""
 
 
@@ -41,7 +42,7 @@ def differences_text(rows: Sequence[Row]) -> list[str]:
     """A line for every difference to another evaluation."""
     return [
         f"{row['model']}: success {100 * row['value']:+.0f} points [{100 * row['low']:+.0f}, {100 * row['high']:+.0f}] "
-        f"({row['unit'].partition(', ')[2]}, {row['n']} trials)"
+        f"({row['unit'].partition(', ')[2]}, {number_of(row['n'], 'trial')})"
         for row in rows
         if row["metric"] == "success_difference"
     ]

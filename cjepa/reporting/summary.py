@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from cjepa.counts import number_of
 from cjepa.evaluation.planning.published import PUBLISHED_SPLIT
 from cjepa.reporting.causal_claims import causal_sentences
 from cjepa.reporting.distances import distances_sentence, of_one_distance
@@ -156,7 +157,7 @@ def _rate(row: Row) -> str:
 
 
 def _trials(row: Row) -> str:
-    return f"{row['n']} trials" if row.get("n") else "its trials"
+    return number_of(row["n"], "trial") if row.get("n") else "its trials"
 
 
 def _overlap(one: Row, other: Row) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cjepa.command_result import CommandResult
+from cjepa.counts import number_of
 from cjepa.errors import UserError
 from cjepa.files import read_json, write_json
 from cjepa.locks import only_process
@@ -132,8 +133,12 @@ def _gather(home: Path, study: Study, run: StageRun, typed: str, say: Callable[[
     write_json(home / "results.json", rows)
     report = build_report(home)
     new = elapsed_seconds([record for record in done if not record["cached"]])
-    count = f"{len(done)} of {len(study.stages)}" if len(done) < len(study.stages) else str(len(done))
-    lines = [f"{count} stages, {new:.0f} s of new work", f"results: {home / 'results.json'}", f"report: {report}"]
+    of_all = f"{len(done)} of " if len(done) < len(study.stages) else ""
+    lines = [
+        f"{of_all}{number_of(len(study.stages), 'stage')}, {new:.0f} s of new work",
+        f"results: {home / 'results.json'}",
+        f"report: {report}",
+    ]
     return CommandResult(lines + run.failures, results_table(rows), failed=bool(run.failures))
 
 

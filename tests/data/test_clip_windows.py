@@ -12,7 +12,7 @@ def test_no_episode_and_episodes_that_are_too_short_are_told_apart(episodes_path
     file = open_episodes(episodes_path)
     with pytest.raises(UserError, match=f"none of its {len(file.lengths)} episodes is in this part of the split"):
         clip_starts(file, np.array([], int), 2, 5)
-    with pytest.raises(UserError, match="no clip of 500 blocks x 5 env steps = 2500 env steps in 1 episodes"):
+    with pytest.raises(UserError, match="no clip of 500 blocks x 5 env steps = 2500 env steps in 1 episode "):
         clip_starts(file, np.array([0]), 500, 5)
 
 

@@ -45,7 +45,7 @@ def test_planning_aims_at_sentences(language_run, world_model_run, episodes_path
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["evaluation"]["goal_text"] == SENTENCES
     said = record["evaluation"]["held_out"]
-    assert "1 episodes in common" in said and f"; language model {language_run}" in said
+    assert "1 episode in common" in said and f"; language model {language_run}" in said
     found = {row["metric"]: row for row in json.loads((tmp_path / "out" / "results.json").read_text())}
     assert found["success"]["n"] == 3 and found["final_error_region"]["unit"] == "of tolerance (the region)"
     assert len(list(csv.DictReader((tmp_path / "out" / "trials.csv").open()))) == 3

@@ -17,7 +17,7 @@ def test_a_run_plans_on_two_levels(macro_run, world_model_run, episodes_path, tm
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     found = record["actions"]["hierarchy"]
     assert found["run"] == str(macro_run) and found["horizon_blocks"] == 4 and found["planner"]["class"] == "ICEM"
-    assert "; high level: 1 test episodes" in record["evaluation"]["held_out"]
+    assert "; high level: 1 test episode" in record["evaluation"]["held_out"]
 
 
 def test_models_of_another_kind_are_refused(macro_run, world_model_run, episodes_path, refused):

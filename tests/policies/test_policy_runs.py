@@ -41,7 +41,7 @@ def test_a_policy_acts_by_way_of_a_sub_goal(policy_run, world_model_run, episode
     assert record["actions"]["sub_goals"]["states"] == [[200, 100, 250, 250, 0, 0, 0]]
     steps = csv.DictReader((tmp_path / "out" / "steps.csv").open())
     assert [row["goal"] for row in steps] == ["0"] * 5 + ["1"] * 5
-    assert "1 episodes in common" in record["evaluation"]["held_out"]
+    assert "1 episode in common" in record["evaluation"]["held_out"]
     found = {row["metric"] for row in json.loads((tmp_path / "out" / "results.json").read_text())}
     assert {"success", "seconds_per_plan"} <= found
 

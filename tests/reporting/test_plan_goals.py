@@ -126,5 +126,5 @@ def test_other_trials_are_not_compared(words, refused, tmp_path):
     earlier = tmp_path / "earlier"
     earlier.mkdir()
     (earlier / "trials.csv").write_text("model,pair,episode,start_row,success\nbefore,0,1,1,1\n")
-    assert "the 1 trials of before are not the 2 pairs" in refused(*words, "--against", earlier)
+    assert "trials of before (1) are not the pairs of this evaluation (2)" in refused(*words, "--against", earlier)
     assert not (tmp_path / "out").exists()

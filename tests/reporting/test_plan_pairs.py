@@ -73,4 +73,4 @@ def test_a_probe_is_not_used_on_episodes_that_it_was_fitted_on(protocol, world_m
         split_episodes(NUM_EPISODES, SPLIT_SHARES, 0)["test"].tolist()
     )
     said = json.loads((tmp_path / "plan" / "run.json").read_text())["evaluation"]["held_out"]
-    assert f"world model: all {NUM_EPISODES} episodes" in said and f"; probe of {slot_tokens}: 1 test episodes" in said
+    assert f"world model: all {NUM_EPISODES} episodes" in said and f"; probe of {slot_tokens}: 1 test episode" in said

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cjepa.counts import number_of
 from cjepa.data.converters.base import Converter, ReadEpisode
 from cjepa.data.converters.unpickle import StoredArray, load_pickle
 from cjepa.data.store.episodes import Episode
@@ -39,7 +40,7 @@ class CJEPASlots(Converter):
         for name, arrays in self.columns.items():
             _check_keys(metas[name], arrays, self.slots)
             if surplus := len(arrays) - len(self.slots):
-                self.left_out.append(f"{surplus} videos of {metas[name].name}, which have no slots")
+                self.left_out.append(f"{number_of(surplus, 'video')} of {metas[name].name}, which have no slots")
 
     @property
     def total_frames(self) -> int:

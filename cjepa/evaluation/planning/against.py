@@ -64,8 +64,8 @@ def read_rivals(folder: Path, pairs: Pairs, protocol: PlanningProtocol, fingerpr
     for model, trials in found.items():
         if [trial[:2] for trial in trials] != expected:
             raise UserError(
-                f"--against: {path}: the {len(trials)} trials of {model} are not the {len(expected)} pairs of this "
-                "evaluation; use the same episodes, split, --pairs, --goal_env_steps and --seed"
+                f"--against: {path}: trials of {model} ({len(trials)}) are not the pairs of this evaluation "
+                f"({len(expected)}); use the same episodes, split, --pairs, --goal_env_steps and --seed"
             )
         if any(success not in ("0", "1") for _, _, success in trials):
             raise UserError(f"--against: {path}: success of {model} is unknown, expected 0 or 1 in every trial")

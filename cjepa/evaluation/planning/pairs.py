@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from cjepa.counts import number_of
 from cjepa.data.splits import SPLIT_SEED, SPLIT_SHARES, Lineage, held_out, split_episodes
 from cjepa.data.store.episodes import Episodes
 from cjepa.envs.base import ObjectEnv
@@ -82,7 +83,8 @@ def held_out_from(
     if file.fingerprint != model.episodes_fingerprint:
         return PairSource(episodes, f"all {len(file)} episodes: the model was trained on none of them")
     return PairSource(
-        episodes, f"{len(episodes)} {split} episodes of the training's split (split_seed {model.split_seed})"
+        episodes,
+        f"{number_of(len(episodes), f'{split} episode')} of the training's split (split_seed {model.split_seed})",
     )
 
 
@@ -121,7 +123,7 @@ def common_to(file: Episodes, sources: Sequence[tuple[str, PairSource]]) -> Pair
         return sources[0][1]
     episodes = _some(file, reduce(np.intersect1d, [source.episodes for _, source in sources]))
     accounts = "; ".join(f"{name}: {source.account}" for name, source in sources)
-    return PairSource(episodes, f"{len(episodes)} episodes in common: {accounts}")
+    return PairSource(episodes, f"{number_of(len(episodes), 'episode')} in common: {accounts}")
 
 
 def held_out_by_seed(file: Episodes, split_seed: int | None, split: Split = "test") -> PairSource:
@@ -129,7 +131,7 @@ def held_out_by_seed(file: Episodes, split_seed: int | None, split: Split = "tes
     if split_seed is None:
         return PairSource(np.arange(len(file)), f"all {len(file)} episodes")
     episodes = _some(file, _episodes_of(file, split_seed, (), split))
-    return PairSource(episodes, f"{len(episodes)} {split} episodes by split_seed {split_seed}")
+    return PairSource(episodes, f"{number_of(len(episodes), f'{split} episode')} by split_seed {split_seed}")
 
 
 def _held_out_by_options(file: Episodes, data: Mapping[str, Any], split: Split) -> PairSource:
@@ -137,8 +139,8 @@ def _held_out_by_options(file: Episodes, data: Mapping[str, Any], split: Split) 
     episodes = _some(file, _episodes_of(file, split_seed, data.get("exclude_episodes") or (), split))
     source = "as in the training" if "split_seed" in data else "the default, since the checkpoint does not say"
     account = (
-        f"{len(episodes)} {split} episodes, split_seed {split_seed} ({source}); the checkpoint is older than 0.3.0 and "
-        "does not say which episodes it was trained on"
+        f"{number_of(len(episodes), f'{split} episode')}, split_seed {split_seed} ({source}); the checkpoint is older "
+        "than 0.3.0 and does not say which episodes it was trained on"
     )
     return PairSource(episodes, account)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cjepa.counts import number_of
 from cjepa.data.splits import SPLIT_SEED, SPLIT_SHARES, Lineage, split_episodes
 from cjepa.data.store.episodes import Episodes
 from cjepa.envs.base import ObjectEnv
@@ -40,7 +41,9 @@ def trained_on(file: Episodes, lineage: Mapping[str, Any], data: Mapping[str, An
                 "model was trained on"
             )
     episodes = np.setdiff1d(split_episodes(len(file), SPLIT_SHARES, split_seed)["train"], list(excluded))
-    account = f"{len(episodes)} training episodes (split_seed {split_seed}), solved pairs included: as published"
+    account = (
+        f"{number_of(len(episodes), 'training episode')} (split_seed {split_seed}), solved pairs included: as published"
+    )
     return PairSource(episodes, account)
 
 

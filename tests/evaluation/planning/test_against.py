@@ -34,11 +34,14 @@ def test_every_agent_of_the_table_is_a_rival(folder):
     ("text", "fault"),
     [
         ("", "has no trials"),
-        (HEADER + "a,0,3,40,0\n", "the 1 trials of a are not the 2 pairs"),
-        (HEADER + "a,0,3,40,0\na,1,5,61,0\n", "the 2 trials of a are not the 2 pairs of this evaluation; use the same"),
-        (HEADER + "a,0,5,60,0\na,1,3,40,0\n", "not the 2 pairs"),
+        (HEADER + "a,0,3,40,0\n", r"trials of a \(1\) are not the pairs of this evaluation \(2\)"),
+        (
+            HEADER + "a,0,3,40,0\na,1,5,61,0\n",
+            r"the pairs of this evaluation \(2\); use the same",
+        ),
+        (HEADER + "a,0,5,60,0\na,1,3,40,0\n", r"not the pairs of this evaluation \(2\)"),
         (HEADER + "a,0,3,40,\na,1,5,60,1\n", "success of a is unknown"),
-        ("some text\nof the user\n", "not the 2 pairs"),
+        ("some text\nof the user\n", r"not the pairs of this evaluation \(2\)"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(text, fault, folder):
