@@ -14,6 +14,7 @@ from cjepa.reporting.tables import Row, by_model, csv_text, difference_text, int
 
 _NO_SCORES = ("success_difference", "skipped_trivial_pairs", "solved_at_start")
 """Metrics that say nothing of the model alone."""
+_INSTEAD_OF_SUCCESS = "final_goal_distance"
 _UNPAIRED = "unpaired"
 _COLUMNS = ("metric", "split", "unit", "model", "value", "low", "high", "n")
 _OF_DIFFERENCES = ("against", "difference", "difference_low", "difference_high", "difference_n", "over")
@@ -47,6 +48,11 @@ class Entry(NamedTuple):
     difference: Difference | None
     """None for the reference itself, and where the reference has no value."""
 
+    @property
+    def is_main(self) -> bool:
+        """Whether it decides: a main metric, or what is reported instead of success where a goal is only a picture."""
+        return is_main(self.row) or self.metric == _INSTEAD_OF_SUCCESS
+
 
 class Comparison(NamedTuple):
     """All metrics that several models share."""
@@ -58,7 +64,7 @@ class Comparison(NamedTuple):
     @property
     def main(self) -> list[Entry]:
         """Entries of the main metrics; all where there are none."""
-        return [entry for entry in self.entries if is_main(entry.row)] or self.entries
+        return [entry for entry in self.entries if entry.is_main] or self.entries
 
 
 def compare(sources: Sequence[Source], against: str | None = None) -> Comparison:

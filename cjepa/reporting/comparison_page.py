@@ -13,7 +13,7 @@ from cjepa.reporting.pivot import Table, plain_table
 from cjepa.reporting.records import versions
 from cjepa.reporting.run_details import RunDetails, run_details
 from cjepa.reporting.rungs import ladder
-from cjepa.reporting.tables import enumeration, is_main, results_table
+from cjepa.reporting.tables import enumeration, results_table
 
 
 def comparison_page(comparison: Comparison, sources: Sequence[Source], command: str) -> str:
@@ -66,7 +66,7 @@ def _tables(comparison: Comparison) -> list[Table]:
     """One table per metric, the main metrics first."""
     groups: dict[tuple[bool, str, str], list[Entry]] = {}
     for entry in comparison.entries:
-        groups.setdefault((not is_main(entry.row), entry.metric, entry.split), []).append(entry)
+        groups.setdefault((not entry.is_main, entry.metric, entry.split), []).append(entry)
     tables = []
     for key in sorted(groups, key=lambda key: key[0]):
         _, metric, split = key

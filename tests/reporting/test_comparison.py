@@ -138,6 +138,18 @@ def test_distances_of_goals_are_not_mixed(tmp_path):
     assert found["b, goal +25"].difference.interval.value == 0.5
 
 
+def test_distances_to_goal_pictures_are_main_where_nobody_measures_success(tmp_path):
+    for name, value in (("a", 0.5), ("b", 0.25)):
+        measured = ("seconds_per_env_step", 0.1), ("seconds_per_plan", 0.5), ("final_goal_distance", value)
+        write_json(tmp_path / name / "results.json", [row(metric, one, name) for metric, one in measured])
+    found = compare(read_sources([tmp_path / "a", tmp_path / "b"]))
+    assert [(entry.metric, entry.row["model"], entry.row["value"]) for entry in found.main][2:] == [
+        ("final_goal_distance", "a", 0.5),
+        ("final_goal_distance", "b", 0.25),
+    ]
+    assert len(found.main) == 4 and found.main[3].difference.interval.value == -0.25
+
+
 def test_several_planner_seeds_are_one_value_with_their_own_interval(tmp_path):
     """Two seeds of two pairs: three of four trials succeed, and on the pairs 1 and 0.5 of the trials."""
     a = make_run(tmp_path / "a", "a", 0.5, [True, False])
