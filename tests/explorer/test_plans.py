@@ -108,7 +108,9 @@ def test_the_page_is_that_of_plans(plans):
 
 def test_pairs_are_of_episodes_that_the_objective_did_not_learn_from(episodes):
     learned = Learned("a probe", lineage_of(episodes, 1, [])._asdict())
-    with pytest.raises(UserError, match="no episode is held out"):  # the model's one and the probe's one are different
+    with pytest.raises(
+        UserError, match="no episode is held out from all at once"
+    ):  # the model's one and the probe's one are different
         plans_page(episodes.path, Taught(learned))
     learned = Learned("a probe", lineage_of(episodes, 0, [])._asdict())
     assert "; a probe: 1 test episode" in plans_page(episodes.path, Taught(learned)).about()["held_out"]

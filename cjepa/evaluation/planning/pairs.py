@@ -62,7 +62,7 @@ class PairSource(NamedTuple):
 
 
 def held_out_from(
-    file: Episodes, lineage: Mapping[str, Any], data: Mapping[str, Any], split: Split = "test"
+    file: Episodes, lineage: Mapping[str, Any], data: Mapping[str, Any], split: Split = "test", learner: str = "model"
 ) -> PairSource:
     """The episodes of a file that a model did not learn from.
 
@@ -72,6 +72,7 @@ def held_out_from(
         data: options of the data module that the model was trained with. They count where there is no lineage: the
             episodes are then taken for those of the training.
         split: of the training, whose episodes are wanted.
+        learner: what the model is, for messages.
 
     Raises:
         UserError: the file is another version of the episodes that the model learned from, or no episode is left.
@@ -79,7 +80,7 @@ def held_out_from(
     if not lineage:
         return _held_out_by_options(file, data, split)
     model = Lineage(**lineage)
-    episodes = _some(file, held_out(file, model, split))
+    episodes = _some(file, held_out(file, model, split), split, learner)
     if file.fingerprint != model.episodes_fingerprint:
         return PairSource(episodes, f"all {len(file)} episodes: the model was trained on none of them")
     return PairSource(
@@ -106,7 +107,7 @@ def held_out_from_objectives(
         for learned in objective.learned(lineage):
             if learned not in found:
                 found.append(learned)
-    return [(name, held_out_from(file, lineage, {}, split)) for name, lineage in found]
+    return [(name, held_out_from(file, lineage, {}, split, name)) for name, lineage in found]
 
 
 def common_to(file: Episodes, sources: Sequence[tuple[str, PairSource]]) -> PairSource:
@@ -121,8 +122,10 @@ def common_to(file: Episodes, sources: Sequence[tuple[str, PairSource]]) -> Pair
     """
     if len(sources) == 1:
         return sources[0][1]
-    episodes = _some(file, reduce(np.intersect1d, [source.episodes for _, source in sources]))
+    episodes = reduce(np.intersect1d, [source.episodes for _, source in sources])
     accounts = "; ".join(f"{name}: {source.account}" for name, source in sources)
+    if not len(episodes):
+        raise UserError(f"{file.path}: no episode is held out from all at once ({accounts}); collect more episodes")
     return PairSource(episodes, f"{number_of(len(episodes), 'episode')} in common: {accounts}")
 
 
@@ -130,13 +133,13 @@ def held_out_by_seed(file: Episodes, split_seed: int | None, split: Split = "tes
     """Episodes of a split, for agents that learn from nothing but share the pairs of models; all without a seed."""
     if split_seed is None:
         return PairSource(np.arange(len(file)), f"all {len(file)} episodes")
-    episodes = _some(file, _episodes_of(file, split_seed, (), split))
+    episodes = _some(file, _episodes_of(file, split_seed, (), split), split)
     return PairSource(episodes, f"{number_of(len(episodes), f'{split} episode')} by split_seed {split_seed}")
 
 
 def _held_out_by_options(file: Episodes, data: Mapping[str, Any], split: Split) -> PairSource:
     split_seed = data.get("split_seed", SPLIT_SEED)
-    episodes = _some(file, _episodes_of(file, split_seed, data.get("exclude_episodes") or (), split))
+    episodes = _some(file, _episodes_of(file, split_seed, data.get("exclude_episodes") or (), split), split, "model")
     source = "as in the training" if "split_seed" in data else "the default, since the checkpoint does not say"
     account = (
         f"{number_of(len(episodes), f'{split} episode')}, split_seed {split_seed} ({source}); the checkpoint is older "
@@ -249,9 +252,12 @@ def _episodes_of(file: Episodes, split_seed: int, excluded: Collection[int], spl
     return np.setdiff1d(split_episodes(len(file), SPLIT_SHARES, split_seed)[split], list(excluded))
 
 
-def _some(file: Episodes, episodes: np.ndarray) -> np.ndarray:
+def _some(file: Episodes, episodes: np.ndarray, split: Split, learner: str = "") -> np.ndarray:
     if not len(episodes):
-        raise UserError(f"{file.path}: no episode is held out from training; collect more episodes")
+        part = f"{split} part of the split{f' of the {learner}' if learner else ''}"
+        raise UserError(
+            f"{file.path}: none of its {len(file)} episodes is in the {part}; collect more, 20 fill every part"
+        )
     return episodes
 
 

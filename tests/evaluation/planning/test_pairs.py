@@ -124,7 +124,7 @@ def test_excluded_episodes_are_not_tested(tmp_path):
     first, second = split_episodes(40, SPLIT_SHARES, 0)["test"]
     lineage = lineage_of(file, 0, [int(first)])._asdict()
     assert held_out_from(file, lineage, {}).episodes.tolist() == [second]
-    with pytest.raises(UserError, match="a.h5: no episode is held out"):
+    with pytest.raises(UserError, match="a.h5: none of its 40 episodes is in the test part of the split of the model"):
         held_out_from(file, lineage_of(file, 0, [int(first), int(second)])._asdict(), {})
 
 
@@ -163,7 +163,7 @@ def test_two_models_have_only_some_episodes_in_common(episodes):
     both = common_to(episodes, [("world model", one), ("policy", other)])
     assert both.episodes.tolist() == [4, 7]
     assert both.account == "2 episodes in common: world model: three; policy: three others"
-    with pytest.raises(UserError, match="no episode is held out from training"):
+    with pytest.raises(UserError, match="no episode is held out from all at once .world model: three; policy: another"):
         common_to(episodes, [("world model", one), ("policy", PairSource(np.array([2]), "another"))])
 
 
@@ -181,6 +181,13 @@ def test_what_every_objective_has_learned_from_counts_once(episodes):
     found = held_out_from_objectives(episodes, objectives, "val")
     parts = [split_episodes(NUM_EPISODES, SPLIT_SHARES, seed)["val"].tolist() for seed in (0, 1, 2)]
     assert [(name, source.episodes.tolist()) for name, source in found] == [("language model", part) for part in parts]
+
+
+def test_whose_part_of_the_split_is_empty_is_told(tmp_path):
+    few = written_states(tmp_path / "few.h5", range(10))
+    learned = Learned("probe of tokens.h5", lineage_of(few, 0, ())._asdict())
+    with pytest.raises(UserError, match="none of its 10 episodes is in the test part of the split of the probe of tok"):
+        held_out_from_objectives(few, [(Taught(learned), {})])
 
 
 def test_a_probe_is_not_used_on_episodes_that_it_was_fitted_on(episodes, tokens_path):
