@@ -191,7 +191,7 @@ def _check_configs(argv: list[str]) -> None:
     from cjepa.configuration.yaml_files import given_configs, read_yaml
 
     for file in given_configs(argv):
-        if not isinstance(read_yaml(file), dict | None):
+        if not isinstance(read_yaml(file), dict):
             raise UserError(f"{file}: not a YAML file of options, `name: value`")
 
 

@@ -208,7 +208,7 @@ def test_a_missing_config_is_named(verb, refused):
     assert "nowhere.yaml" in refused(verb, "-c", "nowhere.yaml")
 
 
-@pytest.mark.parametrize("text", ["just words", "- 1\n- 2", "3"])
+@pytest.mark.parametrize("text", ["just words", "- 1\n- 2", "3", "", "# nothing\n"])
 @pytest.mark.parametrize("verb", ["collect", "fit"])
 def test_a_config_without_options_is_named(verb, text, refused, tmp_path):
     (tmp_path / "wrong.yaml").write_text(text)
