@@ -12,6 +12,7 @@ from jsonargparse import ActionYesNo, ArgumentParser
 from cjepa.configuration.class_paths import asks_for_help, folders_of, import_choices
 from cjepa.configuration.mapping_options import gathered
 from cjepa.configuration.parser_messages import named, one_line
+from cjepa.configuration.yaml_files import given_configs, read_yaml
 from cjepa.errors import UserError
 
 
@@ -36,7 +37,7 @@ def call(
         only_options: read the words, but do not call the function; None is returned.
 
     Raises:
-        UserError: a constructor refuses what it is given.
+        UserError: a constructor refuses what it is given, or a config has one value where a list is expected.
         argparse.ArgumentError: the words do not fit the function.
     """
     kinds = _kinds(function, positional)
@@ -47,6 +48,7 @@ def call(
             entry.annotation for taken in signatures for name, entry in taken.items() if name not in kinds.bundles
         ]
         import_choices(sorted(set().union(*map(folders_of, options))))
+    _check_lists(words, kinds, prog)
     try:
         config = parser.parse_args(_with_flag_values(gathered(words, kinds.mappings), kinds.flags))
     except ArgumentError as error:
@@ -88,6 +90,19 @@ def _kinds(function: Callable, positional: Collection[str]) -> _Kinds:
     mappings = [name for name, entry in parameters.items() if str(entry.annotation).startswith("dict[")]
     bundles = {name: entry.annotation for name, entry in parameters.items() if is_dataclass(entry.annotation)}
     return _Kinds(parameters, positional, keywords, lists, mappings, bundles, dict(_flags(function, *bundles.values())))
+
+
+def _check_lists(words: list[str], kinds: _Kinds, prog: str) -> None:
+    """Whether configs give lists for what takes several words; the parser's own message names neither file nor option.
+
+    The YAML of a training has an ``experiment``, and so has `cjepa sweep`.
+    """
+    several = [*kinds.lists, *(name for name in kinds.positional if kinds.parameters[name].annotation == list[str])]
+    for file in given_configs(words):
+        config = read_yaml(file)
+        for name in several:
+            if not isinstance(config.get(name), list | None):
+                raise UserError(f"{file}: {name} is {config[name]!r}, expected a list; -c takes options of `{prog}`")
 
 
 def _parser(function: Callable, kinds: _Kinds, prog: str, description: str) -> ArgumentParser:

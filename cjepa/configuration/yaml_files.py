@@ -47,7 +47,7 @@ def read_yaml(path: str | Path) -> Any:
 def given_configs(words: Sequence[str]) -> list[Path]:
     """The files that a command line gives as ``-c`` or ``--config``, in order; it may also give YAML itself."""
     given = []
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, [*words[1:], ""], strict=False):  # there may be no word
         option, equals, value = word.partition("=")
         if option in ("-c", "--config"):
             given.append(value if equals else after)

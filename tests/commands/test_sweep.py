@@ -78,6 +78,10 @@ def test_a_failed_cell_is_told_and_the_others_are_ranked(trainings, monkeypatch,
     ("words", "said"),
     [
         (["sweep", "none.yaml", "--over.lr", "[1]"], "none.yaml: no such experiment"),
+        (
+            ["sweep", "-c", "named.yaml", "--over.lr", "[1]"],
+            "named.yaml: experiment is 'toy', expected a list; -c takes",
+        ),
         ([*WORDS, "--seeds", "[0, 0]"], "--seeds: [0, 0]"),
         ([*WORDS, "--options.model.lr", "1"], "--options.model.lr: --over varies it"),
         ([*WORDS, "--options.lr"], "--options.lr: no value"),
@@ -87,6 +91,7 @@ def test_a_failed_cell_is_told_and_the_others_are_ranked(trainings, monkeypatch,
     ],
 )
 def test_refusals_train_and_write_nothing(trainings, tmp_path, capsys, words, said):
+    (tmp_path / "named.yaml").write_text("experiment: toy\nmodel: {lr: 1}\n")
     assert main(words) == 2
     assert said in capsys.readouterr().err and not trainings.ran and not (tmp_path / "runs").exists()
 
