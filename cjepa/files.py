@@ -163,7 +163,7 @@ def read_text(path: str | Path) -> str:
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text") from None
     except OSError as error:
-        raise UserError(f"{path}: not readable ({error})") from None
+        raise UserError(f"{path}: not readable ({error.strerror})") from None
 
 
 def file_digest(path: str | Path) -> str:

@@ -54,6 +54,11 @@ def test_unreadable_json_is_one_clear_line(tmp_path, content):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_folder_in_place_of_a_file_is_told_without_a_number(tmp_path):
+    with pytest.raises(UserError, match=r"not readable \(Is a directory\)$"):
+        files.read_text(tmp_path)
+
+
 def test_what_is_written_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
     """A power cut must not leave a name without its content."""
     happened = []

@@ -35,7 +35,7 @@ def _reason(path: Path, error: OSError) -> str:
         return f"{path.parent} is not a folder; choose another --out"
     if error.errno in _HELD:
         return "another program is writing to this file; wait for it or stop it"
-    return " ".join(str(error).split())
+    return error.strerror or " ".join(str(error).split())
 
 
 def remove_abandoned(path: Path) -> None:
