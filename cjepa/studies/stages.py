@@ -108,9 +108,9 @@ class StageRun:
     def _end(self, one: Running, outcome: Outcome) -> None:
         stage, folder, title = one.stage, self.folders[one.stage.name], self.titles[one.stage.name]
         if outcome.error:
-            see = ""
+            see = self._gone(stage)
             if outcome.traceback:
-                see = f"; see {write_text(folder.path / TRACEBACK, outcome.traceback)}"
+                see += f"; see {write_text(folder.path / TRACEBACK, outcome.traceback)}"
             self._failed.setdefault(f"{outcome.error}{see}", []).append(stage.name)
             self.say(f"{title}: failed: {outcome.error}{see}")
             return
@@ -120,6 +120,17 @@ class StageRun:
         folder.finish(record)
         self.records[stage.name] = self.about(stage) | record | {"cached": False}
         self.say(f"{title}: {outcome.seconds:.0f} s")
+
+    def _gone(self, stage: Stage) -> str:
+        """What a stage reads of one that was done before, but was deleted since; empty if nothing was."""
+        words = [Path(word) for word in self._argv(stage)]
+        for name in stage.depends_on():
+            folder = self.folders[name].path
+            if not self.records[name]["cached"]:
+                continue
+            if gone := next((word for word in words if folder in word.parents and not word.exists()), None):
+                return f"; {gone} is gone: delete {folder} too, and the study makes it again"
+        return ""
 
     def about(self, stage: Stage) -> dict[str, Any]:
         """What ``study.json`` says of a stage that is not done."""

@@ -178,6 +178,22 @@ def test_a_failure_names_its_stage_and_keeps_the_others(study, error):
     assert not (study.folder("right") / "traceback.txt").exists()
 
 
+def test_what_was_deleted_of_a_finished_stage_is_told_by_the_stage_that_reads_it(study):
+    study.stages["left"]["positional"] = ["${data}/made.txt"]
+    study.run()
+    (study.folder("data") / "made.txt").unlink()
+    assert study.run() == []  # nothing has to read it
+    study.stages["left"]["args"]["size"] = 4
+    study.failing["left"] = UserError("no such file")
+    assert study.run() == ["left"] and study.done.failed
+    folder = study.folder("data")
+    mend = f"{folder / 'made.txt'} is gone: delete {folder} too, and the study makes it again"
+    assert study.done.lines[-2] == f"stage left failed: no such file; {mend}"
+    shutil.rmtree(folder)
+    study.failing.clear()
+    assert study.run() == ["data", "left", "both"]
+
+
 @pytest.mark.parametrize("content", ["{", "{}", "[3]"])
 def test_results_of_the_wrong_shape(study, content):
     study.run()
