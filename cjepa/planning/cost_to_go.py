@@ -67,8 +67,8 @@ class CostToGo(Objective):
         Raises:
             UserError: there is no such checkpoint.
         """
-        checkpoint = find_checkpoint(self.run)
-        return [Learned(f"value of goals {checkpoint}", read_checkpoint(checkpoint).get("lineage") or {})]
+        own = read_checkpoint(find_checkpoint(self.run)).get("lineage") or {}
+        return [Learned(f"value of goals {self.run}", own)]
 
     def decided_by(self) -> dict[str, Any]:
         """What decides its costs: the content of the checkpoint, wherever it is; what is missing is refused later."""

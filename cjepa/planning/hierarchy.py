@@ -124,19 +124,18 @@ def load_high_level(hierarchy: Hierarchy, model: LoadedWorldModel, device: torch
     Raises:
         UserError: not a run of macro-actions, or it was trained on other tokens or proprioception.
     """
-    checkpoint = find_checkpoint(hierarchy.run)
-    loaded = load_world_model(checkpoint)
+    loaded = load_world_model(find_checkpoint(hierarchy.run))
     if not isinstance(loaded.dynamics, MacroDynamics):
         raise UserError(
-            f"--hierarchy.run {checkpoint}: a world model without macro-actions; give a run of `cjepa fit -c "
+            f"--hierarchy.run {hierarchy.run}: a world model without macro-actions; give a run of `cjepa fit -c "
             "experiments/pusht/cjepa.yaml -c experiments/pusht/macro.yaml`"
         )
     widths = [(one.tokenizer_fingerprint, one.dynamics.proprio_dim) for one in (loaded, model)]
     if widths[0] != widths[1]:
         found, expected = (f"tokens of tokenizer {tokens} with {proprio} proprio values" for tokens, proprio in widths)
         raise UserError(
-            f"--hierarchy.run {checkpoint}: it was trained on {found}, but the world model on {expected}; train both "
-            "on the same tokens"
+            f"--hierarchy.run {hierarchy.run}: it was trained on {found}, but the world model on {expected}; train "
+            "both on the same tokens"
         )
     objective = hierarchy.objective.for_model(loaded.dynamics, loaded.tokenizer, loaded.lineage)
     parts = (hierarchy.planner, objective, hierarchy.horizon_blocks)

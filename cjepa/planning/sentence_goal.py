@@ -65,8 +65,8 @@ class SentenceGoal(Objective):
         Raises:
             UserError: there is no such checkpoint.
         """
-        checkpoint = find_checkpoint(self.run)
-        return [Learned(f"language model {checkpoint}", read_checkpoint(checkpoint).get("lineage") or {})]
+        own = read_checkpoint(find_checkpoint(self.run)).get("lineage") or {}
+        return [Learned(f"language model {self.run}", own)]
 
     def decided_by(self) -> dict[str, Any]:
         """What decides its costs: the content of the checkpoint, wherever it is; what is missing is refused later."""

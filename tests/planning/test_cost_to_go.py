@@ -60,6 +60,8 @@ def test_it_says_what_its_value_has_learned_from(tmp_path):
     torch.save({"state_dict": {}, "lineage": lineage, **parts}, path)
     objective = CostToGo(str(path))
     assert objective.learned({}) == [Learned(f"value of goals {path}", lineage)]
+    (of_the_zoo,) = CostToGo("zoo:pusht-goal-value").learned({})
+    assert of_the_zoo.name == "value of goals zoo:pusht-goal-value"  # as given, not where the package is
     before, moved = contents_text(objective), path.rename(tmp_path / "moved.ckpt")
     assert contents_text(CostToGo(str(moved))) == before
 
