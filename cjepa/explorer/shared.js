@@ -95,7 +95,7 @@ function show(answer) {
 }
 
 const inSeconds = (blocks) => `${(blocks * shown.about.block_seconds).toFixed(1)} s`;
-const blocksText = (blocks) => `${blocks} blocks, ${inSeconds(blocks)}`;
+const blocksText = (blocks) => `${blocks} ${blocks === 1 ? "block" : "blocks"}, ${inSeconds(blocks)}`;
 
 function slide(id, value, min, max, text) {
   Object.assign($(id), { min, max, value });
