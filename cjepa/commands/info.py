@@ -3,6 +3,7 @@
 import torch
 
 from cjepa.command_result import CommandResult
+from cjepa.counts import number_of
 from cjepa.data.workers import default_workers
 from cjepa.reporting.records import versions
 
@@ -14,7 +15,8 @@ def info_command(bug: bool = False) -> CommandResult:
         bug: print the text of an issue, ready to be pasted and filled in.
     """
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    lines = [f"device {device}, {default_workers()} cores, {torch.get_num_threads()} torch threads"]
+    cores, threads = number_of(default_workers(), "core"), number_of(torch.get_num_threads(), "torch thread")
+    lines = [f"device {device}, {cores}, {threads}"]
     lines += [f"{name} {version}" for name, version in versions().items()]
     return CommandResult(_bug_report(lines) if bug else lines)
 
