@@ -14,6 +14,9 @@ from cjepa.progress import ProgressBar
 from cjepa.tokenizers.specs import tokenizer_spec
 from cjepa.tokenizers.token_files import tokenize
 
+YAMLS_TOKEN_DIM = 34
+"""That cjepa.yaml of both environments sets, for slots of their tokenizer.yaml."""
+
 
 def tokenize_command(
     run: str,
@@ -49,7 +52,8 @@ def tokenize_command(
     with ProgressBar("tokenize", source.env_steps, "frames") as bar:
         file = tokenize(spec, source, Path(out), bar, resume, excluded, used)
     slots, width = file.columns["tokens"][0][1:]
+    wide = () if width == YAMLS_TOKEN_DIM else ("--model.init_args.predictor.init_args.token_dim", width)
     return CommandResult(
         [f"{out}: {number_of(file.env_steps, 'frame')} as {number_of(slots, 'token')} x {width} ({bar.rate})"],
-        next_command=next_fit(source.attributes, "cjepa.yaml", out),
+        next_command=next_fit(source.attributes, "cjepa.yaml", out, *wide),
     )

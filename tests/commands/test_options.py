@@ -2,9 +2,13 @@
 
 import pytest
 
+from cjepa.cli import main
 from cjepa.commands.evaluations import kept_plans
 from cjepa.commands.options import next_fit
+from cjepa.commands.tokenize import YAMLS_TOKEN_DIM
+from cjepa.configuration.yaml_files import read_yaml
 from cjepa.evaluation.planning.protocol import PlanningProtocol
+from tests.conftest import EXPERIMENTS
 
 
 @pytest.mark.parametrize(
@@ -19,6 +23,18 @@ from cjepa.evaluation.planning.protocol import PlanningProtocol
 )
 def test_the_next_command_names_yamls_that_fit_or_none(env_id, expected):
     assert next_fit({} if env_id is None else {"env_id": env_id}, "a.yaml", "b.h5") == expected
+
+
+@pytest.mark.parametrize("env", ["pusht", "collide"])
+def test_the_yamls_take_slots_as_they_are(env):
+    options = read_yaml(EXPERIMENTS / env / "cjepa.yaml")["model"]["init_args"]["predictor"]["init_args"]
+    assert options["token_dim"] == YAMLS_TOKEN_DIM
+
+
+def test_training_on_tokens_of_another_width_is_told_the_width(episodes_path, tmp_path, capsys):
+    assert main(["tokenize", "oracle", str(episodes_path), "--out", str(tmp_path / "tokens.h5")]) == 0
+    *_, line = capsys.readouterr().out.splitlines()
+    assert line.endswith("tokens.h5 --model.init_args.predictor.init_args.token_dim 7")
 
 
 class Planned:
