@@ -106,12 +106,17 @@ def _run(argv: list[str]) -> int:
         refusal = _refusal(error)
         if refusal is None:
             raise
-        print(f"cjepa {argv[0]}: error: {refusal.line}", file=sys.stderr)
+        print(f"cjepa {_typed_verb(argv)}: error: {refusal.line}", file=sys.stderr)
         return refusal.exit_code
     except KeyboardInterrupt as interrupt:
-        print(f"cjepa {argv[0]}: interrupted{_how_to_go_on(argv[0], str(interrupt))}", file=sys.stderr)
+        print(f"cjepa {_typed_verb(argv)}: interrupted{_how_to_go_on(argv[0], str(interrupt))}", file=sys.stderr)
         return 130
     return int(done.failed)
+
+
+def _typed_verb(argv: list[str]) -> str:
+    """The first word, or two that are a command."""
+    return " ".join(argv[:2]) if " ".join(argv[:2]) in VERBS else argv[0]
 
 
 def _how_to_go_on(verb: str, command: str) -> str:
@@ -172,8 +177,8 @@ def execute(argv: list[str], only_options: bool = False) -> CommandResult:
     look_in_current_folder()
     argv = current(argv)
     _check_configs(argv)
-    words = 2 if len(argv) > 1 and " ".join(argv[:2]) in VERBS else 1
-    verb, rest = " ".join(argv[:words]), argv[words:]
+    verb = _typed_verb(argv)
+    rest = argv[1 + verb.count(" ") :]
     if verb in LIGHTNING_VERBS:
         silence_lightning()
         return _lightning(verb, rest, only_options)

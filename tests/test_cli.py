@@ -218,6 +218,7 @@ def test_a_config_without_options_is_named(verb, text, refused, tmp_path):
 def test_a_wrong_command_of_a_group_is_told_whole(refused):
     assert "no such command 'bench nothing'" in refused("bench", "nothing")
     assert "no such command 'nothing'" in refused("nothing", "bench")
+    assert refused("bench", "planner", "--rounds", "0").startswith("cjepa bench planner: error: rounds: ")
 
 
 def test_errors_of_the_system_name_the_file_without_a_number(refused, tmp_path):
