@@ -112,7 +112,7 @@ def paired_difference(success_N: np.ndarray, other_N: np.ndarray, cluster_N: np.
     middle = (won - lost) / n
     half = _Z * float(np.sqrt(won + lost - (won - lost) ** 2 / n)) / n
     low, high = np.fmin(drawn.low, middle - half), np.fmax(drawn.high, middle + half)  # of one cluster: the second
-    return drawn._replace(low=float(low), high=float(high))
+    return drawn._replace(low=max(float(low), -1.0), high=min(float(high), 1.0))  # as rates differ at most
 
 
 def unpaired_difference(one: Interval, other: Interval) -> Interval:

@@ -197,6 +197,12 @@ def test_agents_that_do_the_same_may_still_differ():
     assert few.low == pytest.approx(-1.96 / 6, abs=1e-3) == -few.high and few.n == 20
 
 
+def test_a_paired_difference_is_of_rates():
+    won, lost = np.ones(1, dtype=bool), np.zeros(1, dtype=bool)
+    assert -1 <= paired_difference(won, lost, np.arange(1)).low < paired_difference(won, lost, np.arange(1)).high == 1
+    assert paired_difference(lost, won, np.arange(1)).low == -1
+
+
 def test_a_paired_difference_within_one_episode_says_less():
     success, other = np.arange(40) % 2 == 0, np.arange(40) % 4 == 0
     wide, narrow = (paired_difference(success, other, clusters) for clusters in (np.arange(40) % 4, np.arange(40)))
