@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cjepa.configuration.plain_values import check_plain, unreadable
 from cjepa.errors import UserError
@@ -49,34 +49,32 @@ def new_folder(folder: Path, option: str) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def missing_folders(folder: Path) -> list[Path]:
-    """The folder and those above it that do not exist yet, innermost first."""
-    return [path for path in (folder, *folder.parents) if not path.exists()]
+class FolderBefore(NamedTuple):
+    """A folder as it was before a command worked in it."""
 
+    folder: Path
+    names: set[str]
+    missing: list[Path]
+    """The folder and those above it that did not exist, innermost first."""
 
-def remove_made(folders: list[Path]) -> None:
-    """Delete the first folder with its files, and those above it that are empty then.
+    @classmethod
+    def of(cls, folder: Path) -> "FolderBefore":
+        """The folder as it is now."""
+        return cls(folder, names_in(folder), [path for path in (folder, *folder.parents) if not path.exists()])
 
-    Args:
-        folders: from :func:`missing_folders`, before they were made.
-    """
-    for number, folder in enumerate(folders):
-        if number == 0:
-            shutil.rmtree(folder, ignore_errors=True)
-        elif folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+    def restore(self) -> None:
+        """Delete all files and folders in it that were made since, and folders that were missing, where empty then."""
+        for name in names_in(self.folder) - self.names:
+            path = self.folder / name
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        for folder in self.missing:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def names_in(folder: Path) -> set[str]:
     """Names of all files and folders in a folder; empty if the folder does not exist."""
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-
-
-def remove_since(folder: Path, before: set[str]) -> None:
-    """Delete what was made in a folder since :func:`names_in` gave ``before``."""
-    for name in names_in(folder) - before:
-        path = folder / name
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextmanager

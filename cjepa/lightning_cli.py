@@ -21,7 +21,7 @@ from cjepa.configuration.moved import teach_parsers
 from cjepa.configuration.parser_messages import named
 from cjepa.data.store.shards import open_episodes
 from cjepa.errors import UserError
-from cjepa.files import missing_folders, names_in, read_json, remove_made, remove_since
+from cjepa.files import FolderBefore, read_json
 from cjepa.locks import only_process, refuse_busy
 from cjepa.reporting.fit import MetricsFile, PredictionsFile, RunRecord, write_test_results
 from cjepa.reporting.reading import TEST_RESULTS
@@ -201,14 +201,13 @@ class CJEPACLI(LightningCLI):
             return
         refuse_busy(self.run_dir, f"cjepa {subcommand}")
         check_run_folder(self.run_dir, self.config[subcommand].get("ckpt_path"), trains=subcommand == "fit")
-        missing, before = missing_folders(self.run_dir), names_in(self.run_dir)
+        before = FolderBefore.of(self.run_dir)
         with only_process(self.run_dir, f"cjepa {subcommand}"):
             try:
                 yield
             except BaseException:  # also those of the user's own callbacks, and interrupts
                 if not (self.record.has_trained or any(self.run_dir.glob("checkpoints/*.ckpt"))):
-                    remove_since(self.run_dir, before)
-                    remove_made(missing)
+                    before.restore()
                 raise
 
     def _resume_command(self, subcommand: str) -> str:

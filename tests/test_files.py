@@ -111,3 +111,17 @@ def test_a_new_folder_removes_what_a_killed_process_left(tmp_path):
     with files.new_folder(tmp_path / "new.v2", "--out"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], "new.v2"])
+
+
+def test_a_folder_is_as_it_was_before(tmp_path):
+    kept, made = tmp_path / "kept", tmp_path / "new" / "deep"
+    kept.mkdir()
+    (kept / "notes.txt").write_text("of the user")
+    before = [files.FolderBefore.of(folder) for folder in (kept, made)]
+    for folder in (kept / "checkpoints", made / "checkpoints"):
+        folder.mkdir(parents=True)
+        (folder / "last.ckpt").write_text("new")
+    (kept / ".lock").touch()
+    for folder in before:
+        folder.restore()
+    assert files.names_in(tmp_path) == {"kept"} and files.names_in(kept) == {"notes.txt"}

@@ -16,7 +16,7 @@ from cjepa.checkpoints import find_checkpoint
 from cjepa.errors import UserError
 from cjepa.evaluation.contents import NotComparable, contents_text
 from cjepa.evaluation.planning.kept_plans import PlanFiles
-from cjepa.files import missing_folders, names_in, remove_made, remove_since
+from cjepa.files import FolderBefore
 from cjepa.locks import only_process, refuse_foreign
 from cjepa.policies.lessons import LESSONS_FILE
 
@@ -61,7 +61,7 @@ def new_results_folder(folder: Path, verb: str, resume: bool = True, parts: Sequ
         UserError: the folder holds results, a training run or files of the user's, or another process works there.
     """
     refuse_foreign(folder, (*_RESULT_FILES, *parts), "--out")
-    missing, before = missing_folders(folder), names_in(folder)
+    before = FolderBefore.of(folder)
     with only_process(folder, f"cjepa {verb}"):
         if (folder / "results.json").exists() or (folder / "checkpoints").exists():
             raise UserError(f"{folder} already contains results or a run; choose another --out or delete it first")
@@ -71,8 +71,7 @@ def new_results_folder(folder: Path, verb: str, resume: bool = True, parts: Sequ
             yield folder
         except Exception:
             if not any(folder.rglob("results.json")) and not (folder / KEPT_PLANS).exists():
-                remove_since(folder, before)
-                remove_made(missing)
+                before.restore()
             raise
         shutil.rmtree(folder / KEPT_PLANS, ignore_errors=True)
 

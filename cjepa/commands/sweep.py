@@ -10,7 +10,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from cjepa.command_result import CommandResult
 from cjepa.configuration.yaml_files import read_yaml
 from cjepa.errors import UserError
-from cjepa.files import missing_folders, read_json, remove_made, write_text
+from cjepa.files import FolderBefore, read_json, write_text
 from cjepa.locks import only_process, refuse_foreign
 from cjepa.reporting.reading import read_results
 from cjepa.reporting.records import command_line
@@ -67,14 +67,14 @@ def sweep_command(
     home = Path(root) / name
     study = sweep_study(name, chosen, cells, seeds, home)
     refuse_foreign(home, _FILES, "--name")
-    missing = missing_folders(home)
+    before = FolderBefore.of(home)
     with only_process(home, f"sweep {name}"):
         path = write_text(home / "sweep.yaml", yaml.safe_dump(study, sort_keys=False, width=120))
     try:
         failure = _run(path, Path(root), say, jobs)
     except UserError:
         if not (home / "study.json").exists():  # no cell has run
-            remove_made(missing)
+            before.restore()
         raise
     done = {stage["name"] for stage in read_json(home / "study.json")["stages"]}
     found = [_read(cell, seeds, home, done) for cell in cells]
