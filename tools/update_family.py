@@ -100,7 +100,7 @@ def told(study: Path) -> list[dict]:
     rows = []
     for name, (aim, environment) in TOLD.items():
         for path in sorted(study.glob(f"plan-{name}-[0-9]*/results.json")):
-            own = [row for row in read_json(path) if row["model"] != "simulator-cem"]
+            own = read_json(path)
             row = {"system": aim, "environment": environment, "seed": int(path.parent.name.rpartition("-")[2])}
             rows.append(row | {"commit": own[0]["git"], "scores": {score["metric"]: score_of(score) for score in own}})
     return rows

@@ -53,7 +53,9 @@ def planner_command(
         json: print rows for programs.
     """
     if min(candidates, patch_candidates) < 2:
-        raise UserError(f"candidates are {candidates} and {patch_candidates}, expected 2 or more")
+        raise UserError(
+            f"--candidates is {candidates} and --patch_candidates {patch_candidates}, expected 2 or more of both"
+        )
     used = chosen_device(device)
     with cpu_threads(cores):
         searches = make_searches(iterations, candidates, patch_candidates, used, environments)

@@ -98,7 +98,7 @@ def _check_lists(words: list[str], kinds: _Kinds, prog: str) -> None:
     The YAML of a training has an ``experiment``, and so has `cjepa sweep`.
     """
     several = [*kinds.lists, *(name for name in kinds.positional if kinds.parameters[name].annotation == list[str])]
-    for file in given_configs(words):
+    for file in given_configs(words) if several else ():
         config = read_yaml(file)
         for name in several:
             if not isinstance(config.get(name), list | None):

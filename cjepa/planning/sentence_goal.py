@@ -87,9 +87,11 @@ class SentenceGoal(Objective):
     def _distance(self, tokens_BNHSD: Tensor, text_BW: Tensor) -> Tensor:
         """Of every block, ``(B, N, H)``."""
         said_B11W, body_B11W = text_BW[:, None, None].chunk(2, dim=-1)
-        about_BN1S = self._language.about(self._language.look(tokens_BNHSD[:, :, :1]), body_B11W)
-        if self.by == "text":
-            distance_BNHS = 1 - (self._language.look(tokens_BNHSD) * said_B11W[..., None, :]).sum(dim=-1)
+        by_text = self.by == "text"
+        looks_BNHSW = self._language.look(tokens_BNHSD if by_text else tokens_BNHSD[:, :, :1])
+        about_BN1S = self._language.about(looks_BNHSW[:, :, :1], body_B11W)
+        if by_text:
+            distance_BNHS = 1 - (looks_BNHSW * said_B11W[..., None, :]).sum(dim=-1)
         else:
             distance_BNHS = self._language.goal_errors(tokens_BNHSD, said_B11W)[0] / tokens_BNHSD.shape[-1]
         return (about_BN1S * distance_BNHS).sum(dim=-1)

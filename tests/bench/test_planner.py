@@ -57,4 +57,4 @@ def test_rows_for_programs_and_a_table(small, capsys):
 
 def test_one_candidate_is_no_search(capsys):
     assert main(["bench", "planner", "--candidates=1"]) == 2
-    assert "expected 2 or more" in capsys.readouterr().err
+    assert "--candidates is 1 and --patch_candidates 4, expected 2 or more of both" in capsys.readouterr().err

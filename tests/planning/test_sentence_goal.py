@@ -48,10 +48,13 @@ def test_by_token_the_block_that_comes_nearest_counts():
 
 
 def test_by_text_environments_have_sentences_of_their_own():
-    """Cosines of (1, 1) and (3, 1), and of (5, 1) where x is wanted."""
-    objective = SentenceGoal(by="text").reading(ByHand(), Wide(proprio_dim=0))
+    """Cosines of (1, 1) and (3, 1), and of (5, 1) where x is wanted; every token is looked at once."""
+    language, looked = ByHand(), []
+    language.predictor.register_forward_hook(lambda module, given, made: looked.append(made.shape))
+    objective = SentenceGoal(by="text").reading(language, Wide(proprio_dim=0))
     expected = torch.tensor([[0.5**0.5, 5 / 26**0.5], [0.5**0.5, 10**-0.5]])
     torch.testing.assert_close(objective(*a_case(WANTED)), 1 - expected)
+    assert looked == [(2, 2, 2, 1, 2)]
 
 
 def test_only_the_object_counts_that_a_sentence_is_about():
