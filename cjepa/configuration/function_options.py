@@ -1,10 +1,11 @@
 """A function called with a command line: its arguments, and the fields of its dataclasses, are the options."""
 
 import inspect
+import re
 from argparse import ArgumentError
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_origin
 
 from docstring_parser import parse  # what jsonargparse reads the other arguments' help with
 from jsonargparse import ActionYesNo, ArgumentParser
@@ -14,6 +15,9 @@ from cjepa.configuration.mapping_options import gathered
 from cjepa.configuration.parser_messages import named, one_line
 from cjepa.configuration.yaml_files import given_configs, read_yaml
 from cjepa.errors import UserError
+
+_NUMBERS = re.compile(r"[-+.\de]+(, ?[-+.\de]+)*,?", re.IGNORECASE)
+"""``25,50,75,100``, or one number."""
 
 
 def call(
@@ -49,8 +53,9 @@ def call(
         ]
         import_choices(sorted(set().union(*map(folders_of, options))))
     _check_lists(words, kinds, prog)
+    words = _with_brackets(_with_flag_values(gathered(words, kinds.mappings), kinds.flags), kinds.numbers)
     try:
-        config = parser.parse_args(_with_flag_values(gathered(words, kinds.mappings), kinds.flags))
+        config = parser.parse_args(words)
     except ArgumentError as error:
         raise named(error, parser.get_defaults().keys(), positional) from error.__cause__
     if only_options:
@@ -81,6 +86,8 @@ class _Kinds(NamedTuple):
     """Dataclasses, whose fields are options of the command."""
     flags: dict[str, bool]
     """--name and --no_name, with their defaults; also those of bundles."""
+    numbers: list[str]
+    """--name 1,2,3 or a list in YAML; also those of bundles."""
 
 
 def _kinds(function: Callable, positional: Collection[str]) -> _Kinds:
@@ -89,7 +96,9 @@ def _kinds(function: Callable, positional: Collection[str]) -> _Kinds:
     lists = [name for name, entry in parameters.items() if entry.annotation == list[str] | None]
     mappings = [name for name, entry in parameters.items() if str(entry.annotation).startswith("dict[")]
     bundles = {name: entry.annotation for name, entry in parameters.items() if is_dataclass(entry.annotation)}
-    return _Kinds(parameters, positional, keywords, lists, mappings, bundles, dict(_flags(function, *bundles.values())))
+    signatures = (function, *bundles.values())
+    flags, numbers = dict(_flags(*signatures)), list(_number_lists(*signatures))
+    return _Kinds(parameters, positional, keywords, lists, mappings, bundles, flags, numbers)
 
 
 def _check_lists(words: list[str], kinds: _Kinds, prog: str) -> None:
@@ -137,6 +146,30 @@ def _flags(*signatures: Callable) -> Iterator[tuple[str, bool]]:
         for name, entry in inspect.signature(signature).parameters.items():
             if entry.annotation is bool:
                 yield name, entry.default
+
+
+def _number_lists(*signatures: Callable) -> Iterator[str]:
+    """Options that take several numbers."""
+    for signature in signatures:
+        for name, entry in inspect.signature(signature).parameters.items():
+            kinds = [entry.annotation, *get_args(entry.annotation)]
+            items = [item for kind in kinds if get_origin(kind) is list for item in get_args(kind)]
+            if any(inspect.isclass(item) and issubclass(item, int | float) for item in items):
+                yield name
+
+
+def _with_brackets(words: list[str], names: Collection[str]) -> list[str]:
+    """``--name 1,2,3`` as the list that YAML takes, ``--name=[1,2,3]``."""
+    options, joined = {f"--{name}" for name in names}, []
+    for word in words:
+        option, equals, text = word.partition("=")
+        if joined and joined[-1] in options and _NUMBERS.fullmatch(word):
+            joined[-1] += f"=[{word}]"
+        elif equals and option in options and _NUMBERS.fullmatch(text):
+            joined.append(f"{option}=[{text}]")
+        else:
+            joined.append(word)
+    return joined
 
 
 def _with_flag_values(words: list[str], flags: Iterable[str]) -> list[str]:

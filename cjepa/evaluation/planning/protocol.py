@@ -35,9 +35,9 @@ class PlanningProtocol:
             The results are marked and never compared with those of held-out pairs.
         pairs: number of start/goal pairs.
         goal_env_steps: env steps from start to goal in their episode.
-        goal_offsets: several values of goal_env_steps, such as [25, 50, 75, 100], each evaluated in its own folder;
+        goal_offsets: several values of goal_env_steps, such as 25,50,75,100, each evaluated in its own folder;
             the budget grows with them.
-        seeds: several values of planner_seed, such as [0, 1, 2], each evaluated in its own folder on the same pairs;
+        seeds: several values of planner_seed, such as 0,1,2, each evaluated in its own folder on the same pairs;
             one row has the success of all, and its interval takes pairs, not trials, for independent.
         shift: name of a change that the model has not seen, such as colours; evaluated in a folder of its own, beside
             the episodes as they are, from the same states. A wrong name lists those that the environment offers.
