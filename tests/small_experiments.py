@@ -124,13 +124,13 @@ def data_of(configs: list[str], get) -> Path:
     if value_of(configs, "data", "init_args", "questions"):
         return get("wide_collide_tokens")
     if class_of(value_of(configs, *PREDICTOR[:-1], "class_path")).layer_normed:
-        return get("normed_patch_tokens")
+        return get("normed_collide_patch_tokens" if is_collide(configs) else "normed_patch_tokens")
     width = value_of(configs, *PREDICTOR, "token_dim")
     width = 96 if width in PRETRAINED_WIDTHS else width
     if width == 128:
         return get("wide_collide_tokens" if is_collide(configs) else "wide_tokens")
-    names = ["collide_tokens", "placed_collide_tokens"] if is_collide(configs) else ["slot_tokens", "patch_tokens"]
-    files = [get(name) for name in names]
+    of_collide = ["collide_tokens", "placed_collide_tokens", "collide_patch_tokens"]
+    files = [get(name) for name in (of_collide if is_collide(configs) else ["slot_tokens", "patch_tokens"])]
     widths = {EpisodeFile(path).attributes["token_dim"]: path for path in files}
     assert width in widths, f"token_dim {width}, but the tokenizers give {sorted(widths)}"
     return widths[width]

@@ -43,7 +43,8 @@ SMALL_FRAMES = [f"--model.init_args.tokenizer.init_args.{size}" for size in ("im
 SMALL_STATES = [f"--model.init_args.predictor.init_args.{size}" for size in ("dim=64", "mlp_dim=16", "classes=4")]
 NARROW_DECODER = ["--model.init_args.tokenizer.init_args.decoder_channels=8"]
 NARROW_RENDERING = ["--model.init_args.tokenizer.init_args.render_dim=32"]
-SMALLER = {"lewm_paper.yaml": SMALL_FRAMES, "macro.yaml": SHORT_MACRO, "rssm_paper.yaml": SMALL_STATES}
+SMALLER = dict.fromkeys(("lewm_paper.yaml", "fast_lewm_pixels_paper.yaml"), SMALL_FRAMES)
+SMALLER |= {"macro.yaml": SHORT_MACRO, "rssm_paper.yaml": SMALL_STATES}
 SMALLER |= {"goal_value.yaml": SHORT_GOALS, "savi_paper.yaml": NARROW_DECODER, "videosaur.yaml": NARROW_RENDERING}
 SMALLER |= {"dreamer.yaml": ["--model.init_args.imagined_blocks=2"]}
 BUILT_ELSEWHERE = {"ijepa_paper.yaml", "vjepa_paper.yaml", "vjepa2_1.yaml", "videosaur_ijepa.yaml"}
@@ -68,14 +69,17 @@ TRAINING_READS = {"dreamer.yaml": ["model.init_args.world_model"]}
 """Options of a training that name a world model."""
 
 
+def normed_patches(run: Path) -> str:
+    """A tokenizer: the 4 x 4 grid of a run, layer-normed, as vjepa2_ac.yaml says."""
+    loader = "cjepa.tokenizers.training.load_tokenizer"
+    trained = {"class_path": loader, "init_args": {"checkpoint": str(run)}}
+    patches = "cjepa.tokenizers.baselines.patches.PatchTokenizer"
+    return json.dumps({"class_path": patches, "init_args": {"grid": 4, "layer_norm": True, "trained": trained}})
+
+
 @pytest.fixture(scope="session")
 def normed_patch_tokens(tmp_path_factory, slots_run, episodes_path) -> Path:
-    """The same grid, layer-normed, as vjepa2_ac.yaml says."""
-    loader = "cjepa.tokenizers.training.load_tokenizer"
-    trained = {"class_path": loader, "init_args": {"checkpoint": str(slots_run)}}
-    patches = "cjepa.tokenizers.baselines.patches.PatchTokenizer"
-    spec = {"class_path": patches, "init_args": {"grid": 4, "layer_norm": True, "trained": trained}}
-    return once(tmp_path_factory, "normed-patches.h5", tokenize(json.dumps(spec), episodes_path))
+    return once(tmp_path_factory, "normed-patches.h5", tokenize(normed_patches(slots_run), episodes_path))
 
 
 @pytest.fixture(scope="session")
@@ -92,11 +96,29 @@ def placed_collide_tokens(tmp_path_factory, collide_table_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def collide_tokens(tmp_path_factory, collide_episodes_path) -> Path:
-    """Tokens of the Collide episodes, from a tokenizer two steps old."""
+def collide_slots_run(tmp_path_factory, collide_episodes_path) -> Path:
+    """A tokenizer of the Collide episodes, two steps old."""
     words = [*configs("collide/tokenizer.yaml", "smoke/tokenizer.yaml"), *FEW_FRAMES]
-    run = once(tmp_path_factory, "collide-slots", lambda folder: fit(folder, collide_episodes_path, *words))
-    return once(tmp_path_factory, "collide-tokens.h5", tokenize(run, collide_episodes_path))
+    return once(tmp_path_factory, "collide-slots", lambda folder: fit(folder, collide_episodes_path, *words))
+
+
+@pytest.fixture(scope="session")
+def collide_tokens(tmp_path_factory, collide_slots_run, collide_episodes_path) -> Path:
+    """The tokens that it makes of them."""
+    return once(tmp_path_factory, "collide-tokens.h5", tokenize(collide_slots_run, collide_episodes_path))
+
+
+@pytest.fixture(scope="session")
+def collide_patch_tokens(tmp_path_factory, collide_slots_run, collide_episodes_path) -> Path:
+    """A 4 x 4 grid of its encoder's features."""
+    words = (collide_slots_run, collide_episodes_path, "--patch_grid", "4")
+    return once(tmp_path_factory, "collide-patches.h5", tokenize(*words))
+
+
+@pytest.fixture(scope="session")
+def normed_collide_patch_tokens(tmp_path_factory, collide_slots_run, collide_episodes_path) -> Path:
+    words = (normed_patches(collide_slots_run), collide_episodes_path)
+    return once(tmp_path_factory, "normed-collide-patches.h5", tokenize(*words))
 
 
 @pytest.fixture(scope="session")

@@ -52,14 +52,26 @@ class AdaLNBlock(ConditionedBlock):
         mlp_dim: hidden width of the MLP.
         dropout: on both residual branches.
         head_width: of each head; None for ``dim / num_heads``.
+        norm_twice: normalise once more, with weights, what the condition has shifted and scaled.
 
     Raises:
         ValueError: ``dropout`` is out of its range.
     """
 
-    def __init__(self, dim: int, num_heads: int, mlp_dim: int, dropout: float, head_width: int | None = None):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_dim: int,
+        dropout: float,
+        head_width: int | None = None,
+        norm_twice: bool = False,
+    ):
         super().__init__(dim, num_heads, mlp_dim, dropout, head_width, qkv_bias=False)
         self.norm_1 = self.norm_2 = nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6)
+        if norm_twice:
+            self.to_qkv = nn.Sequential(nn.LayerNorm(dim), self.to_qkv)
+            self.mlp = nn.Sequential(nn.LayerNorm(dim), *self.mlp)
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
         nn.init.zeros_(self.modulation[-1].weight)
         nn.init.zeros_(self.modulation[-1].bias)

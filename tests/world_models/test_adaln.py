@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn.functional import layer_norm
 
 from cjepa.world_models.adaln import AdaLNBlock
 from cjepa.world_models.transformer import causal
@@ -33,15 +34,34 @@ def test_trained_by_hand():
     torch.testing.assert_close(block(tokens, condition), expected)
 
 
-def test_one_token_attends_to_itself_alone():
+@pytest.mark.parametrize("norm_twice", [False, True])
+def test_one_token_attends_to_itself_alone(norm_twice):
     """Attention over one token is its value, which is what a block without attention computes."""
-    block, (tokens, condition) = stirred(make()), inputs(1)
+    block, (tokens, condition) = stirred(make(norm_twice=norm_twice)), inputs(1)
     shift, scale, gate = block.modulation(condition).chunk(6, dim=-1)[:3]
-    values = block.to_qkv(block.norm_1(tokens) * (1 + scale) + shift).chunk(3, dim=-1)[2]
+    modulated = block.norm_1(tokens) * (1 + scale) + shift
+    if norm_twice:
+        norm, projected = block.to_qkv
+        modulated = layer_norm(modulated, [8], norm.weight, norm.bias)
+    values = (projected if norm_twice else block.to_qkv)(modulated).chunk(3, dim=-1)[2]
     attended = tokens + gate * block.to_out(values)
     with torch.no_grad():
         block.modulation[-1].weight[5 * 8 :], block.modulation[-1].bias[5 * 8 :] = 0, 0  # no MLP
     torch.testing.assert_close(block(tokens, condition), attended)
+
+
+def test_a_second_norm_has_weights_and_is_of_what_the_condition_changed():
+    block, (tokens, condition) = stirred(make(norm_twice=True)), inputs()
+    with torch.no_grad():
+        for part in (block.modulation[-1].weight, block.modulation[-1].bias):
+            part[2 * 8 : 3 * 8] = 0  # no attention
+    shift, scale, gate = block.modulation(condition).chunk(6, dim=-1)[3:]
+    norm, *layers = block.mlp
+    assert [type(layer).__name__ for layer in layers] == ["Linear", "GELU", "Linear"]
+    normed = layer_norm(block.norm_2(tokens) * (1 + scale) + shift, [8], norm.weight, norm.bias)
+    for layer in layers:
+        normed = layer(normed)
+    torch.testing.assert_close(block(tokens, condition), tokens + gate * normed)
 
 
 def test_a_token_is_changed_by_its_own_condition_and_by_visible_ones():

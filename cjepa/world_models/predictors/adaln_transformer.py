@@ -26,8 +26,6 @@ class AdaLNTransformer(Predictor):
     proprioception is one of them. A hidden cell is the object's first token and a learned vector. The head predicts
     tokens, not changes, through an MLP with a batch norm, as published; without ``projection_dim`` it is linear.
 
-    The published blocks normalise twice before attention and MLP; these do so once.
-
     Args:
         token_dim: D.
         proprio_dim: P, 0 for no such entity; the published model has none.
@@ -40,6 +38,7 @@ class AdaLNTransformer(Predictor):
         dropout: in every block.
         head_width: of each head; None for ``dim / num_heads``.
         projection_dim: hidden width of the head's MLP; 0 for a linear head.
+        norm_twice: see :class:`~cjepa.world_models.adaln.AdaLNBlock`; the published model does so.
 
     Raises:
         ValueError: a size is too small, or ``num_heads`` does not divide ``dim``.
@@ -58,6 +57,7 @@ class AdaLNTransformer(Predictor):
         dropout: float = 0.1,
         head_width: int | None = None,
         projection_dim: int = 0,
+        norm_twice: bool = False,
     ):
         super().__init__()
         positive = {"token_dim": token_dim, "history_blocks": history_blocks, "dim": dim, "depth": depth}
@@ -77,7 +77,8 @@ class AdaLNTransformer(Predictor):
             nn.Linear(*widths[:2]), nn.Linear(*widths[1:]), nn.SiLU(), nn.Linear(4 * dim, dim)
         )
         self.time_embedding = nn.Parameter(torch.randn(history_blocks, dim) * 0.02)
-        self.blocks = nn.ModuleList(AdaLNBlock(dim, num_heads, mlp_dim, dropout, head_width) for _ in range(depth))
+        options = (dim, num_heads, mlp_dim, dropout, head_width, norm_twice)
+        self.blocks = nn.ModuleList(AdaLNBlock(*options) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
         self.project = projection(dim, projection_dim) if projection_dim else nn.Identity()
         self.token_head = nn.Identity() if token_dim == dim and projection_dim else nn.Linear(dim, token_dim)

@@ -30,11 +30,11 @@ def published(part: str) -> dict:
 
 
 def test_the_published_size():
-    """Blocks of 1.8 M parameters; the published ones have 768 more each, of two further layer norms."""
+    """Counted from module.py of the published code, whose blocks have two norms without weights and two with."""
     with torch.device("meta"):
         predictor = AdaLNTransformer(**published("predictor"))
     attention, mlp, modulation = 192 * 3072 + 1024 * 192 + 192, 2 * 192 * 2048 + 2048 + 192, 6 * 192 * 193
-    assert count(predictor.blocks) == 6 * (attention + mlp + modulation) == 6 * (1_798_400 - 768)
+    assert count(predictor.blocks) == 6 * (attention + mlp + modulation + 2 * 2 * 192) == 6 * 1_798_400
     assert count(predictor.embed_action) == 110 + 11 * 768 + 769 * 192
     assert count(predictor.project) == 792_768
     rest = 2 * 192 + 3 * 192 + 192  # the last norm, times, the vector of hidden cells
@@ -49,6 +49,8 @@ def test_the_published_size_of_the_encoder():
     encoder = (3 * 14**2 + 1) * 192 + 192 + places + blocks + 2 * 192
     assert count(tokenizer) - count(tokenizer.project) == encoder == 5_501_376
     assert count(tokenizer.project) == 792_768
+    with torch.device("meta"):
+        assert count(tokenizer) + count(AdaLNTransformer(**published("predictor"))) == 18_034_670
 
 
 def test_every_block_predicts_the_next_from_those_before():

@@ -2,6 +2,9 @@ import pytest
 import torch
 
 from cjepa.errors import UserError
+from cjepa.types import Clip
+from cjepa.world_models.dynamics import copied_clip, rollout_clip
+from cjepa.world_models.model import PredictorDynamics
 from cjepa.world_models.predictors.flat_mlp import FlatMLP
 from tests.contracts import stirred
 from tests.world_models.predictors.small import noise
@@ -18,6 +21,17 @@ def test_untrained_it_says_that_nothing_changes():
     _, future, next_proprio = FlatMLP(**SIZES)(tokens, proprio, actions, mask)
     assert torch.equal(future, tokens)
     assert torch.equal(next_proprio, proprio)
+
+
+def test_untrained_it_is_the_floor_of_copying():
+    """Persistence: every error is a share of that of copying the last frame, so this one's is 1 at any block."""
+    dynamics = PredictorDynamics(FlatMLP(**SIZES, depth=0))
+    tokens, proprio, actions, _ = noise(6, 5, 2, (5, 3, 4))
+    clip = Clip(tokens, proprio, actions)
+    predicted, copied = rollout_clip(dynamics, clip)[0], copied_clip(dynamics, clip)
+    for blocks, last, seen in zip(predicted[:2], copied[:2], clip[:2], strict=True):
+        assert blocks.shape[1] == 4 and torch.equal(blocks, last.expand_as(blocks))
+        assert torch.equal(last[:, 0], seen[:, 0])
 
 
 @pytest.mark.parametrize("depth", [0, 2])

@@ -5,7 +5,7 @@ from torch import nn
 
 from cjepa.world_models.predictors.prefix_transformer import PrefixTransformer
 from tests.conftest import EXPERIMENTS
-from tests.contracts import assert_order_does_not_matter, stirred
+from tests.contracts import assert_order_does_not_matter, build, stirred
 from tests.world_models.predictors.small import noise
 
 SIZES = {"token_dim": 6, "proprio_dim": 4, "action_dim": 10, "dim": 16, "depth": 2, "num_heads": 2, "mlp_dim": 32}
@@ -28,22 +28,33 @@ def calls_of(module: nn.Module) -> list[tuple[int, ...]]:
     return shapes
 
 
-def test_the_published_size():
+@pytest.mark.parametrize(
+    ("chain", "token_dim", "proprio_dim", "count"),
+    [
+        (("fast_lewm", "fast_lewm_paper"), 34, 4, 13_198_470),
+        (("lewm", "lewm_paper", "fast_lewm_pixels", "fast_lewm_pixels_paper"), 192, 0, 13_257_568),
+    ],
+    ids=["slots", "pixels"],
+)
+def test_the_published_size(chain, token_dim, proprio_dim, count):
     """The blocks of LeWorldModel's predictor and three causal ones over actions; only ends differ on slots."""
     sizes = {"token_dim": 34}
-    for name in ("fast_lewm", "fast_lewm_paper"):
+    for name in chain:
         content = yaml.safe_load((EXPERIMENTS / "pusht" / f"{name}.yaml").read_text())
         sizes |= content["model"]["init_args"]["predictor"]["init_args"]
     with torch.device("meta"):
-        predictor = PrefixTransformer(**sizes)
+        predictor = build(PrefixTransformer, **sizes)
+    assert (predictor.token_dim, predictor.proprio_dim) == (token_dim, proprio_dim)
     width = 192
     prefixes = 3 * (12 * width**2 + 13 * width) + 2 * width + 6 * width  # with the last norm and the places
     wide = width * 4 * width + 4 * width + 4 * width * width + width  # an MLP of hidden width 4 W
     actions = (10 * 32 + 32) + (32 + 1) * 4 * width + 4 * width * width + width
     join = 2 * 3 * width + (3 * width + 1) * 4 * width + 4 * width * width + width
-    ends = (34 + 4 + 2) * width + 2 * width + (width + 1) * (34 + 4)  # with the last norm
-    assert 6 * 1_797_632 + prefixes + wide + actions + join + ends == 13_198_470
-    assert sum(value.numel() for value in predictor.parameters()) == 13_198_470
+    entities = 1 + bool(proprio_dim)  # each is embedded, with a bias
+    ends = (token_dim + proprio_dim + entities) * width + 2 * width  # with the last norm
+    ends += (width + 1) * (token_dim + proprio_dim)
+    assert 6 * 1_797_632 + prefixes + wide + actions + join + ends == count
+    assert sum(value.numel() for value in predictor.parameters()) == count
 
 
 def test_all_futures_are_one_pass():
