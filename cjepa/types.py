@@ -101,7 +101,7 @@ class Plan(NamedTuple):
     actions_BHA: Tensor
     cost_B: Tensor
     elites_BKHA: Tensor | None = None
-    """Other good sequences, best first, for the next search to begin at; None from planners that keep none."""
+    """Other good sequences, best first, for the next search to begin at and for videos; None: none are kept."""
 
     def cpu(self) -> "Plan":
         """On the CPU."""

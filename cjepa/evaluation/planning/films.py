@@ -20,7 +20,7 @@ from cjepa.planning.perception import Observation
 from cjepa.planning.world_model_agent import WorldModelAgent
 
 _CANDIDATES = 8
-"""Whose paths are shown beside that of the plan, if the planner keeps others."""
+"""Whose paths are shown beside that of the plan, if there are as many."""
 
 
 class Film(NamedTuple):

@@ -53,4 +53,4 @@ class CEM(Planner):
             mean_BHA = elites_BKHA.mean(dim=1)
             std_BHA = torch.maximum(elites_BKHA.std(dim=1), self.min_std * problem.half_range)
             best = better(best, elites_BKHA[:, 0], cost_BK[:, 0])
-        return best
+        return best._replace(elites_BKHA=elites_BKHA[:, 1:])

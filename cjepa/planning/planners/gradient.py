@@ -63,7 +63,8 @@ class GradientPlanner(Planner):
             rate = self.learning_rate * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
             step_BNHA = (mean_BNHA / first) / ((square_BNHA / second).sqrt() + _EPSILON)
             actions_BNHA = problem.project(actions_BNHA - rate * problem.half_range * step_BNHA)
-        return _best_of(best, actions_BNHA, problem.cost(actions_BNHA))
+        ends_BNHA, cost_BN = cheapest(actions_BNHA, problem.cost(actions_BNHA), self.num_starts)
+        return better(best, ends_BNHA[:, 0], cost_BN[:, 0])._replace(elites_BKHA=ends_BNHA[:, 1:])
 
 
 def _cost_and_gradient(problem: PlanningProblem, actions_BNHA: Tensor) -> tuple[Tensor, Tensor]:

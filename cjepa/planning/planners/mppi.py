@@ -67,7 +67,7 @@ class MPPI(Planner):
             std_BHA = (weight_BK11 * (elites_BKHA - mean_BHA[:, None]).square()).sum(dim=1).sqrt()
             std_BHA = std_BHA.clamp(self.min_std * problem.half_range, self.max_std * problem.half_range)
             best = better(best, elites_BKHA[:, 0], cost_BK[:, 0])
-        return best
+        return best._replace(elites_BKHA=elites_BKHA[:, 1:])
 
 
 def path_weights(cost_BK: Tensor, spread_B: Tensor, temperature: float) -> Tensor:

@@ -9,6 +9,9 @@ from cjepa.planning.planners.candidates import better, cheapest, nothing_found
 from cjepa.planning.problem import PlanningProblem
 from cjepa.types import Plan
 
+_OTHERS = 8
+"""Good candidates that come with the plan."""
+
 
 class RandomShooting(Planner):
     """The best of N sequences drawn uniformly from the bounds (Rao, 2009): what a search has to be better than.
@@ -31,5 +34,7 @@ class RandomShooting(Planner):
         share_BNHA = torch.special.ndtr(problem.noise(self.num_samples))
         actions_BNHA = problem.project(torch.lerp(problem.low_A, problem.high_A, share_BNHA))
         actions_BNHA[:, 0] = start_BHA
-        elites_B1HA, cost_B1 = cheapest(actions_BNHA, problem.cost(actions_BNHA), 1)
-        return better(nothing_found(start_BHA), elites_B1HA[:, 0], cost_B1[:, 0])
+        count = min(1 + _OTHERS, self.num_samples)
+        best_BKHA, cost_BK = cheapest(actions_BNHA, problem.cost(actions_BNHA), count)
+        best = better(nothing_found(start_BHA), best_BKHA[:, 0], cost_BK[:, 0])
+        return best._replace(elites_BKHA=best_BKHA[:, 1:])

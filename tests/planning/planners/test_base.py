@@ -10,7 +10,12 @@ import torch
 from cjepa.errors import UserError
 from cjepa.planning.constraints import Constraint
 from cjepa.planning.planners.base import Planner, solved
+from cjepa.planning.planners.cem import CEM
+from cjepa.planning.planners.gradient import GradientPlanner
+from cjepa.planning.planners.icem import ICEM
+from cjepa.planning.planners.mppi import MPPI
 from cjepa.planning.planners.no_search import NoSearch
+from cjepa.planning.planners.random_shooting import RandomShooting
 from cjepa.planning.problem import PlanningProblem
 from cjepa.types import Plan
 from tests.contracts import build, concrete_subclasses
@@ -50,6 +55,14 @@ def with_gradient(cost_BN: torch.Tensor, actions_BNHA: torch.Tensor) -> torch.Te
 def test_what_a_planner_gives_is_looked_at(plan, said):
     with pytest.raises(UserError, match=re.escape(f"SimpleNamespace.plan {said}")):
         solved(SimpleNamespace(plan=lambda problem, warm_start_BKHA: plan), problem())
+
+
+@of_class([CEM, GradientPlanner, ICEM, MPPI, RandomShooting])
+def test_other_good_candidates_come_with_the_plan_best_first(planner):
+    plan = planner.plan(problem())
+    cost_BK = quadratic(plan.elites_BKHA)
+    assert cost_BK.shape[1] >= 3
+    assert (torch.cat([plan.cost_B[:, None], cost_BK], dim=1).diff(dim=1) >= 0).all()
 
 
 @searching
