@@ -113,11 +113,19 @@ def test_every_verb_explains_itself(verb, capsys):
     assert re.match(rf"usage: cjepa .*{verb}", capsys.readouterr().out)
 
 
-def test_help_lists_every_class_of_the_package():
+def test_help_lists_every_class_of_the_package_and_loads_no_figures():
     """In a process of its own: in this one, other tests have imported them."""
-    program = [sys.executable, "-m", "cjepa.cli", "plan", "--help"]
-    text = subprocess.run(program, capture_output=True, text=True, check=True).stdout
-    text = "".join(text.split())
+    code = """
+import sys
+from cjepa.cli import main
+try:
+    main(["plan", "--help"])
+finally:
+    assert "matplotlib" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    text = "".join(done.stdout.split())
     choices = ["planners.icem.ICEM", "planners.cem.CEM", "probe_error.ProbeError", "HoldWhenUnsure"]
     assert [choice for choice in choices if choice not in text] == []
     assert "KeepingPlanner" not in text  # that one is for ourselves

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from cjepa.reporting.distances import success_at_distances
 from cjepa.reporting.style import (
     FAINT,
     INK,
@@ -74,6 +75,29 @@ def success_by_tokens(rows: Iterable[Row]) -> Figure | None:
         if lines:
             handles.append(Line2D([], [], label="without a world model", **REFERENCE))
             handles.append(Patch(color=FAINT, alpha=0.18, linewidth=0, label="its 95 % interval"))
+        legend_below(figure, handles)
+    return figure
+
+
+def success_by_distance(rows: Iterable[Row]) -> Figure | None:
+    """Success against the distance of goals, one line a model."""
+    rows = list(rows)
+    lines = success_at_distances(rows)
+    if not lines:
+        return None
+    colours = model_colours(rows)
+    with style():
+        figure = new_figure(6.2, 3.9)
+        axes = figure.subplots()
+        axes.set(xlabel="env steps from start to goal", ylabel="success, %", ylim=(-2, 102))
+        axes.set_xticks(sorted({distance for points in lines.values() for distance in points}))
+        for model, points in lines.items():
+            value_P = [100 * row["value"] for row in points.values()]
+            reach_2P = 100 * np.concatenate([reach(row) for row in points.values()], axis=1)
+            texts = [f"{model}: {success_text(row)} % at {distance:g} env steps" for distance, row in points.items()]
+            hover_points(axes, points, value_P, texts)
+            axes.errorbar(list(points), value_P, reach_2P, fmt="o-", color=colours[model], **ERRORBAR)
+        handles = [Line2D([], [], color=colours[model], marker="o", label=f"{model}, 95 % interval") for model in lines]
         legend_below(figure, handles)
     return figure
 

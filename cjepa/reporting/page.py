@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from cjepa.reporting import figures, pareto
 from cjepa.reporting.curves import training_curves
-from cjepa.reporting.distances import of_one_distance, success_by_distance
+from cjepa.reporting.distances import of_one_distance
 from cjepa.reporting.sort_values import sort_value
 from cjepa.reporting.style import series_colours, to_svg
 from cjepa.reporting.tables import Row
@@ -66,7 +66,7 @@ def render(template: str, **content: Any) -> str:
 def result_figures(rows: list[Row]) -> dict[str, Markup]:
     """Title -> figure, of what the rows have values for."""
     single = of_one_distance(rows)
-    drawn = {"Success against distance": svg(success_by_distance(rows))}
+    drawn = {"Success against distance": svg(figures.success_by_distance(rows))}
     drawn |= {title: svg(draw(single)) for title, draw in _RESULT_FIGURES.items()}
     return {title: drawing for title, drawing in drawn.items() if drawing}
 

@@ -1,6 +1,7 @@
 """Rows of several distances of goals, apart in tables and together in a figure."""
 
-from cjepa.reporting.distances import distances_sentence, named_by_distance, of_one_distance, success_by_distance
+from cjepa.reporting.distances import distances_sentence, named_by_distance, of_one_distance
+from cjepa.reporting.figures import success_by_distance
 from cjepa.reporting.summary import summary
 from cjepa.reporting.tables import results_table
 
