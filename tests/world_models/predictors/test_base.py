@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from cjepa.errors import UserError
 from cjepa.world_models.masks import Mask, split_mask
 from cjepa.world_models.predictors.base import Predictor
 from cjepa.world_models.predictors.causal_transformer import CausalTransformer
@@ -34,6 +35,17 @@ def test_contract_shapes(predictor, blocks):
     assert prediction.future_BFSD.shape == (B, future, S, D) and future >= 1
     assert prediction.proprio_BFP.shape == (B, future, P)
     assert all(torch.isfinite(values).all() for values in prediction)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 7])
+def test_contract_any_number_of_objects(predictor, slots):
+    """Or the one that it says."""
+    if predictor.num_tokens is not None:
+        with pytest.raises(UserError, match=f"for {S} tokens a block, but there are {slots};"):
+            predictor(*inputs(slots=slots))
+        return
+    future = predictor(*inputs(slots=slots)).future_BFSD
+    assert future.shape == (B, future.shape[1], slots, D) and torch.isfinite(future).all()
 
 
 def test_contract_what_is_hidden_is_never_read(predictor):

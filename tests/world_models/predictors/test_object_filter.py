@@ -25,11 +25,6 @@ def test_object_order_does_not_matter(place):
     assert_order_does_not_matter(make(place=place), *inputs(4))
 
 
-@pytest.mark.parametrize("slots", [1, 2, 7])
-def test_any_number_of_objects(slots):
-    assert make()(*inputs(slots)).future_BFSD.shape == (2, 1, slots, 11)
-
-
 def test_untrained_it_says_that_nothing_changes():
     tokens, proprio, actions, mask = inputs()
     history, future, next_proprio = ObjectFilter(**SIZES, place=PLACES).eval()(tokens, proprio, actions, mask)
