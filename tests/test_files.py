@@ -2,14 +2,13 @@
 
 import math
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from cjepa import files
 from cjepa.errors import UserError
+from tests.processes import ended
 
 
 def test_json_round_trip_turns_what_json_cannot_hold_into_plain_values(tmp_path):
@@ -71,9 +70,7 @@ def test_what_is_written_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    killed = subprocess.Popen([sys.executable, "-c", ""])
-    killed.wait()
-    (tmp_path / f".a.{killed.pid}.partial.json").write_text("half")
+    (tmp_path / f".a.{ended()}.partial.json").write_text("half")
     (tmp_path / f".a.{os.getppid()}.partial.json").write_text("another process is writing it")
     (tmp_path / ".a.mine.partial.json").write_text("of the user")
     files.write_json(tmp_path / "a.json", 1)
@@ -97,10 +94,8 @@ def test_a_new_folder_is_made_where_a_link_leads(exists, tmp_path):
 
 
 def test_a_new_folder_removes_what_a_killed_process_left(tmp_path):
-    ended = subprocess.Popen(["true"])
-    ended.wait()
     names = [
-        f".new.v2.{ended.pid}.partial",
+        f".new.v2.{ended()}.partial",
         f".new.v2.{os.getppid()}.partial",
         ".new.v2.mine.partial",
         ".new.1.partial",

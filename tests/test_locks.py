@@ -9,6 +9,7 @@ import pytest
 
 from cjepa.errors import UserError
 from cjepa.locks import only_process, refuse_busy
+from tests.processes import started
 
 HOLD = "import sys, time; from pathlib import Path; from cjepa.locks import only_process\n"
 HOLD += "with only_process(Path(sys.argv[1]), 'other work'): print('held', flush=True); time.sleep(60)"
@@ -48,11 +49,10 @@ def test_an_error_releases_the_folder(tmp_path, file_system):
 
 
 def test_a_killed_process_holds_nothing(tmp_path):
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+    with started([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(UserError, match=f"other|my work already runs, process {holder.pid} "):
             with only_process(tmp_path, "my work"):
                 pytest.fail("two at a time")
-        holder.kill()
     with only_process(tmp_path, "my work"):
         pass

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from cjepa.data.store.verify import verify_data
 from cjepa.envs.pusht.policy import PushTBehaviour
 from tests.conftest import configs, ignore_progress
 from tests.data.converters.sources import swm_hdf5
+from tests.processes import started, wait_for
 from tests.sharing import once
 
 PROGRAM = [sys.executable, "-m", "cjepa.cli"]
@@ -36,30 +38,20 @@ if __name__ == "__main__":
 """What the command does, without all that it loads: more kills in the same time."""
 
 
-def start(words: list[str]) -> subprocess.Popen:
+def start(words: list[str]) -> AbstractContextManager[subprocess.Popen]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-    )
+    return started(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def finish(words: list[str]) -> None:
-    process = start(words)
-    _, error = process.communicate(timeout=300)
+def finish(process: subprocess.Popen) -> None:
+    _, error = process.communicate(timeout=200)
     assert process.returncode == 0, error.decode()
-
-
-def wait_for(condition, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happens"
-        time.sleep(0.01)
 
 
 def kill(process: subprocess.Popen) -> None:
     """The process alone: whatever it has started has to end by itself."""
     process.kill()
-    process.communicate()
+    process.communicate(timeout=60)
 
 
 def parts_of(out: Path) -> list[Path]:
@@ -95,10 +87,10 @@ def kill_again_and_again(words: list[str], out: Path, reference: EpisodeFile, ki
     moments = random.Random(0)
     finished: set[str] = set()
     for _ in range(kills):
-        process = start([*words, str(out)])
-        wait_for(lambda: out.exists() or len(parts_of(out)) > len(finished))  # noqa: B023
-        time.sleep(moments.uniform(0, 0.3))
-        kill(process)
+        with start([*words, str(out)]) as process:
+            wait_for(lambda: out.exists() or len(parts_of(out)) > len(finished))  # noqa: B023
+            time.sleep(moments.uniform(0, 0.3))
+            kill(process)
         finished = check_what_is_there(out, reference, finished)
 
 
@@ -117,7 +109,8 @@ def test_collect(tmp_path, workers, reference):
     script.write_text(LIBRARY)
     words = [sys.executable, str(script), workers]
     kill_again_and_again(words, out, EpisodeFile(reference), kills=3)
-    finish([*words, str(out)])
+    with start([*words, str(out)]) as process:
+        finish(process)
     assert_same(out, EpisodeFile(reference))
 
 
@@ -166,16 +159,16 @@ def test_a_kill_between_the_last_two_steps(tmp_path, monkeypatch):
 def test_workers_end_with_the_process_that_started_them(tmp_path):
     script = tmp_path / "collect.py"
     script.write_text(LIBRARY.replace("60, 40", "60, 4000"))
-    process = start([sys.executable, str(script), "2", str(tmp_path / "a.h5")])
+    with start([sys.executable, str(script), "2", str(tmp_path / "a.h5")]) as process:
 
-    def living() -> list[int]:
-        words = ["ps", "-o", "pid=,stat=", "-s", str(process.pid)]
-        rows = (line.split() for line in subprocess.run(words, capture_output=True, text=True).stdout.splitlines())
-        return [int(pid) for pid, state in rows if not state.startswith("Z")]
+        def living() -> list[int]:
+            words = ["ps", "-o", "pid=,stat=", "-s", str(process.pid)]
+            rows = (line.split() for line in subprocess.run(words, capture_output=True, text=True).stdout.splitlines())
+            return [int(pid) for pid, state in rows if not state.startswith("Z")]
 
-    wait_for(lambda: len(living()) >= 4)  # it, a process that spawns, two workers
-    kill(process)
-    wait_for(lambda: not living(), seconds=60)
+        wait_for(lambda: len(living()) >= 4)  # it, a process that spawns, two workers
+        kill(process)
+        wait_for(lambda: not living(), seconds=60)
 
 
 @pytest.mark.slow
@@ -184,15 +177,14 @@ def test_two_at_once(tmp_path, reference, capfd):
     out = tmp_path / "two" / "a.h5"
     script = tmp_path / "collect.py"
     script.write_text(LIBRARY)
-    first = start([sys.executable, str(script), "1", str(out)])
-    wait_for(lambda: parts_of(out))
-    os.kill(first.pid, signal.SIGSTOP)
-    before = {path: path.stat().st_mtime_ns for path in out.parent.rglob("*")}
-    for more in ([], ["--no_resume"]):
-        assert main([*COLLECT, "--episodes", "60", "--workers", "1", "--out", str(out), *more]) == 2
-        assert f"making {out} already runs" in capfd.readouterr().err
-    assert {path: path.stat().st_mtime_ns for path in out.parent.rglob("*")} == before
-    os.kill(first.pid, signal.SIGCONT)
-    _, error = first.communicate(timeout=300)
-    assert first.returncode == 0, error.decode()
+    with start([sys.executable, str(script), "1", str(out)]) as first:
+        wait_for(lambda: parts_of(out))
+        os.kill(first.pid, signal.SIGSTOP)
+        before = {path: path.stat().st_mtime_ns for path in out.parent.rglob("*")}
+        for more in ([], ["--no_resume"]):
+            assert main([*COLLECT, "--episodes", "60", "--workers", "1", "--out", str(out), *more]) == 2
+            assert f"making {out} already runs" in capfd.readouterr().err
+        assert {path: path.stat().st_mtime_ns for path in out.parent.rglob("*")} == before
+        os.kill(first.pid, signal.SIGCONT)
+        finish(first)
     assert_same(out, EpisodeFile(reference))

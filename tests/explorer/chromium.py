@@ -5,50 +5,53 @@ import io
 import itertools
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from tests.processes import started
+
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 _OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars", "--disable-quic"]
 _OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@contextmanager
+def open_page(profile: Path) -> Iterator["Page"]:
+    """One page of a browser that ends with the block; ``profile`` is an empty folder for it."""
+    (its_in, our_out), (our_in, its_out) = os.pipe(), os.pipe()
+    descriptors = f'exec 3<&{its_in} 4>&{its_out}; exec "$@"'
+    words = [PROGRAM, *_OPTIONS, "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
+    with started(["bash", "-c", descriptors, "bash", *words], pass_fds=(its_in, its_out), stderr=subprocess.DEVNULL):
+        os.close(its_in), os.close(its_out)
+        with os.fdopen(our_out, "wb", buffering=0) as write, os.fdopen(our_in, "rb", buffering=0) as read:
+            yield Page(write, read)
 
 
 class Page:
     """One page of one browser.
 
     Args:
-        profile: an empty folder for the browser.
+        write: to the browser.
+        read: from it.
         seconds: after which waiting fails.
     """
 
-    def __init__(self, profile: Path, seconds: float = 120.0):
+    def __init__(self, write: io.RawIOBase, read: io.RawIOBase, seconds: float = 100.0):
         self.seconds, self._numbers = seconds, itertools.count(1)
-        (its_in, our_out), (our_in, its_out) = os.pipe(), os.pipe()
-        descriptors = f'exec 3<&{its_in} 4>&{its_out}; exec "$@"'
-        words = [PROGRAM, *_OPTIONS, "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
-        self._browser = subprocess.Popen(
-            ["bash", "-c", descriptors, "bash", *words], pass_fds=(its_in, its_out), stderr=subprocess.DEVNULL
-        )
-        os.close(its_in), os.close(its_out)
-        self._write, self._read = os.fdopen(our_out, "wb", buffering=0), os.fdopen(our_in, "rb", buffering=0)
+        self._write, self._read = write, read
         self._rest = b""
         self._session = None
         (target,) = (found for found in self._ask("Target.getTargets")["targetInfos"] if found["type"] == "page")
         self._session = self._ask("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
-
-    def __enter__(self) -> "Page":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._browser.terminate()
-        self._browser.wait()
-        self._write.close(), self._read.close()
 
     def show(self, address: str, width: int, height: int, dark: bool = False) -> None:
         """Open an address in a window of a size, in px."""
@@ -95,6 +98,7 @@ class Page:
 
     def _message(self) -> bytes:
         while b"\0" not in self._rest:
+            assert select.select([self._read], [], [], self.seconds)[0], "the browser says nothing"
             part = self._read.read(1 << 16)
             assert part, "the browser has ended"
             self._rest += part

@@ -1,30 +1,19 @@
 """The page in headless Chromium: a click on a body, and what is drawn and written then."""
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
-from cjepa.explorer.server import App, Explorer, address_of, listen, open_server
 from tests.explorer import chromium
-from tests.explorer.chromium import Page
+from tests.explorer.chromium import Page, open_page
+from tests.explorer.serving import serving
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(chromium.PROGRAM is None, reason="no Chromium on this machine"),
 ]
 READY = "document.body && document.body.dataset.state === 'ready'"
-
-
-@contextmanager
-def serving(explorer: Explorer) -> Iterator[str]:
-    """The address of its page."""
-    with listen("127.0.0.1", 0) as listening, open_server(App(explorer), "127.0.0.1", listening) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield address_of(server)
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +24,7 @@ def address(explorer) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Iterator[Page]:
-    with Page(tmp_path_factory.mktemp("browser") / "profile") as browser:
+    with open_page(tmp_path_factory.mktemp("browser") / "profile") as browser:
         yield browser
 
 

@@ -1,7 +1,6 @@
 """The server gives out the page and answers, and nothing else; nobody else's page can ask it."""
 
 import socket
-import threading
 import urllib.request
 
 import pytest
@@ -9,7 +8,8 @@ from werkzeug.test import Client
 
 from cjepa.cli import main
 from cjepa.errors import UserError
-from cjepa.explorer.server import App, listen, open_server
+from cjepa.explorer.server import App, listen
+from tests.explorer.serving import serving
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +79,8 @@ def test_pages_of_other_names_are_refused(client, explorer):
 
 
 def test_over_a_socket(explorer):
-    with listen("127.0.0.1", 0) as listening, open_server(App(explorer), "127.0.0.1", listening) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/page.css") as response:
-            assert b"canvas" in response.read()
-        server.shutdown()
+    with serving(explorer) as address, urllib.request.urlopen(f"{address}page.css", timeout=60) as response:
+        assert b"canvas" in response.read()
 
 
 def test_a_port_in_use_is_refused_in_one_line_before_a_model_is_loaded(capsys):

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from cjepa.reporting.page import render
 from cjepa.reporting.pivot import plain_table
 from tests.explorer import chromium
-from tests.explorer.chromium import Page
+from tests.explorer.chromium import Page, open_page
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,7 +26,7 @@ def page(tmp_path_factory) -> Iterator[Page]:
     foreign = Markup('<script>document.title = "ran"</script>')
     html = render("sweep.html.j2", title="<b>", results=content, coordinates=foreign)
     (folder / "page.html").write_text(html)
-    with Page(folder / "profile") as browser:
+    with open_page(folder / "profile") as browser:
         browser.show((folder / "page.html").as_uri(), 800, 600)
         browser.wait(LOADED)
         yield browser

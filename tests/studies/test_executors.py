@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from cjepa.studies import executors, launcher
 from cjepa.studies.executors import LocalProcesses, Outcome
 from cjepa.studies.resources import Resources, Share
 from tests.conftest import EXPERIMENTS
+from tests.processes import started, wait_for
 
 SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
 FILL = "x = b'x' * ({} << 20)"
@@ -34,10 +34,7 @@ LAUNCHER = [sys.executable, "-I", "-S", launcher.__file__]
 
 def run(words: list[str], share: Share = ALONE, output: Path | None = None) -> Outcome:
     """Run a command line to its end."""
-    job = LocalProcesses().start(words, share, output)
-    while (outcome := job.outcome()) is None:
-        time.sleep(0.02)
-    return outcome
+    return wait_for(LocalProcesses().start(words, share, output).outcome)
 
 
 def test_options_are_read_and_nothing_runs():
@@ -103,14 +100,14 @@ def test_a_large_parent_is_not_measured(nested, tmp_path):
     parent = f"import subprocess, sys; {FILL.format(400)}; "
     parent += "process = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE); sys.exit(process.wait())"
     command = [*LAUNCHER, str(tmp_path / "measured.json"), "{}", sys.executable, "-S", "-c", code]
-    assert subprocess.run([sys.executable, "-S", "-c", parent, *command]).returncode == 0
+    assert subprocess.run([sys.executable, "-S", "-c", parent, *command], timeout=60).returncode == 0
     assert 100 < measured(tmp_path)["peak_memory_mb"] < 200
 
 
 def test_the_exit_code_of_a_command(tmp_path):
-    launch(tmp_path, sys.executable, "-S", "-c", "raise SystemExit(7)").wait()
+    launch(tmp_path, sys.executable, "-S", "-c", "raise SystemExit(7)").wait(30)
     assert measured(tmp_path)["exit_code"] == 7
-    launch(tmp_path, sys.executable, "-S", "-c", "import os; os.kill(os.getpid(), 9)").wait()
+    launch(tmp_path, sys.executable, "-S", "-c", "import os; os.kill(os.getpid(), 9)").wait(30)
     assert measured(tmp_path)["exit_code"] == -9
 
 
@@ -186,14 +183,13 @@ def test_an_interrupted_study_is_130_and_goes_on(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(Path(cjepa.__file__).parent.parent)}
     command = [sys.executable, "-m", "cjepa.cli", "study", "study.yaml"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    study = subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes)
-    while study.poll() is None and not any(parts.glob("*.part")):
-        time.sleep(0.1)
-    for _ in range(3):  # pymunk's callbacks can swallow an interrupt; a user would press again
-        study.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            out, err = study.communicate(timeout=20)
-            break
+    with started(command, cwd=tmp_path, env=environment, **pipes) as study:
+        wait_for(lambda: study.poll() is not None or any(parts.glob("*.part")), seconds=200)
+        for _ in range(3):  # pymunk's callbacks can swallow an interrupt; a user would press again
+            study.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                out, err = study.communicate(timeout=20)
+                break
     assert study.returncode == 130
     assert err.splitlines()[-1] == "cjepa study: interrupted; repeat the command to continue"
     assert "Traceback" not in err and "[1/1] episodes: cjepa collect " in out

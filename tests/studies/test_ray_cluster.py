@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from cjepa.errors import UserError
 from cjepa.studies import ray_cluster
 from cjepa.studies.ray_cluster import RayCluster
 from cjepa.studies.study import run_study
+from tests.processes import wait_for
 from tests.studies.fakes import InProcess
 
 WAITING = """
@@ -83,8 +83,7 @@ def test_a_study_loses_a_machine_and_ends_as_on_one(study, monkeypatch):
 
 def kill_machine(mark: Path) -> None:
     """The Ray daemon of the machine on which the stage waits, and its workers: as if the machine had lost its power."""
-    while not mark.is_symlink():
-        time.sleep(0.1)
+    wait_for(mark.is_symlink, seconds=200)
     daemon = int(os.readlink(mark))
     for pid in (*children(daemon), daemon):
         os.kill(pid, signal.SIGKILL)

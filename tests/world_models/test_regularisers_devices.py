@@ -1,6 +1,7 @@
 """Two processes with half of the batch each have the loss and the gradients of one process with all of it."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,8 @@ def gradients_of_steps(training: nn.Module, rank: int) -> list[torch.Tensor]:
 
 
 def one_of_two(rank: int, folder: str) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    meeting = {"init_method": f"file://{folder}/meeting", "timeout": timedelta(seconds=200)}
+    distributed.init_process_group("gloo", **meeting, rank=rank, world_size=2)
     torch.set_num_threads(1)
     model = nn.parallel.DistributedDataParallel(encoder())
     own = batch().chunk(2, dim=1)[rank]

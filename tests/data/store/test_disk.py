@@ -22,6 +22,7 @@ from cjepa.data.store.verify import verify_data
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.errors import UserError
 from tests.conftest import RecordedProgress, configs, ignore_progress
+from tests.processes import ended, started
 
 COLLECT = [*configs("pusht/collect.yaml"), "--episodes", "60", "--episode_env_steps", "40", "--workers", "1"]
 MEGABYTE = 1_000_000
@@ -42,7 +43,7 @@ def small_disk(tmp_path):
 def run(*words: str | Path, file_limit: int | None = None) -> subprocess.CompletedProcess:
     limit = None if file_limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit,) * 2)
     program = [sys.executable, "-m", "cjepa.cli", *map(str, words)]
-    return subprocess.run(program, capture_output=True, text=True, preexec_fn=limit, timeout=300)
+    return subprocess.run(program, capture_output=True, text=True, preexec_fn=limit, timeout=200)
 
 
 def the_line(done: subprocess.CompletedProcess) -> str:
@@ -134,13 +135,14 @@ file.flush()
 print("open", flush=True)
 input()
 """
-    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert other.stdout.readline() == "open\n"
-    for words in (["inspect", path], ["collect", *COLLECT, "--out", path]):
-        assert main([str(word) for word in words]) == 2
-        line = capsys.readouterr().err
-        assert f"{path}: another program is writing to this file; wait for it or stop it" in line
-    other.communicate("\n")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with started([sys.executable, "-c", code], **pipes) as other:
+        assert other.stdout.readline() == "open\n"
+        for words in (["inspect", path], ["collect", *COLLECT, "--out", path]):
+            assert main([str(word) for word in words]) == 2
+            line = capsys.readouterr().err
+            assert f"{path}: another program is writing to this file; wait for it or stop it" in line
+        other.communicate("\n", timeout=60)
     with h5py.File(path) as file:
         assert file["x"][()] == 1
 
@@ -192,10 +194,9 @@ def test_what_the_system_refuses(number, told):
 
 
 def test_what_a_killed_process_left_goes_and_what_others_make_stays(tmp_path):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    left, others = (tmp_path / f"made.h5.{pid}.partial" for pid in (ended.pid, os.getppid()))
-    unrelated = [tmp_path / f"other.h5.{ended.pid}.partial", tmp_path / "made.h5.mine.partial"]
+    killed = ended()
+    left, others = (tmp_path / f"made.h5.{pid}.partial" for pid in (killed, os.getppid()))
+    unrelated = [tmp_path / f"other.h5.{killed}.partial", tmp_path / "made.h5.mine.partial"]
     for path in (left, others, *unrelated):
         path.write_text("half")
     with EpisodeWriter(tmp_path / "made.h5", "cjepa-episodes", {}) as writer:
