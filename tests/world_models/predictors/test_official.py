@@ -107,6 +107,28 @@ def test_proprioception_that_was_seen_is_read_back(tmp_path):
     torch.testing.assert_close(predictor.predicted(state).proprio_BP, proprio[:, -1])
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("slots", "history", "predicted"), [(4, 3, 1), (7, 6, 10)], ids=["pusht", "clevrer"])
+def test_the_released_sizes_compute_the_same(tmp_path, slots, history, predicted):
+    """Width, depth, heads and MLP of the released weights, in double precision, which leaves no room for rounding."""
+    weights = published_weights(128, history + predicted, depth=6, mlp_dim=2048)
+    torch.save(weights, tmp_path / "weights.pt")
+    official = read_official(tmp_path / "weights.pt")
+    predictor = OfficialTransformer(**official.sizes).double().eval()
+    predictor.load_state_dict(official.weights)
+    published = Published({name: value.double() for name, value in weights.items()}, 16, predicted)
+    tokens_BTSD = torch.randn(2, history, slots, 128, generator=torch.Generator().manual_seed(1)).double()
+    hidden_BTS = torch.zeros(2, history, slots, dtype=torch.bool)
+    hidden_BTS[:, 1:, 1] = True
+    expected = published.forward(tokens_BTSD, hidden_BTS[0, -1])
+    nothing = tokens_BTSD[:, :, 0, :0]
+    found = predictor(tokens_BTSD, nothing, nothing, hidden_BTS)
+    torch.testing.assert_close(torch.cat(found[:2], dim=1), expected, atol=1e-9, rtol=0)
+    ahead = published.inference(tokens_BTSD[:, -1:])
+    found = predictor(tokens_BTSD[:, -1:], nothing[:, -1:], nothing[:, -1:], hidden_BTS[:, :1])
+    torch.testing.assert_close(found.future_BFSD, ahead, atol=1e-9, rtol=0)
+
+
 def test_the_published_size():
     """Counted from the published code: 6 layers of width 128 with an MLP of 2048, heads of no matter."""
     layer = (3 * 128 * 128 + 3 * 128) + (128 * 128 + 128) + 2 * 128 + (128 * 2048 + 2048) + (2048 * 128 + 128)
