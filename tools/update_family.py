@@ -26,6 +26,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "results" / "family.md"
 RESULTS, FIGURE = PAGE.with_suffix(".json"), DOCS / "images" / "guards.png"
 ENCODERS = {"ijepa": "I-JEPA", "vjepa": "V-JEPA", "vjepa2.1": "V-JEPA 2.1", "mcjepa": "MC-JEPA"}
+ENCODERS |= {"mcjepa-simulator": "MC-JEPA, flow of the simulator"}
 SYSTEMS = {  # stage -> system, environment
     **{stage: (name, "Push-T") for stage, name in ENCODERS.items()},
     **{f"{stage}-predicted": (f"{name}'s patches, predicted", "Push-T") for stage, name in ENCODERS.items()},

@@ -7,7 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -181,15 +181,16 @@ def peak_memory_mb() -> float:
 
 
 def command_line() -> str:
-    """``sys.argv`` as one line, see :func:`repeatable`."""
+    """``sys.argv`` as one line, without the machine's folders: of a path outside of this folder, the last name."""
     program = Path(sys.argv[0]).name
     # `python -m cjepa.cli` is the same command
-    return repeatable("cjepa" if program == "cli.py" else program, *sys.argv[1:])
+    words = (_from_here(word, lambda path: path.name) for word in sys.argv[1:])
+    return as_typed("cjepa" if program == "cli.py" else program, *words)
 
 
 def repeatable(*words: object) -> str:
-    """The words as one line, without the machine's folders: relative to here where possible, else the last name."""
-    return as_typed(*(_without_machine(str(word)) for word in words))
+    """The words as one line that does the same if it is typed again; paths in this folder are relative to it."""
+    return as_typed(*(_from_here(str(word)) for word in words))
 
 
 def write_run_record(
@@ -245,10 +246,10 @@ def _git(folder: Path, *words: str) -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def _without_machine(word: str) -> str:
+def _from_here(word: str, outside: Callable[[Path], object] = str) -> str:
     head, equals, value = word.rpartition("=")
     path = Path(value)
     if not path.is_absolute():
         return word
-    short = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.name
+    short = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else outside(path)
     return f"{head}{equals}{short}"

@@ -148,6 +148,10 @@ class TrainableTokenizer(Tokenizer):
     def loss_terms(self, pixels_BT3YX: Tensor) -> dict[str, Tensor]:
         """Unweighted scalar losses of a clip by name; the same names every time."""
 
+    def label_terms(self, pixels_BT3YX: Tensor, labels_BTYX: Tensor) -> dict[str, Tensor]:
+        """Further losses, of clips with the simulator's label images; none by default."""
+        return {}
+
 
 def check_environment(tokenizer: Tokenizer, env_id: str | None, where: str) -> None:
     """Check that a tokenizer fits these frames; frames of unknown origin are accepted.

@@ -62,11 +62,17 @@ class TokenizerTraining(ScoredTokenizer):
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """One step."""
-        terms = self.tokenizer.loss_terms(*self.inputs(batch))
+        terms = self.loss_terms(batch)
         loss = self.weighted(terms)
         self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=len(batch.pixels_BTYXC))
         self.log("train/loss", loss, batch_size=len(batch.pixels_BTYXC))
         return loss
+
+    def loss_terms(self, batch: VideoBatch) -> dict[str, Tensor]:
+        """The tokenizer's losses, also those of label images where the clips have them."""
+        inputs = self.inputs(batch)
+        terms = self.tokenizer.loss_terms(*inputs)
+        return terms if batch.labels_BTYX is None else terms | self.tokenizer.label_terms(inputs[0], batch.labels_BTYX)
 
     def weighted(self, terms: dict[str, Tensor]) -> Tensor:
         """The loss, a scalar: the sum of the terms, each times its weight; those without a weight are left out.
@@ -86,7 +92,7 @@ class TokenizerTraining(ScoredTokenizer):
 
     def score(self, batch: VideoBatch, stage: str) -> Encoded:
         """The losses too."""
-        terms = self.tokenizer.loss_terms(*self.inputs(batch))
+        terms = self.loss_terms(batch)
         values = {f"{stage}/{name}": term for name, term in terms.items()} | {f"{stage}/loss": self.weighted(terms)}
         self.log_dict(values, batch_size=len(batch.pixels_BTYXC), on_epoch=True, sync_dist=True)
         return super().score(batch, stage)

@@ -47,6 +47,17 @@ def test_what_a_study_leaves(study_with_report, monkeypatch):
     assert str(home / "report.html") in " ".join(study.done.lines)
 
 
+def test_what_is_to_be_typed_again_names_folders_elsewhere(study, monkeypatch):
+    (study.home / "elsewhere").mkdir()
+    monkeypatch.chdir(study.home / "elsewhere")
+    study.run()
+    said = json.loads((study.root / "toy" / "study.json").read_text())
+    assert said["typed"] == shlex.join(["cjepa", "study", str(study.path), "--root", str(study.root)])
+    assert [stage["typed"] for stage in said["stages"]] == [
+        f"cjepa {shlex.join(words)}" for words in study.executor.ran.values()
+    ]
+
+
 def test_a_second_run_does_nothing(study):
     study.run()
     before = {name: (study.folder(name) / "stage.json").stat().st_mtime_ns for name in STAGES}

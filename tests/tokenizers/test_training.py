@@ -77,6 +77,14 @@ def test_the_loss_is_the_weighted_sum_of_the_terms(batch):
     }
 
 
+def test_clips_with_label_images_give_further_losses(batch):
+    module = a_module()
+    module.tokenizer.label_terms = lambda pixels, labels: {"objects": (labels > 0).float().mean() * len(pixels)}
+    expected = (batch.labels_BTYX > 0).float().mean() * len(batch.pixels_BTYXC)
+    assert expected > 0 and module.loss_terms(batch)["objects"] == expected
+    assert "objects" not in module.loss_terms(batch._replace(labels_BTYX=None))
+
+
 def test_a_weight_for_nothing_is_the_users_error(batch):
     with pytest.raises(UserError, match="'gruping'.*contrast.*grouping.*reconstruction"):
         a_module(reconstruction=1.0, gruping=0.1).training_step(batch, 0)

@@ -1,6 +1,7 @@
 """Optical flow from the patches of two frames, and what is wrong with it as far as the frames themselves say.
 
-File letters: K width of features; R offsets of a patch in the other frame; N frames; Q flow cells per side of a patch.
+File letters: K width of features; R offsets of a patch in the other frame; N frames; Q flow cells per side of a patch;
+G labels, the background first; U frames but the last.
 Flow is in pixels, x then y, from a frame to the next one: what is at p is at p + flow(p) a frame later.
 """
 
@@ -14,6 +15,8 @@ from cjepa.tokenizers.grid import cell_centres
 _SCALES = (1, 2, 4)  # px that are averaged before frames are compared: a move beyond an object's edge is seen too
 _EDGES = 10.0  # how much less smooth flow may be where the frame changes
 _SMALLEST = 1e-3
+_LABELS = 256  # of uint8
+_FEWEST_PIXELS = 8  # of an object whose middle is known, as where flow is scored
 
 
 class FlowHead(nn.Module):
@@ -79,3 +82,41 @@ def smoothness(flow_N2YX: Tensor, frames_N3YX: Tensor) -> Tensor:
         edge_N1YX = frames_N3YX.diff(dim=axis).abs().mean(dim=1, keepdim=True)
         parts.append((flow_N2YX.diff(dim=axis).abs() * (-_EDGES * edge_N1YX).exp()).mean())
     return sum(parts)
+
+
+def simulated(labels_BTYX: Tensor) -> tuple[Tensor, Tensor]:
+    """Flow as label images tell it: an object's pixels move as the middle of what is seen of it, the background rests.
+
+    Args:
+        labels_BTYX: integers below 256, 0 = background.
+
+    Returns:
+        Flow ``(B, U, 2, Y, X)`` in pixels, and where it is known, bool ``(B, U, Y, X)``: not at objects of which one of
+        the two frames shows fewer than 8 pixels.
+    """
+    height, width = labels_BTYX.shape[-2:]
+    label_BTL = labels_BTYX.flatten(2).long()
+    index_L = torch.arange(height * width, device=label_BTL.device)
+
+    def summed(values_L: Tensor) -> Tensor:
+        values_BTL = values_L.float().expand(label_BTL.shape)
+        return values_BTL.new_zeros(*label_BTL.shape[:2], _LABELS).scatter_add(2, label_BTL, values_BTL)
+
+    pixels_BTG = summed(torch.ones_like(index_L))
+    middles = [summed(axis_L) / pixels_BTG for axis_L in (index_L % width, index_L // width)]
+    moved_BU2G = torch.stack(middles, dim=2).diff(dim=1)
+    known_BUG = (pixels_BTG[:, :-1] >= _FEWEST_PIXELS) & (pixels_BTG[:, 1:] >= _FEWEST_PIXELS)
+    moved_BU2G[..., 0], known_BUG[..., 0] = 0.0, True
+    label_BUL = label_BTL[:, :-1]
+    flow_BU2L = moved_BU2G.nan_to_num().take_along_dim(label_BUL[:, :, None], dim=-1)
+    known_BUL = known_BUG.take_along_dim(label_BUL, dim=-1)
+    return flow_BU2L.unflatten(-1, (height, width)), known_BUL.unflatten(-1, (height, width))
+
+
+def end_point_error(flow_BU2YX: Tensor, labels_BTYX: Tensor) -> Tensor:
+    """Mean distance to :func:`simulated` flow in pixels, over objects and over the background, the sum; a scalar."""
+    true_BU2YX, known_BUYX = simulated(labels_BTYX)
+    error_BUYX = (flow_BU2YX - true_BU2YX).norm(dim=2)
+    of_object_BUYX = labels_BTYX[:, :-1] > 0
+    parts = [known_BUYX & of_object_BUYX, known_BUYX & ~of_object_BUYX]
+    return sum((error_BUYX * part).sum() / part.sum().clamp(min=1) for part in parts)

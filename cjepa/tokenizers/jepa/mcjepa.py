@@ -8,15 +8,16 @@ from einops import rearrange
 from torch import Tensor
 
 from cjepa.arguments import at_least, check
-from cjepa.tokenizers.jepa.flow import FlowHead, photometric, smoothness
+from cjepa.tokenizers.jepa.flow import FlowHead, end_point_error, photometric, smoothness
 from cjepa.tokenizers.jepa.ijepa import IJepa
 
 
 class McJepa(IJepa):
-    """I-JEPA whose encoder also has to tell how pixels move from a frame to the next, without labels.
+    """I-JEPA whose encoder also has to tell how pixels move from a frame to the next.
 
     Content is learned by I-JEPA's masked prediction, where the paper has VICReg of two crops; motion by a flow head on
-    whole frames: a photometric loss and a smooth flow, where the paper adds cycles and a pyramid of features.
+    whole frames, without labels: a photometric loss and a smooth flow, where the paper adds cycles and a pyramid of
+    features. Where clips have label images, the loss term ``flow`` is the distance to the simulator's flow in pixels.
 
     Args:
         dim: D, see :class:`IJepa`, as the next seven.
@@ -59,13 +60,16 @@ class McJepa(IJepa):
     def loss_terms(self, pixels_BT3YX: Tensor) -> dict[str, Tensor]:
         """I-JEPA's, and those of the flow between successive frames; a single frame is its own successor."""
         terms = super().loss_terms(pixels_BT3YX)
-        if pixels_BT3YX.shape[1] == 1:
-            pixels_BT3YX = pixels_BT3YX.expand(-1, 2, -1, -1, -1)
+        pixels_BT3YX = _in_pairs(pixels_BT3YX)
         first, second = (frames.flatten(0, 1) for frames in (pixels_BT3YX[:, :-1], pixels_BT3YX[:, 1:]))
         flow_N2YX = self.flow(pixels_BT3YX).flatten(0, 1)
         with torch.autocast(pixels_BT3YX.device.type, enabled=False):
             losses = {"photometric": photometric(first, second, flow_N2YX), "smoothness": smoothness(flow_N2YX, first)}
         return terms | losses
+
+    def label_terms(self, pixels_BT3YX: Tensor, labels_BTYX: Tensor) -> dict[str, Tensor]:
+        """``flow``, see the class."""
+        return {"flow": end_point_error(self.flow(_in_pairs(pixels_BT3YX)), _in_pairs(labels_BTYX))}
 
     def flow(self, pixels_BT3YX: Tensor) -> Tensor:
         """See :class:`~cjepa.tokenizers.base.Tokenizer`."""
@@ -74,3 +78,8 @@ class McJepa(IJepa):
         grids = rearrange(features_NLD, "(b t) (y x) d -> b t d y x", b=batch, y=self.encoder.side)
         first, second = (part.flatten(0, 1) for part in (grids[:, :-1], grids[:, 1:]))
         return self.flow_head(first, second).unflatten(0, (batch, -1))
+
+
+def _in_pairs(frames_BT: Tensor) -> Tensor:
+    """Clips of one frame as two, which are the same."""
+    return frames_BT if frames_BT.shape[1] > 1 else torch.cat([frames_BT, frames_BT], dim=1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from cjepa.tokenizers.jepa.flow import FlowHead, photometric, smoothness, warped
+from cjepa.tokenizers.jepa.flow import FlowHead, end_point_error, photometric, simulated, smoothness, warped
 from cjepa.tokenizers.jepa.ijepa import IJepa
 from cjepa.tokenizers.jepa.mcjepa import McJepa
 from tests.conftest import EXPERIMENTS
@@ -47,6 +47,45 @@ def test_smoothness_by_hand():
     torch.testing.assert_close(smoothness(flow, frame), plain * torch.tensor(-10.0).exp())
 
 
+def labels_of_a_move() -> torch.Tensor:
+    """One body moves 3 px right and 4 down, a second one rests, a third is too small to be sure of; in two frames."""
+    labels = torch.zeros(1, 2, 24, 24, dtype=torch.uint8)
+    labels[0, 0, 2:6, 2:6] = labels[0, 1, 6:10, 5:9] = 1
+    labels[0, :, 12:16, 12:16] = 2
+    labels[0, 0, 20, 2:4] = labels[0, 1, 20, 20:22] = 3
+    return labels
+
+
+def test_the_simulators_flow_by_hand():
+    flow, known = simulated(labels_of_a_move())
+    expected = torch.zeros(1, 1, 2, 24, 24)
+    expected[:, :, 0, 2:6, 2:6], expected[:, :, 1, 2:6, 2:6] = 3.0, 4.0
+    torch.testing.assert_close(flow[:, :, :, :20], expected[:, :, :, :20])
+    assert known.sum() == 24 * 24 - 2 and not known[0, 0, 20, 2:4].any()
+
+
+def test_the_distance_to_the_simulators_flow_by_hand():
+    """5 px at one of two bodies of the same size, and nothing at the background; then 2 px more everywhere."""
+    labels = labels_of_a_move()
+    still = torch.zeros(1, 1, 2, 24, 24)
+    assert end_point_error(still, labels).item() == pytest.approx(2.5)
+    true = simulated(labels)[0]
+    assert end_point_error(true, labels).item() == pytest.approx(0.0, abs=1e-5)
+    true[:, :, 0] += 2.0
+    assert end_point_error(true, labels).item() == pytest.approx(4.0)
+    (gradient,) = torch.autograd.grad(end_point_error(still.requires_grad_(), labels), still)
+    assert gradient.isfinite().all() and gradient[..., 2:6, 2:6].abs().sum() > 0
+
+
+def test_the_simulators_flow_reaches_the_encoder():
+    clips = torch.rand(2, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    model = McJepa(**SMALL, image_size=32)
+    labels = torch.zeros(2, 1, 32, 32, dtype=torch.uint8)
+    model.label_terms(clips, labels)["flow"].backward()
+    assert model.encoder.embed.weight.grad.abs().sum() > 0
+
+
 def test_the_head_tells_flow_for_every_pixel():
     torch.manual_seed(0)
     head = FlowHead(16, patch_size=8, reach=1, hidden_dim=8)
@@ -78,7 +117,12 @@ def test_its_yaml_weighs_its_terms():
     content = yaml.safe_load((EXPERIMENTS / "pusht" / "mcjepa.yaml").read_text())["model"]["init_args"]
     model = McJepa(**SMALL, image_size=32, **content["tokenizer"]["init_args"])
     assert model.flow(torch.rand(1, 3, 3, 32, 32)).shape == (1, 2, 2, 32, 32)
-    assert set(model.loss_terms(torch.rand(1, 1, 3, 32, 32))) == set(content["loss_weights"])
+    terms = model.loss_terms(torch.rand(1, 1, 3, 32, 32))
+    assert set(terms) == set(content["loss_weights"])
+    taught = yaml.safe_load((EXPERIMENTS / "pusht" / "mcjepa_simulator.yaml").read_text())
+    assert (
+        set(taught["model"]["init_args"]["loss_weights"]) == {*terms, "flow"} and taught["data"]["init_args"]["labels"]
+    )
 
 
 def test_patches_of_odd_size_are_refused():
