@@ -172,6 +172,7 @@ def execute(argv: list[str], only_options: bool = False) -> CommandResult:
     from cjepa.configuration.class_paths import look_in_current_folder
     from cjepa.configuration.function_options import call
     from cjepa.configuration.moved import current, teach_parsers
+    from cjepa.configuration.parser_messages import meant
 
     teach_parsers()
     look_in_current_folder()
@@ -184,7 +185,8 @@ def execute(argv: list[str], only_options: bool = False) -> CommandResult:
         return _lightning(verb, rest, only_options)
     if verb not in VERBS:
         typed = " ".join(argv[: 1 + any(name.startswith(f"{verb} ") for name in VERBS)])
-        raise UserError(f"no such command {typed!r}; `cjepa --help` lists them")
+        hint = meant(typed, [*VERBS, *LIGHTNING_VERBS]) or "; `cjepa --help` lists them"
+        raise UserError(f"no such command {typed!r}{hint}")
     silence_lightning()
     group, _, name = verb.replace("-", "_").rpartition(" ")
     function = getattr(importlib.import_module(f"cjepa.{group or 'commands'}.{name}"), f"{name}_command")

@@ -20,6 +20,21 @@ from cjepa.errors import UserError
 MAX_TEXT_BYTES = 256 << 20
 
 
+def refuse_file(folder: Path, option: str) -> None:
+    """Keep a command from making a folder where a file is, or within a file.
+
+    Args:
+        folder: to make.
+        option: of the command line that names another folder, for the error.
+
+    Raises:
+        UserError: the folder, or one above it, is a file.
+    """
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is a file, expected a folder; choose another {option}")
+
+
 @contextmanager
 def new_folder(folder: Path, option: str) -> Iterator[Path]:
     """Give a temporary folder; rename it to ``folder`` if the block ends without an error: the whole or nothing.
@@ -32,7 +47,8 @@ def new_folder(folder: Path, option: str) -> Iterator[Path]:
     Raises:
         UserError: there is a file with this name, or a folder that is not empty.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    refuse_file(folder, option)
+    if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} exists and is not an empty folder; choose another {option} or delete it first")
     target = folder.resolve()
     for abandoned in _abandoned(target.parent, f".{target.name}.", ".partial"):

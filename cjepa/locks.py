@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from cjepa.errors import UserError
-from cjepa.files import read_json, write_json
+from cjepa.files import read_json, refuse_file, write_json
 
 _LOCK, _HOLDER = ".lock", ".holder.json"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -65,8 +65,10 @@ def refuse_foreign(folder: Path, names: Sequence[str], option: str) -> None:
         option: of the command line that names another folder, for the error.
 
     Raises:
-        UserError: one of the files is there, and :func:`only_process` never held this folder.
+        UserError: one of the files is there, and :func:`only_process` never held this folder; or a file is in place of
+            the folder.
     """
+    refuse_file(folder, option)
     found = [name for name in names if (folder / name).exists()]
     if found and not (folder / _LOCK).exists():
         raise UserError(

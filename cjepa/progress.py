@@ -88,8 +88,7 @@ class ProgressBar(Progress):
     def __exit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None and not self._progress.tasks[0].completed:
-            # nothing was done: the error speaks alone
+        if not self._progress.tasks[0].completed:  # nothing was to do, or an error comes, which speaks alone
             self._progress.update(self._task, visible=False)
             self._progress.console.quiet = not self._progress.console.is_interactive
         if error is None:  # all is done, also where less was to do than expected: few episodes, trials that ended early

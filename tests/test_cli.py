@@ -226,6 +226,7 @@ def test_a_config_without_options_is_named(verb, text, refused, tmp_path):
 def test_a_wrong_command_of_a_group_is_told_whole(refused):
     assert "no such command 'bench nothing'" in refused("bench", "nothing")
     assert "no such command 'nothing'" in refused("nothing", "bench")
+    assert refused("tokenise", "runs/slots").endswith("no such command 'tokenise'; did you mean tokenize?\n")
     assert refused("bench", "planner", "--rounds", "0").startswith("cjepa bench planner: error: rounds: ")
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 
 import numpy as np
 import pytest
@@ -91,6 +92,15 @@ def test_a_new_folder_is_made_where_a_link_leads(exists, tmp_path):
         (made / "a").write_text("b")
     assert link.is_symlink() and (target / "a").read_text() == "b"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "link"]
+
+
+@pytest.mark.parametrize("within", [".", "experiments", "a/b"])
+def test_a_new_folder_is_not_made_where_a_file_is(within, tmp_path):
+    (tmp_path / "mine.txt").write_text("of the user")
+    said = re.escape(f"{tmp_path / 'mine.txt'} is a file, expected a folder; choose another --out")
+    with pytest.raises(UserError, match=f"^{said}$"), files.new_folder(tmp_path / "mine.txt" / within, "--out"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_a_new_folder_removes_what_a_killed_process_left(tmp_path):

@@ -47,6 +47,13 @@ def test_work_that_was_less_than_expected_ends_at_100(capsys, monkeypatch):
     assert "100 %" not in capsys.readouterr().err
 
 
+def test_where_nothing_was_done_no_bar_stays(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with ProgressBar("verify", 8, "files"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
 def test_steps_that_are_minutes_apart_say_when_all_will_be_done():
     with ProgressBar("plan", 50, "env steps") as bar:
         started = bar._progress.get_time()

@@ -26,10 +26,12 @@ _GIVEN_CLASS = re.compile(r"(?:.*?class_path'?[:,]? ?(?:val)?=? ?')?([\w.]+)")
 _CLASS_PATH = re.compile(r"Expected a dot import path string: (.*)")
 _MISSING = re.compile(r"the following arguments are required: (.*)")
 _OPTION = re.compile(r"Option '(.+)' is not accepted")
-_NOT_AN_OPTION = re.compile(r"unrecognized arguments: --([\w.]+)(?:[ =].*)?")
+_NOT_AN_OPTION = re.compile(r"unrecognized arguments: --([\w.-]+)(?:[ =].*)?")
 _NO_OPTION = re.compile(r"(?:Subcommand '\w+' does not accept o|Group '(\w+)' does not accept o|O)ption '([\w.]+)'.*")
+_NO_ATTRIBUTE = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
 _LIGHTNING = "lightning."
 """Options without a class are checked against the base class, which is of Lightning."""
+_OTHER_COMMAND = "; is the -c file for another command? Its first lines show one that takes it"
 _CLASS_KEYS = ("class_path", "init_args")
 _NUMBER = re.compile(r"Not of type (\w+): (?:invalid literal .*?: )?(.*?) ?(?:does not conform.*|int\(\) argument.*)?")
 _NUMBERS = {
@@ -75,19 +77,25 @@ def named(error: ArgumentError, options: Iterable[str], positional: Collection[s
         words = [name.upper() if name in positional else f"--{name}" for name in names]
         return ArgumentError(None, f"missing: {', '.join(words)}; --help explains {'them' if words[1:] else 'it'}")
     if match := _NOT_AN_OPTION.fullmatch(message):
-        return ArgumentError(None, f"--{match[1]}: no such option{_meant(match[1], options, '--')}")
+        return ArgumentError(None, f"--{match[1]}: no such option{meant(match[1], options, '--')}")
     if match := _NO_OPTION.fullmatch(message):
         key = ".".join(filter(None, match.groups()))
-        return ArgumentError(None, f"{key}: no such option{_meant(key, options)}")
+        options = list(options)
+        known = key.partition(".")[0] in {option.partition(".")[0] for option in options}
+        return ArgumentError(None, f"{key}: no such option{meant(key, options) or ('' if known else _OTHER_COMMAND)}")
     return error
 
 
-def _meant(typed: str, options: Iterable[str], dashes: str = "") -> str:
-    """The option that is nearest to what was typed, or the one whose first part is."""
-    options = list(options)
-    heads = list(dict.fromkeys(option.partition(".")[0] for option in options))
-    found = get_close_matches(typed, options, 1, 0.8) or get_close_matches(typed.partition(".")[0], heads, 1)
-    return f"; did you mean {dashes}{found[0]}?" if found and found[0] != typed.partition(".")[0] else ""
+def meant(typed: str, options: Iterable[str], dashes: str = "") -> str:
+    """The option that is nearest to what was typed, or the one whose first part is; empty where none is near."""
+    whole = {option.lower(): option for option in options}
+    first = {option.partition(".")[0].lower(): option.partition(".")[0] for option in whole.values()}
+    head, dot, _ = typed.partition(".")
+    if found := get_close_matches(typed.lower(), whole, 1, 0.8):
+        found = whole[found[0]]
+    elif found := get_close_matches(head.lower(), first, 1, 0.8 if dot else 0.6):
+        found = first[found[0]]
+    return f"; did you mean {dashes}{found}?" if found and found != head else ""
 
 
 def _options_of(class_path: str) -> list[str]:
@@ -179,9 +187,11 @@ def _fault(text: str, key: str, owner: str) -> str:
             return f"{key}: no option {match[1]}"
         if owner.startswith(_LIGHTNING):
             return f"{key}.class_path is missing; this YAML changes another: give that one first, as its head says"
-        return f"{key}.init_args.{match[1]}: {owner} has no such option{_meant(match[1], _options_of(owner))}"
+        return f"{key}.init_args.{match[1]}: {owner} has no such option{meant(match[1], _options_of(owner))}"
     if match := _NOT_AN_OPTION.fullmatch(text):
-        return f"{key}.{match[1]}: no such option{_meant(match[1], _CLASS_KEYS)}"
+        return f"{key}.{match[1]}: no such option{meant(match[1], _CLASS_KEYS)}"
+    if match := _NO_ATTRIBUTE.fullmatch(text):
+        return f"{key}: {text}{meant(match[2], vars(importlib.import_module(match[1])))}"
     if match := _NUMBER.fullmatch(text):
         return f"{key}: expected {_NUMBERS.get(match[1], match[1])}" + (f", got {_short(match[2])}" if match[2] else "")
     if match := _CLASS_PATH.match(text):

@@ -1,16 +1,20 @@
 """Gymnasium environments with objects; importing this package registers them."""
 
 import importlib
+import inspect
+import re
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.envs.registration import register, registry
+from gymnasium.envs.registration import load_env_creator, register, registry
 
+from cjepa.configuration.parser_messages import meant
 from cjepa.configuration.plain_values import check_plain
 from cjepa.envs.base import ObjectEnv
 from cjepa.errors import UserError
 
 _ENVIRONMENTS = {"cjepa/PushT-v0": "cjepa.envs.pusht.env:PushT", "cjepa/Collide-v0": "cjepa.envs.collide.env:Collide"}
+_UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 for _env_id, _entry_point in _ENVIRONMENTS.items():
     if _env_id not in registry:
         register(id=_env_id, entry_point=_entry_point)
@@ -30,8 +34,7 @@ def make_env(env_id: str, env_kwargs: dict[str, Any]) -> ObjectEnv:
     except UserError:  # says what to install or to change
         raise
     except (gym.error.Error, ImportError, SyntaxError, TypeError, ValueError) as error:
-        said = str(error).partition(" was raised from the environment creator")[0]  # repeats what stands in front
-        raise UserError(f"env_id {env_id} with env_kwargs {env_kwargs}: {said}") from error
+        raise UserError(f"env_id {env_id} with env_kwargs {env_kwargs}: {_said(env_id, error)}") from error
     if not isinstance(env, ObjectEnv):
         raise UserError(
             f"env_id {env_id} is a {type(env).__name__}, which is not a subclass of cjepa.envs.base.ObjectEnv; "
@@ -39,6 +42,17 @@ def make_env(env_id: str, env_kwargs: dict[str, Any]) -> ObjectEnv:
         )
     env.action_bounds()
     return env
+
+
+def _said(env_id: str, error: Exception) -> str:
+    """What Gymnasium or an environment says of a call; what it takes is added."""
+    said = str(error).partition(" was raised from the environment creator")[0]  # repeats what stands in front
+    if isinstance(error, gym.error.UnregisteredEnv):
+        return f"no such environment; here are {' and '.join(_ENVIRONMENTS)}, those of a module are named MODULE:ID"
+    if unknown := _UNKNOWN_ARGUMENT.search(said):
+        options = inspect.signature(load_env_creator(gym.spec(env_id).entry_point)).parameters
+        return f"{unknown[1]} has no option {unknown[2]}{meant(unknown[2], options)}"
+    return said
 
 
 def _import_module_of(env_id: str) -> None:

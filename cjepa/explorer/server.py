@@ -124,7 +124,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--host {host} --port {port}: {reason}; give another --port") from None
+        raise UserError(f"--host {host} --port {port}: {str(reason).rstrip('.')}; give another --port") from None
 
 
 def open_server(app: App, host: str, listening: socket.socket) -> BaseWSGIServer:

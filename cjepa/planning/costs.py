@@ -11,6 +11,7 @@ from cjepa.envs.base import ObjectEnv
 from cjepa.envs.sentences import Statement
 from cjepa.errors import UserError
 from cjepa.planning.objectives import Goal, Objective
+from cjepa.shapes import check_given
 from cjepa.types import Plan
 from cjepa.world_models.dynamics import Dynamics, take_rows
 
@@ -77,9 +78,7 @@ class RolloutCost:
             rollout = self.dynamics.rollout(take_rows(self.state, row_R), actions_RHA)
             single = rollout.map(lambda values: values[:, None].float())
             cost_R1 = self.objective(single, actions_RHA[:, None], take_rows(self.goal, row_R))
-        if cost_R1.shape != (len(row_R), 1):
-            name, expected = type(self.objective).__name__, (len(row_R), 1)
-            raise UserError(f"{name} gives a cost of shape {tuple(cost_R1.shape)}, expected (B, N) = {expected}")
+        check_given(cost_R1, (len(row_R), 1), f"{type(self.objective).__name__}: cost_BN")
         return cost_R1[:, 0]
 
     @property

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cjepa.data.workers import thread_map
 from cjepa.devices import cpu_threads
 from cjepa.errors import UserError
+from cjepa.shapes import check_given
 from cjepa.tokenizers.base import Memory, Tokenizer, float_frames
 from cjepa.tokenizers.hints import hints_from_labels
 from cjepa.types import Tokens, VideoBatch
@@ -92,10 +93,10 @@ def _step(tokenizer: Tokenizer, batch: VideoBatch, memory: Memory) -> tuple[Tens
         seen_BT = _seen(tokenizer, batch)
         tokens, memory = tokenizer.step(seen_BT, memory, hints_BSH)
     expected = (*seen_BT.shape[:2], tokenizer.num_slots, tokenizer.slot_dim)
-    found = tuple(tokens.slots_BTSD.shape) if isinstance(tokens, Tokens) else f"a {type(tokens).__name__}"
-    if found != expected:  # of a user's own class
-        name = type(tokenizer).__name__
-        raise UserError(f"{name}.encode gives {found}, expected Tokens with slots of shape {expected}")
+    name = f"{type(tokenizer).__name__}.encode"
+    if not isinstance(tokens, Tokens):  # of a user's own class
+        raise UserError(f"{name} gives a {type(tokens).__name__}, expected Tokens")
+    check_given(tokens.slots_BTSD, expected, f"{name}: slots_BTSD")
     return tokens.slots_BTSD.float(), memory
 
 

@@ -110,8 +110,9 @@ def build_tokenizer(spec: TokenizerSpec) -> Tokenizer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return _built(checked).requires_grad_(False).eval()
-    except ValueError as error:  # what a constructor refuses
-        raise UserError(f"{spec.class_path.rpartition('.')[2]}: {error}") from error
+    except ValueError as error:  # what a constructor refuses; what is wrong with a checkpoint names its file
+        name = "" if spec.class_path == _TRAINED else f"{spec.class_path.rpartition('.')[2]}: "
+        raise UserError(f"{name}{error}") from error
 
 
 def _built(value: Any) -> Any:

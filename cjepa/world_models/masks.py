@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 
 from cjepa.arguments import at_least, check, share
 from cjepa.errors import UserError
+from cjepa.shapes import check_given
 from cjepa.world_models.graph import nearest_neighbours
 
 
@@ -72,9 +73,7 @@ class Mask(ABC):
         if self.shared_in_batch:
             anchors_BSD = anchors_BSD.mean(dim=0, keepdim=True)
         hidden_BME = self.hide(counts_B, blocks - 1, anchors_BSD, generator)
-        expected = (draws, blocks - 1, slots)
-        if hidden_BME.shape != expected:
-            raise UserError(f"{type(self).__name__}.hide gives shape {tuple(hidden_BME.shape)}, expected {expected}")
+        check_given(hidden_BME, (draws, blocks - 1, slots), f"{type(self).__name__}.hide", torch.bool)
         if self.hide_proprio:
             hidden_B = torch.rand(draws, generator=generator) < self.hide_proprio
             hidden_BME = torch.cat([hidden_BME, hidden_B[:, None, None].expand(-1, blocks - 1, 1)], dim=2)

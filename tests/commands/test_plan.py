@@ -32,6 +32,14 @@ def test_files_of_the_user_stay(name, words, refused, tmp_path):
     assert [path.name for path in out.iterdir()] == [name] and (out / name).read_text() == "of the user"
 
 
+@pytest.mark.parametrize("within", ["mine.txt", "mine.txt/plan"])
+def test_a_file_in_place_of_the_folder_is_named(within, words, refused, tmp_path):
+    (tmp_path / "mine.txt").write_text("of the user")
+    said = refused(*words, tmp_path / within)
+    assert f"{tmp_path / 'mine.txt'} is a file, expected a folder; choose another --out" in said
+    assert (tmp_path / "mine.txt").read_text() == "of the user"
+
+
 @pytest.mark.parametrize("name", ["results.json", "checkpoints"])
 def test_results_and_runs_stay(name, words, refused, tmp_path):
     out = tmp_path / "out"

@@ -6,6 +6,7 @@ import pytest
 
 from cjepa.cli import main, option_fault
 from cjepa.configuration.parser_messages import named, one_line
+from tests.conftest import configs
 
 FIT = ("fit", "-c", "experiments/pusht/cjepa.yaml", "--data.init_args.path", "none.h5")
 PLAN = ("plan", "none", "-c", "experiments/pusht/plan.yaml", "--episodes", "none.h5")
@@ -57,6 +58,8 @@ FILTER = "{class_path: cjepa.world_models.predictors.object_filter.ObjectFilter,
         (FIT, "--model.init_args.matrix_l=1", f"matrix_l: {MODEL} has no such option; did you mean matrix_lr?"),
         (FIT, "--model.init_arg.lr=1", "model.init_arg.lr: no such option; did you mean init_args?"),
         (FIT, "--modl.init_args.lr=1", "--modl.init_args.lr: no such option; did you mean --model?"),
+        (PLAN, "--num-videos=1", "--num-videos: no such option; did you mean --num_videos?"),
+        (PLAN, "--planner=cjepa.planning.planners.cem.Cem", "has no attribute 'Cem'; did you mean CEM?"),
         (PLAN, "--parts=1", "--parts: no such option; did you mean --pairs?"),
         (FIT, "--model.init_args.predictor=null", f"model: {MODEL} needs predictor"),
         (FIT, "--model.init_args.predictor=" + ENSEMBLE % FILTER, ".token_dim: expected int, got wide"),
@@ -78,6 +81,14 @@ def test_line(command, option, line, capsys):
         ("Option 'modle' is not accepted", "modle: no such option; did you mean model?"),
         ("Subcommand 'fit' does not accept option 'modle.x'", "modle.x: no such option; did you mean model?"),
         ("Group 'data' does not accept option 'sed'", "data.sed: no such option; did you mean data.seed?"),
+        (
+            "Option 'policy.init_args.speeds' is not accepted",
+            "policy.init_args.speeds: no such option; is the -c file for another command? "
+            "Its first lines show one that takes it",
+        ),
+        ("Option 'data.init_args.path' is not accepted", "data.init_args.path: no such option"),
+        ("Option 'model_n.x' is not accepted", "model_n.x: no such option; did you mean model?"),
+        ("unrecognized arguments: --mo-del 3", "--mo-del: no such option; did you mean --model?"),
         ("unrecognized arguments: b", "unrecognized arguments: b"),
         ("unrecognized arguments: --size 3 --colour red", "--size: no such option"),
     ],
@@ -85,6 +96,13 @@ def test_line(command, option, line, capsys):
 def test_errors_name_what_to_type(message, line):
     options = ["run", "out", "model", "data.seed"]
     assert str(named(ArgumentError(None, message), options, positional=["run"])) == line
+
+
+def test_a_config_of_another_command_is_told_from_a_misspelt_option(tmp_path, refused):
+    assert "is the -c file for another command?" in refused("collect", *configs("pusht/cjepa.yaml"))
+    plan = ["plan", "none", *configs("pusht/plan.yaml"), "--episodes", "none.h5"]
+    (tmp_path / "own.yaml").write_text("planer: {class_path: cjepa.planning.planners.cem.CEM}")
+    assert "planer.class_path: no such option; did you mean planner?" in refused(*plan, "-c", "own.yaml")
 
 
 def test_options_are_read_before_what_they_name_is_made():

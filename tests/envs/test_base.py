@@ -141,9 +141,11 @@ def test_an_action_space_without_bounds_is_refused_where_the_environment_is_made
 @pytest.mark.parametrize(
     ("env_id", "env_kwargs", "named"),
     [
-        ("cjepa/Colide-v0", {}, "Colide"),
+        ("cjepa/Colide-v0", {}, "Colide.*: no such environment; here are cjepa/PushT-v0 and cjepa/Collide-v0"),
+        ("PushT", {}, "PushT .*: no such environment; here are cjepa/PushT-v0"),
+        ("cjepa/PushT-v1", {}, "PushT-v1 .*: no such environment; here are cjepa/PushT-v0"),
         ("nowhere:cjepa/Collide-v0", {}, "nowhere"),
-        ("cjepa/Collide-v0", {"shaps": ["disc"]}, "shaps"),
+        ("cjepa/Collide-v0", {"shaps": ["disc"]}, "Collide has no option shaps; did you mean shapes"),
         ("CartPole-v1", {}, "CartPoleEnv, which is not a subclass of cjepa.envs.base.ObjectEnv"),
     ],
 )

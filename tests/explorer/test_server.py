@@ -90,5 +90,5 @@ def test_a_port_in_use_is_refused_in_one_line_before_a_model_is_loaded(capsys):
             listen("127.0.0.1", port)
         assert main(["explore", "no-run", "--episodes", "none.h5", "--port", str(port)]) == 2
         assert f"--port {port}: " in capsys.readouterr().err
-    with pytest.raises(UserError, match="--port 99999: .*; give another --port"):
+    with pytest.raises(UserError, match="--port 99999: .*[^.]; give another --port"):
         listen("127.0.0.1", 99999)

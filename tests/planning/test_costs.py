@@ -56,7 +56,7 @@ def test_skipped_environments_cost_nothing_and_change_nothing(cells, monkeypatch
 
 def test_an_objective_of_another_shape_is_refused():
     cost, actions = a_problem(lambda rollout, actions_BNHA, goal: rollout.tokens_BHSD.mean())
-    with pytest.raises(UserError, match=r"^function gives a cost of shape \(\), expected \(B, N\) = \(6, 1\)$"):
+    with pytest.raises(UserError, match=r"^function: cost_BN gives shape \(\), expected shape \(6, 1\)$"):
         cost(actions)
 
 

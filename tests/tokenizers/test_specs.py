@@ -108,7 +108,7 @@ def test_a_dinov2_has_patches_only(tiny_dinov2, episodes):
 
 
 def test_a_checkpoint_that_is_not_there(episodes):
-    with pytest.raises(UserError, match="nowhere.ckpt"):
+    with pytest.raises(UserError, match="^nowhere.ckpt"):
         build_tokenizer(TokenizerSpec("cjepa.tokenizers.training.load_tokenizer", {"checkpoint": "nowhere.ckpt"}))
     with pytest.raises(UserError, match="nowhere.ckpt"):
         tokenizer_spec("nowhere.ckpt", episodes)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -203,10 +204,19 @@ def test_a_shared_draw_sees_the_mean_object(shared_in_batch):
     torch.testing.assert_close(mask.seen, expected)
 
 
-def test_a_mask_of_the_users_that_gives_another_shape_is_named():
-    class Flat(Mask):
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (torch.zeros(2, 4, dtype=torch.bool), r"shape \(2, 4\) of torch.bool"),
+        (torch.zeros(2, 2, 4), r"shape \(2, 2, 4\) of torch.float32"),
+        (np.zeros((2, 2, 4), bool), "a ndarray"),
+        (None, "a NoneType"),
+    ],
+)
+def test_a_mask_of_the_users_that_gives_something_else_is_named(given, said):
+    class Own(Mask):
         def hide(self, counts_B, blocks, anchors_BSD, generator):
-            return torch.zeros(len(counts_B), anchors_BSD.shape[1], dtype=torch.bool)
+            return given
 
-    with pytest.raises(UserError, match=r"Flat.hide gives shape \(2, 4\), expected \(2, 2, 4\)"):
-        Flat(1).sample(tokens(2, 3, 4), seeded())
+    with pytest.raises(UserError, match=f"^Own.hide gives {said}, expected shape \\(2, 2, 4\\) of torch.bool$"):
+        Own(1).sample(tokens(2, 3, 4), seeded())

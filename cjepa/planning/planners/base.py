@@ -7,6 +7,7 @@ from torch import Tensor
 from cjepa.arguments import above, at_least, check
 from cjepa.errors import UserError
 from cjepa.planning.problem import PlanningProblem
+from cjepa.shapes import check_given
 from cjepa.types import Plan
 
 
@@ -36,16 +37,17 @@ def solved(planner: Planner, problem: PlanningProblem, warm_start_BKHA: Tensor |
         warm_start_BKHA: see :meth:`Planner.plan`.
 
     Raises:
-        UserError: it gives no plan, one of another shape, or actions that the problem does not allow.
+        UserError: it gives no plan, actions or costs of another shape, or actions that the problem does not allow.
     """
     plan, name = planner.plan(problem, warm_start_BKHA), type(planner).__name__
-    expected = (problem.batch, problem.horizon_blocks, len(problem.low_A))
-    found = tuple(plan.actions_BHA.shape) if isinstance(plan, Plan) else f"a {type(plan).__name__}"
-    if found != expected:
-        raise UserError(f"{name}.plan gives {found}, expected a Plan with actions of shape {expected}")
-    outside_BHA = (plan.actions_BHA < problem.low_A) | (plan.actions_BHA > problem.high_A)
-    if outside_BHA.any():
-        raise UserError(f"{name}.plan gives actions out of bounds; `problem.project` keeps within them")
+    if not isinstance(plan, Plan):
+        raise UserError(f"{name}.plan gives a {type(plan).__name__}, expected a Plan")
+    shape_BHA = (problem.batch, problem.horizon_blocks, len(problem.low_A))
+    check_given(plan.actions_BHA, shape_BHA, f"{name}.plan: actions_BHA")
+    check_given(plan.cost_B, shape_BHA[:1], f"{name}.plan: cost_B")
+    within_BHA = (plan.actions_BHA >= problem.low_A) & (plan.actions_BHA <= problem.high_A)
+    if not within_BHA.all():
+        raise UserError(f"{name}.plan gives actions out of bounds or NaN; `problem.project` keeps within bounds")
     return plan
 
 

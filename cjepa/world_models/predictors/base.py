@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cjepa.arguments import at_least
 from cjepa.errors import UserError
+from cjepa.shapes import check_given
 from cjepa.types import Predicted, Rollout
 from cjepa.world_models.masks import split_mask
 from cjepa.world_models.normalise import Normaliser
@@ -97,7 +98,7 @@ class Predictor(nn.Module, ABC):
         self, tokens_BTSD: Tensor, proprio_BTP: Tensor, actions_BTA: Tensor, mask_BTE: Tensor
     ) -> tuple[Prediction, NamedTuple]:
         """What :meth:`forward` predicts, and the state at the predicted block."""
-        prediction = self(tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE)
+        prediction = _checked(self, self(tokens_BTSD, proprio_BTP, actions_BTA, mask_BTE), tokens_BTSD, proprio_BTP)
         mask_BTS, hidden_BT1 = split_mask(mask_BTE, tokens_BTSD.shape[2])
         seen_BTSD = torch.where(mask_BTS[..., None], prediction.history_BTSD.to(tokens_BTSD.dtype), tokens_BTSD)
         seen_BTP = torch.where(hidden_BT1, proprio_BTP[:, :1], proprio_BTP)  # its history is not predicted
@@ -178,6 +179,24 @@ class Predictor(nn.Module, ABC):
         proprio = torch.cat([proprio, prediction.proprio_BFP[:, :1].to(proprio.dtype)], dim=1)
         keep = self.history_blocks
         return Window(tokens[:, -keep:], proprio[:, -keep:], actions[:, max(0, tokens.shape[1] - keep) :])
+
+
+def _checked(predictor: Predictor, prediction: object, tokens_BTSD: Tensor, proprio_BTP: Tensor) -> Prediction:
+    """What :meth:`Predictor.forward` gives for a history, which may be the user's own.
+
+    Raises:
+        UserError: it is no prediction, or a part of it has another shape.
+    """
+    name = f"{type(predictor).__name__}.forward"
+    if not isinstance(prediction, Prediction):
+        raise UserError(f"{name} gives a {type(prediction).__name__}, expected a Prediction")
+    batch, _, *token = tokens_BTSD.shape
+    future = prediction.future_BFSD
+    blocks = max(1, future.shape[1]) if isinstance(future, Tensor) and future.ndim == tokens_BTSD.ndim else 1
+    check_given(prediction.history_BTSD, tuple(tokens_BTSD.shape), f"{name}: history_BTSD")
+    check_given(future, (batch, blocks, *token), f"{name}: future_BFSD")
+    check_given(prediction.proprio_BFP, (batch, blocks, proprio_BTP.shape[2]), f"{name}: proprio_BFP")
+    return prediction
 
 
 def start_at_zero(*layers: nn.Linear | None) -> None:

@@ -44,16 +44,20 @@ def with_gradient(cost_BN: torch.Tensor, actions_BNHA: torch.Tensor) -> torch.Te
 @pytest.mark.parametrize(
     ("plan", "said"),
     [
-        (None, "gives a NoneType, expected a Plan with actions of shape (3, 2, 4)"),
+        (None, " gives a NoneType, expected a Plan"),
+        (Plan(torch.zeros(B, 1, A), torch.zeros(B)), ": actions_BHA gives shape (3, 1, 4), expected shape (3, 2, 4)"),
+        (Plan(None, torch.zeros(B)), ": actions_BHA gives a NoneType, expected shape (3, 2, 4)"),
+        (Plan(LOW.expand(B, H, A), torch.zeros(B, 1)), ": cost_B gives shape (3, 1), expected shape (3,)"),
+        (Plan(LOW.expand(B, H, A), 0.0), ": cost_B gives a float, expected shape (3,)"),
         (
-            Plan(torch.zeros(B, 1, A), torch.zeros(B)),
-            "gives (3, 1, 4), expected a Plan with actions",
+            Plan(HIGH.expand(B, H, A) + 1, torch.zeros(B)),
+            " gives actions out of bounds or NaN; `problem.project`",
         ),
-        (Plan(HIGH.expand(B, H, A) + 1, torch.zeros(B)), "gives actions out of bounds; `problem.project` keeps within"),
+        (Plan(LOW.expand(B, H, A) * torch.nan, torch.zeros(B)), " gives actions out of bounds or NaN"),
     ],
 )
 def test_what_a_planner_gives_is_looked_at(plan, said):
-    with pytest.raises(UserError, match=re.escape(f"SimpleNamespace.plan {said}")):
+    with pytest.raises(UserError, match=re.escape(f"SimpleNamespace.plan{said}")):
         solved(SimpleNamespace(plan=lambda problem, warm_start_BKHA: plan), problem())
 
 

@@ -1,5 +1,7 @@
 """What every predictor promises, whatever its options."""
 
+import re
+
 import pytest
 import torch
 
@@ -25,6 +27,29 @@ def predictor(request):
 def test_contract_sizes_are_known(predictor):
     sizes = (predictor.token_dim, predictor.proprio_dim, predictor.action_dim, predictor.history_blocks)
     assert sizes == (D, P, A, T)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (tuple, " gives a tuple, expected a Prediction"),
+        (lambda made: None, " gives a NoneType, expected a Prediction"),
+        (lambda made: made._replace(history_BTSD=None), ": history_BTSD gives a NoneType, expected shape "),
+        (lambda made: made._replace(future_BFSD=made.future_BFSD[:, 0]), f": future_BFSD gives shape {(B, S, D)}"),
+        (
+            lambda made: made._replace(future_BFSD=made.future_BFSD[:, :0]),
+            f": future_BFSD gives shape {(B, 0, S, D)}",
+        ),
+        (lambda made: made._replace(proprio_BFP=made.proprio_BFP[:, 0]), f": proprio_BFP gives shape {(B, P)}"),
+    ],
+)
+def test_what_a_predictor_gives_is_looked_at(change, said):
+    class Own(EntityTransformer):
+        def forward(self, *history):
+            return change(super().forward(*history))
+
+    with pytest.raises(UserError, match=f"^Own.forward{re.escape(said)}"):
+        make(Own).unroll(*inputs())
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])
