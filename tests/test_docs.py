@@ -71,6 +71,24 @@ def test_studies_of_the_pages_are_what_the_pages_say(tmp_path, monkeypatch):
     assert len(lines["variants.yaml"]) == 6
 
 
+def test_files_that_change_another_are_given_with_it():
+    """The first lines of a YAML file show its command; where pages and notebooks name the file, they name its base."""
+    lines = [line for path in [*PAGES, *NOTEBOOKS] for line in path.read_text().splitlines() if "cjepa " in line]
+    given = [files for line in lines if (files := experiments_of(line))]
+    assert len(given) > 20
+    for files in given:
+        for place, name in enumerate(files):
+            if (ROOT / name).exists():  # else a file of the reader's
+                heads = [line for line in (ROOT / name).read_text().splitlines() if line.startswith("# cjepa")]
+                bases = [shown[: shown.index(name)] for line in heads if name in (shown := experiments_of(line))]
+                assert not bases or any(set(base) <= set(files[:place]) for base in bases), files
+
+
+def experiments_of(line: str) -> list[str]:
+    """The files of experiments/ that a command line names with -c, in order."""
+    return re.findall(r"-c (experiments/\S+\.yaml)", line)
+
+
 @pytest.mark.parametrize("page", PAGES, **by_name)
 def test_links_and_named_files_exist(page):
     text = page.read_text()
