@@ -6,10 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from cjepa.command_result import CommandResult
 from cjepa.data.store.shards import open_episodes
 from cjepa.evaluation.planning.against import check_rivals
 from cjepa.evaluation.planning.contest import Contest
+from cjepa.evaluation.planning.pairs import check_distance
 from cjepa.evaluation.planning.protocol import PlanningProtocol, with_environment
 from cjepa.files import write_json
 from cjepa.reporting.distances import DISTANCE, named_by_distance
@@ -78,8 +81,8 @@ def evaluate_all(
         evaluate: writes the results of one protocol into a folder.
 
     Raises:
-        UserError: the environment has no such shift, or what a part is to be compared with is missing; both are known
-            before the first part begins.
+        UserError: the environment has no such shift, no episode is long enough for a distance, or what a part is to be
+            compared with is missing; all are known before the first part begins.
     """
     parts = protocol.parts()
     if not parts:
@@ -87,6 +90,9 @@ def evaluate_all(
         return Table(found.rows, found.contest.source.account)
     for part in parts.values():
         check_rivals(part)
+    if protocol.goal_offsets:  # before hours are spent on the nearer goals
+        file = open_episodes(protocol.episodes)
+        check_distance(file, np.arange(len(file)), max(protocol.goal_offsets))
     if protocol.shift is not None:  # before hours are spent on the part without it
         with_environment(protocol, open_episodes(protocol.episodes)).make_env()
     groups: dict[tuple, list[Evaluated]] = {}

@@ -10,6 +10,7 @@ from cjepa.command_result import CommandResult
 from cjepa.commands.certify import certified, check_certified, search_folders
 from cjepa.commands.evaluations import evaluated_run, kept_plans, new_results_folder
 from cjepa.commands.parts import Evaluated, command_result, evaluate_all, title
+from cjepa.data.workers import default_workers
 from cjepa.devices import chosen_device
 from cjepa.errors import UserError
 from cjepa.evaluation.planning.action_stack import ActionStack
@@ -30,6 +31,7 @@ def plan_command(
     model_name: str | None = None,
     out: str | None = None,
     device: str = "auto",
+    workers: NonNegativeInt = 1,
     resume: bool = True,
     certify: bool = False,
     certify_margin: OpenUnitInterval = 0.1,
@@ -44,6 +46,8 @@ def plan_command(
         model_name: name in the results; default: the run's folder.
         out: folder for results and videos; default: RUN/plan, or RUN/certify.
         device: PyTorch device of world model and tokenizer, such as cpu or cuda; auto uses cuda if there is a GPU.
+        workers: number of processes for the environments; 0 uses all cores. More pay where a simulator is slow, which
+            that of Push-T is not; results do not depend on their number.
         resume: reuse the plans of an interrupted run of this command; the results are those of a run in one go.
         certify: find the smallest search whose success is not below that of the given planner: half of its candidates,
             a quarter and so on are tried on pairs of validation episodes, until one may lose more than certify_margin.
@@ -63,7 +67,9 @@ def plan_command(
         tried = replace(stack, planner=planner)
         kept = kept_plans(results, asked | {"device": used, "protocol": protocol, "stack": tried}, files)
         with ProgressBar(title("plan", part, results), protocol.budget_env_steps, "env steps") as bar:
-            result = evaluate_model(protocol, checkpoint, tried, num_videos, used, bar, kept)
+            result = evaluate_model(
+                protocol, checkpoint, tried, num_videos, used, bar, kept, workers or default_workers()
+            )
         said = {"name": called, "checkpoint": checkpoint, "stack": tried, "seconds": time.time() - started}
         rows = write_model_result(result, part, **said)
         if result.lessons is not None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,6 +19,8 @@ from cjepa.errors import UserError
 CORES = "CJEPA_CORES"
 """Environment variable: the most cores that a command may use, for commands that run side by side."""
 _Task, _Result = TypeVar("_Task"), TypeVar("_Result")
+Each = Callable[[Callable, Sequence[tuple | None]], list[Any]]
+"""Calls a function with each of several objects and its arguments; those whose arguments are None are left out."""
 
 
 def thread_map(
@@ -66,15 +68,72 @@ def parallel_map(function: Callable, tasks: Sequence[Any], workers: int) -> Iter
     if workers <= 1 or not tasks:
         yield map(function, tasks)
         return
+    with _pools([min(workers, len(tasks))]) as (pool,):
+        yield pool.map(partial(_in_worker, function), tasks)
+
+
+@contextmanager
+def held_in_workers(makers: Sequence[Callable[[], Any]], workers: int) -> Iterator[Each]:
+    """Objects that stay in several processes, an equal share in each; gives a function that calls one with all of them.
+
+    Args:
+        makers: of the objects, what can be pickled.
+        workers: processes; 1 keeps the objects in this one.
+
+    Raises:
+        UserError: a worker was killed.
+    """
+    workers = min(workers, len(makers))
+    if workers <= 1:
+        objects = [make() for make in makers]
+        yield partial(_call_each, objects)
+        return
+    shares = [slice(at * len(makers) // workers, (at + 1) * len(makers) // workers) for at in range(workers)]
+
+    with _pools([1] * workers) as pools:
+
+        def all_at_once(function: Callable, values: Sequence[Any]) -> list[Any]:
+            parts = zip(pools, shares, strict=True)
+            futures = [pool.submit(_in_worker, function, values[share]) for pool, share in parts]
+            return [result for future in futures for result in future.result() or ()]
+
+        def each(function: Callable, arguments: Sequence[tuple | None]) -> list[Any]:
+            return all_at_once(partial(_call_held, function), arguments)
+
+        all_at_once(_hold, makers)
+        yield each
+
+
+_held: list[Any] = []
+"""What this worker process keeps."""
+
+
+def _hold(makers: Sequence[Callable[[], Any]]) -> None:
+    _held[:] = [make() for make in makers]
+
+
+def _call_held(function: Callable, arguments: Sequence[tuple | None]) -> list[Any]:
+    return _call_each(_held, function, arguments)
+
+
+def _call_each(objects: Sequence[Any], function: Callable, arguments: Sequence[tuple | None]) -> list[Any]:
+    return [function(one, *given) for one, given in zip(objects, arguments, strict=True) if given is not None]
+
+
+@contextmanager
+def _pools(sizes: Sequence[int]) -> Iterator[list[ProcessPoolExecutor]]:
+    """Pools of so many processes each; leaving the block stops what still runs."""
     others = set(multiprocessing.active_children())
     # spawn: a forked child would inherit torch's and HDF5's locks
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), context, end_with_parent) as pool:
+    with ExitStack() as stack:
+        pools = [stack.enter_context(ProcessPoolExecutor(size, context, end_with_parent)) for size in sizes]
         try:
-            yield pool.map(partial(_in_worker, function), tasks)
+            yield pools
         except BaseException as error:
             # else Python 3.11 trips over tasks that were cancelled, with a traceback of its own
-            pool.shutdown(wait=False, cancel_futures=True)
+            for pool in pools:
+                pool.shutdown(wait=False, cancel_futures=True)
             for worker in set(multiprocessing.active_children()) - others:
                 worker.terminate()
                 while worker.is_alive():  # join() gives up where the pool's own thread was the first to wait for it

@@ -14,7 +14,6 @@ from cjepa.configuration.run_config import data_options
 from cjepa.errors import UserError
 from cjepa.evaluation.bodies import body_slots, places
 from cjepa.evaluation.interventions.counterfactuals import simulated
-from cjepa.evaluation.planning.control import error_names, observe
 from cjepa.evaluation.planning.models import open_model
 from cjepa.evaluation.planning.pairs import (
     Pair,
@@ -25,6 +24,7 @@ from cjepa.evaluation.planning.pairs import (
     held_out_from,
     held_out_from_objectives,
 )
+from cjepa.evaluation.planning.plant import error_names, observe
 from cjepa.evaluation.planning.protocol import PlanningProtocol
 from cjepa.explorer.pictures import centres, cut_out, data_url, drawing_of, plain, without_bodies
 from cjepa.explorer.settings import PlansSettings, plans_settings

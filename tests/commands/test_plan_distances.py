@@ -5,6 +5,7 @@ import json
 import pytest
 
 from cjepa.cli import main
+from cjepa.data.workers import held_in_workers
 from cjepa.planning.planners.cem import CEM
 from cjepa.reporting.reading import read_rows
 from tests.conftest import configs
@@ -21,7 +22,11 @@ def test_a_folder_each_and_one_table(words, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("cjepa.evaluation.planning.models.plan_seconds", lambda *_: [0.1])
     monkeypatch.setattr("cjepa.evaluation.planning.models.plan_gigaflops", lambda *_: 1.0)
     search, out = CEM.plan, tmp_path / "out"
-    count = []
+    count, shared = [], []
+
+    def held(makers, workers):
+        shared.append(workers)
+        return held_in_workers(makers, 1)
 
     def plan(planner, *args):
         count.append(1)
@@ -30,8 +35,10 @@ def test_a_folder_each_and_one_table(words, tmp_path, monkeypatch, capsys):
         return search(planner, *args)
 
     monkeypatch.setattr(CEM, "plan", plan)
+    monkeypatch.setattr("cjepa.evaluation.planning.control.held_in_workers", held)
     assert main([*words, "--out", str(out)]) == 130
-    assert main([*words, "--out", str(out)]) == 0
+    assert main([*words, "--workers", "3", "--out", str(out)]) == 0
+    assert shared == [1, 1, 3, 3]
     assert len(count) == 3  # a plan for each distance, and once more the one that was killed
     rows = read_rows(out / "results.json")
     success = {row["goal_env_steps"]: row for row in rows if row["metric"] == "success"}
@@ -47,6 +54,13 @@ def test_a_folder_each_and_one_table(words, tmp_path, monkeypatch, capsys):
     page = (out / "report.html").read_text()
     assert "Success against distance" in page and "reaches goals 25, 40 env steps ahead in" in page
     assert page.count("<video") == 2 and "plan.parts" not in {path.name for path in out.iterdir()}
+
+
+def test_a_distance_beyond_every_episode_is_refused_before_the_first_plan(words, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr(CEM, "plan", None)
+    said = refused(*words, "--goal_offsets", "25,900", "--out", tmp_path / "out")
+    assert "no held-out episode is longer than goal_env_steps = 900, the longest has " in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_files_of_the_user_stay(words, refused, tmp_path):

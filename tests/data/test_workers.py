@@ -4,11 +4,12 @@ import multiprocessing
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from cjepa.data.workers import _in_worker, default_workers, parallel_map, thread_map
+from cjepa.data.workers import _in_worker, default_workers, held_in_workers, parallel_map, thread_map
 from cjepa.envs.pusht.policy import PushTBehaviour
 from cjepa.errors import UserError
 
@@ -64,6 +65,35 @@ def test_a_killed_worker_is_said_and_not_waited_for():
     with pytest.raises(UserError, match="a worker process was killed.*--workers"):
         with parallel_map(kill_itself, range(6), 2) as results:
             list(results)
+
+
+class Sum:
+    def __init__(self, first: int):
+        self.value = first
+
+    def add(self, number: int) -> tuple[int, int]:
+        self.value += number
+        if self.value == 100:
+            raise UserError("not 100")
+        if self.value > 1000:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.value, os.getpid()
+
+
+def test_objects_stay_in_their_processes_until_the_block_ends():
+    before = set(multiprocessing.active_children())
+    for workers in (1, 2):
+        with held_in_workers([partial(Sum, first) for first in range(5)], workers) as each:
+            each(Sum.add, [(10,)] * 5)
+            values, processes = zip(*each(Sum.add, [(1,), None, (2,), (3,), (4,)]), strict=True)
+            assert values == (11, 14, 16, 18) and len(set(processes)) == workers
+            assert (os.getpid() in processes) == (workers == 1)
+            with pytest.raises(UserError, match="^not 100$"):
+                each(Sum.add, [None] * 4 + [(82,)])
+    with pytest.raises(UserError, match="a worker process was killed.*--workers"):
+        with held_in_workers([partial(Sum, first) for first in range(2)], 2) as each:
+            each(Sum.add, [(1,), (2000,)])
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_an_interrupt_stops_what_still_runs(tmp_path):

@@ -4,7 +4,7 @@ import torch
 
 from cjepa.envs.pusht.env import PushT
 from cjepa.errors import UserError
-from cjepa.evaluation.planning.control import observe
+from cjepa.evaluation.planning.plant import observe
 from cjepa.planning import costs
 from cjepa.planning.agents import Agent, RandomAgent, SimulatorAgent
 from cjepa.planning.blocks import ActionBlocks

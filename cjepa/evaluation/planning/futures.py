@@ -10,8 +10,8 @@ from torch import Tensor
 from cjepa.data.store.episodes import Episodes
 from cjepa.data.workers import default_workers, parallel_map
 from cjepa.envs.base import ObjectEnv
-from cjepa.evaluation.planning.control import observe
 from cjepa.evaluation.planning.pairs import Pair
+from cjepa.evaluation.planning.plant import observe
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.perception import Observation, clip_of
 from cjepa.progress import Progress

@@ -87,6 +87,7 @@ def evaluate_model(
     device: torch.device | str,
     progress: Progress,
     kept: PlanFiles | None = None,
+    workers: int = 1,
 ) -> ModelResult:
     """Closed-loop planning with a world model, on episodes that it was not trained on.
 
@@ -98,6 +99,7 @@ def evaluate_model(
         device: of world model and tokenizer.
         progress: advanced by env steps done, of ``budget_env_steps``.
         kept: where plans are kept until the evaluation is finished, and read if an earlier run was killed.
+        workers: processes that share the environments; results do not depend on their number.
 
     Raises:
         UserError: goal, policy or world model do not fit each other or the environment, the episodes are another
@@ -123,7 +125,7 @@ def evaluate_model(
     plan_env_steps = control_loop.execute_blocks * blocks.frame_stride
     searching = SearchProgress(progress, plan_env_steps, protocol.budget_env_steps)
     with keeping_plans(kept, agent, searching) as keeping:
-        extra = (num_recorded, searching, goal_pixels_YXC, stack.sub_goals)
+        extra = (num_recorded, searching, goal_pixels_YXC, stack.sub_goals, workers)
         control = keeping.timed(run_trials(agent, control_loop, *trials, *extra))
     lessons = None
     if isinstance(agent, TeachingAgent):  # before the plans that are only timed

@@ -209,12 +209,22 @@ def usable_episodes(file: Episodes, episodes: np.ndarray, env: ObjectEnv, goal_e
         UserError: the file has no states of the environment, or no episode is long enough.
     """
     check_states(file, env)
-    usable = [e for e in episodes if file.lengths[e] > goal_env_steps]
-    if not usable:
+    check_distance(file, episodes, goal_env_steps)
+    return [e for e in episodes if file.lengths[e] > goal_env_steps]
+
+
+def check_distance(file: Episodes, episodes: np.ndarray, goal_env_steps: int) -> None:
+    """Check that a goal can be so far from its start.
+
+    Raises:
+        UserError: no episode is long enough.
+    """
+    longest = max(file.lengths[episodes], default=0)
+    if longest <= goal_env_steps:
         raise UserError(
-            f"{file.path}: no held-out episode is longer than goal_env_steps = {goal_env_steps}; give a smaller value"
+            f"{file.path}: no held-out episode is longer than goal_env_steps = {goal_env_steps}, the longest has "
+            f"{longest} env steps; give a smaller value, or collect with a larger --episode_env_steps"
         )
-    return usable
 
 
 def sampled_proprio(file: Episodes, env: ObjectEnv) -> np.ndarray:

@@ -3,11 +3,13 @@ import pytest
 import torch
 from PIL import Image
 
+from cjepa.data.workers import held_in_workers
 from cjepa.envs.pusht.env import PushT
 from cjepa.evaluation.planning import control
 from cjepa.evaluation.planning.control import plan_seconds, run_trials
 from cjepa.evaluation.planning.films import filmed_trials
 from cjepa.evaluation.planning.pairs import Pair, draw_pairs
+from cjepa.evaluation.planning.plant import Trials, makers
 from cjepa.planning.agents import Agent, RandomAgent
 from cjepa.planning.blocks import ActionBlocks
 from cjepa.planning.mpc import MPC
@@ -44,8 +46,9 @@ def pairs(episodes):
     return draw_pairs(episodes, np.arange(NUM_EPISODES), PushT(), 20, GOAL_ENV_STEPS, seed=0)
 
 
-def run(agent, pairs, budget=50, recorded=0, seed=0, progress=ignore_progress):
-    return run_trials(agent, MPC(agent.horizon_blocks), PushT, pairs, budget, seed, recorded, progress)
+def run(agent, pairs, budget=50, recorded=0, seed=0, progress=ignore_progress, workers=1):
+    loop = MPC(agent.horizon_blocks)
+    return run_trials(agent, loop, PushT, pairs, budget, seed, recorded, progress, workers=workers)
 
 
 def test_replaying_the_episode_reaches_its_goal(episodes, pairs):
@@ -131,7 +134,8 @@ def test_the_agent_sees_where_it_is_and_its_goal(pairs):
 
 def test_sub_goals_are_seen_as_the_environment_shows_them_or_as_pictures(pairs, tmp_path):
     """Building the way leaves the trials at their starts."""
-    trials = control.Trials([PushT() for _ in range(3)], pairs.trials[:3])
+    with held_in_workers(makers(PushT, pairs.trials[:3]), 1) as each:
+        trials = Trials(each, pairs.trials[:3])
     on_the_way = state(200.0)
     route = trials.route(SubGoals(states=[on_the_way.tolist()]))
     np.testing.assert_allclose(route.goal.state_BF, np.tile(on_the_way, (3, 1)), atol=1e-9)
@@ -150,6 +154,21 @@ def test_the_seed_decides(pairs):
     assert not np.array_equal(first, other)
     # what is recorded changes nothing
     np.testing.assert_array_equal(first, run(agent, pairs.trials[:4], 20, recorded=2).final_error)
+
+
+def test_environments_in_several_processes_do_the_same(pairs):
+    near = [Pair(0, 0, state(100.0), state(120.0)), *pairs.trials[:2]]  # of which one succeeds
+    one, two = (run(Scripted(to_the_right(3), 5), near, 10, recorded=2, workers=workers) for workers in (1, 2))
+    assert one.success.tolist() == two.success.tolist() == [True, False, False]
+    assert one.env_steps_to_success == two.env_steps_to_success and one.error_names == two.error_names
+    assert [film.trial for film in one.films] == [film.trial for film in two.films] == [0, 1]
+    seen, again = (
+        [*result.actions, result.final_error, *result.starts.shown, *result.ends.shown, *result.goals.shown]
+        + [values for film in result.films for values in (*film.seen.shown, film.error_TE)]
+        for result in (one, two)
+    )
+    for values, same in zip(seen, again, strict=True):
+        np.testing.assert_array_equal(values, same)
 
 
 def test_agents_do_not_draw_from_the_global_generator(pairs):
