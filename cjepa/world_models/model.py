@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from cjepa.errors import UserError
 from cjepa.types import Clip, Predicted, Rollout
 from cjepa.world_models.dynamics import Dynamics
 from cjepa.world_models.normalise import Normaliser
@@ -15,10 +16,15 @@ class PredictorDynamics(Dynamics):
 
     Args:
         predictor: of the next blocks.
+
+    Raises:
+        UserError: the predictor lacks one of its sizes.
     """
 
     def __init__(self, predictor: Predictor):
         super().__init__()
+        if lacking := [name for name in Predictor.__annotations__ if not hasattr(predictor, name)]:
+            raise UserError(f"{type(predictor).__name__}.__init__ does not set {', '.join(lacking)}")
         self.predictor = predictor
         self.token_dim, self.proprio_dim = predictor.token_dim, predictor.proprio_dim
         self.action_dim, self.history_blocks = predictor.action_dim, predictor.history_blocks

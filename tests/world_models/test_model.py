@@ -7,6 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from cjepa.errors import UserError
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import rollout_clip, take_rows
 from cjepa.world_models.model import PredictorDynamics
@@ -25,6 +26,16 @@ def small_dynamics(cls: type[Predictor], **changes) -> PredictorDynamics:
     model = PredictorDynamics(stirred(build(cls, **sizes | changes))).eval()
     model.fit_scales(a_clip(50, seed=3))
     return model
+
+
+def test_a_predictor_of_the_users_that_lacks_its_sizes_is_named():
+    class Own(EntityTransformer):
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+            self.token_dim = 6
+
+    with pytest.raises(UserError, match="^Own.__init__ does not set proprio_dim, action_dim, history_blocks$"):
+        PredictorDynamics(Own())
 
 
 @pytest.fixture(params=concrete_subclasses("cjepa.world_models", Predictor), ids=lambda cls: cls.__name__)
