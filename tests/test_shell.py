@@ -8,7 +8,7 @@ from pathlib import Path
 import cjepa
 from cjepa.cli import LIGHTNING_VERBS, VERBS, main
 from cjepa.commands.options import next_fit
-from cjepa.reporting.records import command_line
+from cjepa.reporting.records import command_here, command_line
 from cjepa.shell import as_typed
 
 
@@ -30,6 +30,13 @@ def test_a_record_repeats_its_command(monkeypatch):
     words = ["sweep", "a.yaml", "--over.lr", "[1e-3, 2e-2]", "--options.path", "b c.h5"]
     monkeypatch.setattr(sys, "argv", ["cjepa", *words])
     assert shlex.split(command_line()) == ["cjepa", *words]
+
+
+def test_records_leave_out_folders_elsewhere_and_pages_do_not(monkeypatch):
+    words = ["sweep", str(Path("a.yaml").absolute()), "--root", "/elsewhere/runs"]
+    monkeypatch.setattr(sys, "argv", ["cjepa", *words])
+    assert shlex.split(command_line()) == ["cjepa", "sweep", "a.yaml", "--root", "runs"]
+    assert shlex.split(command_here()) == ["cjepa", "sweep", "a.yaml", "--root", "/elsewhere/runs"]
 
 
 def test_no_command_is_put_together_without_quotes():

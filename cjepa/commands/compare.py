@@ -11,7 +11,7 @@ from cjepa.locks import only_process, refuse_foreign
 from cjepa.reporting.comparison import compare, table, to_csv, to_markdown
 from cjepa.reporting.comparison_page import comparison_page
 from cjepa.reporting.contestants import is_study, labels_of, read_sources
-from cjepa.reporting.records import command_line
+from cjepa.reporting.records import command_here
 
 _LONGEST_NAME = 100
 _FILES = ("comparison.html", "comparison.md", "comparison.csv")
@@ -36,7 +36,7 @@ def compare_command(runs: list[str], against: str | None = None, out: str | None
     folder = Path(out) if out else _default_folder(paths)
     refuse_foreign(folder, _FILES, "--out")
     everything = table(comparison.entries, comparison.reference)
-    contents = (comparison_page(comparison, sources, command_line()), to_markdown(everything), to_csv(comparison))
+    contents = (comparison_page(comparison, sources, command_here()), to_markdown(everything), to_csv(comparison))
     with only_process(folder, "cjepa compare"):
         files = [write_text(folder / name, text) for name, text in zip(_FILES, contents, strict=True)]
     shown = table(comparison.main, comparison.reference)

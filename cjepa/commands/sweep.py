@@ -13,7 +13,7 @@ from cjepa.errors import UserError
 from cjepa.files import FolderBefore, read_json, write_text
 from cjepa.locks import only_process, refuse_foreign
 from cjepa.reporting.reading import read_results
-from cjepa.reporting.records import command_line
+from cjepa.reporting.records import command_here
 from cjepa.reporting.sweep import Cell, Score, ranked, score_table, target_of, to_csv, verdict
 from cjepa.reporting.sweep_page import sweep_page
 from cjepa.shell import as_typed
@@ -123,7 +123,7 @@ def _shown(
     scores = ranked(cells, target)
     missing = len(cells) * seeds - sum(len(score.seeds) for score in scores)
     notes = [f"{missing} of {len(cells) * seeds} runs have no value of {target.metric}"] if missing else []
-    page = write_text(home / "sweep.html", sweep_page(home.name, scores, target, command_line(), notes))
+    page = write_text(home / "sweep.html", sweep_page(home.name, scores, target, command_here(), notes))
     table = write_text(home / "sweep.csv", to_csv(scores, target))
     lines = [*verdict(scores, target), *notes, str(page), str(table), *([failure] if failure else [])]
     return scores[0], CommandResult(lines, score_table(scores, target), failed=bool(failure))

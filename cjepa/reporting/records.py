@@ -181,11 +181,13 @@ def peak_memory_mb() -> float:
 
 
 def command_line() -> str:
-    """``sys.argv`` as one line, without the machine's folders: of a path outside of this folder, the last name."""
-    program = Path(sys.argv[0]).name
-    # `python -m cjepa.cli` is the same command
-    words = (_from_here(word, lambda path: path.name) for word in sys.argv[1:])
-    return as_typed("cjepa" if program == "cli.py" else program, *words)
+    """What was typed, for records, without the machine's folders: of a path outside of this one, the last name."""
+    return as_typed(*(_from_here(word, lambda path: path.name) for word in _words()))
+
+
+def command_here() -> str:
+    """What was typed, for pages that do not travel, see :func:`repeatable`."""
+    return repeatable(*_words())
 
 
 def repeatable(*words: object) -> str:
@@ -244,6 +246,12 @@ def _git(folder: Path, *words: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _words() -> list[str]:
+    program = Path(sys.argv[0]).name
+    # `python -m cjepa.cli` is the same command
+    return ["cjepa" if program == "cli.py" else program, *sys.argv[1:]]
 
 
 def _from_here(word: str, outside: Callable[[Path], object] = str) -> str:

@@ -17,6 +17,8 @@ from cjepa.reporting.sweep import Score, Target, score_table, short_names, value
 _LOG_SPAN = 20.0
 """Highest over lowest value from which an axis is logarithmic."""
 _TICKS = 5
+_LEAST_GAP = 0.045
+"""Between the texts of an axis: closer ones would overlap."""
 _BEST_TO_WORST = LinearSegmentedColormap.from_list("best to worst", [PALETTE[0], PALETTE[4]])
 
 
@@ -86,10 +88,19 @@ def _text(score: Score, names: dict[str, str], target: Target) -> str:
 
 def _axis(axes: Axes, place: int, scale: _Scale) -> None:
     axes.plot([place, place], [0, 1], color=FAINT, linewidth=1.0, zorder=1)
-    for height, text in scale.ticks:
+    for height, text in _apart(scale.ticks):
         axes.text(place + 0.06, height, text, color=INK, fontsize=8, va="center", zorder=5).set_bbox(
             {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.6}
         )
+
+
+def _apart(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Ticks, given in rising order, whose texts do not overlap; the lowest and the highest stay."""
+    kept = ticks[:1]
+    for tick in ticks[1:-1]:
+        if min(tick[0] - kept[-1][0], ticks[-1][0] - tick[0]) >= _LEAST_GAP:
+            kept.append(tick)
+    return kept + ticks[1:][-1:]
 
 
 def _scale(values: Sequence[Any]) -> _Scale:

@@ -90,6 +90,13 @@ def test_lines_meet_each_axis_at_their_values():
     assert_nothing_is_cut(figure)
 
 
+def test_texts_of_an_axis_do_not_overlap():
+    """0.00121 is drawn so near to 0.00108 that the texts would cover each other."""
+    drawn = [cell(lr, error) for lr, error in ((0.00108, 0.9), (0.00121, 0.5), (0.0188, 0.5001))]
+    texts = {text.get_text() for text in parallel_coordinates(ranked(drawn, ERROR), ERROR).axes[0].texts}
+    assert {"0.00108", "0.0188", "0.5", "0.9"} <= texts and "0.00121" not in texts
+
+
 def test_the_page_says_how_the_best_was_chosen_and_what_is_missing():
     text = sweep_page("lr", ranked(CELLS, ERROR), ERROR, "cjepa sweep x", ["1 of 9 runs have no value"])
     assert "test episodes were not used." in text and "1 of 9 runs have no value." in text and text.count("<svg") == 1
