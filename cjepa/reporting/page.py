@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from cjepa.reporting import figures, pareto
@@ -60,6 +60,7 @@ def render(template: str, **content: Any) -> str:
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
     environment.filters["sort_value"] = sort_value
+    environment.filters["breakable"] = _breakable
     return environment.get_template(template).render(**content, script=_script())
 
 
@@ -93,6 +94,11 @@ def svg(figure: Figure | None) -> Markup:
     """The figure as part of a page; empty without one."""
     # Matplotlib escapes the names that it writes into the SVG.
     return Markup("") if figure is None else Markup(to_svg(figure))
+
+
+def _breakable(text: str) -> Markup:
+    """Names of metrics may go on in the next line after an underscore, where there is little room."""
+    return Markup(str(escape(text)).replace("_", "_<wbr>"))
 
 
 def _script() -> Script:

@@ -101,3 +101,9 @@ def test_the_page_says_how_the_best_was_chosen_and_what_is_missing():
     text = sweep_page("lr", ranked(CELLS, ERROR), ERROR, "cjepa sweep x", ["1 of 9 runs have no value"])
     assert "test episodes were not used." in text and "1 of 9 runs have no value." in text and text.count("<svg") == 1
     assert not re.search(r"https?://", text)
+
+
+def test_long_names_of_rows_go_on_after_an_underscore():
+    """On a phone, where the first column is narrow; what a user writes stays text."""
+    scores = ranked([cell("a_b<i>", 0.5)], ERROR)
+    assert '<th scope="row">a_<wbr>b&lt;i&gt;</th>' in sweep_page("lr", scores, ERROR, "cjepa sweep x", [])
