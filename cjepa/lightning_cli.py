@@ -132,7 +132,8 @@ class CJEPACLI(LightningCLI):
             return
         verb, (path, content) = self.config.subcommand, self._checkpoint
         hparams = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
-        given = yaml.safe_load(self._parser(verb).dump(self.config[verb], skip_none=False))
+        text = self._parser(verb).dump(self.config[verb], skip_none=False, skip_validation=True)  # it was just parsed
+        given = yaml.safe_load(text)
         check_model_kept(given["model"], hparams, path)
         if verb == "fit":
             check_training_kept(given, path)

@@ -94,7 +94,8 @@ class SaveRunConfig(SaveConfigCallback):
             self._write()
 
     def _write(self) -> None:
-        write_text(self.run_dir / self.config_filename, self.parser.dump(self.config, skip_none=False))
+        text = self.parser.dump(self.config, skip_none=False, skip_validation=True)  # it was parsed
+        write_text(self.run_dir / self.config_filename, text)
 
 
 class SameEpisodes(Callback):
