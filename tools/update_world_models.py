@@ -23,7 +23,7 @@ from cjepa.reporting.tables import seconds_text
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, RIVALS_PAGE = DOCS / "results" / "world_models.md", DOCS / "results" / "rivals.md"
 RESULTS, RIVALS_RESULTS = PAGE.with_suffix(".json"), RIVALS_PAGE.with_suffix(".json")
-TITLES = {"pusht": "Push-T", "collide": "Collide"}
+TITLES = {"pusht": "Push-T", "pusht-hard": "Push-T, episodes of twice the speed", "collide": "Collide"}
 SCORES = {  # heading -> metric
     "error@1": "rollout_error@1",
     "error@5": "rollout_error@5",
@@ -38,7 +38,14 @@ PLANS = {  # heading -> metric of a plan's stage
     "s/plan": "seconds_per_plan, plan",
     "success, replanned": "success, replan",
 }
-PLAN_STAGES = {"plan": "plan", "plan-few": "plan", "replan": "replan"}
+PLAN_STAGES = {
+    "plan": "plan",
+    "plan-few": "plan",
+    "replan": "replan",
+    "choose-plan": "plan on validation pairs",
+    "choose-replan": "replan on validation pairs",
+}
+SEARCHES = {"whole plans": "plan", "replanned": "replan"}  # what validation pairs choose between, the quicker one first
 RIVALS = {  # model of the study -> success that was published on Push-T, in %
     "dino-wm": "90",
     "jepa-wm": "70.2",
@@ -51,6 +58,7 @@ RIVALS = {  # model of the study -> success that was published on Push-T, in %
 BESIDE = {  # what rivals are compared with
     "object-filter": "",
     "object-1": "88.67 (C-JEPA)",
+    "object-1-light": "",
     "object-3": "",
     "none": "76 (OC-JEPA)",
     "flat-mlp": "",
@@ -98,7 +106,10 @@ def first_of_each(rows: list[dict]) -> list[dict]:
     """The first row of every model, seed and optimiser; today's optimiser above that of earlier versions."""
     keys = ("environment", "optimiser", "model", "seed")
     first = {tuple(row[key] for key in keys): row for row in reversed(rows)}
-    return [first[key] for key in sorted(first, key=lambda key: (key[0] == "collide", key[1] == "AdamW", *key[2:]))]
+    environments = list(TITLES)
+    return [
+        first[key] for key in sorted(first, key=lambda key: (environments.index(key[0]), key[1] == "AdamW", *key[2:]))
+    ]
 
 
 def _plans(study: Path, environment: str, cell: str) -> dict[str, dict]:
@@ -116,23 +127,20 @@ def score_of(row: dict) -> dict:
 
 
 def page_block(result: dict) -> str:
-    """What stands between the markers of world_models.md; of models that Muon has trained too, only what Muon trained.
-
-    Those of both optimisers stand in rivals.md, and all in the results files.
-    """
-    renewed = {(row["environment"], row["model"]) for row in result["rows"] if row["optimiser"] == "Muon"}
-    own = [
-        row
-        for row in result["rows"]
-        if row["model"] not in RIVALS
-        and (row["optimiser"] == "Muon" or (row["environment"], row["model"]) not in renewed)
-    ]
+    """What stands between the markers of world_models.md."""
+    own = [row for row in _renewed(result["rows"]) if row["model"] not in RIVALS and row["environment"] != "pusht-hard"]
     return _block(result, lambda rows: _table(rows, SCORES), own)
 
 
 def rivals_block(result: dict) -> str:
     """What stands between the markers of rivals.md."""
-    return _block(result, _rivals_table, [row for row in result["rows"] if row["model"] in BESIDE | RIVALS])
+    return _block(result, _rivals_table, [row for row in _renewed(result["rows"]) if row["model"] in BESIDE | RIVALS])
+
+
+def _renewed(rows: list[dict]) -> list[dict]:
+    """The rows without those of AdamW of models that Muon has trained too, which stay in the results files."""
+    renewed = {(row["environment"], row["model"]) for row in rows if row["optimiser"] == "Muon"}
+    return [row for row in rows if row["optimiser"] == "Muon" or (row["environment"], row["model"]) not in renewed]
 
 
 def _block(result: dict, table_of: Callable[[list[dict]], list[list[str]]], shown: list[dict]) -> str:
@@ -168,11 +176,24 @@ def _rivals_table(rows: list[dict]) -> list[list[str]]:
     rows = sorted(rows, key=lambda row: (order.index(row["model"]), row["optimiser"], row["seed"]))
     head, *table = _table(rows, ERRORS | PLANS)
     tokens = {row["model"]: f"{row['tokens']} x {row['token_dim']}" for row in rows}
-    published = BESIDE | RIVALS
-    planned = "success, whole plans" in head
-    last = [["published success"], *([published[line[0]]] for line in table)] if planned else [[]] * (len(table) + 1)
-    head, *table = [[*line, *more] for line, more in zip([head, *table], last, strict=True)]
-    return [[head[0], "tokens x dim", *head[1:]], *([line[0], tokens[line[0]], *line[1:]] for line in table)]
+    published, chosen = BESIDE | RIVALS, {model: chosen_text(rows, model) for model in tokens}
+    ends = {"chosen": chosen} if any(chosen.values()) else {}
+    ends |= {"published success": published} if "success, whole plans" in head else {}
+    return [
+        [head[0], "tokens x dim", *head[1:], *ends],
+        *([line[0], tokens[line[0]], *line[1:], *(end[line[0]] for end in ends.values())] for line in table),
+    ]
+
+
+def chosen_text(rows: list[dict], model: str) -> str:
+    """The search that solves more validation pairs with a model, and what both solve; empty where they chose none."""
+    scores = next((row["scores"] for row in rows if row["model"] == model and row["seed"] == 0), {})
+    keys = {name: f"success, {search} on validation pairs" for name, search in SEARCHES.items()}
+    if not all(key in scores for key in keys.values()):
+        return ""
+    solved = {name: scores[key]["value"] for name, key in keys.items()}
+    best = max(solved, key=solved.__getitem__)
+    return f"{best} ({', '.join(f'{100 * value:.0f}' for value in solved.values())} %)"
 
 
 def _cells(seeds: list[dict], metrics: Iterable[str]) -> list[str]:

@@ -36,3 +36,17 @@ def test_seeds_that_were_trained_on_a_gpu_are_named():
     text = tool.page_block({"command": "c", "machine": "m", "rows": rows})
     assert text.endswith('`c`, on m; "(GPU)" and seed 0 of `tube`: one NVIDIA H200, beside other models.')
     assert tool.page_block({"command": "c", "machine": "m", "rows": rows[2:]}).endswith("`c`, on m.")
+
+
+def test_validation_pairs_choose_the_search():
+    def row(whole: float, replanned: float, seed: int = 0) -> dict:
+        scores = {
+            "success, plan on validation pairs": {"value": whole},
+            "success, replan on validation pairs": {"value": replanned},
+        }
+        return {"model": "wag", "seed": seed, "scores": scores}
+
+    assert tool.chosen_text([row(0.5, 0.62)], "wag") == "replanned (50, 62 %)"
+    assert tool.chosen_text([row(0.5, 0.5)], "wag") == "whole plans (50, 50 %)"
+    assert not tool.chosen_text([row(0.5, 0.62, seed=1)], "wag")
+    assert not tool.chosen_text([row(0.5, 0.62)], "none")
