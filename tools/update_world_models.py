@@ -187,11 +187,11 @@ def _rivals_table(rows: list[dict]) -> list[list[str]]:
 
 def chosen_text(rows: list[dict], model: str) -> str:
     """The search that solves more validation pairs with a model, and what both solve; empty where they chose none."""
-    scores = next((row["scores"] for row in rows if row["model"] == model and row["seed"] == 0), {})
     keys = {name: f"success, {search} on validation pairs" for name, search in SEARCHES.items()}
-    if not all(key in scores for key in keys.values()):
+    scores = [row["scores"] for row in rows if row["model"] == model and set(keys.values()) <= row["scores"].keys()]
+    if not scores:
         return ""
-    solved = {name: scores[key]["value"] for name, key in keys.items()}
+    solved = {name: mean(one[key]["value"] for one in scores) for name, key in keys.items()}
     best = max(solved, key=solved.__getitem__)
     return f"{best} ({', '.join(f'{100 * value:.0f}' for value in solved.values())} %)"
 

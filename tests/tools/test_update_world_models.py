@@ -48,5 +48,5 @@ def test_validation_pairs_choose_the_search():
 
     assert tool.chosen_text([row(0.5, 0.62)], "wag") == "replanned (50, 62 %)"
     assert tool.chosen_text([row(0.5, 0.5)], "wag") == "whole plans (50, 50 %)"
-    assert not tool.chosen_text([row(0.5, 0.62, seed=1)], "wag")
+    assert tool.chosen_text([row(0.5, 0.62), row(0.5, 0.3, seed=1)], "wag") == "whole plans (50, 46 %)"
     assert not tool.chosen_text([row(0.5, 0.62)], "none")
