@@ -4,8 +4,8 @@
     python tools/update_control.py runs/studies/control
     python tools/card_against_success.py
 
-Reads what the others have written: cards and whole plans, and the plans of the study of control, which are made again
-after every block; writes docs/results/card_success.json and the tables of its page.
+Reads what the others have written: cards, whole plans and plans made again after every block, and those of the study
+of control, which begin at a policy's; writes docs/results/card_success.json and the tables of its page.
 """
 
 import argparse
@@ -22,7 +22,11 @@ from cjepa.evaluation.ranking import spearman
 from cjepa.files import read_json, write_json
 
 RESULTS, PAGE = DOCS / "results" / "card_success.json", DOCS / "results" / "card_success.md"
-KINDS = {"plan": "whole plans", "replan": "planned again after every block"}
+KINDS = {
+    "plan": "whole plans",
+    "replan": "planned again after every block",
+    "control": "planned again after every block, from a policy",
+}
 _FEWEST_MODELS = 4
 _SHOWN = 12
 _RESAMPLES = 2000
@@ -33,7 +37,7 @@ def correlations(rows: Iterable[dict[str, Any]], kind: str) -> list[dict[str, An
 
     Args:
         rows: one for each trained model, with all its ``scores``; those without a plan of this kind do not count.
-        kind: ``plan`` or ``replan``.
+        kind: of :data:`KINDS`.
 
     Returns:
         ``{metric, value, low, high, n}``; low and high are a 95 % bootstrap interval over the n models that have it.
@@ -56,11 +60,12 @@ def correlations(rows: Iterable[dict[str, Any]], kind: str) -> list[dict[str, An
 
 
 def page_block(result: dict[str, Any]) -> str:
-    """What stands between the markers of the page: the strongest of each kind."""
+    """What stands between the markers of the page: of each kind the strongest that all its models have."""
     parts = []
     for kind, rows in result.items():
         table = [["number of the card", "Spearman with success [95 %]", "models"]]
-        for row in rows[:_SHOWN]:
+        most = max(row["n"] for row in rows)
+        for row in [row for row in rows if row["n"] == most][:_SHOWN]:
             bounds = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
             table.append([f"`{row['metric']}`", bounds, str(row["n"])])
         parts += [f"{KINDS[kind].capitalize()}:", markdown(table)]
@@ -75,14 +80,14 @@ def _with_interval(value_M: np.ndarray, success_M: np.ndarray) -> tuple[float, f
 
 
 def from_results() -> dict[str, list[dict[str, Any]]]:
-    """The correlations of either kind of plans, from the results files of today."""
+    """The correlations of each kind of plans, from the results files of today."""
     files = (update_world_models.RESULTS, update_world_models.RIVALS_RESULTS)
     rows = [row for file in files for row in read_json(file)["rows"]]
     of_each = {(row["environment"], row["model"], row["optimiser"], row["seed"]): row for row in rows}
     replanned = read_json(update_control.RESULTS)["rows"]
     for row in (row for row in replanned if row[update_control.DISTANCE] == update_control.NEAR_ENV_STEPS):
         if card := of_each.get(("pusht", row["model"], "Muon", row["seed"])):
-            card["scores"]["success, replan"] = row["scores"]["success"]
+            card["scores"]["success, control"] = row["scores"]["success"]
     return {kind: correlations(of_each.values(), kind) for kind in KINDS}
 
 
