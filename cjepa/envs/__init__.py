@@ -34,7 +34,7 @@ def make_env(env_id: str, env_kwargs: dict[str, Any]) -> ObjectEnv:
     except UserError:  # says what to install or to change
         raise
     except (gym.error.Error, ImportError, SyntaxError, TypeError, ValueError) as error:
-        raise UserError(f"env_id {env_id} with env_kwargs {env_kwargs}: {_said(env_id, error)}") from error
+        raise UserError(f"env_id {env_id} with env_kwargs {env_kwargs}: {_said(error)}") from error
     if not isinstance(env, ObjectEnv):
         raise UserError(
             f"env_id {env_id} is a {type(env).__name__}, which is not a subclass of cjepa.envs.base.ObjectEnv; "
@@ -44,14 +44,15 @@ def make_env(env_id: str, env_kwargs: dict[str, Any]) -> ObjectEnv:
     return env
 
 
-def _said(env_id: str, error: Exception) -> str:
+def _said(error: Exception) -> str:
     """What Gymnasium or an environment says of a call; what it takes is added."""
-    said = str(error).partition(" was raised from the environment creator")[0]  # repeats what stands in front
+    said, _, call = str(error).partition(" was raised from the environment creator for ")
     if isinstance(error, gym.error.UnregisteredEnv):
         return f"no such environment; here are {' and '.join(_ENVIRONMENTS)}, those of a module are named MODULE:ID"
-    if unknown := _UNKNOWN_ARGUMENT.search(said):
-        options = inspect.signature(load_env_creator(gym.spec(env_id).entry_point)).parameters
-        return f"{unknown[1]} has no option {unknown[2]}{meant(unknown[2], options)}"
+    spec = registry.get(call.partition(" with kwargs ")[0])  # the id that was typed may have a module, or no version
+    if spec is not None and (unknown := _UNKNOWN_ARGUMENT.search(said)):
+        creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
+        return f"{unknown[1]} has no option {unknown[2]}{meant(unknown[2], inspect.signature(creator).parameters)}"
     return said
 
 

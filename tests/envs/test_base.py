@@ -146,6 +146,12 @@ def test_an_action_space_without_bounds_is_refused_where_the_environment_is_made
         ("cjepa/PushT-v1", {}, "PushT-v1 .*: no such environment; here are cjepa/PushT-v0"),
         ("nowhere:cjepa/Collide-v0", {}, "nowhere"),
         ("cjepa/Collide-v0", {"shaps": ["disc"]}, "Collide has no option shaps; did you mean shapes"),
+        ("cjepa/Collide", {"shaps": ["disc"]}, "Collide has no option shaps; did you mean shapes"),
+        (
+            "tests.outside:outside/SlowPushT-v0",
+            {"image_sise": 32},
+            "PushT has no option image_sise; did you mean image_size",
+        ),
         ("CartPole-v1", {}, "CartPoleEnv, which is not a subclass of cjepa.envs.base.ObjectEnv"),
     ],
 )
