@@ -37,7 +37,7 @@ def solved(planner: Planner, problem: PlanningProblem, warm_start_BKHA: Tensor |
         warm_start_BKHA: see :meth:`Planner.plan`.
 
     Raises:
-        UserError: it gives no plan, actions or costs of another shape, or actions that the problem does not allow.
+        UserError: it gives no plan, actions, costs or elites of another shape, or actions that are not allowed.
     """
     plan, name = planner.plan(problem, warm_start_BKHA), type(planner).__name__
     if not isinstance(plan, Plan):
@@ -45,6 +45,9 @@ def solved(planner: Planner, problem: PlanningProblem, warm_start_BKHA: Tensor |
     shape_BHA = (problem.batch, problem.horizon_blocks, len(problem.low_A))
     check_given(plan.actions_BHA, shape_BHA, f"{name}.plan: actions_BHA")
     check_given(plan.cost_B, shape_BHA[:1], f"{name}.plan: cost_B")
+    if (others := plan.elites_BKHA) is not None:
+        count = others.shape[1] if isinstance(others, Tensor) and others.ndim > 1 else 1
+        check_given(others, (shape_BHA[0], count, *shape_BHA[1:]), f"{name}.plan: elites_BKHA")
     within_BHA = (plan.actions_BHA >= problem.low_A) & (plan.actions_BHA <= problem.high_A)
     if not within_BHA.all():
         raise UserError(f"{name}.plan gives actions out of bounds or NaN; `problem.project` keeps within bounds")

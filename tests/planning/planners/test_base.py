@@ -50,6 +50,10 @@ def with_gradient(cost_BN: torch.Tensor, actions_BNHA: torch.Tensor) -> torch.Te
         (Plan(LOW.expand(B, H, A), torch.zeros(B, 1)), ": cost_B gives shape (3, 1), expected shape (3,)"),
         (Plan(LOW.expand(B, H, A), 0.0), ": cost_B gives a float, expected shape (3,)"),
         (
+            Plan(LOW.expand(B, H, A), torch.zeros(B), LOW.expand(B, 5, A)),
+            ": elites_BKHA gives shape (3, 5, 4), expected shape (3, 5, 2, 4)",
+        ),
+        (
             Plan(HIGH.expand(B, H, A) + 1, torch.zeros(B)),
             " gives actions out of bounds or NaN; `problem.project`",
         ),
