@@ -34,6 +34,17 @@ def test_too_few_models():
         tool.correlations([model(0.1 * index, pick_error=index) for index in range(3)], "plan")
 
 
+def test_models_of_other_episodes_do_not_count(monkeypatch):
+    asked = {kind: [] for kind in tool.KINDS}
+    monkeypatch.setattr(tool, "correlations", lambda rows, kind: asked[kind].extend(rows))
+    about = {"model": "none", "optimiser": "Muon", "seed": 0}
+    rows = [model(0.5) | about | {"environment": name} for name in ("pusht", "pusht-hard")]
+    found = {tool.update_world_models.RESULTS: rows}
+    monkeypatch.setattr(tool, "read_json", lambda file: {"rows": found.get(file, [])})
+    tool.from_results()
+    assert [row["environment"] for row in asked["plan"]] == ["pusht"]
+
+
 def test_the_page_is_of_the_results_of_today():
     found, written = tool.from_results(), read_json(tool.RESULTS)
     for kind, rows in found.items():
