@@ -179,7 +179,7 @@ def _draws(over: Mapping[str, Any], generator: np.random.Generator) -> Iterator[
 
 def _check_options(experiment: Experiment, cells: Sequence[Values], seeds: Sequence[int]) -> None:
     if not seeds or len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds: {list(seeds)}, expected different numbers, for example [0, 1, 2]")
+        raise UserError(f"--seeds: {list(seeds)}, expected different numbers, for example 0,1,2")
     command = experiment.command
     for key in {**experiment.options, **cells[0]}:
         if key in experiment.options and key in cells[0]:

@@ -84,8 +84,8 @@ class PlanningProtocol:
         if self.goal_text is not None:
             self._check_sentences()
         for name, values, example in (
-            ("goal_offsets", self.goal_offsets, [25, 50, 75, 100]),
-            ("seeds", self.seeds, [0, 1, 2]),
+            ("goal_offsets", self.goal_offsets, "25,50,75,100"),
+            ("seeds", self.seeds, "0,1,2"),
         ):
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise UserError(f"--{name}: {values}, expected different numbers, for example {example}")
