@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from tests.sharing import once
 from tests.studies.fakes import InProcess
 
 torch.set_num_threads(1)
+# what a shell starts in the background ignores interrupts, and so would the programs that tests start and interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NUM_EPISODES = 20  # 5 % of 20 is one episode each for val and test
 QUESTION_CLOCKS = ("--removal_env_step=12", "--seen_env_steps=26")

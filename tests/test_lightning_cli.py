@@ -71,7 +71,7 @@ def test_the_test_clips_are_drawn_and_in_the_report(tested):
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text()
     assert page.count("data:video/mp4") == 8 and page.count("data:image/png") == 4
-    assert "test failures" in page and "linear_r2@agent_x" in page and "fg_ari_video" in page
+    assert "test failures" in page and "linear_<wbr>r2@agent_<wbr>x" in page and "fg_<wbr>ari_<wbr>video" in page
 
 
 def test_a_second_test_replaces_nothing(tested, capfd):

@@ -34,13 +34,13 @@ class PointMacro(PointDynamics):
 class Given(Planner):
     """Plans what it is told; remembers the problem."""
 
-    def __init__(self, *ways):
+    def __init__(self, *ways, cost=0.0):
         self.ways = torch.tensor(ways)
+        self.cost = cost
 
     def plan(self, problem, warm_start_BKHA=None):
         self.problem = problem
-        plan = Plan(self.ways.expand(problem.batch, -1, -1), torch.zeros(problem.batch))
-        return plan if self.ways.isfinite().all() else plan._replace(cost_B=torch.full((problem.batch,), torch.nan))
+        return Plan(self.ways.expand(problem.batch, -1, -1), torch.full((problem.batch,), self.cost))
 
 
 class Aims(Planner):
@@ -51,10 +51,11 @@ class Aims(Planner):
         return Plan(problem.start(), torch.zeros(problem.batch))
 
 
-def aimed_at(goals, *ways, starts=None):
+def aimed_at(goals, *ways, starts=None, cost=0.0):
     """Places that the low level aims at when the high level plans these ways from 0; and its proprioception."""
     low = Aims()
-    agent = point_agent(planner=low, high_level=HighLevel(PointMacro(), Given(*ways), LeastStepMSE(), len(ways)))
+    search = Given(*ways, cost=cost)
+    agent = point_agent(planner=low, high_level=HighLevel(PointMacro(), search, LeastStepMSE(), len(ways)))
     agent.reset(observation(goals))
     agent.observe(observation(starts or [(0, 0)] * len(goals)))
     agent.plan(torch.Generator())
@@ -149,4 +150,4 @@ def test_finished_environments_cost_nothing():
 
 def test_dynamics_that_predict_nan_are_refused():
     with pytest.raises(UserError, match="predicts NaN"):
-        aimed_at([(4, 1)], (torch.nan, 0.5), (1.5, 0.5))
+        aimed_at([(4, 1)], (1.5, 0.5), (1.5, 0.5), cost=torch.nan)
