@@ -178,7 +178,7 @@ def _rivals_table(rows: list[dict]) -> list[list[str]]:
     tokens = {row["model"]: f"{row['tokens']} x {row['token_dim']}" for row in rows}
     published, chosen = BESIDE | RIVALS, {model: chosen_text(rows, model) for model in tokens}
     ends = {"chosen": chosen} if any(chosen.values()) else {}
-    ends |= {"published success": published} if "success, whole plans" in head else {}
+    ends |= {"published success": published} if rows[0]["environment"] == "pusht" else {}
     return [
         [head[0], "tokens x dim", *head[1:], *ends],
         *([line[0], tokens[line[0]], *line[1:], *(end[line[0]] for end in ends.values())] for line in table),
