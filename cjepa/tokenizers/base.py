@@ -133,6 +133,8 @@ class TrainableTokenizer(Tokenizer):
     """Constructor arguments that change no token of frames like those of training; its fingerprint leaves them out."""
     against_collapse: str = "targets are the frames, or features of a frozen encoder"
     """What keeps its tokens from becoming all the same, for ``run.json``."""
+    learns_from_labels: bool = False
+    """Whether ``loss_terms`` also takes the simulator's label images of the clip, ``(B, T, Y, X)``, or None without."""
 
     def prepare(self, pixels_B3YX: Tensor) -> None:  # noqa: B027 - most need nothing
         """Look at training frames, once, before training: a background, a scale."""
@@ -147,10 +149,6 @@ class TrainableTokenizer(Tokenizer):
     @abstractmethod
     def loss_terms(self, pixels_BT3YX: Tensor) -> dict[str, Tensor]:
         """Unweighted scalar losses of a clip by name; the same names every time."""
-
-    def label_terms(self, pixels_BT3YX: Tensor, labels_BTYX: Tensor) -> dict[str, Tensor]:
-        """Further losses, of clips with the simulator's label images; none by default."""
-        return {}
 
 
 def check_environment(tokenizer: Tokenizer, env_id: str | None, where: str) -> None:

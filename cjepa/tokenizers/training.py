@@ -69,10 +69,9 @@ class TokenizerTraining(ScoredTokenizer):
         return loss
 
     def loss_terms(self, batch: VideoBatch) -> dict[str, Tensor]:
-        """The tokenizer's losses, also those of label images where the clips have them."""
-        inputs = self.inputs(batch)
-        terms = self.tokenizer.loss_terms(*inputs)
-        return terms if batch.labels_BTYX is None else terms | self.tokenizer.label_terms(inputs[0], batch.labels_BTYX)
+        """The tokenizer's losses, for some also of the clips' label images."""
+        labels = (batch.labels_BTYX,) if self.tokenizer.learns_from_labels else ()
+        return self.tokenizer.loss_terms(*self.inputs(batch), *labels)
 
     def weighted(self, terms: dict[str, Tensor]) -> Tensor:
         """The loss, a scalar: the sum of the terms, each times its weight; those without a weight are left out.

@@ -1,6 +1,6 @@
 """MC-JEPA: one encoder for content and motion (Bardes et al., 2023, arXiv 2307.12698).
 
-File letter: N pairs of successive frames.
+File letters: N pairs of successive frames; U frames but the last.
 """
 
 import torch
@@ -36,6 +36,7 @@ class McJepa(IJepa):
     """
 
     tells_flow = True
+    learns_from_labels = True
 
     def __init__(
         self,
@@ -57,19 +58,18 @@ class McJepa(IJepa):
         check(patch_size % 2 == 0, "patch_size", patch_size, "an even number of pixels")
         self.flow_head = FlowHead(dim, patch_size, reach)
 
-    def loss_terms(self, pixels_BT3YX: Tensor) -> dict[str, Tensor]:
+    def loss_terms(self, pixels_BT3YX: Tensor, labels_BTYX: Tensor | None = None) -> dict[str, Tensor]:
         """I-JEPA's, and those of the flow between successive frames; a single frame is its own successor."""
         terms = super().loss_terms(pixels_BT3YX)
         pixels_BT3YX = _in_pairs(pixels_BT3YX)
         first, second = (frames.flatten(0, 1) for frames in (pixels_BT3YX[:, :-1], pixels_BT3YX[:, 1:]))
-        flow_N2YX = self.flow(pixels_BT3YX).flatten(0, 1)
+        flow_BU2YX = self.flow(pixels_BT3YX)
+        flow_N2YX = flow_BU2YX.flatten(0, 1)
         with torch.autocast(pixels_BT3YX.device.type, enabled=False):
             losses = {"photometric": photometric(first, second, flow_N2YX), "smoothness": smoothness(flow_N2YX, first)}
+        if labels_BTYX is not None:
+            losses["flow"] = end_point_error(flow_BU2YX, _in_pairs(labels_BTYX))
         return terms | losses
-
-    def label_terms(self, pixels_BT3YX: Tensor, labels_BTYX: Tensor) -> dict[str, Tensor]:
-        """``flow``, see the class."""
-        return {"flow": end_point_error(self.flow(_in_pairs(pixels_BT3YX)), _in_pairs(labels_BTYX))}
 
     def flow(self, pixels_BT3YX: Tensor) -> Tensor:
         """See :class:`~cjepa.tokenizers.base.Tokenizer`."""

@@ -82,7 +82,7 @@ def test_the_simulators_flow_reaches_the_encoder():
     torch.manual_seed(0)
     model = McJepa(**SMALL, image_size=32)
     labels = torch.zeros(2, 1, 32, 32, dtype=torch.uint8)
-    model.label_terms(clips, labels)["flow"].backward()
+    model.loss_terms(clips, labels)["flow"].backward()
     assert model.encoder.embed.weight.grad.abs().sum() > 0
 
 
@@ -117,12 +117,12 @@ def test_its_yaml_weighs_its_terms():
     content = yaml.safe_load((EXPERIMENTS / "pusht" / "mcjepa.yaml").read_text())["model"]["init_args"]
     model = McJepa(**SMALL, image_size=32, **content["tokenizer"]["init_args"])
     assert model.flow(torch.rand(1, 3, 3, 32, 32)).shape == (1, 2, 2, 32, 32)
-    terms = model.loss_terms(torch.rand(1, 1, 3, 32, 32))
+    clips, labels = torch.rand(1, 1, 3, 32, 32), torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
+    terms = model.loss_terms(clips)
     assert set(terms) == set(content["loss_weights"])
     taught = yaml.safe_load((EXPERIMENTS / "pusht" / "mcjepa_simulator.yaml").read_text())
-    assert (
-        set(taught["model"]["init_args"]["loss_weights"]) == {*terms, "flow"} and taught["data"]["init_args"]["labels"]
-    )
+    assert set(taught["model"]["init_args"]["loss_weights"]) == set(model.loss_terms(clips, labels)) == {*terms, "flow"}
+    assert taught["data"]["init_args"]["labels"]
 
 
 def test_patches_of_odd_size_are_refused():
