@@ -68,7 +68,8 @@ def bootstrap(numerators: np.ndarray, denominators: np.ndarray | None = None, se
 
     Args:
         numerators: one value a row.
-        denominators: one value a row; None for a plain mean. The ratio is NaN where all of them are 0.
+        denominators: one value a row; None for a plain mean. The ratio is NaN where all of them are 0. Rows of 0 / 0
+            say nothing: a resample of such rows alone does not count.
         seed: of the resampling.
     """
     numerators = np.asarray(numerators, np.float64)
@@ -76,8 +77,10 @@ def bootstrap(numerators: np.ndarray, denominators: np.ndarray | None = None, se
     if not denominators.any():  # a ratio to nothing, such as to copying where nothing moves, says nothing
         return Interval(float("nan"), float("nan"), float("nan"), len(numerators))
     picks = np.random.default_rng(seed).integers(0, len(numerators), (RESAMPLES, len(numerators)))
-    draws = numerators[picks].mean(axis=1) / denominators[picks].mean(axis=1)
-    bounds = bootstrap_bounds(draws, len(numerators))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        draws = numerators[picks].mean(axis=1) / denominators[picks].mean(axis=1)
+    telling = np.count_nonzero((numerators != 0) | (denominators != 0))
+    bounds = bootstrap_bounds(draws[~np.isnan(draws)], telling)
     return Interval(float(numerators.mean() / denominators.mean()), *bounds, len(numerators))
 
 
@@ -239,13 +242,17 @@ class _Rows(NamedTuple):
 def bootstrap_bounds(draws: np.ndarray, rows: int) -> tuple[float, float]:
     """The middle 95 % of resamples; NaN without any, or of a single row, whose resamples promise certainty.
 
+    A bound beyond which resamples are infinite, ratios to nothing, is NaN too.
+
     Args:
-        draws: value of each resample, finite, ``(R,)``.
+        draws: value of each resample, not NaN, ``(R,)``.
         rows: episodes, clusters or trials that were resampled.
     """
     if rows < 2 or not len(draws):
         return np.nan, np.nan
-    low, high = np.percentile(draws, [2.5, 97.5])
+    with np.errstate(invalid="ignore"):
+        bounds = np.percentile(draws, [2.5, 97.5])
+    low, high = np.where(np.isfinite(bounds), bounds, np.nan)
     return float(low), float(high)
 
 

@@ -177,6 +177,21 @@ def test_a_ratio_to_nothing_says_nothing():
     assert np.isnan([value, low, high]).all() and n == 3
 
 
+def test_rows_of_a_ratio_that_say_nothing_leave_its_interval_alone():
+    """Half of eight rows are 0 / 0: among 2,000 resamples some are of these alone, and say nothing."""
+    told, nothing = np.array([1.0, 2.0, 3.0, 4.0]), np.zeros(4)
+    interval = bootstrap(np.concatenate([told, nothing]), np.concatenate([2 * told, nothing]))
+    assert interval == (0.5, pytest.approx(0.5), pytest.approx(0.5), 8)
+    # the only one that says something is a single row
+    assert np.isnan(bounds(bootstrap(np.array([0.0, 2.0, 0.0]), np.array([0.0, 1.0, 0.0])))).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_ratio_that_may_be_to_nothing_has_no_upper_bound():
+    interval = bootstrap(np.ones(2), np.array([0.0, 1.0]))
+    assert (interval.value, interval.low) == (2.0, 1.0) and np.isnan(interval.high)
+
+
 def test_a_paired_difference_by_hand():
     """Of ten trials four are won and one is lost: 5 / 10 more won than lost, less half a trial in each cell."""
     success, other = np.zeros(10, bool), np.zeros(10, bool)
