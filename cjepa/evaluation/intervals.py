@@ -242,7 +242,7 @@ class _Rows(NamedTuple):
 def bootstrap_bounds(draws: np.ndarray, rows: int) -> tuple[float, float]:
     """The middle 95 % of resamples; NaN without any, or of a single row, whose resamples promise certainty.
 
-    A bound beyond which resamples are infinite, ratios to nothing, is NaN too.
+    NaN both where a bound is infinite, a ratio to nothing: an interval has two ends, in result files too.
 
     Args:
         draws: value of each resample, not NaN, ``(R,)``.
@@ -252,7 +252,7 @@ def bootstrap_bounds(draws: np.ndarray, rows: int) -> tuple[float, float]:
         return np.nan, np.nan
     with np.errstate(invalid="ignore"):
         bounds = np.percentile(draws, [2.5, 97.5])
-    low, high = np.where(np.isfinite(bounds), bounds, np.nan)
+    low, high = bounds if np.isfinite(bounds).all() else (np.nan, np.nan)
     return float(low), float(high)
 
 
