@@ -250,18 +250,19 @@ def plan_to(
     blocks = _action_blocks(bounds, model.dynamics.action_dim)
     check_units(model.dynamics, blocks, "the world model")
     parts = (model.dynamics, model.tokenizer.tokenizer, planner or CEM(), objective or LastStepMSE())
-    if proprio_at_goal is None:
-        goal_proprio, proprio_at_goal = (), proprio
+    now_P = model.checked_proprio(proprio, "proprio")
+    goal_P = np.full_like(now_P, np.nan)  # a picture does not show it
+    if proprio_at_goal is not None:
+        goal_P = model.checked_proprio(proprio_at_goal, "proprio_at_goal")
     agent = WorldModelAgent(*parts, blocks, horizon_blocks, goal_proprio, constraints=constraints)
-    agent.reset(_observation(model, goal, proprio_at_goal, "proprio_at_goal"))
-    agent.observe(_observation(model, picture, proprio, "proprio"))
+    agent.reset(_observation(model, goal, goal_P))
+    agent.observe(_observation(model, picture, now_P))
     return blocks.to_env_steps(agent.plan(torch.Generator().manual_seed(seed)).actions_BHA)[0]
 
 
-def _observation(model: PictureWorldModel, picture: Picture, proprio: Sequence[float] | None, name: str) -> Observation:
+def _observation(model: PictureWorldModel, picture: Picture, proprio_P: np.ndarray) -> Observation:
     """Without what only simulators know."""
     pixels_YXC = _pixels(_one_picture(picture), model.tokenizer.tokenizer.image_size)
-    proprio_P = model.checked_proprio(proprio, name)
     return Observation(pixels_YXC[None], np.zeros((1, 0, 0), np.float32), proprio_P[None], np.zeros((1, 0)))
 
 

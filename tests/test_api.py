@@ -232,6 +232,8 @@ def test_a_plan_follows_the_costs_of_its_goal(slots, model):
     assert abs(free.sum()) < 0.1
     ignored = plan_to(model, picture, picture, proprio_at_goal=[3.0], goal_proprio=[], **options)
     np.testing.assert_array_equal(ignored, free)
+    of_all = options | {"objective": LastStepMSE(proprio_weight=1000.0, position_only=False), "proprio": [2.0]}
+    np.testing.assert_array_equal(plan_to(model, picture, picture, **of_all), free)  # nor is it to stay where it is
     np.testing.assert_array_equal(plan_to(model, picture, picture, seed=0, **options), free)
     assert not np.array_equal(plan_to(model, picture, picture, seed=1, **options), free)
 

@@ -27,6 +27,8 @@ class Goal(NamedTuple):
     """1 for the proprio values that the goal fixes, 0 for the others: a goal image fixes a place, not a speed."""
     text_BW: Tensor | None = None
     """What :meth:`Objective.read` makes of the sentences that should become true, if goals are sentences."""
+    known_BP: Tensor | None = None
+    """1 for the proprio values that are known, 0 for those that are not: a picture shows none. None: all are known."""
 
     def as_rollout(self) -> Rollout:
         """As the only block of the only candidate of every environment."""
@@ -125,7 +127,7 @@ class GoalMSE(Objective):
     Args:
         proprio_weight: weight of the proprioceptive error, 0 or more.
         position_only: compare only the proprioceptive values that a goal fixes (the environment's ``goal_proprio``),
-            since a goal says where the agent is, not how fast it has to move there.
+            since a goal says where the agent is, not how fast it has to move there. False: all that are known of it.
         distance: of tokens, and which objects count; None: all objects, slot by slot.
 
     Raises:
@@ -154,12 +156,11 @@ class GoalMSE(Objective):
         tokens_BNH = self.distance(rollout.tokens_BHSD, goal.tokens_BSD)
         if not goal.proprio_BP.shape[1]:
             return tokens_BNH
+        counted_BP = goal.fixed_BP if self.position_only else goal.known_BP
+        counted_B11P = (torch.ones_like(goal.proprio_BP) if counted_BP is None else counted_BP)[:, None, None]
         error_BNHP = (rollout.proprio_BHP - goal.proprio_BP[:, None, None]).square()
-        if not self.position_only:
-            return tokens_BNH + self.proprio_weight * error_BNHP.mean(dim=3)
-        fixed_B11P = goal.fixed_BP[:, None, None]
-        fixed_BNH = (error_BNHP * fixed_B11P).sum(dim=3) / fixed_B11P.sum(dim=3).clamp(min=1)
-        return tokens_BNH + self.proprio_weight * fixed_BNH
+        error_BNH = (error_BNHP * counted_B11P).sum(dim=3) / counted_B11P.sum(dim=3).clamp(min=1)
+        return tokens_BNH + self.proprio_weight * error_BNH
 
 
 class LastStepMSE(GoalMSE):

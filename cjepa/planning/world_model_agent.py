@@ -227,7 +227,7 @@ class WorldModelAgent(Agent):
         fixed_BP = torch.ones_like(proprio_BP)
         if self.goal_proprio is not None and proprio_BP.shape[1]:
             fixed_BP.zero_()[:, list(self.goal_proprio)] = 1.0
-        known_BP = proprio_BP.isfinite()  # not where only a picture is known of a sub-goal
+        known_BP = proprio_BP.isfinite().float()  # 0 where only a picture is known of a goal
         text_BW = None if self.goal.sentences_B is None else self.objective.read(self.goal.sentences_B)
         text_BW = None if text_BW is None else text_BW.to(tokens_BSD.device)
-        return Goal(tokens_BSD, proprio_BP.nan_to_num(), fixed_BP * known_BP, text_BW)
+        return Goal(tokens_BSD, proprio_BP.nan_to_num(), fixed_BP * known_BP, text_BW, known_BP)

@@ -113,6 +113,14 @@ def test_the_goal_fixes_the_proprio_values_that_the_environment_names():
         assert planner.goal.fixed_BP.tolist() == [fixed]
 
 
+@pytest.mark.parametrize("position_only", [True, False])
+def test_a_picture_of_a_goal_says_nothing_of_its_proprioception(position_only):
+    agent, goal = point_agent(), observation([(0.5, -0.5)])
+    agent.objective = LastStepMSE(position_only=position_only)
+    plan = planned(agent, observation([(0, 0)]), goal._replace(proprio_BP=goal.proprio_BP * np.nan))
+    np.testing.assert_allclose(agent.blocks.to_env_steps(plan.actions_BHA).sum(axis=1), [[0.5, -0.5]], atol=0.05)
+
+
 def test_constraints_reach_the_planner():
     class Still(Constraint):
         def project(self, actions_BNTV):

@@ -65,6 +65,13 @@ def test_which_block_counts_by_hand(cls, expected):
     torch.testing.assert_close(cost_BN, torch.tensor([expected]))
 
 
+@pytest.mark.parametrize(("known", "expected"), [([0, 0, 1, 1], 16 / 2), ([0, 0, 0, 0], 0.0)])
+def test_what_is_not_known_of_a_goal_costs_nothing(known, expected):
+    rollout, actions, goal = a_case()
+    goal = goal._replace(known_BP=torch.tensor(known).expand(B, P).float())
+    assert LastStepMSE(position_only=False)(rollout, actions, goal)[:, 1].tolist() == [2.5, expected]
+
+
 def test_without_proprioception_tokens_decide():
     rollout, actions, goal = a_case()
     bare = rollout._replace(proprio_BHP=rollout.proprio_BHP[..., :0])

@@ -117,8 +117,7 @@ def evaluate_model(
     goal_state, goal_pixels_YXC = _given_goal(model, stack)
     contest = draw_contest(protocol, file, guides.source, goal_state)
     check_proprio(loaded.dynamics, file, env, str(checkpoint))
-    is_known = goal_state is None or np.isfinite(goal_state).all()
-    agent = _agent(model, stack, guides, env.goal_proprio if is_known else ())
+    agent = _agent(model, stack, guides)
     fallback = stack.fallback and stack.fallback.for_agent(agent, loaded.lineage)
     control_loop = replace(control_loop, fallback=fallback)
     trials = (protocol.make_env, contest.pairs.trials, protocol.budget_env_steps, protocol.agent_seed)
@@ -198,13 +197,11 @@ def _load_guides(model: PlanningModel, checkpoint: Path, stack: ActionStack, dev
     return _Guides(prior, high_level, common_to(file, sources))
 
 
-def _agent(
-    model: PlanningModel, stack: ActionStack, guides: _Guides, goal_proprio: Sequence[int] | None
-) -> WorldModelAgent:
+def _agent(model: PlanningModel, stack: ActionStack, guides: _Guides) -> WorldModelAgent:
     protocol, loaded = model.protocol, model.loaded
     parts = (loaded.dynamics, loaded.tokenizer, stack.planner, stack.objective, model.blocks, protocol.horizon_blocks)
     guiding = (stack.constraints or (), guides.prior, guides.high_level)
-    parts += (goal_proprio, stack.history_blocks, *guiding, loaded.lineage)
+    parts += (model.env.goal_proprio, stack.history_blocks, *guiding, loaded.lineage)
     if stack.policy_share is None:
         return WorldModelAgent(*parts)
     return TeachingAgent(*parts, policy_share=stack.policy_share, seed=protocol.agent_seed)

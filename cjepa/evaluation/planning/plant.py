@@ -120,7 +120,6 @@ class Trials:
         if sub_goals.images:
             pictures = [read_picture(Path(image)) for image in sub_goals.images]
             unknown = _without_state(self.starts)
-            unknown = unknown._replace(proprio_BP=np.full_like(unknown.proprio_BP, np.nan))
             seen = [_shown(unknown, pixels_YXC) for pixels_YXC in pictures]
         else:
             states = [np.array(state) for state in sub_goals.states]
@@ -186,5 +185,5 @@ def _shown(goals: Observation, pixels_YXC: np.ndarray) -> Observation:
 
 def _without_state(like: Observation) -> Observation:
     """Goals of which only a picture is known; the pixels are to be replaced."""
-    nan = {name: np.full_like(getattr(like, name), np.nan) for name in ("objects_BOF", "state_BF")}
+    nan = {name: np.full_like(getattr(like, name), np.nan) for name in ("objects_BOF", "proprio_BP", "state_BF")}
     return like._replace(**nan)

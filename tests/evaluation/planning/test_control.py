@@ -114,6 +114,12 @@ def test_successes_and_failures_are_filmed_in_turn_and_with_every_step_the_succe
     assert progress.notes[-1] == ""  # nobody can say whether a picture is reached
 
 
+def test_of_a_goal_that_is_a_picture_nothing_else_is_known():
+    with held_in_workers(makers(PushT, [Pair(0, 0, state(100.0), np.full(7, np.nan))]), 1) as each:
+        goals = Trials(each, [Pair(0, 0, state(100.0), np.full(7, np.nan))], np.zeros((64, 64, 3), np.uint8)).goals
+    assert all(np.isnan(values).all() for values in (goals.state_BF, goals.proprio_BP, goals.objects_BOF))
+
+
 def test_it_ends_when_all_have_succeeded():
     progress = RecordedProgress()
     pair = Pair(0, 0, state(100.0), state(150.0))
