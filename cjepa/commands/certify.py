@@ -87,7 +87,8 @@ def certified(
             break
     write_json(folder / "certificate.json", _certificate(searched, margin))
     folders.write(rows)
-    lines = [*differences_text(rows), *_verdict(searched, margin), f"{folder}/certificate.json"]
+    said = f"pairs from {found.contest.source.account}", *differences_text(rows), *_verdict(searched, margin)
+    lines = [*said, f"{folder}/certificate.json"]
     return CommandResult(lines, results_table(rows), as_typed("cjepa", "report", folder))
 
 

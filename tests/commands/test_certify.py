@@ -32,7 +32,8 @@ def certificate(successes: dict[str, int], folder, margin=0.1):
         seconds = planner.num_samples * planner.iterations / 1000
         rows = [result_row("success", success_N.mean(), n=PAIRS, episodes=PAIRS, unit="rate", **common)]
         rows.append(result_row("seconds_per_plan", seconds, unit="s", **common))
-        contest = SimpleNamespace(pairs=SimpleNamespace(episodes=np.arange(PAIRS)))
+        source = SimpleNamespace(account="100 val episodes")
+        contest = SimpleNamespace(pairs=SimpleNamespace(episodes=np.arange(PAIRS)), source=source)
         return Evaluated(rows, contest, {name: SimpleNamespace(success=success_N)})
 
     done = certified(PlanningProtocol("a.h5"), FULL, margin, folder, evaluate)
@@ -47,6 +48,7 @@ def test_the_search_before_the_first_that_fails_is_chosen(tmp_path):
     assert [one["holds"] for one in found["searches"]] == [True, True, True, False]
     assert [one["seconds_per_plan"] for one in found["searches"]] == [0.32, 0.16, 0.08, 0.04]
     lines = "\n".join(done.lines)
+    assert "pairs from 100 val episodes\n" in lines
     assert "certified: 20 x 4, 80 ms per plan instead of 0.32 s; loses no more than 10 points" in lines
     assert "--planner.init_args.num_samples 20 --planner.init_args.iterations 4" in lines
     assert "not certified: 20 x 2, which may lose" in lines and "toy, 20 x 2: success -10 points" in lines

@@ -82,7 +82,8 @@ def held_out_from(
     model = Lineage(**lineage)
     episodes = _some(file, held_out(file, model, split), split, learner)
     if file.fingerprint != model.episodes_fingerprint:
-        return PairSource(episodes, f"all {len(file)} episodes: the model was trained on none of them")
+        same = "; --split test takes the same, so test what you choose on other episodes" if split == "val" else ""
+        return PairSource(episodes, f"all {len(file)} episodes: the model was trained on none of them{same}")
     return PairSource(
         episodes,
         f"{number_of(len(episodes), f'{split} episode')} of the training's split (split_seed {model.split_seed})",

@@ -133,6 +133,9 @@ def test_other_episodes_are_wholly_held_out(tmp_path):
     held_out = held_out_from(written_states(tmp_path / "b.h5", range(100, 130)), lineage, {})
     assert held_out.episodes.tolist() == list(range(30))
     assert held_out.account == "all 30 episodes: the model was trained on none of them"
+    chosen_by = held_out_from(written_states(tmp_path / "c.h5", range(100, 130)), lineage, {}, "val")
+    assert chosen_by.episodes.tolist() == held_out.episodes.tolist()
+    assert chosen_by.account.startswith(f"{held_out.account}; --split test takes the same")
 
 
 def test_another_version_of_the_training_episodes_is_refused(tmp_path):
