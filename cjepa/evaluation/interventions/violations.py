@@ -78,7 +78,7 @@ def measure_violations(
             changes = _changes(lab.env, int(rng.choice(free)), rng)
             columns = {*read_columns(lab.tokenizer), "action", "proprio"}
             past, futures = _filmed(lab, scenes, scene, file.episode(int(episode), columns), changes)
-            for event, clip in _encoded(lab, past, futures).items():
+            for event, clip in _encoded(lab, past, futures, int(scenes.start_B[scene])).items():
                 clips[event].append(clip)
             used.append(scene)
         progress.advance(1)
@@ -166,10 +166,9 @@ def _changes(env: InterventionEnv, body: int, rng: np.random.Generator) -> dict[
 def _filmed(
     lab: Laboratory, scenes: Scenes, scene: int, rows: Episode, changes: Mapping[str, Callable[[], None]]
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]]:
-    """Columns of the env steps of the history, and of those after it by event."""
-    first = int(scenes.start_B[scene])
-    last = first + (lab.history - 1) * lab.frame_stride
-    past = {name: values[first : last + 1] for name, values in rows.items()}
+    """Columns of the env steps from the episode's first to the end of the history, and of those after it by event."""
+    last = int(scenes.start_B[scene]) + (lab.history - 1) * lab.frame_stride
+    past = {name: values[: last + 1] for name, values in rows.items()}
     after = lab.frame_stride * min(_BLOCKS_AFTER, scenes.clip.tokens_BTSD.shape[1] - lab.history)
     views = {"pixels": lab.env.render_pixels, "masks": lab.env.render_labels, "objects": lab.env.objects}
     seen = {name: views[name] for name in read_columns(lab.tokenizer)} | {"proprio": lab.env.proprio}
@@ -188,16 +187,20 @@ def _filmed(
 
 
 def _encoded(
-    lab: Laboratory, past: dict[str, np.ndarray], futures: dict[str, dict[str, np.ndarray]]
+    lab: Laboratory, past: dict[str, np.ndarray], futures: dict[str, dict[str, np.ndarray]], first: int
 ) -> dict[str, Clip]:
-    """Clips of one scene, T blocks; the past is encoded once."""
+    """Clips of one scene, T blocks from env step ``first`` on; the past is encoded once.
+
+    From the episode's first frame on, as the scene's own tokens are: a tokenizer that follows objects gives them other
+    slots where it begins at another frame.
+    """
     columns, stride = read_columns(lab.tokenizer), lab.frame_stride
     tokens_1TSD, memory = step_clips(lab.tokenizer, clips_of(_batched(past, columns)))
     clips = {}
     for event, future in futures.items():
         after_1TSD, _ = step_clips(lab.tokenizer, clips_of(_batched(future, columns)), memory)
-        whole = {name: np.concatenate([past[name], future[name]]) for name in ("proprio", "action")}
-        tokens = torch.cat([tokens_1TSD, after_1TSD], dim=1)[:, ::stride]
+        whole = {name: np.concatenate([past[name][first:], future[name]]) for name in ("proprio", "action")}
+        tokens = torch.cat([tokens_1TSD[:, first:], after_1TSD], dim=1)[:, ::stride]
         blocks = tokens.shape[1]
         actions = torch.from_numpy(_padded(whole["action"], blocks * stride)).reshape(1, blocks, -1)
         clips[event] = Clip(tokens, torch.from_numpy(whole["proprio"][::stride])[None], actions)

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from cjepa.envs import make_env
-from cjepa.envs.collide.world import Attribute
+from cjepa.envs.collide.world import MAX_BODIES, Attribute
 from cjepa.errors import UserError
+from cjepa.evaluation.interventions import violations
 from cjepa.evaluation.interventions.card import place_of
-from cjepa.evaluation.interventions.laboratory import Laboratory
+from cjepa.evaluation.interventions.laboratory import Laboratory, SceneProtocol, open_laboratory
 from cjepa.evaluation.interventions.violations import (
     Surprise,
     Violations,
@@ -18,9 +19,11 @@ from cjepa.evaluation.interventions.violations import (
 )
 from cjepa.interventions.quantities import LinearQuantity
 from cjepa.progress import NoProgress
+from cjepa.tokenizers.oracle import OracleTokenizer
 from cjepa.types import Clip
+from cjepa.world_models.loading import LoadedWorldModel
 from tests.evaluation.interventions.test_permanence import Drift
-from tests.evaluation.simulated import laboratory
+from tests.evaluation.simulated import NAMES, STRIDE, SimulatedDynamics, laboratory
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,33 @@ def test_a_simulator_wonders_at_the_event_alone(lab, collide_table_path):
     assert scores["violation_auroc"] == scores["surprise_auroc_teleport"] == scores["surprise_auroc_colour"] == 1
     assert scores["violation_auroc_places"] == scores["surprise_auroc_teleport_places"] == 1
     assert found.surprise["colour"].places_NT.max() < 1e-3 * found.surprise["teleport"].places_NT[:, found.event].min()
+
+
+def test_the_past_is_encoded_as_that_of_the_scenes(collide_table_path, monkeypatch):
+    """From the episode's first frame on: which slots show bodies is known of those tokens, not of any others."""
+    model = SimulatedDynamics(STRIDE)
+    model.tokenizer = _Counting(MAX_BODIES, NAMES)
+    protocol = SceneProtocol(str(collide_table_path), scenes=9, val_scenes=9, horizon_blocks=8)
+    loaded = LoadedWorldModel(model, model.tokenizer, "", {})
+    lab = open_laboratory(loaded, {"frame_stride": STRIDE}, protocol, collide_table_path, NoProgress())
+    filmed = []
+    monkeypatch.setattr(violations, "surprise", lambda _, clip, *__: filmed.append(clip))
+    measure_violations(lab, lab.test, place_of(lab), str(collide_table_path), 0, NoProgress())
+    assert (lab.test.start_B > 0).any() and (lab.test.slot_BO >= 0).any(axis=1).all()
+    for clip in filmed:
+        torch.testing.assert_close(clip.blocks(0, lab.history), lab.test.clip.blocks(0, lab.history), rtol=0, atol=1e-4)
+
+
+class _Counting(OracleTokenizer):
+    """Adds to its tokens how many frames it has seen of a clip, as one that remembers them may depend on it."""
+
+    def encode(self, objects_BTOF):
+        return self.step(objects_BTOF)[0]
+
+    def step(self, objects_BTOF, memory=None, hints_BSH=None):
+        tokens, seen = super().encode(objects_BTOF), memory or 0
+        count_T11 = seen + torch.arange(objects_BTOF.shape[1])[:, None, None]
+        return tokens._replace(slots_BTSD=tokens.slots_BTSD + count_T11), seen + objects_BTOF.shape[1]
 
 
 def test_scores_by_hand():
