@@ -1,6 +1,7 @@
 """The trials of finished planning evaluations, read back to be compared pair by pair."""
 
 import csv
+from collections import Counter
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
@@ -24,8 +25,8 @@ _SAME_TASK = (
 )
 """What two evaluations have to share for the difference on a pair to be one of the agents."""
 _IDENTITY = ("model", "pair", "episode", "start_row", "plans", "fallbacks", "env_steps_to_success")
-PairKey = tuple[int | None, str, str]
-"""Seed of the pairs, episode, first row."""
+PairKey = tuple[int | None, str, str, int]
+"""Seed of the pairs, episode, first row, and how often the evaluation had drawn the same pair before."""
 Key = tuple[Path, PairKey]
 """Of a trial: folder of the evaluation, and its pair."""
 
@@ -57,12 +58,15 @@ def read_trials(folder: Path, record: Mapping[str, Any]) -> dict[str, Trials]:
     task = {name: known.get(name) for name in _SAME_TASK} if record else {}
     seed = evaluation.get("seed")
     found: dict[str, Trials] = {}
+    drawn: Counter[tuple[str, str, str]] = Counter()
     try:
         for number, row in enumerate(csv.DictReader(StringIO(read_text(path), newline="")), 2):
             if not row.get("model") or not row.get("episode") or not row.get("start_row"):
                 raise UserError(f"{path}: line {number} has no model, episode or start_row; repeat the evaluation")
             trials = found.setdefault(row["model"], Trials(task, {}))
-            key = (folder, (seed, row["episode"], row["start_row"]))
+            pair = row["model"], row["episode"], row["start_row"]
+            key = (folder, (seed, *pair[1:], drawn[pair]))
+            drawn[pair] += 1
             for metric, cell in row.items():
                 if metric and metric not in _IDENTITY and cell:
                     trials.values.setdefault(metric, {})[key] = _number(cell, f"{path}: line {number}: {metric}")
@@ -97,7 +101,7 @@ def difference_by_pair(one: Trials, other: Trials, metric: str) -> Interval | st
     if not keys:
         return "no pair in common"
     mine_N, theirs_N = (np.array([values[key] for key in keys]) for values in (mine, theirs))
-    episode_N = np.array([episode for _, episode, _ in keys])
+    episode_N = np.array([episode for _, episode, *_ in keys])
     if metric == "success":
         return paired_difference(mine_N, theirs_N, episode_N)
     return bootstrap_of_clusters(mine_N - theirs_N, episode_N)

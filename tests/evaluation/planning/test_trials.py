@@ -39,6 +39,16 @@ def test_only_common_pairs_count_in_whatever_order_they_are(agents):
     assert found == expected and found.value == pytest.approx(1 / 3) and found.n == 3
 
 
+def test_a_pair_that_was_drawn_twice_counts_twice(tmp_path):
+    """As it does in the rates: 2 / 3 minus 0."""
+    mine = write(tmp_path / "a", "a,0,7,70,1,12,0.5,1,0", "a,1,8,80,1,9,0.5,1,0", "a,2,7,70,0,,2.0,2,0")
+    theirs = write(
+        tmp_path / "b", *(f"b,{index},{pair},0,,2.0,2,0" for index, pair in enumerate(["7,70", "8,80", "7,70"]))
+    )
+    found = difference_by_pair(*(read_trials(folder, RECORD)[folder.name] for folder in (mine, theirs)), "success")
+    assert (found.value, found.n) == (pytest.approx(2 / 3), 3)
+
+
 def test_errors_are_compared_pair_by_pair_too(agents):
     found = difference_by_pair(*agents, "final_error_position")
     assert found.value == pytest.approx((0 - 1 - 1) / 3) and found.low < found.value < found.high
