@@ -37,8 +37,23 @@ class _AppendingWriter(ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
         path = Path(self.metrics_file_path)
         if path.is_file():
+            _drop_torn_line(path)
             with path.open(newline="") as file:
                 self.metrics_keys = next(csv.reader(file), [])
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        """As Lightning's, but a kill leaves the old file or the new one."""
+        with open(self.metrics_file_path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        _write_table(Path(self.metrics_file_path), fieldnames, rows)
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off what a kill or a full disk left of a last line: the next one would be appended to it."""
+    content = path.read_bytes()
+    if not content.endswith(b"\n"):
+        with replacing(path) as partial:
+            partial.write_bytes(content[: content.rfind(b"\n") + 1])
 
 
 def tidy_metrics(path: Path) -> None:
@@ -47,7 +62,10 @@ def tidy_metrics(path: Path) -> None:
         return
     with path.open(newline="") as file:
         header = next(csv.reader(file), [])
-    rows = read_metrics(path)
+    _write_table(path, header, read_metrics(path))
+
+
+def _write_table(path: Path, header: list[str], rows: list[dict[str, str]]) -> None:
     with replacing(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, header)
         writer.writeheader()

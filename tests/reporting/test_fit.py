@@ -18,7 +18,8 @@ from cjepa.cli import main
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.token_clips import TokenClips
 from cjepa.moving_average import frozen_copy
-from cjepa.reporting.fit import num_parameters
+from cjepa.reporting.fit import MetricsFile, num_parameters
+from cjepa.reporting.records import read_metrics
 from cjepa.tokenizers.training import TokenizerTraining
 from cjepa.types import Clip
 from cjepa.world_models.training import WorldModel
@@ -189,6 +190,27 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path, slot_tokens, monkeypa
     )
     steps = columns_of(run)
     assert [int(s) for s in steps["step"]] == [0, 1, 2, 3] and len(steps["val/loss"]) == 4  # earlier rows are kept
+
+
+def test_half_a_line_of_metrics_is_not_added_to(tmp_path):
+    """As a kill or a full disk leaves it: what is logged next would become values of that line."""
+    logged = {"lr": 0.5, "train/loss": 2.0}
+    _logged(tmp_path, logged, 100)
+    path, whole = tmp_path / "metrics.csv", (tmp_path / "metrics.csv").read_bytes()
+    path.write_bytes(whole + b"0.5,12")  # of step 1250
+    _logged(tmp_path, logged, 150)
+    assert path.read_bytes() == whole + whole.splitlines(keepends=True)[1].replace(b"100", b"150")
+    _logged(tmp_path, {"val/loss": 1.0}, 150)  # a new column
+    assert [row.get("val/loss") for row in read_metrics(path)] == [None, "1.0"]
+    path.write_bytes(whole[:3])
+    _logged(tmp_path, logged, 100)
+    assert path.read_bytes() == whole
+
+
+def _logged(folder: Path, values: dict[str, float], step: int) -> None:
+    logger = MetricsFile(str(folder), name="", version="")
+    logger.log_metrics(values, step=step)
+    logger.save()
 
 
 def test_testing_a_run_keeps_its_files(tmp_path, world_model_run, small_card):
