@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cjepa.checkpoints import WEIGHTS, check_finite, find_checkpoint, read_checkpoint
 from cjepa.command_result import CommandResult
@@ -38,7 +39,7 @@ from cjepa.running.callbacks import (
 from cjepa.running.finite_training import FiniteTraining
 from cjepa.running.resuming import check_model_kept, check_training_kept
 from cjepa.running.run_folders import check_run_folder, new_run_dir, with_run
-from cjepa.running.trainer_options import check_trainer_options, check_trains
+from cjepa.running.trainer_options import check_trainer_options, check_trains, nothing_trained, refusal
 from cjepa.shell import as_typed
 
 
@@ -81,7 +82,13 @@ class CJEPACLI(LightningCLI):
             return CommandResult(["fast_dev_run: it runs; nothing was written"])
         made = self.run_dir / "predictions.pt" if self.subcommand == "predict" else self.run_dir
         following = as_typed("cjepa", "report", self.run_dir) if self.subcommand in ("fit", "test") else None
-        return CommandResult([str(made)], self._table, following)
+        return CommandResult([str(made), *self._nothing_trained()], self._table, following)
+
+    def _nothing_trained(self) -> list[str]:
+        if self.subcommand != "fit" or self._checkpoint is None:
+            return []
+        line = nothing_trained(self.trainer, self._checkpoint[1].get("global_step", 0))
+        return [] if line is None else [line]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Where the run goes and how it is called."""
@@ -120,7 +127,7 @@ class CJEPACLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
-            raise named(error, self._parser(self._verb).get_defaults().keys()) from error.__cause__
+            raise named(error, self._parser(self._verb).get_defaults().keys(), words=args) from error.__cause__
 
     def _parse_ckpt_path(self) -> None:
         """As Lightning's, for checkpoints of before a class moved too: the model is the checkpoint's.
@@ -142,7 +149,7 @@ class CJEPACLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; an argument that a constructor refuses is an error of the user."""
-        with refusals.built():
+        with refusals.built(self.config[self._verb]):
             super().instantiate_classes()
         config = self.config_init[self._verb]
         if config.get("ckpt_path"):  # what config.yaml says stays what the user said; WholeCheckpoints reads the file
@@ -235,8 +242,8 @@ class CJEPACLI(LightningCLI):
         trainer_config["plugins"] = _with_whole_checkpoints(trainer_config.get("plugins"))
         try:
             return self._instantiate_trainer(trainer_config, self._standard_callbacks(is_hidden))
-        except TypeError as error:  # so does Lightning refuse some values
-            raise UserError(f"trainer: {error}") from error
+        except (TypeError, ValueError, ImportError, MisconfigurationException) as error:  # all are ways to refuse one
+            raise UserError(refusal(str(error), trainer_config)) from error
 
     def _loggers(self, others: Logger | Iterable[Logger] | bool | None) -> list[Logger]:
         """``metrics.csv`` first; then TensorBoard, unless the config says false; then those of the config.

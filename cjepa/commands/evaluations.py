@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cjepa import __version__
-from cjepa.checkpoints import find_checkpoint
+from cjepa.checkpoints import find_checkpoint, read_checkpoint
 from cjepa.errors import UserError
 from cjepa.evaluation.contents import NotComparable, contents_text
 from cjepa.evaluation.planning.kept_plans import PlanFiles
@@ -38,6 +38,7 @@ def evaluated_run(run: str, model_name: str | None, out: str | None, verb: str) 
     checkpoint = find_checkpoint(run)
     name = model_name or model_name_of(checkpoint)
     if out is None and not Path(run).is_dir():
+        read_checkpoint(checkpoint)  # what is no checkpoint is told first
         raise UserError(f"{run} is not a run folder; give --out")
     return checkpoint, name, Path(out or f"{run}/{verb}")
 

@@ -47,6 +47,6 @@ def study_command(
         raise UserError("--ray_address: add --executor ray")
     selection = Selection(only or (), force or ())
     if dry_run:
-        return preview_study(Path(study), Path(root), selection, jobs)
+        return preview_study(Path(study), Path(root), LocalProcesses(), selection, jobs)
     chosen: Executor = RayCluster(ray_address) if executor == "ray" else LocalProcesses()
     return run_study(Path(study), Path(root), chosen, say, jobs, selection)

@@ -12,12 +12,12 @@ from jsonargparse import ActionYesNo, ArgumentParser
 
 from cjepa.configuration.class_paths import asks_for_help, folders_of, import_choices
 from cjepa.configuration.mapping_options import gathered
-from cjepa.configuration.parser_messages import named, one_line
+from cjepa.configuration.parser_messages import named, one_line, with_key
 from cjepa.configuration.yaml_files import given_configs, read_yaml
 from cjepa.errors import UserError
 
-_NUMBERS = re.compile(r"[-+.\de]+(, ?[-+.\de]+)*,?", re.IGNORECASE)
-"""``25,50,75,100``, or one number."""
+_UNBRACKETED = re.compile(r"(?!null$|None$|--)[^\[{\s].*")
+"""``25,50,75,100``, or one number; what is wrong with another text is wrong with the list's value, not with a list."""
 
 
 def call(
@@ -53,18 +53,18 @@ def call(
         ]
         import_choices(sorted(set().union(*map(folders_of, options))))
     _check_lists(words, kinds, prog)
-    words = _with_brackets(_with_flag_values(gathered(words, kinds.mappings), kinds.flags), kinds.numbers)
+    typed, words = words, _with_brackets(_with_flag_values(gathered(words, kinds.mappings), kinds.flags), kinds.numbers)
     try:
         config = parser.parse_args(words)
     except ArgumentError as error:
-        raise named(error, parser.get_defaults().keys(), positional) from error.__cause__
+        raise named(error, parser.get_defaults().keys(), positional, typed, kinds.numbers) from error.__cause__
     if only_options:
         return None
     try:
-        config = parser.instantiate(config)
+        made = parser.instantiate(config)
     except ValueError as error:  # what a constructor refuses
-        raise UserError(one_line(str(error))) from error
-    arguments = {key: value for key, value in vars(config).items() if key != "config"}
+        raise UserError(with_key(one_line(str(error)), config)) from error
+    arguments = {key: value for key, value in vars(made).items() if key != "config"}
     for name, bundle in kinds.bundles.items():
         arguments[name] = bundle(**{field.name: arguments.pop(field.name) for field in fields(bundle)})
     arguments = {f"{key}_" if f"{key}_" in kinds.keywords else key: value for key, value in arguments.items()}
@@ -163,9 +163,9 @@ def _with_brackets(words: list[str], names: Collection[str]) -> list[str]:
     options, joined = {f"--{name}" for name in names}, []
     for word in words:
         option, equals, text = word.partition("=")
-        if joined and joined[-1] in options and _NUMBERS.fullmatch(word):
+        if joined and joined[-1] in options and _UNBRACKETED.fullmatch(word):
             joined[-1] += f"=[{word}]"
-        elif equals and option in options and _NUMBERS.fullmatch(text):
+        elif equals and option in options and _UNBRACKETED.fullmatch(text):
             joined.append(f"{option}=[{text}]")
         else:
             joined.append(word)

@@ -22,7 +22,7 @@ def gathered(words: list[str], names: Collection[str]) -> list[str]:
         names: of the options that are mappings.
 
     Raises:
-        UserError: an entry has no value, or one that is not YAML.
+        UserError: an entry has no value, or one that is not YAML; the whole option has one that is not a mapping.
     """
     kept: list[str] = []
     found: dict[str, dict[str, Any]] = {}
@@ -41,8 +41,10 @@ def gathered(words: list[str], names: Collection[str]) -> list[str]:
             found.setdefault(name, _of_files(words, name))[key] = value
         elif isinstance(value, Mapping):
             found[name] = dict(value)
+        elif value is None:
+            kept += [option, text]
         else:
-            kept += [option, text]  # the parser says what it expects
+            raise UserError(f"{option} {text[:80]}: expected one entry, {option}.KEY VALUE")
     entries = ((f"--{name}", json.dumps(mapping, default=str)) for name, mapping in found.items())
     return [*kept, *chain.from_iterable(entries)]
 

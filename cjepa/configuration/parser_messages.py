@@ -11,7 +11,9 @@ from difflib import get_close_matches
 from inspect import isclass
 from typing import NamedTuple
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
+
+from cjepa.configuration.stray_words import stray_word
 
 _KEY = re.compile(r'(?:Validation failed: )?Parser key "(.+?)":\s*(.*)', re.DOTALL)
 _CLASS = re.compile(r"Problem with given class_path '(.+?)':\s*(.*)", re.DOTALL)
@@ -27,6 +29,8 @@ _CLASS_PATH = re.compile(r"Expected a dot import path string: (.*)")
 _MISSING = re.compile(r"the following arguments are required: (.*)")
 _OPTION = re.compile(r"Option '(.+)' is not accepted")
 _NOT_AN_OPTION = re.compile(r"unrecognized arguments: --([\w.-]+)(?:[ =].*)?")
+_NO_VALUE = re.compile(r"argument (-[^\s/]+)(?:/\S+)*: expected (?:at least )?one argument")
+_STRAY = re.compile(r"unrecognized arguments: (.+)")
 _NO_OPTION = re.compile(r"(?:Subcommand '\w+' does not accept o|Group '(\w+)' does not accept o|O)ption '([\w.]+)'.*")
 _NO_ATTRIBUTE = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
 _LIGHTNING = "lightning."
@@ -40,8 +44,12 @@ _NUMBERS = {
     "OpenUnitInterval": "a number between 0 and 1",
     "ClosedUnitInterval": "a number from 0 to 1",
 }
+_ARGUMENT = re.compile(r"(\w+) is (.*?), expected ")
+"""What a constructor says of an argument, without where that is in the config."""
 _NONE = "NoneType"
 _GIVEN = "Given value: "
+_PART = re.compile(r"NestedArg\(key='\w+', val='?(.*?)'?\)")
+"""How jsonargparse shows what was given for a part of a value, such as --planner.class_path."""
 _LONGEST = 80
 """Characters of a value."""
 
@@ -63,27 +71,51 @@ def one_line(message: str) -> str:
     return _explained(lines, "", "").removeprefix(": ")  # what constructors refuse comes without a key
 
 
-def named(error: ArgumentError, options: Iterable[str], positional: Collection[str] = ()) -> ArgumentError:
+def named(
+    error: ArgumentError,
+    options: Iterable[str],
+    positional: Collection[str] = (),
+    words: Sequence[str] = (),
+    numbers: Collection[str] = (),
+) -> ArgumentError:
     """An error in the words of a command line: what to type that is missing, and what was meant by a misspelt option.
 
     Args:
         error: of a parser.
         options: all that the parser takes, with dots.
         positional: those of them that are words without ``--``.
+        words: as they were typed.
+        numbers: options that take ``1,2,3``.
     """
     message = " ".join(str(error).split())
+    if (match := _KEY.match(str(error))) and match[1] in numbers:
+        line = f"{one_line(str(error))}; type commas between values, as in --{match[1]} 1,2"
+        return ArgumentError(None, line)
+    if match := _NO_VALUE.fullmatch(message):
+        return ArgumentError(None, f"{match[1]}: no value; --help explains it")
     if match := _MISSING.fullmatch(message):
         names = [name.rpartition(".")[2] for name in match[1].split(", ")]
         words = [name.upper() if name in positional else f"--{name}" for name in names]
         return ArgumentError(None, f"missing: {', '.join(words)}; --help explains {'them' if words[1:] else 'it'}")
     if match := _NOT_AN_OPTION.fullmatch(message):
         return ArgumentError(None, f"--{match[1]}: no such option{meant(match[1], options, '--')}")
+    if match := _STRAY.fullmatch(message):
+        return ArgumentError(None, stray_word(match[1], words, numbers))
     if match := _NO_OPTION.fullmatch(message):
         key = ".".join(filter(None, match.groups()))
         options = list(options)
         known = key.partition(".")[0] in {option.partition(".")[0] for option in options}
         return ArgumentError(None, f"{key}: no such option{meant(key, options) or ('' if known else _OTHER_COMMAND)}")
     return error
+
+
+def with_key(line: str, config: Namespace) -> str:
+    """A constructor's line about an argument, with the whole key if one place of the config has this value."""
+    if not (match := _ARGUMENT.match(line)):
+        return line
+    name, value = match.groups()
+    keys = [key for key, given in config.items() if key.endswith(f".init_args.{name}") and str(given) == value]
+    return line.replace(name, keys[0], 1) if len(keys) == 1 else line
 
 
 def meant(typed: str, options: Iterable[str], dashes: str = "") -> str:
@@ -206,8 +238,10 @@ def _name(kind: str) -> str:
     """A type as people say it: ``<class 'int'>`` is int, a Literal is the list of its values."""
     if match := re.fullmatch(r"typing\.Literal\[(.*)\]", kind):
         return f"one of {match[1]}"
-    return kind.removeprefix("<class '").removesuffix("'>").rpartition(".")[2]
+    kind = kind.removeprefix("<class '").removesuffix("'>").rpartition(".")[2]
+    return "a list in brackets" if kind in ("list", "tuple") else kind
 
 
 def _short(value: str) -> str:
+    value = _PART.sub(r"\1", value)
     return value if len(value) <= _LONGEST else f"{value[: _LONGEST - 3]}..."

@@ -5,18 +5,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cjepa.configuration.parser_messages import one_line
+from cjepa.configuration.parser_messages import one_line, with_key
 from cjepa.errors import UserError
 
 
 @contextmanager
-def built() -> Iterator[None]:
+def built(config: Namespace) -> Iterator[None]:
     """Around the making of model, data and trainer: constructors may refuse an argument.
 
+    Args:
+        config: that they are made from.
+
     Raises:
-        UserError: in the constructor's words.
+        UserError: in the constructor's words, with the argument's key.
     """
     try:
         yield
@@ -24,7 +28,7 @@ def built() -> Iterator[None]:
         said: BaseException = error  # by the parser, of what the constructor said
         while said.__cause__ is not None and not isinstance(said, UserError):
             said = said.__cause__
-        raise UserError(one_line(str(said))) from error
+        raise UserError(with_key(one_line(str(said)), config)) from error
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Options of Lightning's trainer that it takes unseen, and then divides by or ignores."""
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ _AT_LEAST = {
     "min_steps": 0,
     "min_epochs": 0,
 }
+
+_NO_SUCH_DEVICE = re.compile(r"No supported gpu backend|Accelerator` can not run|invalid accelerator name|torch_xla")
+_NOT_SO_MANY = re.compile(r"Trainer\(devices=|`devices` selected|your machine only has")
 
 
 def check_trainer_options(options: Mapping[str, Any]) -> None:
@@ -37,6 +41,43 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
             at_least(least, **{f"trainer.{name}": numbers[name]})
     if "val_check_interval" in numbers:
         above(0, **{"trainer.val_check_interval": numbers["val_check_interval"]})
+
+
+def refusal(said: str, options: Mapping[str, Any]) -> str:
+    """Lightning's words against an option of its trainer, with the key and what to type where they have neither.
+
+    Args:
+        said: by Lightning.
+        options: by name, without ``trainer.``.
+    """
+    if _NO_SUCH_DEVICE.search(said):
+        return (
+            f"trainer.accelerator is {options['accelerator']}, which this machine does not have; "
+            "type --trainer.accelerator auto, or cpu"
+        )
+    if _NOT_SO_MANY.search(said):
+        return (
+            f"trainer.devices is {options['devices']}, expected a number of devices that this machine has, "
+            "1 or more; type --trainer.devices 1"
+        )
+    return f"trainer: {said}"
+
+
+def nothing_trained(trainer: "L.Trainer", first_step: int) -> str | None:
+    """Why a continued training has not made a step, and what to type; None if it has.
+
+    Args:
+        trainer: after training.
+        first_step: of the checkpoint that was continued.
+    """
+    if trainer.global_step != first_step:
+        return None
+    said = f"nothing was trained: the checkpoint is at step {first_step}"
+    for name, done in {"max_steps": first_step, "max_epochs": trainer.current_epoch}.items():
+        limit = getattr(trainer, name)
+        if limit is not None and 0 <= limit <= done:
+            return f"{said} and trainer.{name} is {limit}; to train further, type a larger --trainer.{name}"
+    return said
 
 
 def check_trains(trainer: "L.Trainer") -> None:

@@ -48,6 +48,8 @@ def _matching(stages: Sequence[Stage], patterns: Sequence[str], option: str) -> 
     for pattern in patterns:
         matches = {stage.name for stage in stages if fnmatchcase(stage.name, pattern)}
         if not matches:
+            if "," in pattern:
+                raise UserError(f"{option} {pattern}: type spaces between names: {option} {pattern.replace(',', ' ')}")
             names = ", ".join(stage.name for stage in stages[:20])
             raise UserError(f"{option} {pattern}: no such stage; expected names or patterns of {names}")
         found |= matches

@@ -60,8 +60,7 @@ def run_study(
     home = root / study.name
     folders = _folders(study, home)
     _check_that_they_fit(chosen, forced, folders, executor.machines())
-    to_run = [stage for stage in chosen if stage in forced or not folders[stage.name].finished()]
-    check_options(to_run, {name: folder.path for name, folder in folders.items()}, executor)
+    _check_options(chosen, forced, folders, executor)
     with only_process(home, f"study {study.name}"):
         _claim(home, study, say)
         for stage in reversed(forced):  # readers first: after a kill in between, none counts as done on an older input
@@ -72,19 +71,22 @@ def run_study(
         return _gather(home, study, run, typed, say)
 
 
-def preview_study(path: Path, root: Path, selection: Selection, jobs: int | None = None) -> CommandResult:
+def preview_study(
+    path: Path, root: Path, executor: Executor, selection: Selection, jobs: int | None = None
+) -> CommandResult:
     """What :func:`run_study` would do on this machine, with estimates of time and memory; nothing is written.
 
     The arguments are those of :func:`run_study`.
 
     Raises:
-        UserError: the YAML or one of its configs is wrong, no stage matches the selection, or a stage needs more than
-            this machine has.
+        UserError: the YAML, one of its configs or an option of a stage is wrong, no stage matches the selection, or a
+            stage needs more than this machine has.
     """
     study = load_study(path)
     chosen, forced = selection.chosen(study.stages), selection.forced(study.stages)
     folders, machines = _folders(study, root / study.name), [this_machine()]
     _check_that_they_fit(chosen, forced, folders, machines)
+    _check_options(chosen, forced, folders, executor)
     names, jobs = {stage.name for stage in forced}, jobs or default_jobs(study.stages, machines)
     others = finished_elsewhere(root, study.name)
     return outlook(chosen, folders, names, study.stages, jobs, machines, others)
@@ -96,6 +98,13 @@ def _check_that_they_fit(
     for stage in chosen:
         if stage in forced or not folders[stage.name].finished():
             check_that_it_fits(stage.name, stage.resources, machines)
+
+
+def _check_options(
+    chosen: Sequence[Stage], forced: Sequence[Stage], folders: Mapping[str, StageFolder], executor: Executor
+) -> None:
+    to_run = [stage for stage in chosen if stage in forced or not folders[stage.name].finished()]
+    check_options(to_run, {name: folder.path for name, folder in folders.items()}, executor)
 
 
 def _folders(study: Study, home: Path) -> dict[str, StageFolder]:

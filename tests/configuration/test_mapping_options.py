@@ -23,6 +23,7 @@ def test_entries_of_one_option_become_one_word():
         (["--over.lr", "--jobs", "2"], "--over.lr: no value before --jobs"),
         (["--over.lr"], "--over.lr: no value"),
         (["--over.lr="], "--over.lr: no value"),
+        (["--over", "lr=1,2"], "--over lr=1,2: expected one entry, --over.KEY VALUE"),
         (["--over.lr", "[1, "], "--over.lr: '\\[1, ' is not YAML"),
     ],
 )

@@ -79,9 +79,11 @@ def test_a_training_that_breaks_off_ends_with_the_weights_of_one_that_did_not(
     assert all(torch.equal(found["state_dict"][name], value) for name, value in expected["state_dict"].items())
 
 
-def test_a_finished_run_stays_as_it_is(run, slot_tokens):
+def test_a_finished_run_stays_as_it_is_and_says_so(run, slot_tokens, capsys):
     before = {name: (run / name).read_bytes() for name in RECORDS}
     resume(run, slot_tokens)
+    line = "nothing was trained: the checkpoint is at step 2 and trainer.max_steps is 2; "
+    assert f"{line}to train further, type a larger --trainer.max_steps\n" in capsys.readouterr().out
     assert {name: (run / name).read_bytes() for name in RECORDS} == before and read_json(run / "results.json")
 
 

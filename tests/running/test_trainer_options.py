@@ -3,11 +3,17 @@
 import pytest
 
 from cjepa.cli import main
+from cjepa.running.trainer_options import refusal
 from tests.conftest import configs
 from tests.reporting.test_fit import WORLD_MODEL
 
 WORDS = [*configs("pusht/cjepa.yaml", "smoke/world_model.yaml"), "--data.init_args.path", "none.h5"]
 WORDS += ["--trainer.accelerator", "cpu"]
+
+NO_DEVICE = "trainer.accelerator is %s, which this machine does not have; type --trainer.accelerator auto, or cpu"
+NO_DEVICES = (
+    "trainer.devices is %s, expected a number of devices that this machine has, 1 or more; type --trainer.devices 1"
+)
 
 
 @pytest.mark.parametrize(
@@ -20,7 +26,12 @@ WORDS += ["--trainer.accelerator", "cpu"]
         ("--trainer.gradient_clip_val=-1", "trainer.gradient_clip_val is -1.0, expected a finite number, 0 or more"),
         ("--trainer.gradient_clip_val=.nan", "trainer.gradient_clip_val is nan, expected a finite number, 0 or more"),
         ("--trainer.min_steps=-1", "trainer.min_steps is -1, expected 0 or more"),
-        ("--trainer.devices=-3", "trainer: `devices` selected with `CPUAccelerator` should be an int > 0."),
+        ("--trainer.devices=-3", NO_DEVICES % -3),
+        ("--trainer.devices=0", NO_DEVICES % 0),
+        ("--trainer.devices=[0, 1]", NO_DEVICES % [0, 1]),
+        ("--trainer.accelerator=mps", NO_DEVICE % "mps"),
+        ("--trainer.accelerator=cpuu", NO_DEVICE % "cpuu"),
+        ("--trainer.max_epochs=-3", "trainer: `max_epochs` must be a non-negative integer or -1. You passed in -3."),
         ("--seed_everything=-1", "seed_everything is -1, expected 0 to 2^32 - 1"),
         ("--seed_everything=4294967296", "seed_everything is 4294967296, expected 0 to 2^32 - 1"),
     ],
@@ -29,6 +40,18 @@ def test_numbers_that_make_no_sense(option, line, tmp_path, capsys):
     assert main(["fit", *WORDS, "--run_dir", str(tmp_path / "run"), option]) == 2
     assert capsys.readouterr().err == f"cjepa fit: error: {line}\n"
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("No supported gpu backend found!", NO_DEVICE % "gpu"),
+        ("You requested gpu: [0, 1]\n But your machine only has: [0]", NO_DEVICES % 2),
+        ("`max_time` is wrong", "trainer: `max_time` is wrong"),
+    ],
+)
+def test_what_lightning_says_of_devices_names_the_key(said, line):
+    assert refusal(said, {"accelerator": "gpu", "devices": 2}) == line
 
 
 @pytest.mark.parametrize("name", ["", "../outside", "/outside", "a/../../outside", "a\nb"])

@@ -88,7 +88,8 @@ def test_a_new_study_is_estimated_by_other_studies(study):
     assert shown["data"][0].endswith(" (as in few, many)")
 
 
-def test_the_options_of_the_command_line(study, capsys):
+def test_the_options_of_the_command_line(study, capsys, monkeypatch):
+    monkeypatch.setattr("cjepa.commands.study.LocalProcesses", lambda: study.executor)
     study.preview()
     words = [str(study.path), "--root", str(study.root), "--dry_run", "--only", "le*", "right", "--force", "right"]
     assert main(["study", *words]) == 0
@@ -98,6 +99,11 @@ def test_the_options_of_the_command_line(study, capsys):
         ["left", "to", "run", "(new)"],
         ["right", "to", "run", "(--force)"],
     ]
+
+
+def test_names_with_commas_are_told_from_unknown_ones(study):
+    with pytest.raises(UserError, match="^--only left,right: type spaces between names: --only left right$"):
+        study.preview(["left,right"])
 
 
 def test_resources_decide_when_a_stage_runs_and_not_what_it_makes(study):

@@ -71,8 +71,9 @@ def test_a_second_run_does_nothing(study):
 
 def test_a_wrong_option_is_refused_before_anything_runs(study):
     study.executor.faults = {"make": "--sise: no such option"}
-    with pytest.raises(UserError, match="^stages data, left, right: --sise: no such option$"):
-        study.run()
+    for run in (study.preview, study.run):
+        with pytest.raises(UserError, match="^stages data, left, right: --sise: no such option$"):
+            run()
     assert not study.executor.ran and not study.root.exists()
     study.executor.faults = {"join": f"{study.folder('left')}: no such file"}  # it is yet to be made
     assert study.run() == list(STAGES)

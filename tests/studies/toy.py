@@ -47,7 +47,7 @@ class Study:
         """State, time and memory of its stages; nothing is written."""
         self._write()
         before = {path: path.stat().st_mtime_ns for path in self.home.rglob("*")}
-        self.done = preview_study(self.path, self.root, Selection(*selection))
+        self.done = preview_study(self.path, self.root, self.executor, Selection(*selection))
         assert {path: path.stat().st_mtime_ns for path in self.home.rglob("*")} == before
         return self.done.table[1:]
 
