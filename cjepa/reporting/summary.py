@@ -89,8 +89,10 @@ def _success(found: dict[str, Row]) -> str:
     best = max(models, key=lambda name: models[name]["value"])
     text = f"{best} reaches the goal in {_rate(models[best])} of {_trials(models[best])}"
     if len(models) > 1:
+        equal = [name for name, row in models.items() if name != best and row["value"] == models[best]["value"]]
         text = f"Of {len(models)} models that plan, {text}, the highest success"
-        close = [name for name, row in models.items() if name != best and _overlap(row, models[best])]
+        text += f", shared with {enumeration(equal)}" if equal else ""
+        close = [name for name, row in models.items() if name not in (best, *equal) and _overlap(row, models[best])]
         text += f"; its interval overlaps with that of {enumeration(close)}" if close else ""
     references = enumeration(f"{name} {_rate(row)}" for name, row in others.items())
     return f"{text}. For reference: {references}." if references else f"{text}."

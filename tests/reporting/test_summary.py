@@ -39,6 +39,13 @@ def test_planning_and_prediction():
     ]
 
 
+def test_equal_success_names_all_who_have_it():
+    rows = [row("success", 0.0, name, 0, 0.66, n=2, **TOKENS) for name in "ab"]
+    assert texts(rows) == [
+        "Of 2 models that plan, a reaches the goal in 0 % [0, 66] of 2 trials, the highest success, shared with b."
+    ]
+
+
 def test_pairs_as_published_are_not_compared_with_held_out_ones():
     rows = [
         row("success", 0.4, "a", **TOKENS),
