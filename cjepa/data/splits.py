@@ -164,6 +164,28 @@ def check_held_out(file: Episodes, splits: Mapping[str, np.ndarray], lineage: Li
             )
 
 
+def warn_of_learned(file: Episodes, splits: Mapping[str, np.ndarray], lineage: Lineage, learner: str) -> None:
+    """Log how many of the episodes that are held out now something has learned from, in whichever file it found them.
+
+    Args:
+        file: the episodes, or tokens of them.
+        splits: indices under ``val`` and ``test``, which are held out now.
+        lineage: of what has learned.
+        learner: what it is, for messages.
+    """
+    train = split_episodes(len(lineage.identities), SPLIT_SHARES, lineage.split_seed)["train"]
+    learned = {lineage.identities[index] for index in np.setdiff1d(train, lineage.excluded)} - {0}
+    held, own = np.sort(np.concatenate([splits["val"], splits["test"]])).tolist(), file.identities
+    if shared := [index for index in held if own[index] in learned]:
+        is_the_same = _source_fingerprint(file) == lineage.episodes_fingerprint
+        mend = f"set data.init_args.split_seed to {lineage.split_seed}" if is_the_same else "collect with another seed"
+        _log.warning(
+            "%s: %d of the %d episodes that are held out here, such as episode %d, are not new to %s: it was trained "
+            "on them; %s",
+            *(file.path, len(shared), len(held), shared[0], learner, mend),
+        )
+
+
 def check_only_training(
     file: Episodes, splits: Mapping[str, np.ndarray], identities: Collection[int], learner: str
 ) -> None:

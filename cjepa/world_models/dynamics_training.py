@@ -1,10 +1,15 @@
 """Training of world models: what all share, and what those on cached tokens share."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from cjepa.checkpoints import RunKind
+from cjepa.checkpoints import RunKind, find_checkpoint
 from cjepa.configuration.run_config import run_folder
+from cjepa.data.clip_module import EpisodeClips
+from cjepa.data.splits import Lineage, warn_of_learned
+from cjepa.errors import UserError
 from cjepa.tokenizers.base import Tokenizer
+from cjepa.tokenizers.training import lineage_of_checkpoint
 from cjepa.types import Clip, Rollout
 from cjepa.world_models.dynamics import Dynamics, copied_clip, rollout_clip
 from cjepa.world_models.episode_training import EpisodeTraining, TokenizerMemory
@@ -131,6 +136,7 @@ class TokenTraining(TokenizerMemory, DynamicsTraining):
         self.remember_tokenizer(source.tokenizer_fingerprint)
         self.dynamics.fit_scales(sample, tokens=self.scale_tokens)
         self.tokenizer_spec = source.tokenizer
+        _warn_of_tokenizer(source)
         self.run_folder = str(run_folder(self.trainer).resolve())
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
@@ -147,3 +153,22 @@ class TokenTraining(TokenizerMemory, DynamicsTraining):
         checkpoint["state_dict"] = {
             f"{_DYNAMICS}{name}" if name.startswith(_OWN) else name: value for name, value in weights.items()
         }
+
+
+def _warn_of_tokenizer(source: TokenSource) -> None:
+    """Log it if the tokenizer learned from episodes that are held out; of one that is gone, this is unknown."""
+    checkpoint = _checkpoint_of(source.tokenizer)
+    if checkpoint is None or not isinstance(source, EpisodeClips):
+        return
+    try:
+        lineage = lineage_of_checkpoint(find_checkpoint(checkpoint))
+    except UserError:
+        return
+    if lineage:
+        warn_of_learned(source.file, source.splits, Lineage(**lineage), f"the tokenizer {checkpoint}")
+
+
+def _checkpoint_of(tokenizer: Mapping[str, Any]) -> str | None:
+    """Of a tokenizer as plain values, or of the one within; None for one that was not trained."""
+    arguments = tokenizer.get("init_args") or {}
+    return arguments.get("checkpoint") or (_checkpoint_of(arguments["trained"]) if "trained" in arguments else None)

@@ -13,7 +13,15 @@ from jsonargparse import ArgumentParser
 
 from cjepa.cli import main
 from cjepa.commands.tokenize import tokenize_command
-from cjepa.data.splits import SPLIT_SHARES, Lineage, held_out, lineage_of, split_episodes, used_episodes
+from cjepa.data.splits import (
+    SPLIT_SHARES,
+    Lineage,
+    held_out,
+    lineage_of,
+    split_episodes,
+    used_episodes,
+    warn_of_learned,
+)
 from cjepa.data.store.episode_file import EpisodeFile
 from cjepa.data.store.episode_writer import EpisodeWriter
 from cjepa.data.store.episodes import DamagedEpisode
@@ -210,6 +218,26 @@ def test_other_episodes_are_all_held_out_and_this_is_logged(tmp_path, lineage, c
     assert held_out(EpisodeFile(path), lineage, "test").tolist() == list(range(10))
     held_out(EpisodeFile(path), lineage, "val")
     assert caplog.text.count(f"{path}: none of its 10 episodes was trained on; all count as held out") == 1
+
+
+@pytest.mark.parametrize(
+    ("seeds", "split_seed", "said"),
+    [
+        (range(20), 5, ""),
+        (range(20), 0, "split_seed to 5"),
+        (range(5, 40), 5, "collect with another seed"),  # of which 15 are the same
+        (range(100, 120), 0, ""),
+    ],
+)
+def test_what_a_tokenizer_has_learned_is_not_new_to_it(tmp_path, lineage, caplog, seeds, split_seed, said):
+    file = EpisodeFile(write_states(tmp_path / "again.h5", seeds))
+    splits = split_episodes(len(seeds), (0.0, 0.5, 0.5) if said.startswith("collect") else SPLIT_SHARES, split_seed)
+    learned = set(split_episodes(20, SPLIT_SHARES, 5)["train"]) - set(DAMAGED)
+    shared = [index for split in ("val", "test") for index in splits[split] if seeds[index] in learned]
+    warn_of_learned(file, splits, lineage, "the tokenizer slots.ckpt")
+    count = sum(len(splits[split]) for split in ("val", "test"))
+    expected = f"{len(shared)} of the {count} episodes that are held out here, such as episode {min(shared, default=0)}"
+    assert bool(shared) is bool(said) and (expected in caplog.text) is bool(said) and said in caplog.text
 
 
 def test_shards_are_compared_episode_by_episode(tmp_path, lineage):

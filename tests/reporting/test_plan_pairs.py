@@ -22,10 +22,11 @@ def test_rows_of_validation_pairs_say_so(protocol, world_model_run, tmp_path):
     assert {int(trial["episode"]) for trial in table_of(tmp_path)} == {expected}
 
 
-def test_a_model_is_not_planned_on_its_training_episodes(protocol, slot_tokens, tmp_path):
+def test_a_model_is_not_planned_on_its_training_episodes(protocol, slot_tokens, tmp_path, caplog):
     split_seed = 1
     words = [*configs("pusht/cjepa.yaml", "smoke/world_model.yaml"), "--data.init_args.split_seed", str(split_seed)]
     run = fit(tmp_path / "run", slot_tokens, *words)
+    assert "are not new to the tokenizer" in caplog.text and "set data.init_args.split_seed to 0" in caplog.text
     planned(replace(protocol, pairs=2, budget_env_steps=5), run, tmp_path / "plan")
     (usual,), (expected,) = (split_episodes(NUM_EPISODES, SPLIT_SHARES, seed)["test"] for seed in (0, split_seed))
     assert expected != usual
