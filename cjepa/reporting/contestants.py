@@ -65,7 +65,7 @@ def _read(path: Path) -> Source:
             _add_part(source, part, _DISTANCE.search(part.name) if part != folder else None)
         if (folder / "metrics.csv").is_file():
             kind = (record_of(folder).get("model") or {}).get("class") or name
-            source.curves.append(TrainingRun(name, str(kind), folder / "metrics.csv"))
+            source.curves.append(TrainingRun(name, str(kind), folder / "metrics.csv", name))
     if not source.rows:
         stages = " of its stages" if is_study(path) else ""
         raise UserError(f"{path}: no results.json{stages}; finish it first, or repeat its `cjepa test` or `cjepa plan`")

@@ -36,7 +36,9 @@ Curve = tuple[np.ndarray, np.ndarray]
 """Steps and values of one logged quantity."""
 
 
-def training_curves(runs: dict[str, Path], colours: dict[str, str] | None = None) -> Figure | None:
+def training_curves(
+    runs: dict[str, Path], colours: dict[str, str] | None = None, models: dict[str, str] | None = None
+) -> Figure | None:
     """Small panels over optimizer steps.
 
     One run: a panel each for training loss, validation losses, errors and scores. Several runs: a panel for every
@@ -44,14 +46,18 @@ def training_curves(runs: dict[str, Path], colours: dict[str, str] | None = None
 
     Args:
         runs: name of the run -> its ``metrics.csv``; missing and empty files are left out.
-        colours: of the runs; default the palette, in order.
+        colours: of the models; default the palette, in order.
+        models: name of the run -> its model, which several seeds share; default the run itself.
     """
     logged = {name: curves for name, path in runs.items() if (curves := _read_curves(path))}
     if not logged:
         return None
     alone = len(runs) == 1
     panels = _grouped(next(iter(logged.values()))) if alone else _shared(logged)
-    colours = {} if alone else colours or dict(zip(runs, series_colours(len(runs)), strict=True))
+    models = models or {name: name for name in runs}
+    names = list(dict.fromkeys(models[name] for name in logged))
+    of_models = colours or dict(zip(names, series_colours(len(names)), strict=True))
+    colours = {} if alone else {name: of_models[models[name]] for name in logged}
     columns = min(len(panels), _PANELS_A_ROW)
     rows = -(-len(panels) // columns)
     with style():
@@ -64,7 +70,7 @@ def training_curves(runs: dict[str, Path], colours: dict[str, str] | None = None
         for axes in grid[len(panels) - columns : len(panels)]:
             axes.set_xlabel("optimizer steps")
         if not alone:
-            handles = [Line2D([], [], color=colours[name], label=name) for name in logged]
+            handles = [Line2D([], [], color=of_models[name], label=name) for name in names]
             legend_below(figure, handles)
     return figure
 

@@ -36,6 +36,8 @@ class TrainingRun(NamedTuple):
     kind: str
     """Runs of one kind share their panels."""
     metrics_csv: Path
+    model: str
+    """What tables and figures call it; several seeds share the name."""
 
 
 class Curves(NamedTuple):
@@ -77,14 +79,16 @@ def curves_by_kind(runs: Sequence[TrainingRun], rows: list[Row]) -> list[Curves]
     groups: dict[str, list[TrainingRun]] = {}
     for run in runs:
         groups.setdefault(run.kind, []).append(run)
-    colours = figures.model_colours(rows)
+    known = figures.model_colours(rows)
     drawn = []
     for group in groups.values():
-        names = [run.name for run in group]
-        known = all(name in colours for name in names)
+        models = {run.name: run.model for run in group}
+        names = list(dict.fromkeys(models.values()))
+        colours = dict(zip(names, series_colours(len(names)), strict=True))
         figure = training_curves(
             {run.name: run.metrics_csv for run in group},
-            colours if known else dict(zip(names, series_colours(len(names)), strict=True)),
+            known if set(names) <= set(known) else colours,
+            models,
         )
         drawn.append(Curves(", ".join(names), svg(figure)))
     return [curves for curves in drawn if curves.svg]

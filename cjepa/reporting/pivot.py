@@ -97,7 +97,7 @@ def pivot(rows: list[Row], models: list[str], metrics: list[str], caption: str) 
         for metric in metrics:
             row = values[metric].get(model)
             unit = "" if row is None or units[metric] is not None else str(row.get("unit") or "")
-            notes = [unit, _runs(rows, model, metric), "" if count is not None else _trials(row)]
+            notes = [unit, _runs(row), "" if count is not None else _trials(row)]
             cells.append(Cell(value_with_interval(row), ", ".join(filter(None, notes))))
         body.append([Cell(model), *cells])
     header = [Cell("model"), *(Cell(metric, units[metric] or "") for metric in metrics)]
@@ -109,7 +109,7 @@ def _alone(rows: list[Row], model: str, split: str) -> Table:
     for metric in dict.fromkeys(row["metric"] for row in rows):
         row = by_model(rows, metric).get(model)
         unit = "" if row is None else str(row.get("unit") or "")
-        cells = [Cell(metric), Cell(value_with_interval(row), _runs(rows, model, metric)), Cell(unit)]
+        cells = [Cell(metric), Cell(value_with_interval(row), _runs(row)), Cell(unit)]
         body.append([*cells, Cell(_trials(row).removeprefix("n = "))])
     header = [Cell("metric"), Cell("value [95 %]"), Cell("unit"), Cell("n")]
     kept = [place for place in range(len(header)) if any(row[place].text for row in body)]
@@ -127,7 +127,6 @@ def _trials(row: Row | None) -> str:
     return "" if row is None or row.get("n") is None else f"n = {row['n']}"
 
 
-def _runs(rows: list[Row], model: str, metric: str) -> str:
-    """How many runs or seeds a value was merged from."""
-    runs = {(row.get("seed"), row.get("run")) for row in rows if row["model"] == model and row["metric"] == metric}
-    return f"{len(runs)} runs" if len(runs) > 1 else ""
+def _runs(row: Row | None) -> str:
+    """How many runs or seeds a value is the mean of."""
+    return f"{row['runs']} runs" if row and "runs" in row else ""

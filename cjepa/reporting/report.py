@@ -14,6 +14,7 @@ from cjepa.reporting.pivot import Table, measure_tables, plain_table
 from cjepa.reporting.reading import TEST_RESULTS, read_results, read_study
 from cjepa.reporting.run_details import RunDetails, run_details
 from cjepa.reporting.rungs import ladder
+from cjepa.reporting.series import in_series
 from cjepa.reporting.stages import elapsed_seconds, stages_table
 from cjepa.reporting.staleness import Stale, stale
 from cjepa.reporting.summary import facts, summary
@@ -60,7 +61,7 @@ def build_report(folder: Path) -> Path:
         folders = {folder.resolve().name: folder}
     shown = embedded(list(folders.values()))
     stages = [_read_stage(where, name, media) for (name, where), media in zip(folders.items(), shown, strict=True)]
-    found = read_results(folder) or [row for stage in stages for row in stage.rows]
+    found = in_series(read_results(folder) or [row for stage in stages for row in stage.rows], listed)
     rows = named_by_distance(found)
     records = [stage.record for stage in stages if stage.record]
     seconds = elapsed_seconds(listed) if study else stages[0].record.get("seconds") or 0
@@ -75,11 +76,11 @@ def build_report(folder: Path) -> Path:
         outdated=outdated,
         in_study=study is not None,
         missing=[stage["name"] for stage in missing],
-        results=_marked(plain_table(results_table(rows)), _models_of(stages, outdated)),
+        results=_marked(plain_table(results_table(rows)), _models_of(stages, outdated, listed)),
         figures=result_figures(found),
         interventions=intervention_tables(rows),
         measures=measure_tables(row for row in rows if not is_intervention(row)),
-        curves=curves_by_kind(_trainings(stages), rows),
+        curves=curves_by_kind(_trainings(stages, listed), rows),
         stages=stages,
         details=[stage.details for stage in stages],
         typed=study.get("typed") if study else None,
@@ -101,9 +102,10 @@ def _written(stages: list[Stage]) -> datetime:
     return datetime.fromtimestamp(max(times, default=0), UTC)
 
 
-def _models_of(stages: list[Stage], outdated: list[Stale]) -> set[str]:
+def _models_of(stages: list[Stage], outdated: list[Stale], listed: list[dict[str, Any]]) -> set[str]:
     names = {one.name for one in outdated}
-    return {row["model"] for stage in stages if stage.name in names for row in named_by_distance(stage.rows)}
+    rows = in_series((row for stage in stages if stage.name in names for row in stage.rows), listed)
+    return {row["model"] for row in named_by_distance(rows)}
 
 
 def _marked(table: Table | None, outdated: set[str]) -> Table | None:
@@ -117,9 +119,10 @@ def _marked(table: Table | None, outdated: set[str]) -> Table | None:
     return table._replace(rows=rows)
 
 
-def _trainings(stages: list[Stage]) -> list[TrainingRun]:
+def _trainings(stages: list[Stage], listed: list[dict[str, Any]]) -> list[TrainingRun]:
+    series = {entry["name"]: entry.get("series") or entry["name"] for entry in listed}
     return [
-        TrainingRun(stage.name, str((stage.record.get("model") or {}).get("class") or stage.name), metrics)
+        TrainingRun(stage.name, str((stage.record.get("model") or {}).get("class") or stage.name), metrics, model)
         for stage in stages
-        if (metrics := stage.folder / "metrics.csv").is_file()
+        if (metrics := stage.folder / "metrics.csv").is_file() and (model := series.get(stage.name, stage.name))
     ]

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 import matplotlib
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -154,6 +155,8 @@ def label_column(
 ) -> None:
     """Write labels one under the other at their heights, pushed apart where they would overlap.
 
+    Of more than fit beside the axes, the highest are written; the pointer tells the others.
+
     Args:
         axes: with its limits already set.
         x: where, as a fraction of the axes, or in data coordinates with ``in_data``.
@@ -161,6 +164,10 @@ def label_column(
         in_data: what ``x`` counts.
         gap: smallest distance, as a fraction of the height.
     """
+    if (left_out := len(labels) - int(1 / gap)) > 0:
+        named = sorted(labels, key=lambda label: label[0], reverse=True)[: -left_out - 1]
+        below = np.nextafter(named[-1][0], -np.inf)
+        labels = [*named, (below, f"and {left_out + 1} more", INK)]
     inverse = axes.transAxes.inverted()
     heights = [inverse.transform(axes.transData.transform((axes.get_xlim()[0], y)))[1] for y, _, _ in labels]
     transform = axes.get_xaxis_transform() if in_data else axes.transAxes

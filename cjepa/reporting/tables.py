@@ -36,17 +36,18 @@ def results_table(rows: Iterable[Row]) -> list[list[str]]:
     if not rows:
         return []
     success, seconds = by_model(rows, "success"), by_model(rows, "seconds_per_plan")
+    errors = {f"error@{block}": by_model(rows, f"{ERROR_PREFIX}{block}") for block in error_blocks(rows)}
     models = list(dict.fromkeys(row["model"] for row in rows))
     columns: dict[str, list[str]] = {
         "model": models,
+        "runs": _runs(models, [success, seconds, *errors.values()]),
         "tokens x dim": [_budget(rows, model) for model in models],
         "success % [95 %]": [success_text(success.get(model)) for model in models],
         "n": [_count(success.get(model)) for model in models],
         "s/plan": [_number(seconds[model]["value"]) if model in seconds else "" for model in models],
     }
-    for block in error_blocks(rows):
-        errors = by_model(rows, f"{ERROR_PREFIX}{block}")
-        columns[f"error@{block}"] = [value_with_interval(errors.get(model)) for model in models]
+    for name, found in errors.items():
+        columns[name] = [value_with_interval(found.get(model)) for model in models]
     filled = {name: cells for name, cells in columns.items() if any(cells)}
     return [list(filled), *(list(cells) for cells in zip(*filled.values(), strict=True))]
 
@@ -74,7 +75,7 @@ def by_model(rows: Iterable[Row], metric: str) -> dict[str, Row]:
     Where a model has rows of the test split, only they count. The same seed and run twice: the later row. Several
     seeds or runs: the mean of their values. Its interval goes from the mean of their ``low`` to the mean of their
     ``high`` for rates: runs may share their pairs, and then they are not independent trials. Otherwise it goes from the
-    lowest ``low`` to the highest ``high``.
+    lowest ``low`` to the highest ``high``. ``runs`` of the row counts them.
     """
     groups: dict[str, dict[tuple, Row]] = {}
     for row in rows:
@@ -153,7 +154,7 @@ def _test_split(rows: list[Row]) -> list[Row]:
 def _merge(rows: list[Row]) -> Row:
     if len(rows) == 1:
         return rows[0]
-    merged = rows[-1] | {"seed": None, "run": "", "low": None, "high": None}
+    merged = rows[-1] | {"seed": None, "run": "", "low": None, "high": None, "runs": len(rows)}
     counts = [row.get("n") for row in rows]
     merged["n"] = None if None in counts else sum(counts)
     weights = counts if rows[0].get("unit") == "rate" and merged["n"] else [1] * len(rows)
@@ -167,6 +168,12 @@ def _merge(rows: list[Row]) -> Row:
 
 def _mean(rows: list[Row], key: str, weights: list[int]) -> float:
     return sum(weight * row[key] for weight, row in zip(weights, rows, strict=True)) / sum(weights)
+
+
+def _runs(models: list[str], measured: list[dict[str, Row]]) -> list[str]:
+    """How many runs or seeds most values of each model are means of; empty where all models have one."""
+    counts = [max((found[model].get("runs", 1) for found in measured if model in found), default=1) for model in models]
+    return [str(count) if max(counts) > 1 else "" for count in counts]
 
 
 def _budget(rows: list[Row], model: str) -> str:

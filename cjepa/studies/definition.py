@@ -35,6 +35,8 @@ class Stage(NamedTuple):
     args: dict[str, Any]
     resources: Resources = Resources()
     """They do not decide what the stage makes."""
+    series: str = ""
+    """See :class:`~cjepa.studies.matrix.Expanded`; it decides nothing either."""
 
     def references(self) -> list[str]:
         """Every name in ``${}``, in order of the alphabet."""
@@ -111,8 +113,8 @@ def _stages(template: Any, entry: Any, home: Path) -> Iterator[Stage]:
         expanded = expand(template, entry, MAX_STAGES)
     except ValueError as error:
         raise _Mistake(f"{where}: {error}") from None
-    for name, cell in expanded:
-        yield _stage(name, cell, home)
+    for name, series, content in expanded:
+        yield _stage(name, content, home)._replace(series=series)
 
 
 def _stage(name: str, entry: dict[str, Any], home: Path) -> Stage:

@@ -4,16 +4,28 @@ import itertools
 import json
 import math
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 _PLACE = re.compile(r"\$\{matrix\.([^{}]*)\}")
 _KEY = re.compile(r"[\w-]+")
+_SEED = {"seed": "\0"}
+_WITHOUT_SEED = re.compile("^\0[-_.]?|[-_.]?\0")
 MAX_TEXT = 10_000_000
 """Characters that all texts of an entry may become: a few long values at many places would fill the memory."""
 
 
-def expand(name: str, entry: dict[str, Any], most: int) -> list[tuple[str, dict[str, Any]]]:
-    """The stages that an entry of ``stages:`` stands for, as names and entries without a matrix.
+class Expanded(NamedTuple):
+    """A stage that an entry of ``stages:`` stands for."""
+
+    name: str
+    series: str
+    """The name without its ``${matrix.seed}``: stages that only their seeds tell apart share it."""
+    entry: dict[str, Any]
+    """Without a matrix."""
+
+
+def expand(name: str, entry: dict[str, Any], most: int) -> list[Expanded]:
+    """The stages that an entry of ``stages:`` stands for.
 
     ``${matrix.KEY}`` becomes the value of the combination, ``${matrix.KEY.PART}`` a part of a value that is a mapping:
     in the name and everywhere in the entry, before anything else is read there. Where nothing stands beside it, the
@@ -30,7 +42,11 @@ def expand(name: str, entry: dict[str, Any], most: int) -> list[tuple[str, dict[
     content = {key: value for key, value in entry.items() if key != "matrix"}
     cells = _cells(entry["matrix"], most) if "matrix" in entry else [{}]
     fill = _Fill()
-    return [(fill.text(name, cell), fill.value(content, cell)) for cell in cells]
+
+    def series(cell: dict[str, Any]) -> str:
+        return _WITHOUT_SEED.sub("", fill.text(name, cell | _SEED)) if "seed" in cell else fill.text(name, cell)
+
+    return [Expanded(fill.text(name, cell), series(cell), fill.value(content, cell)) for cell in cells]
 
 
 def _cells(matrix: Any, most: int) -> list[dict[str, Any]]:

@@ -135,6 +135,7 @@ class StageRun:
     def about(self, stage: Stage) -> dict[str, Any]:
         """What ``study.json`` says of a stage that is not done."""
         about = {"name": stage.name, "command": stage.command, "folder": stage.name, "depends_on": stage.depends_on()}
+        about |= {} if stage.series in ("", stage.name) else {"series": stage.series}
         return about | {"typed": repeatable("cjepa", *self._argv(stage)), "key": self.folders[stage.name].key}
 
     def _argv(self, stage: Stage) -> list[str]:

@@ -11,6 +11,7 @@ from cjepa.locks import only_process
 from cjepa.reporting.reading import TEST_RESULTS, read_rows
 from cjepa.reporting.records import repeatable
 from cjepa.reporting.report import build_report
+from cjepa.reporting.series import in_series
 from cjepa.reporting.stages import elapsed_seconds
 from cjepa.reporting.tables import Row, results_table
 from cjepa.studies.definition import STUDY_FILES, Stage, Study, load_study
@@ -148,7 +149,7 @@ def _gather(home: Path, study: Study, run: StageRun, typed: str, say: Callable[[
         f"results: {home / 'results.json'}",
         f"report: {report}",
     ]
-    return CommandResult(lines + run.failures, results_table(rows), failed=bool(run.failures))
+    return CommandResult(lines + run.failures, results_table(in_series(rows, done)), failed=bool(run.failures))
 
 
 def _rows(folder: Path) -> list[Row]:

@@ -68,6 +68,13 @@ def test_runs_share_the_axes_of_a_quantity(path, tmp_path):
     assert_nothing_is_cut(figure)
 
 
+def test_seeds_of_a_model_share_its_colour_and_its_line_in_the_legend(path):
+    models = {"a-0": "a", "a-1": "a", "b-0": "b"}
+    figure = training_curves(dict.fromkeys(models, path), {"a": "red", "b": "blue"}, models)
+    assert [line.get_color() for line in figure.axes[0].lines] == ["red", "red", "blue"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
 def test_nothing_to_draw_is_none(path, tmp_path):
     assert training_curves({"a": tmp_path / "gone.csv"}) is None
     path.write_text("epoch,step\n0,1\n")

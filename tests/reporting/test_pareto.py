@@ -38,6 +38,18 @@ def test_points_stand_at_their_cost_and_success_with_both_intervals(draw, metric
         np.testing.assert_allclose(up.get_segments()[0], [[x, y - 10], [x, y + 20]])
 
 
+def test_of_many_models_the_highest_are_named():
+    """As many as fit beside the axes; the pointer tells the others."""
+    models = {f"m{number}": (1 + number, 0.1 + number / 50) for number in range(30)}
+    figure = success_by_seconds(rows("seconds_per_plan", models))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    labels = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    assert list(labels)[:2] == ["m29", "m28"] and list(labels)[-1] == "and 13 more" and len(labels) == 18
+    assert min(labels.values()) > -0.1 and max(labels.values()) < 1.1
+    assert len(axes.containers) == 30
+
+
 def test_one_model_is_no_comparison():
     assert success_by_seconds(rows("seconds_per_plan", {"small": (0.5, 0.4)})) is None
 

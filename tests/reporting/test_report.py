@@ -263,3 +263,27 @@ def test_stages_without_a_result_are_marked(study):
     page = report.build_report(study).read_text()
     assert re.search(r"Partial results</strong>: 1 of 3 stages have no\s+result: plan-b\.", page)
     assert re.search(r"plan-b</th>.*no result", page)
+
+
+def test_many_stages_without_a_result_are_folded(study):
+    missing = [{"name": f"plan-{number}", "command": "plan"} for number in range(20)]
+    write_json(study / "study.json", {**read_json(study / "study.json"), "missing": missing})
+    page = report.build_report(study).read_text()
+    shown, folded = re.search(r"Partial results(.*?)<details>(.*?)</details>", page, flags=re.DOTALL).groups()
+    assert "20 of 22 stages" in shown and "plan-7" not in shown and "plan-7, plan-8" in folded
+
+
+def test_seeds_of_a_study_are_one_model(study):
+    """In the table, the sentences and the curves."""
+    stages = [
+        {"name": f"a-{seed}", "command": "fit", "folder": f"a-{seed}", "series": "a", "seconds": 1} for seed in (0, 1)
+    ]
+    write_json(study / "study.json", {**read_json(study / "study.json"), "stages": stages})
+    rates = [row("success", 0.4 + 0.2 * seed, f"a-{seed}", n=50, low=0.3, high=0.7, unit="rate") for seed in (0, 1)]
+    write_json(study / "results.json", [rate | {"run": rate["model"], "tokens": 2, "token_dim": 7} for rate in rates])
+    for seed in (0, 1):
+        (study / f"a-{seed}").mkdir()
+        (study / f"a-{seed}" / "metrics.csv").write_text(METRICS)
+    page = report.build_report(study).read_text()
+    assert ">50 [30, 70]</td>" in page and "a reaches the goal in 50 % [30, 70] of 100 trials" in page
+    assert 'aria-label="training curves of a"' in page and "docs" not in page.split("<h2>Results</h2>")[0]

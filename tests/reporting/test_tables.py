@@ -50,6 +50,13 @@ def test_seeds_are_averaged_and_share_their_pairs():
     assert [merged[k] for k in ("value", "low", "high")] == pytest.approx([0.3, 0.1, 0.5])
 
 
+def test_the_table_says_how_many_runs_a_model_has():
+    """Where one has several; most of any of its values."""
+    rows = [row("success", 0.5, seed=seed) for seed in (0, 1)] + [row("rollout_error@1", 0.5, "b")]
+    assert results_table(rows)[0][:2] == ["model", "runs"]
+    assert [cells[1] for cells in results_table(rows)[1:]] == ["2", "1"]
+
+
 def test_rates_of_seeds_of_which_one_has_no_count_are_averaged_without_an_interval():
     rows = [row("success", 0.3, seed=0, unit="rate"), row("success", 0.5, n=10, seed=1, low=0, high=1, unit="rate")]
     merged = by_model(rows, "success")["a"]

@@ -25,8 +25,9 @@ def test_every_combination_in_order():
         },
     }
     stages = expand("fit-${matrix.size}-${matrix.seed}", entry, 4)
-    assert [name for name, _ in stages] == ["fit-small-0", "fit-small-1", "fit-large-0", "fit-large-1"]
-    assert stages[3][1] == {
+    assert [stage.name for stage in stages] == ["fit-small-0", "fit-small-1", "fit-large-0", "fit-large-1"]
+    assert [stage.series for stage in stages] == ["fit-small", "fit-small", "fit-large", "fit-large"]
+    assert stages[3].entry == {
         "command": "fit",
         "args": {"seed": 1, "out": "${self}/large-1", "deep": [{"a": 1}]},
     }
@@ -39,13 +40,29 @@ def test_values_keep_their_type_where_they_stand_alone():
         "configs": "${matrix.v.configs}",
         "args": {"on": "${matrix.v.on}", "text": "${matrix.v.on} ${matrix.v.rate} ${matrix.v.none}"},
     }
-    ((name, stage),) = expand("${matrix.v.name}", entry, 1)
+    ((name, _, stage),) = expand("${matrix.v.name}", entry, 1)
     assert name == "a" and stage["configs"] == ["x.yaml", "y.yaml"]
     assert stage["args"] == {"on": True, "text": "true 0.5 null"}
 
 
 def test_a_stage_without_a_matrix_is_itself():
-    assert expand("a", {"command": "fit"}, 1) == [("a", {"command": "fit"})]
+    assert expand("a", {"command": "fit"}, 1) == [("a", "a", {"command": "fit"})]
+
+
+@pytest.mark.parametrize(
+    ("template", "series"),
+    [
+        ("${matrix.seed}-a-${matrix.number}", "a-1"),
+        ("a_${matrix.number}.${matrix.seed}", "a_1"),
+        ("a-${matrix.seed}-${matrix.number}", "a-1"),
+        ("${matrix.seed}", ""),
+        ("a-${matrix.number}", "a-1"),
+    ],
+)
+def test_a_series_is_the_name_without_its_seed(template, series):
+    """Another number of the same value stays."""
+    (stage,) = expand(template, {"matrix": {"seed": [1], "number": [1]}}, 1)
+    assert stage.series == series
 
 
 @pytest.mark.parametrize(
