@@ -82,13 +82,12 @@ class CJEPACLI(LightningCLI):
             return CommandResult(["fast_dev_run: it runs; nothing was written"])
         made = self.run_dir / "predictions.pt" if self.subcommand == "predict" else self.run_dir
         following = as_typed("cjepa", "report", self.run_dir) if self.subcommand in ("fit", "test") else None
-        return CommandResult([str(made), *self._nothing_trained()], self._table, following)
+        return CommandResult([str(made), *filter(None, [self._nothing_trained()])], self._table, following)
 
-    def _nothing_trained(self) -> list[str]:
-        if self.subcommand != "fit" or self._checkpoint is None:
-            return []
-        line = nothing_trained(self.trainer, self._checkpoint[1].get("global_step", 0))
-        return [] if line is None else [line]
+    def _nothing_trained(self) -> str | None:
+        if self.subcommand != "fit" or self._checkpoint is None or self.trainer.fast_dev_run:
+            return None
+        return nothing_trained(self.trainer, self._checkpoint[1].get("global_step", 0))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Where the run goes and how it is called."""
@@ -156,7 +155,13 @@ class CJEPACLI(LightningCLI):
             config["ckpt_path"] = str(find_checkpoint(config["ckpt_path"]))
 
     def after_fit(self) -> None:
-        """Write results and record of a run that was killed between its last checkpoint and its results."""
+        """Write results and record of a run that was killed between its last checkpoint and its results.
+
+        Raises:
+            UserError: nothing was trained in a new folder, which would have results of another run and no checkpoint.
+        """
+        if (line := self._nothing_trained()) and not (self.run_dir / "checkpoints").exists():
+            raise UserError(line)
         if self.trainer.fast_dev_run or self.record.is_complete or self.record.has_trained:
             return
         self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)

@@ -30,7 +30,7 @@ def comparison_page(comparison: Comparison, sources: Sequence[Source], command: 
     details = {folder: run_details(str(folder), folder) for source in sources for folder in source.folders}
     return render(
         "comparison.html.j2",
-        title=f"{len(shared)} models compared",
+        title=f"{len({entry.row['model'] for entry in comparison.main})} models compared",
         description=command,
         facts=[("Differences to", comparison.reference)],
         summary=_sentences(comparison.main, comparison.reference),

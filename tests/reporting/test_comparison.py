@@ -191,6 +191,14 @@ def test_a_run_given_twice_and_a_missing_one(runs, tmp_path):
         read_sources([runs[0], tmp_path / "nowhere"])
 
 
+def test_the_title_counts_models_of_the_main_metrics(runs):
+    """Beside them are other ways to read one model, such as those of an influence graph."""
+    read = [row("influence_shd", 0.5, name) for name in ("a", "a: masked", "distance")]
+    write_json(runs[0] / "intervene" / "results.json", read)
+    sources = read_sources(runs)
+    assert "<h1>2 models compared</h1>" in comparison_page(compare(sources), sources, "cjepa compare a b")
+
+
 def test_the_page_holds_tables_curves_and_no_address(runs):
     sources = read_sources(runs)
     text = comparison_page(compare(sources), sources, "cjepa compare a b")

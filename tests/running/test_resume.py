@@ -87,6 +87,13 @@ def test_a_finished_run_stays_as_it_is_and_says_so(run, slot_tokens, capsys):
     assert {name: (run / name).read_bytes() for name in RECORDS} == before and read_json(run / "results.json")
 
 
+def test_a_finished_run_is_not_continued_into_a_folder_without_a_checkpoint(run, slot_tokens, refused, tmp_path):
+    words = ["fit", "-c", run / "config.yaml", "--data.init_args.path", slot_tokens, "--trainer.accelerator", "cpu"]
+    words += ["--trainer.enable_progress_bar", "false", "--ckpt_path", run / "checkpoints" / "last.ckpt"]
+    assert "nothing was trained: the checkpoint is at step 2 and" in refused(*words, "--run_dir", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_results_that_a_kill_prevented_are_made(run, slot_tokens, slots_run, episodes_path, tmp_path):
     rows = read_json(run / "results.json")
     slots = shutil.copytree(slots_run, tmp_path / "slots")
