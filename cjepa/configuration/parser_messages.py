@@ -181,7 +181,8 @@ def _of_union(lines: Sequence[_Line], key: str, owner: str) -> str:
         if item[0].text.endswith(_ABSTRACT) and (match := _GIVEN_CLASS.match(given)):
             return f"{key}: {item[0].text.removeprefix('- ').replace(' is abstract', f' {match[1]} is abstract')}"
         if _is_specific(item[0].text.removeprefix("- ")):
-            return _explained(item, key, owner)
+            line = _explained(item, key, owner)
+            return f"{line}, got {_short(given)}" if given and line.endswith(tuple(_NUMBERS.values())) else line
     names = [_expected(" ".join(line.text for line in item).removeprefix("- ")) for item in items]
     names = list(dict.fromkeys(name for name in names if name != _NONE)) or ["null"]
     return f"{key}: expected {' or '.join(names)}, got {_short(given)}"

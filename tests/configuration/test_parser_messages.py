@@ -25,9 +25,9 @@ FILTER = "{class_path: cjepa.world_models.predictors.object_filter.ObjectFilter,
     [
         (PLAN, "--pairs=0", "pairs: expected an integer above 0, got 0"),
         (PLAN, "--pairs=few", "pairs: expected an integer above 0, got 'few'"),
-        (PLAN, "--policy_share=7", "policy_share: expected a number from 0 to 1"),
+        (PLAN, "--policy_share=7", "policy_share: expected a number from 0 to 1, got 7"),
         (PLAN, "--certify_margin=10", "certify_margin: expected a number between 0 and 1, got 10"),  # not points
-        (PLAN, "--execute_blocks=0", "execute_blocks: expected an integer above 0"),
+        (PLAN, "--execute_blocks=0", "execute_blocks: expected an integer above 0, got 0"),
         (PLAN, "--split=train", "split: expected one of 'val', 'test', got train"),
         (PLAN, "--goal_state=[a]", "got ['a']; type commas between values, as in --goal_state 1,2"),
         (FIT, "--trainer.callbacks.class_path=Stop", "trainer.callbacks: expected a class path, got Stop"),
