@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cjepa.arguments import above, at_least
+from cjepa.arguments import above, at_least, check
 from cjepa.errors import UserError
 from cjepa.types import Clip
 from cjepa.world_models.dynamics import rollout_clip
@@ -49,7 +49,8 @@ class MacroModel(TokenTraining):
     from. The divergence lets a code hold only what changes the outcome.
 
     Args:
-        predictor: of the next long block; its ``action_dim`` is the width of a macro-action.
+        predictor: of the next long block; its ``action_dim`` is the width of a macro-action, its history is one block:
+            a plan starts from the present frame alone, and goes on from each that is predicted.
         action_dim: A, the action values of one long block: those of an env step times ``data.init_args.frame_stride``.
         encoder_dim: hidden width of the encoder of actions.
         lr: peak learning rate of AdamW.
@@ -62,7 +63,7 @@ class MacroModel(TokenTraining):
         matrix_lr: peak learning rate of Muon, with which matrices learn; None for AdamW, as all other parameters.
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: a number is out of its range, or the predictor has a history.
     """
 
     dynamics: MacroDynamics
@@ -86,6 +87,7 @@ class MacroModel(TokenTraining):
         at_least(0, code_weight=code_weight, proprio_weight=proprio_weight)
         if matrix_lr is not None:
             above(0, matrix_lr=matrix_lr)
+        check(predictor.history_blocks == 1, "history_blocks", predictor.history_blocks, "1: plans start from a frame")
         self.save_hyperparameters()
         self.dynamics = MacroDynamics(predictor)
         self.action_dim = action_dim

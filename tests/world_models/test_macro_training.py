@@ -22,6 +22,13 @@ def a_module(action_dim: int = 40, **options) -> MacroModel:
     return MacroModel(predictor, action_dim, encoder_dim=16, **{"lr": 1e-2, "warmup_steps": 0} | options)
 
 
+def test_a_history_that_no_plan_has_is_refused():
+    """Of it, training would show whole ones alone, and plans one frame."""
+    predictor = ObjectFilter(token_dim=6, proprio_dim=4, action_dim=3, history_blocks=3, dim=32, rounds=1)
+    with pytest.raises(ValueError, match="history_blocks is 3, expected 1"):
+        MacroModel(predictor, 40)
+
+
 def a_clip(blocks: int = 3) -> Clip:
     generator = torch.Generator().manual_seed(0)
     shapes = ((2, blocks, 3, 6), (2, blocks, 4), (2, blocks, 40))
