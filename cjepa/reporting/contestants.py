@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cjepa.errors import UserError
 from cjepa.evaluation.planning.trials import Trials, merged, read_trials
 from cjepa.reporting.distances import named_by_distance
-from cjepa.reporting.page import TrainingRun
+from cjepa.reporting.page import TrainingRun, training_run
 from cjepa.reporting.reading import read_results, read_study, record_of
 from cjepa.reporting.staleness import Stale, stale
 from cjepa.reporting.tables import Row
@@ -63,9 +63,8 @@ def _read(path: Path) -> Source:
         source.rows.extend(named_by_distance(read_results(folder)))
         for part in _parts(folder):
             _add_part(source, part, _DISTANCE.search(part.name) if part != folder else None)
-        if (folder / "metrics.csv").is_file():
-            kind = (record_of(folder).get("model") or {}).get("class") or name
-            source.curves.append(TrainingRun(name, str(kind), folder / "metrics.csv", name))
+        if (training := training_run(name, name, record_of(folder), folder)) is not None:
+            source.curves.append(training)
     if not source.rows:
         stages = " of its stages" if is_study(path) else ""
         raise UserError(f"{path}: no results.json{stages}; finish it first, or repeat its `cjepa test` or `cjepa plan`")

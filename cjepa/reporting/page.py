@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
+from cjepa.counts import number_of
 from cjepa.reporting import figures, pareto
 from cjepa.reporting.curves import training_curves
 from cjepa.reporting.distances import of_one_distance
@@ -19,6 +20,8 @@ from cjepa.reporting.style import series_colours, to_svg
 from cjepa.reporting.tables import Row
 
 _FOLDER = Path(__file__).parent
+_NAMED = 6
+"""Most models that a heading names."""
 _RESULT_FIGURES = {
     "Success against features": figures.success_by_tokens,
     "Success against seconds": pareto.success_by_seconds,
@@ -38,6 +41,20 @@ class TrainingRun(NamedTuple):
     metrics_csv: Path
     model: str
     """What tables and figures call it; several seeds share the name."""
+
+
+def training_run(name: str, model: str, record: Mapping[str, Any], folder: Path) -> TrainingRun | None:
+    """The training that a folder holds; None of a folder without curves, and of a test, which logs a single point.
+
+    Args:
+        name: of the run.
+        model: see :class:`TrainingRun`.
+        record: its ``run.json``; empty where training has not ended.
+        folder: of the run.
+    """
+    metrics, is_test = folder / "metrics.csv", (record.get("evaluation") or {}).get("split") == "test"
+    kind = str((record.get("model") or {}).get("class") or name)
+    return None if is_test or not metrics.is_file() else TrainingRun(name, kind, metrics, model)
 
 
 class Curves(NamedTuple):
@@ -90,7 +107,8 @@ def curves_by_kind(runs: Sequence[TrainingRun], rows: list[Row]) -> list[Curves]
             known if set(names) <= set(known) else colours,
             models,
         )
-        drawn.append(Curves(", ".join(names), svg(figure)))
+        few = ", ".join(names) if len(names) <= _NAMED else number_of(len(names), "model")
+        drawn.append(Curves(few, svg(figure)))
     return [curves for curves in drawn if curves.svg]
 
 

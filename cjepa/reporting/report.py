@@ -9,7 +9,7 @@ from cjepa.files import write_text
 from cjepa.reporting.distances import named_by_distance
 from cjepa.reporting.intervention_tables import intervention_tables, is_intervention
 from cjepa.reporting.media import StageMedia, embedded
-from cjepa.reporting.page import TrainingRun, curves_by_kind, render, result_figures
+from cjepa.reporting.page import TrainingRun, curves_by_kind, render, result_figures, training_run
 from cjepa.reporting.pivot import Table, measure_tables, plain_table
 from cjepa.reporting.reading import TEST_RESULTS, read_results, read_study
 from cjepa.reporting.run_details import RunDetails, run_details
@@ -121,8 +121,5 @@ def _marked(table: Table | None, outdated: set[str]) -> Table | None:
 
 def _trainings(stages: list[Stage], listed: list[dict[str, Any]]) -> list[TrainingRun]:
     series = {entry["name"]: entry.get("series") or entry["name"] for entry in listed}
-    return [
-        TrainingRun(stage.name, str((stage.record.get("model") or {}).get("class") or stage.name), metrics, model)
-        for stage in stages
-        if (metrics := stage.folder / "metrics.csv").is_file() and (model := series.get(stage.name, stage.name))
-    ]
+    found = [training_run(one.name, series.get(one.name, one.name), one.record, one.folder) for one in stages]
+    return [run for run in found if run is not None]

@@ -273,6 +273,28 @@ def test_many_stages_without_a_result_are_folded(study):
     assert "20 of 22 stages" in shown and "plan-7" not in shown and "plan-7, plan-8" in folded
 
 
+def test_a_test_is_no_training(study):
+    """It logs one point, at step 0."""
+    (study / "plan-a" / "metrics.csv").write_text("step,test/loss,val/loss\n0,0.5,0.5\n")
+    assert 'aria-label="training curves of plan-a"' in report.build_report(study).read_text()
+    write_json(study / "plan-a" / "run.json", {"evaluation": {"split": "test"}})
+    page = report.build_report(study).read_text()
+    assert "training curves of plan-a" not in page and "training curves of slots" in page
+
+
+def test_many_models_are_counted_in_the_heading_of_their_curves(study):
+    """Their legend names them."""
+    content = read_json(study / "study.json")
+    stages = [{"name": f"m-{number}", "command": "fit", "folder": f"m-{number}"} for number in range(7)]
+    for stage in stages:
+        (study / stage["name"]).mkdir()
+        (study / stage["name"] / "metrics.csv").write_text(METRICS)
+        write_json(study / stage["name"] / "run.json", {"model": {"class": "Model"}})
+    write_json(study / "study.json", {**content, "stages": stages})
+    page = report.build_report(study).read_text()
+    assert 'aria-label="training curves of 7 models"' in page and ">m-6</text>" in page
+
+
 def test_seeds_of_a_study_are_one_model(study):
     """In the table, the sentences and the curves."""
     stages = [
