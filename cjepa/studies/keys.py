@@ -16,6 +16,8 @@ from cjepa.studies.code import CodeReader, command_module
 from cjepa.studies.definition import Stage
 from cjepa.studies.inputs import described, fingerprint, run_checkpoint, texts
 
+_YAML = (".yaml", ".yml")
+
 
 class MadeFrom(NamedTuple):
     """Everything that a stage is made from; a change of any part makes another stage of it."""
@@ -85,7 +87,8 @@ class Now:
         """
         configs = [read_yaml(config) for config in stage.configs]
         parts = [stage.command, stage.positional, [_with_text_keys(config) for config in configs], stage.args]
-        words, inputs = self._inputs([stage.positional, _merged(configs, stage.args)])
+        near = [_beside(config, said) for config, said in zip(stage.configs, configs, strict=True)]
+        words, inputs = self._inputs([stage.positional, _merged(configs, stage.args), near])
         runs = [checkpoint for word in inputs if (checkpoint := run_checkpoint(word)) is not None]
         named = texts(current([*words, *(entry for run in runs for entry in described(run))]))
         code = self._reader.code_of([command_module(stage.command, stage.positional)], named)
@@ -102,11 +105,18 @@ class Now:
             if "${" in word or (mark := self._fingerprint(word)) is None:
                 continue
             inputs[word] = mark
-            if word.endswith((".yaml", ".yml")) and os.path.isfile(word):
+            if word.endswith(_YAML) and os.path.isfile(word):
                 with suppress(UserError):  # it counts by its content; the stage will say what is wrong with it
-                    waiting |= set(texts(read_yaml(Path(word)))) - seen
+                    said = read_yaml(Path(word))
+                    waiting |= {*texts(said), *_beside(Path(word), said)} - seen
         words = sorted(word for word in seen if "${" not in word)
         return words, {word: inputs[word] for word in words if word in inputs}
+
+
+def _beside(file: Path, said: Any) -> list[str]:
+    """YAML files that a YAML file names from its own folder, where the parser of commands looks for parts of configs."""
+    named = [file.parent / text for text in texts(said) if text.endswith(_YAML)]
+    return [os.path.normpath(path) for path in named if os.path.isfile(path)]
 
 
 def _merged(configs: Sequence[Any], args: dict[str, Any]) -> dict[str, Any]:

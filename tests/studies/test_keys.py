@@ -99,6 +99,20 @@ def test_classes_in_a_yaml_that_a_value_names_are_code_of_the_stage(my_code):
     assert my_code.run() == ["left", "both"]
 
 
+def test_a_part_of_a_config_is_looked_for_in_the_folder_of_its_file(my_code):
+    """As the parser of commands does, whatever the current folder is."""
+    (my_code.home / "parts" / "more").mkdir(parents=True)
+    (my_code.home / "right.yaml").write_text("model: parts/outer.yaml\n")
+    (my_code.home / "parts" / "outer.yaml").write_text("inner: more/inner.yaml\n")
+    inner = my_code.home / "parts" / "more" / "inner.yaml"
+    inner.write_text("class_path: my_model.Model\n")
+    my_code.run()
+    inner.write_text("class_path: my_model.Model\nseed: 1\n")
+    assert my_code.run() == ["right", "both"]
+    (my_code.home / "my_parts.py").write_text("scale = 2\n")
+    assert my_code.run() == ["right", "both"]
+
+
 def test_a_changed_input_from_outside_runs_what_reads_it(study):
     outside = study.home / "weights.bin"
     outside.write_bytes(b"1")
