@@ -114,7 +114,7 @@ class Now:
 
 
 def _beside(file: Path, said: Any) -> list[str]:
-    """YAML files that a YAML file names from its own folder, where the parser of commands looks for parts of configs."""
+    """YAML files that a YAML file names from its own folder, where the parser of commands looks for parts of it."""
     named = [file.parent / text for text in texts(said) if text.endswith(_YAML)]
     return [os.path.normpath(path) for path in named if os.path.isfile(path)]
 
