@@ -40,7 +40,6 @@ def write_answers(
     common = {"tokens": answers.tokens, "token_dim": answers.token_dim, "seed": protocol.seed, "run": folder.name}
     scores = [(reader or name, found) for reader, measured in answers.scores.items() for found in measured]
     rows = [result_row(**found._asdict() | common, model=model) for model, found in scores]
-    write_json(folder / "results.json", rows)
     write_run_record(
         folder,
         model=evaluated_model(name, checkpoint),
@@ -51,6 +50,7 @@ def write_answers(
         uncertainty=["95 % Wilson over questions, with the design effect of episodes"],
         seconds=seconds,
     )
+    write_json(folder / "results.json", rows)  # last: a folder that has it is done
     return rows
 
 

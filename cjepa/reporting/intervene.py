@@ -79,8 +79,8 @@ def write_intervention_result(
     write_text(folder / "pairs.csv", _pairs_csv(result))
     if result.effects:
         write_text(folder / "effects.csv", _effects_csv(result))
-    write_json(folder / "results.json", rows)
     _write_record(result, folder, name, checkpoint, protocol, seconds)
+    write_json(folder / "results.json", rows)  # last: a folder that has it is done
     return rows
 
 

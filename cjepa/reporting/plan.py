@@ -70,7 +70,6 @@ def write_model_result(
         rows.append(fallback_row(control, contest, common))
     write_videos(folder / "media", result)
     write_tables(folder, {name: [control]}, contest)
-    write_json(folder / "results.json", rows)
     identity = evaluated_model(name, checkpoint) | {
         "tokenizer_fingerprint": result.loaded.tokenizer_fingerprint,
         "device": str(next(result.loaded.dynamics.parameters()).device),
@@ -81,6 +80,7 @@ def write_model_result(
     if held := int(control.num_fallbacks.sum()):
         failures.append(f"the fallback replaced {number_of(held, 'plan')}")
     _write_record(folder, contest, identity, describe(stack.objective), actions, failures, seconds, stack.goal_image)
+    write_json(folder / "results.json", rows)  # last: a folder that has it is done
     return rows
 
 
@@ -105,11 +105,11 @@ def write_baseline_results(
         plan_seconds = np.array([part.seconds_per_plan for part in results.simulator])
         rows += _timed(plan_seconds, contest, "s, one process", common)
     write_tables(folder, agents, contest)
-    write_json(folder / "results.json", rows)
     env = contest.protocol.make_env()
     actions = _actions(contest, planner, [bound.tolist() for bound in env.action_bounds()])
     identity, objective = {"name": ", ".join(agents)}, {"class": "state_error"}
     _write_record(folder, contest, identity, objective, actions, _failures(agents), seconds)
+    write_json(folder / "results.json", rows)
     return rows
 
 

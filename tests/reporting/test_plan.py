@@ -18,6 +18,7 @@ from cjepa.evaluation.planning.baselines import evaluate_baselines
 from cjepa.evaluation.planning.films import Film
 from cjepa.planning.fallbacks import HoldWhenUnsure
 from cjepa.planning.planners.mppi import MPPI
+from cjepa.reporting import plan
 from cjepa.reporting.plan import write_baseline_results
 from cjepa.reporting.plan_videos import footers
 from tests.conftest import RecordedProgress, configs, fit, ignore_progress
@@ -175,6 +176,19 @@ def test_the_simulator_is_named_by_its_planner(protocol, tmp_path):
     assert [(row["model"], row["env_step"]) for row in steps] == [
         (name, str(env_step)) for name in ("random", "simulator-mppi") for env_step in range(5)
     ]
+
+
+def test_results_come_last(protocol, tmp_path, monkeypatch):
+    """A folder with results counts as done: after a kill or a full disk, it would be so without a record."""
+
+    def full(*_, **__):
+        raise OSError("the disk is full")
+
+    results = evaluate_baselines(replace(protocol, pairs=1, budget_env_steps=5), None, 0, 1, ignore_progress)
+    monkeypatch.setattr(plan, "write_run_record", full)
+    with pytest.raises(OSError, match="full"):
+        write_baseline_results(results, tmp_path, planner=None, seconds=1.0)
+    assert (tmp_path / "trials.csv").is_file() and not (tmp_path / "results.json").exists()
 
 
 @pytest.mark.slow
