@@ -20,7 +20,7 @@ SHORT = ["--pairs=3", "--budget_env_steps=5", "--num_videos=1", "--horizon_block
 SHORT += ["--planner.init_args.num_samples=4", "--planner.init_args.iterations=1", "--planner.init_args.num_elites=2"]
 
 
-def test_trials_are_measured_by_whether_their_sentence_is_true(episodes):
+def test_trials_are_measured_by_whether_their_sentence_is_true(episodes, monkeypatch):
     """Starts in which it is not true, and as the goal the same with the body moved."""
     env = PushT()
     pairs, num_trivial = draw_told_pairs(episodes, range(20), env, 20, 25, 0, SENTENCES[:2])
@@ -29,6 +29,8 @@ def test_trials_are_measured_by_whether_their_sentence_is_true(episodes):
         statement = parse(pair.sentence)
         before, after = (statement.error(env.named_places(state), env.table) for state in pair[2:4])
         assert before >= 1 > after
+    monkeypatch.setattr("cjepa.evaluation.planning.told._DRAWS", 1)  # the last draw counts too
+    assert draw_told_pairs(episodes, range(20), env, 1, 25, 0, SENTENCES[2:])[0][0].sentence == SENTENCES[2]
     solved = pairs[0]._replace(start_state=pairs[0].goal_state)
     found = run_trials(idle(2), MPC(1), PushT, [solved, pairs[1]], 10, 0, 1, ignore_progress)
     assert found.success.tolist() == [True, False] and found.error_names == ("region",)

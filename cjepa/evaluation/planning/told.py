@@ -37,8 +37,6 @@ def draw_told_pairs(
     trials: list[Pair] = []
     trivial, order, seen = 0, [], set()
     for _ in range(_DRAWS * n):
-        if len(trials) == n:
-            return Pairs(trials, trivial)
         sentence = sentences[len(trials) % len(sentences)]
         statement = parse(sentence)
         order = order or rng.permutation(usable).tolist()
@@ -56,6 +54,8 @@ def draw_told_pairs(
         goal_places = env.named_places(goal_F)
         goal_places[statement.body][:] = statement.nearest(places, env.table)
         trials.append(Pair(episode, row, start_F, goal_F, sentence))
+        if len(trials) == n:
+            return Pairs(trials, trivial)
     known = ", ".join(sorted(seen)) or "nothing that a sentence can name"
     raise UserError(
         f'--goal_text: "{sentence}": only {len(trials)} of {n} starts of {_DRAWS * n} in {file.path} have a '
