@@ -8,6 +8,7 @@ import yaml
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from cjepa.command_result import CommandResult
+from cjepa.configuration.plain_values import finite_number
 from cjepa.configuration.yaml_files import read_yaml
 from cjepa.errors import UserError
 from cjepa.files import FolderBefore, read_json, write_text
@@ -86,6 +87,8 @@ def sweep_command(
 
 def _config(path: str) -> Path:
     if not Path(path).is_file():
+        if finite_number(path) is not None:
+            raise UserError(f"{path}: not a YAML file; type brackets around several values, as in --over.KEY '[1, 2]'")
         raise UserError(f"{path}: no such experiment; give a YAML file, for example experiments/pusht/cjepa.yaml")
     return Path(path)
 

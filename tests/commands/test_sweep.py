@@ -79,6 +79,10 @@ def test_a_failed_cell_is_told_and_the_others_are_ranked(trainings, monkeypatch,
     [
         (["sweep", "none.yaml", "--over.lr", "[1]"], "none.yaml: no such experiment"),
         (
+            ["sweep", "named.yaml", "--over.lr", "1", "2e-1"],
+            "2e-1: not a YAML file; type brackets around several values",
+        ),
+        (
             ["sweep", "-c", "named.yaml", "--over.lr", "[1]"],
             "named.yaml: experiment is 'toy', expected a list; -c takes",
         ),
