@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 from cjepa.reporting.code_record import read_code
 
-_LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
+TESTING_VERBS = ("validate", "test", "predict")
+"""Commands that take the config of the run that they name."""
+_LIGHTNING_VERBS = ("fit", *TESTING_VERBS)
 _LEFT_OUT = {"cjepa", "cjepa.cli", "cjepa.errors", "cjepa.command_result", "cjepa.progress", "cjepa.quiet"}
 _LEFT_OUT |= {"cjepa.configuration.moved", "cjepa.configuration.parser_messages"}
 """Modules that send calls on, or decide what is shown: no stage makes anything else because of them."""

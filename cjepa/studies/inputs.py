@@ -60,6 +60,13 @@ def run_checkpoint(name: str) -> Path | None:
     return None
 
 
+def config_beside(name: str) -> Path | None:
+    """``config.yaml`` of the run that a text names; None without one."""
+    checkpoint = run_checkpoint(name)
+    path = None if checkpoint is None else home_of(checkpoint) / "config.yaml"
+    return path if path is not None and path.is_file() else None
+
+
 def described(checkpoint: Path) -> list[Any]:
     """What a checkpoint and the files beside it say of the run: its classes, by ``class_path``."""
     found = [read_yaml(path) for path in _descriptions(checkpoint)]

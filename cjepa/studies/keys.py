@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from cjepa.configuration.moved import current
 from cjepa.configuration.yaml_files import read_yaml
 from cjepa.errors import UserError
-from cjepa.studies.code import CodeReader, command_module
+from cjepa.studies.code import TESTING_VERBS, CodeReader, command_module
 from cjepa.studies.definition import Stage
-from cjepa.studies.inputs import described, fingerprint, run_checkpoint, texts
+from cjepa.studies.inputs import config_beside, described, fingerprint, run_checkpoint, texts
 
 _YAML = (".yaml", ".yml")
 
@@ -88,7 +88,8 @@ class Now:
         configs = [read_yaml(config) for config in stage.configs]
         parts = [stage.command, stage.positional, [_with_text_keys(config) for config in configs], stage.args]
         near = [_beside(config, said) for config, said in zip(stage.configs, configs, strict=True)]
-        words, inputs = self._inputs([stage.positional, _merged(configs, stage.args), near])
+        settings = _merged([*_tested_with(stage), *configs], stage.args)
+        words, inputs = self._inputs([stage.positional, settings, near])
         runs = [checkpoint for word in inputs if (checkpoint := run_checkpoint(word)) is not None]
         named = texts(current([*words, *(entry for run in runs for entry in described(run))]))
         code = self._reader.code_of([command_module(stage.command, stage.positional)], named)
@@ -111,6 +112,12 @@ class Now:
                     waiting |= {*texts(said), *_beside(Path(word), said)} - seen
         words = sorted(word for word in seen if "${" not in word)
         return words, {word: inputs[word] for word in words if word in inputs}
+
+
+def _tested_with(stage: Stage) -> list[Any]:
+    """The config of the run that a stage tests, which names the data; of other commands nothing."""
+    tested = stage.positional[:1] if stage.command in TESTING_VERBS else []
+    return [read_yaml(path) for run in map(str, tested) if (path := config_beside(run)) is not None]
 
 
 def _beside(file: Path, said: Any) -> list[str]:

@@ -23,3 +23,25 @@ def test_a_run_counts_with_its_content_and_its_tokenizer(tmp_path, monkeypatch, 
     torch.save(content | {"global_step": 1}, tmp_path / "run" / "checkpoints" / "last.ckpt")
     after = all_made_from([stage])["plan"]
     assert after.changes(before._asdict()) == f"changed: {named}"
+
+
+@pytest.mark.parametrize("verb", ["test", "plan"])
+def test_what_a_run_is_tested_on_is_what_its_config_says(tmp_path, monkeypatch, verb):
+    """`cjepa test RUN` reads the data of the training, unless the call names others; no other command does."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").write_text("data: {init_args: {path: tokens.txt}}\n")
+    torch.save(
+        {"state_dict": {}, "hyper_parameters": {"_class_path": TRAINING}}, tmp_path / "run/checkpoints/last.ckpt"
+    )
+    (tmp_path / "tokens.txt").write_text("some")
+    (tmp_path / "others.txt").write_text("other")
+    usual, elsewhere = (
+        Stage("a", verb, ["run"], [], {}),
+        Stage("b", verb, ["run"], [], {"data.init_args.path": "others.txt"}),
+    )
+    before = all_made_from([usual, elsewhere])
+    (tmp_path / "tokens.txt").write_text("more")
+    after = all_made_from([usual, elsewhere])
+    changed = [name for name in before if before[name].key != after[name].key]
+    assert changed == (["a"] if verb == "test" else [])
