@@ -7,6 +7,8 @@ import h5py
 import pytest
 
 from cjepa.cli import main
+from cjepa.files import write_json
+from cjepa.locks import only_process
 from cjepa.planning.planners.cem import CEM
 from cjepa.world_models.loading import load_world_model
 from tests.conftest import FEW_FRAMES, configs, fit
@@ -49,6 +51,25 @@ def test_a_run_is_not_trained_over(refused, world_model_run, slot_tokens):
     line = refused("fit", *WORLD_MODEL, *words)
     assert "already contains a run" in line and "--ckpt_path" in line
     assert state_of(world_model_run) == before
+
+
+@pytest.mark.parametrize("name", ["results.json", "results_test.json"])
+def test_results_of_other_commands_are_not_trained_over(name, refused, tmp_path, slot_tokens):
+    with only_process(tmp_path / "out", "an earlier command"):
+        write_json(tmp_path / "out" / name, [])
+    before = state_of(tmp_path)
+    line = refused("fit", *WORLD_MODEL, "--data.init_args.path", slot_tokens, "--run_dir", tmp_path / "out")
+    assert f"{tmp_path / 'out' / name} is of another command; choose another --run_dir" in line
+    assert state_of(tmp_path) == before
+
+
+def test_tests_are_not_written_beside_results_of_other_commands(refused, tmp_path, world_model_run):
+    with only_process(tmp_path / "out", "an earlier command"):
+        write_json(tmp_path / "out" / "results.json", [])
+    before = state_of(tmp_path)
+    line = refused("test", world_model_run, "--run_dir", tmp_path / "out", "--trainer.accelerator=cpu")
+    assert "results.json is of another command" in line
+    assert state_of(tmp_path) == before
 
 
 def test_tokens_of_another_tokenizer(refused, tmp_path, episodes_path, other_slots_run, world_model_run, slot_tokens):

@@ -19,6 +19,7 @@ from cjepa.evaluation.planning.kept_plans import PlanFiles
 from cjepa.files import FolderBefore
 from cjepa.locks import only_process, refuse_foreign
 from cjepa.policies.lessons import LESSONS_FILE
+from cjepa.reporting.reading import TEST_RESULTS
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def new_results_folder(folder: Path, verb: str, resume: bool = True, parts: Sequ
     refuse_foreign(folder, (*_RESULT_FILES, *parts), "--out")
     before = FolderBefore.of(folder)
     with only_process(folder, f"cjepa {verb}"):
-        if (folder / "results.json").exists() or (folder / "checkpoints").exists():
+        if any((folder / name).exists() for name in ("results.json", TEST_RESULTS, "checkpoints")):
             raise UserError(f"{folder} already contains results or a run; choose another --out or delete it first")
         if not resume:
             shutil.rmtree(folder / KEPT_PLANS, ignore_errors=True)

@@ -52,7 +52,7 @@ def new_run_dir(experiment: str, seed: int) -> Path:
 
 
 def check_run_folder(run_dir: Path, ckpt_path: str | None, trains: bool) -> None:
-    """Refuse to write over another run, or over files of the user's.
+    """Refuse to write over another run, over results of another command, or over files of the user's.
 
     Args:
         run_dir: where the call would write.
@@ -60,8 +60,8 @@ def check_run_folder(run_dir: Path, ckpt_path: str | None, trains: bool) -> None
         trains: whether the call would add checkpoints.
 
     Raises:
-        UserError: ``run_dir`` holds checkpoints and this is not the continuation of one of them, or it holds files
-            that no command of ours made.
+        UserError: ``run_dir`` holds checkpoints and this is not the continuation of one of them, or it has none but
+            results, or files that no command of ours made.
     """
     folder = run_dir / "checkpoints"
     is_continued = ckpt_path is not None and Path(ckpt_path).resolve().parent == folder.resolve()
@@ -73,3 +73,8 @@ def check_run_folder(run_dir: Path, ckpt_path: str | None, trains: bool) -> None
         )
     if not found:
         refuse_foreign(run_dir, _WRITTEN, "--run_dir")
+        results = ("results.json", TEST_RESULTS) if trains else ("results.json",)  # predictions may join a test
+        if made := [name for name in results if (run_dir / name).exists()]:
+            raise UserError(
+                f"{run_dir / made[0]} is of another command; choose another --run_dir, or delete that folder first"
+            )

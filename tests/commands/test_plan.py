@@ -40,7 +40,7 @@ def test_a_file_in_place_of_the_folder_is_named(within, words, refused, tmp_path
     assert (tmp_path / "mine.txt").read_text() == "of the user"
 
 
-@pytest.mark.parametrize("name", ["results.json", "checkpoints"])
+@pytest.mark.parametrize("name", ["results.json", "results_test.json", "checkpoints"])
 def test_results_and_runs_stay(name, words, refused, tmp_path):
     out = tmp_path / "out"
     with only_process(out, "an earlier evaluation"):
