@@ -46,12 +46,16 @@ class PartFolders:
         self._stages: list[dict[str, Any]] = []
 
     def run(self, name: str, evaluate: Callable[[Path], Evaluated]) -> Evaluated:
-        """Evaluate one part, which writes its results into the folder ``name``."""
+        """Evaluate one part, which writes its results into the folder ``name``.
+
+        Its rows come back with the name of both folders: those of parts are the same in every evaluation, and tables
+        would take what two evaluations found for a row that was measured again.
+        """
         started = time.time()
         found = evaluate(self.folder / name)
         seconds = time.time() - started
         self._stages.append({"name": name, "folder": name, "started": started, "seconds": seconds})
-        return found
+        return found._replace(rows=[row | {"run": f"{self.folder.name}/{row['run']}"} for row in found.rows])
 
     def write(self, rows: list[Row]) -> None:
         """Write the rows of all parts, and ``study.json``, which names their folders for the report."""

@@ -5,7 +5,10 @@ import json
 import pytest
 
 from cjepa.cli import main
+from cjepa.commands.parts import Evaluated, PartFolders
 from cjepa.reporting.reading import read_rows
+from cjepa.reporting.records import result_row
+from cjepa.reporting.tables import by_model
 from tests.conftest import configs
 
 
@@ -72,3 +75,13 @@ def test_a_shift_that_there_is_not_is_refused_before_anything_is_planned(words, 
 def test_a_goal_picture_tells_no_success_to_compare(words, refused, tmp_path):
     line = refused(*words, "--goal_image", "goal.png", "--against", tmp_path, "--out", tmp_path / "out")
     assert "--against compares success, which a goal picture does not tell; give its --goal_state too" in line
+
+
+def test_parts_of_the_same_name_in_two_evaluations_are_two_runs(tmp_path):
+    """Else a table of seeds of a model would show the last one alone."""
+    rows = []
+    for name, rate in (("plan-0", 0.2), ("plan-1", 0.8)):
+        of_part = result_row("success", rate, model="toy", n=10, unit="rate", seed=0, split="test", run="goal-25")
+        rows += PartFolders(tmp_path / name).run("goal-25", lambda _, row=of_part: Evaluated([row], None, {})).rows
+    merged = by_model(rows, "success")["toy"]
+    assert (merged["runs"], merged["n"], merged["value"]) == (2, 20, pytest.approx(0.5))
