@@ -52,6 +52,10 @@ class VideoBatch(NamedTuple):
     actions_BTA: Tensor | None = None
     """As in :class:`Clip`."""
 
+    def blocks(self, first: int, end: int | None = None) -> "VideoBatch":
+        """See :meth:`Clip.blocks`."""
+        return VideoBatch(*(None if values is None else values[:, first:end] for values in self))
+
     def on(self, device: torch.device | str) -> "VideoBatch":
         """See :meth:`Clip.on`."""
         return VideoBatch(*(None if values is None else values.to(device) for values in self))

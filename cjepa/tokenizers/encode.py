@@ -57,15 +57,23 @@ def _hints(tokenizer: Tokenizer, batch: VideoBatch) -> Tensor:
     return hints_from_labels(batch.labels_BTYX[:, 0], tokenizer.num_slots, tokenizer.info.hint_dim)
 
 
-def encode_clips(tokenizer: Tokenizer, batch: VideoBatch, dtype: torch.dtype = torch.float32) -> Tensor:
+def encode_clips(
+    tokenizer: Tokenizer, batch: VideoBatch, dtype: torch.dtype = torch.float32, at_once: int | None = None
+) -> Tensor:
     """Whole clips -> tokens ``(B, T, S, D)`` on the CPU, under bf16 autocast as token files are made.
 
     Args:
         tokenizer: in eval mode.
         batch: clips; the columns that the tokenizer does not read may be None.
         dtype: of the tokens, which are rounded before they leave the tokenizer's device.
+        at_once: frames of a clip that are encoded together, so that memory does not grow with its length; None: all.
     """
-    return _step(tokenizer, batch, None)[0].to(dtype).cpu()
+    length = max(1, next(values.shape[1] for values in batch if values is not None))
+    parts, memory = [], None
+    for first in range(0, length, at_once or length):
+        slots_BTSD, memory = _step(tokenizer, batch.blocks(first, at_once and first + at_once), memory)
+        parts.append(slots_BTSD.to(dtype).cpu())
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def step_clips(tokenizer: Tokenizer, batch: VideoBatch, memory: Memory = None) -> tuple[Tensor, Memory]:

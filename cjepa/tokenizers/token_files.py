@@ -76,7 +76,7 @@ def tokenize(
         new = [batch for batch, is_new_batch in zip(batches, is_new, strict=True) if is_new_batch]
         carried = CarriedColumns(episodes, lengths, _CARRIED_COLUMNS)
         read = read_batches(episodes, lengths, columns, new, device_of(tokenizer))
-        made = in_parallel(tokenizer, partial(_tokens, tokenizer), read)
+        made = in_parallel(tokenizer, partial(_tokens, tokenizer, frames), read)
         for batch, is_new_batch in zip(batches, is_new, strict=True):
             if is_new_batch:
                 for index, tokens_TSD in zip(batch, next(made), strict=True):
@@ -115,12 +115,12 @@ def _attributes(
     }
 
 
-def _tokens(tokenizer: Tokenizer, rows: list[dict[str, torch.Tensor]]) -> list[np.ndarray]:
-    """float16 tokens ``(T, S, D)`` of the episodes of a batch."""
+def _tokens(tokenizer: Tokenizer, frames: int, rows: list[dict[str, torch.Tensor]]) -> list[np.ndarray]:
+    """float16 tokens ``(T, S, D)`` of the episodes of a batch, of which so many frames at most are encoded at once."""
     # what pads the shorter episodes is cut off again, and changes nothing before it: a tokenizer is causal
     columns = read_columns(tokenizer)
     clips = clips_of({name: padded([row[name] for row in rows], device_of(tokenizer)) for name in columns})
-    tokens_BTSD = encode_clips(tokenizer, clips, torch.float16).numpy()
+    tokens_BTSD = encode_clips(tokenizer, clips, torch.float16, max(1, frames // len(rows))).numpy()
     return [clip[: len(row[tokenizer.info.column])] for row, clip in zip(rows, tokens_BTSD, strict=True)]
 
 

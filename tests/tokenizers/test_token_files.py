@@ -139,6 +139,21 @@ def test_hints_are_where_the_objects_of_an_episodes_first_frame_are(tmp_path, hi
         assert (found - unhinted).abs().max() > 0.2
 
 
+def test_an_episode_longer_than_a_batch_is_encoded_in_parts(tmp_path, monkeypatch, hinted, episodes):
+    """Memory would grow with its length; hints are of its first frame, whichever part the frames are in."""
+    with EpisodeWriter(tmp_path / "episodes.h5", "cjepa-episodes", {}) as writer:
+        writer.append(episodes.episode(0, ["pixels", "masks"]))
+    file, seen, step = EpisodeFile(tmp_path / "episodes.h5"), [], SAVi.step
+    expected = tokenize(ANY, file, tmp_path / "whole.h5", ignore_progress).episode(0)["tokens"]
+    monkeypatch.setattr(
+        SAVi, "step", lambda self, frames, *more: seen.append(frames.shape[1]) or step(self, frames, *more)
+    )
+    monkeypatch.setattr(token_files, "frames_at_once", lambda *_: 20)
+    found = tokenize(ANY, file, tmp_path / "parts.h5", ignore_progress).episode(0)["tokens"]
+    assert seen == [20, 20, 5]
+    np.testing.assert_allclose(found, expected, atol=0.05, rtol=0.05)
+
+
 def test_hints_need_label_images(tmp_path, hinted, episodes):
     with EpisodeWriter(tmp_path / "episodes.h5", "cjepa-episodes", {}) as writer:
         writer.append(episodes.episode(0, ["pixels"]))
