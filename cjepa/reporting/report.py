@@ -14,7 +14,7 @@ from cjepa.reporting.pivot import Table, measure_tables, plain_table
 from cjepa.reporting.reading import TEST_RESULTS, read_results, read_study
 from cjepa.reporting.run_details import RunDetails, run_details
 from cjepa.reporting.rungs import ladder
-from cjepa.reporting.series import in_series
+from cjepa.reporting.series import in_series, series_of
 from cjepa.reporting.stages import elapsed_seconds, stages_table
 from cjepa.reporting.staleness import Stale, stale
 from cjepa.reporting.summary import facts, summary
@@ -120,6 +120,6 @@ def _marked(table: Table | None, outdated: set[str]) -> Table | None:
 
 
 def _trainings(stages: list[Stage], listed: list[dict[str, Any]]) -> list[TrainingRun]:
-    series = {entry["name"]: entry.get("series") or entry["name"] for entry in listed}
+    series = series_of(listed)
     found = [training_run(one.name, series.get(one.name, one.name), one.record, one.folder) for one in stages]
     return [run for run in found if run is not None]

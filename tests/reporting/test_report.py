@@ -309,3 +309,13 @@ def test_seeds_of_a_study_are_one_model(study):
     page = report.build_report(study).read_text()
     assert ">50 [30, 70]</td>" in page and "a reaches the goal in 50 % [30, 70] of 100 trials" in page
     assert 'aria-label="training curves of a"' in page and "docs" not in page.split("<h2>Results</h2>")[0]
+
+
+def test_curves_of_a_model_are_not_averaged_with_those_of_another_that_has_the_name_of_the_series(study):
+    stages = [{"name": "a", "folder": "a"}, *({"name": f"a-{s}", "folder": f"a-{s}", "series": "a"} for s in (0, 1))]
+    write_json(study / "study.json", {**read_json(study / "study.json"), "stages": stages})
+    for stage in stages:
+        (study / stage["name"]).mkdir(exist_ok=True)
+        (study / stage["name"] / "metrics.csv").write_text(METRICS)
+        write_json(study / stage["name"] / "run.json", {"model": {"class": "Model"}})
+    assert 'aria-label="training curves of a, a-0, a-1"' in report.build_report(study).read_text()
