@@ -20,6 +20,7 @@ from cjepa.tokenizers.encoders import ConvEncoder
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CLASS_TOKENS = 1
+_INPUT_SIZE = 196
 _FRAMES_AT_ONCE = 128  # of a DINOv2, which takes 10 MB a frame and more, whatever the size of stored frames
 _PEAK, _FLOAT_BYTES = 40, 4
 
@@ -44,6 +45,8 @@ class FeatureEncoder(nn.Module, ABC):
     side: int
     image_size: int | None = None
     """Side in pixels of the square frames that it is made for; None for any."""
+    options: str = ""
+    """Arguments that change its features and are in none of its weights; empty for the defaults."""
 
     @property
     def feature_shape(self) -> tuple[int, int]:
@@ -145,10 +148,11 @@ class DinoV2Features(FeatureEncoder):
         UserError: ``transformers`` is missing, the source cannot be read, or the size does not fit the patches.
     """
 
-    def __init__(self, source: str, image_size: int = 196):
+    def __init__(self, source: str, image_size: int = _INPUT_SIZE):
         super().__init__()
         self.source = source
         self.input_size = image_size
+        self.options = "" if image_size == _INPUT_SIZE else f"{image_size} px"
         self.model = _load_dinov2(source).requires_grad_(False).eval()
         self.channels = self.model.config.hidden_size
         patch = self.model.config.patch_size

@@ -11,6 +11,7 @@ from cjepa.tokenizers import features
 from cjepa.tokenizers.baselines.initialisers import LearnedSlots
 from cjepa.tokenizers.baselines.patches import PatchTokenizer
 from cjepa.tokenizers.baselines.videosaur import VideoSAUR
+from cjepa.tokenizers.encode import fingerprint
 from cjepa.tokenizers.features import ConvFeatures, DinoV2Features, FeatureEncoder
 from tests.conftest import save_dinov2
 
@@ -103,6 +104,14 @@ def test_another_dinov2_is_refused(tiny_dinov2, another_dinov2):
     state = a_tokenizer(DinoV2Features(str(tiny_dinov2), 56)).state_dict()
     with pytest.raises(UserError, match="not the DINOv2 of this checkpoint"):
         a_tokenizer(DinoV2Features(str(another_dinov2), 56)).load_state_dict(state)
+
+
+def test_pooled_patches_of_frames_of_another_size_are_other_tokens(tiny_dinov2, pixels):
+    """Neither the weights nor the shape of the tokens tell them apart."""
+    small, large, usual = (PatchTokenizer(DinoV2Features(str(tiny_dinov2), size), 2) for size in (56, 84, 196))
+    assert small.encode(pixels[None]).slots_BTSD.shape == large.encode(pixels[None]).slots_BTSD.shape
+    assert len({fingerprint(tokenizer) for tokenizer in (small, large, usual)}) == 3
+    assert usual.info.options == ""  # its fingerprint is that of earlier versions
 
 
 def test_a_size_has_to_fit_the_patches(tiny_dinov2):

@@ -34,9 +34,12 @@ class PatchTokenizer(Tokenizer):
         if side % grid:
             raise ValueError(f"a grid of {grid} does not divide the encoder's {side} x {side} cells")
         width = channels if grid == side else 3 * channels
-        env_id = trained.info.env_id if isinstance(trained, Tokenizer) else None
+        is_tokenizer = isinstance(trained, Tokenizer)
+        env_id = trained.info.env_id if is_tokenizer else None
+        of_features = "" if is_tokenizer or grid == side else trained.options  # a grid as it is tells its side
+        options = " ".join(filter(None, (of_features, "layer_norm" * layer_norm)))
         info = TokenizerInfo(grid * grid, width, trained.image_size, index_is_place=True, env_id=env_id)
-        super().__init__(info._replace(options="layer_norm") if layer_norm else info)
+        super().__init__(info._replace(options=options))
         self.trained = trained
         self.grid = grid
         self.layer_norm = layer_norm
