@@ -61,7 +61,7 @@ def sweep_command(
         say: shows a line of progress.
     """
     chosen = Experiment([_config(path) for path in experiment], options or {}, run)
-    _check_kind(chosen)
+    _check_kind(chosen, over)
     seeds = [0] if seeds is None else [int(seed) for seed in seeds]  # the parser has an int of its own
     cells = cells_of(over, samples, 0)
     name = Path(experiment[0]).stem if name is None else name
@@ -93,8 +93,11 @@ def _config(path: str) -> Path:
     return Path(path)
 
 
-def _check_kind(experiment: Experiment) -> None:
-    """Whether the YAMLs are of a training, or of planning: otherwise, every cell would fail with its own message."""
+def _check_kind(experiment: Experiment, over: Values) -> None:
+    """Whether the YAMLs are of a training, or of planning: otherwise, every cell would fail with its own message.
+
+    Cells of several distances would all run, and then have no one value to be ranked by.
+    """
     contents = [content for config in experiment.configs if isinstance(content := read_yaml(config), dict)]
     keys = {key.partition(".")[0] for content in (*contents, experiment.options) for key in content}
     first = experiment.configs[0]
@@ -104,6 +107,8 @@ def _check_kind(experiment: Experiment) -> None:
         raise UserError(f"{first}: not a training, it has no model; to sweep planning, add --run RUN")
     if experiment.run is not None and "model" in keys:
         raise UserError(f"{first}: a training, which --run {experiment.run} does not plan with; leave --run out")
+    if experiment.run is not None and any(given.get("goal_offsets") for given in (*contents, experiment.options, over)):
+        raise UserError("goal_offsets: a sweep ranks cells by goals of one distance; give goal_env_steps instead")
 
 
 def _run(path: Path, root: Path, say: Callable[[str], None], jobs: int) -> str:

@@ -91,11 +91,16 @@ def test_a_failed_cell_is_told_and_the_others_are_ranked(trainings, monkeypatch,
         ([*WORDS, "--options.lr"], "--options.lr: no value"),
         (["sweep", "toy.yaml", "--over.model.rate", "[1, 2]"], "stages rate-1-seed-0, rate-2-seed-0: no such option"),
         ([*WORDS, "--options.lr", "[1"], "--options.lr: '[1' is not YAML"),
+        (
+            ["sweep", "plan.yaml", "--run", "runs/m", "--over.n", "[1, 2]", "--options.goal_offsets", "[25, 50]"],
+            "goal_offsets: a sweep ranks cells by goals of one distance",
+        ),
         ([*WORDS, "--name", "a/b"], "--name a/b: expected a plain word"),
     ],
 )
 def test_refusals_train_and_write_nothing(trainings, tmp_path, capsys, words, said):
     (tmp_path / "named.yaml").write_text("experiment: toy\nmodel: {lr: 1}\n")
+    (tmp_path / "plan.yaml").write_text("pairs: 4\n")
     assert main(words) == 2
     assert said in capsys.readouterr().err and not trainings.ran and not (tmp_path / "runs").exists()
 
@@ -105,6 +110,11 @@ def test_refusals_train_and_write_nothing(trainings, tmp_path, capsys, words, sa
     [
         ("pairs: 4", None, "toy.yaml: not a training, it has no model; to sweep planning, add --run RUN"),
         ("stages: {}", None, "toy.yaml: a study; give a YAML file of a training, or one of planning with --run RUN"),
+        (
+            "goal_offsets: [25, 50]",
+            "runs/m",
+            "goal_offsets: a sweep ranks cells by goals of one distance; give goal_env_steps instead",
+        ),
         ("model: {lr: 1}", "runs/m", "toy.yaml: a training, which --run runs/m does not plan with; leave --run out"),
     ],
 )

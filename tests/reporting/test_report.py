@@ -311,7 +311,7 @@ def test_seeds_of_a_study_are_one_model(study):
     assert 'aria-label="training curves of a"' in page and "docs" not in page.split("<h2>Results</h2>")[0]
 
 
-def test_curves_of_a_model_are_not_averaged_with_those_of_another_that_has_the_name_of_the_series(study):
+def test_seeds_and_another_model_that_has_the_name_of_their_series_have_curves_of_their_own(study):
     stages = [{"name": "a", "folder": "a"}, *({"name": f"a-{s}", "folder": f"a-{s}", "series": "a"} for s in (0, 1))]
     write_json(study / "study.json", {**read_json(study / "study.json"), "stages": stages})
     for stage in stages:
