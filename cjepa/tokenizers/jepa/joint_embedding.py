@@ -47,6 +47,7 @@ class JointEmbedding(TrainableTokenizer):
         self.momentum = momentum
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self._steps_done = 0  # the same: to read the buffer at every step would wait for the GPU
+        self._batches_done = 0  # of this step
         self.register_load_state_dict_post_hook(_count_on)
 
     @property
@@ -105,6 +106,7 @@ class JointEmbedding(TrainableTokenizer):
             if predicted.visible_BKD is not None:
                 error_BKD = self.distance(predicted.visible_BKD, gathered(target_BLD, view.context_BK))
                 visible.append((error_BKD * self._nearness(view)[..., None]).mean())
+        self._batches_done += self.training
         terms = {"prediction": torch.stack(hidden).mean()}
         return terms | ({"visible": torch.stack(visible).mean()} if visible else {})
 
@@ -119,6 +121,7 @@ class JointEmbedding(TrainableTokenizer):
         move_towards(self.target_encoder, self.encoder, self.momentum + (1 - self.momentum) * progress)
         self.steps += 1
         self._steps_done += 1
+        self._batches_done = 0
 
     def _nearness(self, view: View) -> Tensor:
         """One over the root of the distance to the nearest target, in patches, for every visible patch ``(B, K)``."""
@@ -134,12 +137,15 @@ class JointEmbedding(TrainableTokenizer):
         """Of masks: of the training's seed, the device and the step; always the same in evaluation.
 
         The seed is that of PyTorch's own generator, which ``seed_everything`` decides and drawing does not change: a
-        resumed run draws what an uninterrupted one would.
+        resumed run draws what an uninterrupted one would. Batches whose gradients make one step differ by their place
+        in it.
         """
         if not self.training:
             return torch.Generator().manual_seed(0)
         rank = distributed.get_rank() if distributed.is_initialized() else 0
-        seed = (torch.initial_seed() * _RANKS + rank) * _RANKS + self._steps_done
+        seed = 0
+        for part in (self._batches_done, torch.initial_seed(), rank, self._steps_done):
+            seed = seed * _RANKS + part
         return torch.Generator().manual_seed(seed % 2**63)
 
 

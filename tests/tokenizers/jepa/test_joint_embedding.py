@@ -154,6 +154,23 @@ def test_masks_are_drawn_anew_at_every_step_and_never_in_evaluation():
     assert first != second and len(set(seeds(made(IJepa).eval()))) == 1
 
 
+def test_batches_of_one_step_are_hidden_apart(monkeypatch):
+    """Where gradients are accumulated; what is looked at in between, for validation, changes no mask of training."""
+    model, drawn, views = made(IJepa).train(), [], IJepa.views
+    monkeypatch.setattr(
+        IJepa, "views", lambda *given: drawn.append((given[0].training, given[-1].initial_seed())) or views(*given)
+    )
+    for _ in range(2):
+        for _ in range(2):
+            model.train().loss_terms(clips(1))
+        model.eval().loss_terms(clips(1))
+        model.after_step(0.0)
+        model.eval().loss_terms(clips(1))
+    trained = [seed for training, seed in drawn if training]
+    assert len(trained) == len(set(trained)) == 4
+    assert trained[::2] == seeds(made(IJepa).train())  # a step of one batch
+
+
 def test_masks_are_those_of_the_seed_wherever_a_training_goes_on():
     def of_seed(seed: int, steps_before: int = 0, drawn_before: int = 0) -> list[int]:
         model = made(IJepa).train()
