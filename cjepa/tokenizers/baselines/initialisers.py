@@ -7,11 +7,12 @@ from abc import ABC, abstractmethod
 
 import torch
 from einops import repeat
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from cjepa.tokenizers.hints import BOX, CENTRE
 
 _EVAL_SEED = 0
+_RANKS_APART = 1_000_000_007  # more than there are draws
 
 
 class Initialiser(nn.Module, ABC):
@@ -51,7 +52,8 @@ class GaussianSlots(Initialiser):
     """Draws from one Gaussian with learned mean and spread (Locatello et al., 2020): slots are exchangeable.
 
     In eval mode every clip starts with the same draw. The mean itself would not do: equal slots stay equal. In
-    training each call draws again, from a count saved with the weights, so that a resumed run draws the same.
+    training each call draws again, from a count saved with the weights, so that a resumed run draws the same, and from
+    the rank, so that processes draw apart.
     """
 
     def __init__(self, num_slots: int, slot_dim: int):
@@ -64,7 +66,8 @@ class GaussianSlots(Initialiser):
         """See :class:`Initialiser`."""
         if self.training:
             self.draws += 1
-            noise = self._noise(batch, seed=int(self.draws))
+            rank = distributed.get_rank() if distributed.is_initialized() else 0
+            noise = self._noise(batch, seed=int(self.draws) + rank * _RANKS_APART)
         else:
             noise = self._noise(1, seed=_EVAL_SEED).expand(batch, -1, -1)
         return self.mean_D + noise * self.log_std_D.exp()

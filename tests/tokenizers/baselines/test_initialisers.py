@@ -36,6 +36,19 @@ def test_random_slots_go_on_where_a_checkpoint_left_them():
     assert torch.equal(trained(2), resumed(2))
 
 
+def test_processes_draw_apart(monkeypatch):
+    def drawn(rank: int) -> list[torch.Tensor]:
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
+        initialiser = GaussianSlots(SLOTS, DIM)
+        return [initialiser(1) for _ in range(2)]
+
+    found = [*drawn(rank=0), *drawn(rank=1)]
+    assert not any(torch.equal(found[i], found[j]) for i in range(4) for j in range(i))
+    monkeypatch.undo()
+    assert torch.equal(GaussianSlots(SLOTS, DIM)(1), found[0])
+
+
 @torch.no_grad()
 def test_random_slots_have_the_learned_mean_and_spread():
     initialiser = GaussianSlots(2, 2)
