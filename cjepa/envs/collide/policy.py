@@ -23,7 +23,7 @@ class CollideBehaviour(MotionPolicy):
         share_through: share of motions that push.
         share_around: share of motions that change sides; the rest are free moves.
         momentum: share of the last action in the next one, in [0, 1).
-        noise: standard deviation of the noise on each action (actions are in [-1, 1]).
+        noise: standard deviation of the noise on each action, as a share of the motion's speed.
 
     Raises:
         UserError: an episode begins in another environment.
