@@ -1,5 +1,6 @@
 """The run folder of a `cjepa fit | validate | test | predict` call: which one is read, and which one is written."""
 
+import itertools
 import re
 from datetime import datetime
 from pathlib import Path
@@ -40,7 +41,7 @@ def with_run(args: list[str]) -> list[str]:
 
 
 def new_run_dir(experiment: str, seed: int) -> Path:
-    """``runs/<experiment>/<time>_seed<seed>``.
+    """``runs/<experiment>/<time>_seed<seed>``, with a number behind it for another run in the same second.
 
     Raises:
         UserError: the experiment is not a name for a folder.
@@ -48,7 +49,9 @@ def new_run_dir(experiment: str, seed: int) -> Path:
     parts = Path(experiment).parts
     if not parts or ".." in parts or Path(experiment).is_absolute() or not experiment.isprintable():
         raise UserError(f"--experiment {experiment!r}: expected a name, which becomes a folder under runs/")
-    return Path("runs") / experiment / f"{datetime.now():%Y%m%d-%H%M%S}_seed{seed}"
+    first = Path("runs") / experiment / f"{datetime.now():%Y%m%d-%H%M%S}_seed{seed}"
+    others = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([first], others) if not path.exists())
 
 
 def check_run_folder(run_dir: Path, ckpt_path: str | None, trains: bool) -> None:

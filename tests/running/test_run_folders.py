@@ -1,6 +1,7 @@
 """A run has one process at a time; files and loggers of the user are left alone."""
 
 import json
+from datetime import datetime
 
 import pytest
 from lightning.pytorch.callbacks import Callback
@@ -8,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from cjepa.cli import main
 from cjepa.files import names_in
 from cjepa.locks import only_process
+from cjepa.running import run_folders
 from tests.conftest import fit
 from tests.reporting.test_fit import WORLD_MODEL, checkpoint_of
 from tests.running.conftest import RECORDS, resume
@@ -68,3 +70,19 @@ def test_loggers_of_the_user_are_beside_ours(tmp_path, slot_tokens):
     assert "train/loss" in theirs.read_text()
     quiet = fit(tmp_path / "quiet", slot_tokens, *WORLD_MODEL, "--trainer.logger", "false")
     assert (quiet / "metrics.csv").is_file() and not list(quiet.glob("events.out.*"))
+
+
+def test_runs_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr(run_folders, "datetime", Stopped)
+    monkeypatch.chdir(tmp_path)
+    names = []
+    for _ in range(3):
+        folder = run_folders.new_run_dir("a/b", 7)
+        folder.mkdir(parents=True)
+        names.append(str(folder))
+    assert names == [f"runs/a/b/20260102-030405_seed7{more}" for more in ("", "-2", "-3")]
