@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 _PLACE = re.compile(r"\$\{matrix\.([^{}]*)\}")
 _KEY = re.compile(r"[\w-]+")
-_SEED = {"seed": "\0"}
-_WITHOUT_SEED = re.compile("^\0[-_.]?|[-_.]?\0")
+_SEED = re.compile(r"^\$\{matrix\.seed\}[-_.]?|[-_.]?\$\{matrix\.seed\}")
+"""In the name of a stage, with what parts it from the rest."""
 MAX_TEXT = 10_000_000
 """Characters that all texts of an entry may become: a few long values at many places would fill the memory."""
 
@@ -42,11 +42,8 @@ def expand(name: str, entry: dict[str, Any], most: int) -> list[Expanded]:
     content = {key: value for key, value in entry.items() if key != "matrix"}
     cells = _cells(entry["matrix"], most) if "matrix" in entry else [{}]
     fill = _Fill()
-
-    def series(cell: dict[str, Any]) -> str:
-        return _WITHOUT_SEED.sub("", fill.text(name, cell | _SEED)) if "seed" in cell else fill.text(name, cell)
-
-    return [Expanded(fill.text(name, cell), series(cell), fill.value(content, cell)) for cell in cells]
+    series = _SEED.sub("", name)
+    return [Expanded(fill.text(name, cell), fill.text(series, cell), fill.value(content, cell)) for cell in cells]
 
 
 def _cells(matrix: Any, most: int) -> list[dict[str, Any]]:

@@ -49,6 +49,11 @@ def test_a_stage_without_a_matrix_is_itself():
     assert expand("a", {"command": "fit"}, 1) == [("a", "a", {"command": "fit"})]
 
 
+def test_a_part_of_a_seed_that_is_a_mapping_stays_in_the_series():
+    (stage,) = expand("a-${matrix.seed.name}", {"matrix": {"seed": [{"name": "b"}]}}, 1)
+    assert stage.name == stage.series == "a-b"
+
+
 @pytest.mark.parametrize(
     ("template", "series"),
     [
