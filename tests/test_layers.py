@@ -11,7 +11,18 @@ import cjepa
 PACKAGE = Path(cjepa.__file__).parent
 ORDER = [
     {"__init__", "types", "errors", "arguments", "configuration", "files", "locks", "opencv", "devices", "tensor_files"}
-    | {"pictures", "command_result", "counts", "shapes", "shell", "progress", "quiet", "optim", "moving_average"}
+    | {
+        "pictures",
+        "command_result",
+        "counts",
+        "shapes",
+        "shell",
+        "progress",
+        "quiet",
+        "optim",
+        "moving_average",
+        "draws",
+    }
     | {"checkpoints"},
     {"envs"},
     {"data"},

@@ -10,6 +10,8 @@ from cjepa.configuration.yaml_files import read_yaml
 if TYPE_CHECKING:
     import lightning as L
 
+TESTING_VERBS = ("validate", "test", "predict")
+"""Commands that take the config of the run that they name."""
 _CONFIG = {"model": (dict,), "data": (dict,), "trainer": (dict,)}
 _CLASS = {"class_path": (str,), "init_args": (dict,)}
 

@@ -16,7 +16,7 @@ from cjepa.reporting import figures, pareto
 from cjepa.reporting.curves import training_curves
 from cjepa.reporting.distances import of_one_distance
 from cjepa.reporting.sort_values import sort_value
-from cjepa.reporting.style import series_colours, to_svg
+from cjepa.reporting.style import to_svg
 from cjepa.reporting.tables import Row
 
 _FOLDER = Path(__file__).parent
@@ -101,10 +101,9 @@ def curves_by_kind(runs: Sequence[TrainingRun], rows: list[Row]) -> list[Curves]
     for group in groups.values():
         models = {run.name: run.model for run in group}
         names = list(dict.fromkeys(models.values()))
-        colours = dict(zip(names, series_colours(len(names)), strict=True))
         figure = training_curves(
             {run.name: run.metrics_csv for run in group},
-            known if set(names) <= set(known) else colours,
+            known if set(names) <= set(known) else None,
             models,
         )
         few = ", ".join(names) if len(names) <= _NAMED else number_of(len(names), "model")

@@ -6,11 +6,11 @@ from datetime import datetime
 from pathlib import Path
 
 from cjepa.checkpoints import WEIGHTS, config_of, find_checkpoint
+from cjepa.configuration.run_config import TESTING_VERBS
 from cjepa.errors import UserError
 from cjepa.locks import refuse_foreign
 from cjepa.reporting.reading import TEST_RESULTS
 
-_TESTING_VERBS = ("validate", "test", "predict")
 _WRITTEN = ("config.yaml", "run.json", "metrics.csv", "results.json", TEST_RESULTS, "predictions.pt", "media")
 
 
@@ -25,11 +25,11 @@ def with_run(args: list[str]) -> list[str]:
             the call names neither a run nor a config nor a model.
     """
     if not any(re.match(r"(-c|--config|--model|--print_config|--help|-h)\b", word) for word in args[1:]):
-        if args[0] not in _TESTING_VERBS:
+        if args[0] not in TESTING_VERBS:
             raise UserError(f"it needs an experiment: cjepa {args[0]} -c experiments/pusht/cjepa.yaml")
         if len(args) < 2 or args[1].startswith("-"):
             raise UserError(f"it needs a run: cjepa {args[0]} RUN")
-    if len(args) < 2 or args[0] not in _TESTING_VERBS or args[1].startswith("-"):
+    if len(args) < 2 or args[0] not in TESTING_VERBS or args[1].startswith("-"):
         return args
     run = args[1].removesuffix(f"/{WEIGHTS}")
     checkpoint = find_checkpoint(run)

@@ -14,10 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cjepa.configuration.run_config import TESTING_VERBS
 from cjepa.reporting.code_record import read_code
 
-TESTING_VERBS = ("validate", "test", "predict")
-"""Commands that take the config of the run that they name."""
 _LIGHTNING_VERBS = ("fit", *TESTING_VERBS)
 _LEFT_OUT = {"cjepa", "cjepa.cli", "cjepa.errors", "cjepa.command_result", "cjepa.progress", "cjepa.quiet"}
 _LEFT_OUT |= {"cjepa.configuration.moved", "cjepa.configuration.parser_messages"}

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cjepa.configuration.moved import current
+from cjepa.configuration.run_config import TESTING_VERBS
 from cjepa.configuration.yaml_files import read_yaml
 from cjepa.errors import UserError
-from cjepa.studies.code import TESTING_VERBS, CodeReader, command_module
+from cjepa.studies.code import CodeReader, command_module
 from cjepa.studies.definition import Stage
 from cjepa.studies.inputs import config_beside, described, fingerprint, run_checkpoint, texts
 

@@ -21,7 +21,7 @@ from cjepa.studies.executors import Executor
 from cjepa.studies.keys import all_made_from
 from cjepa.studies.option_check import check_options
 from cjepa.studies.outlook import outlook
-from cjepa.studies.resources import Machine, check_that_it_fits, this_machine
+from cjepa.studies.resources import check_that_it_fits
 from cjepa.studies.selection import Selection
 from cjepa.studies.stage_folders import StageFolder, set_aside
 from cjepa.studies.stages import StageRun
@@ -60,8 +60,7 @@ def run_study(
     chosen, forced = selection.chosen(study.stages), selection.forced(study.stages)
     home = root / study.name
     folders = _folders(study, home)
-    _check_that_they_fit(chosen, forced, folders, executor.machines())
-    _check_options(chosen, forced, folders, executor)
+    _check(chosen, forced, folders, executor)
     with only_process(home, f"study {study.name}"):
         _claim(home, study, say)
         for stage in reversed(forced):  # readers first: after a kill in between, none counts as done on an older input
@@ -85,26 +84,21 @@ def preview_study(
     """
     study = load_study(path)
     chosen, forced = selection.chosen(study.stages), selection.forced(study.stages)
-    folders, machines = _folders(study, root / study.name), [this_machine()]
-    _check_that_they_fit(chosen, forced, folders, machines)
-    _check_options(chosen, forced, folders, executor)
+    folders, machines = _folders(study, root / study.name), executor.machines()
+    _check(chosen, forced, folders, executor)
     names, jobs = {stage.name for stage in forced}, jobs or default_jobs(study.stages, machines)
     others = finished_elsewhere(root, study.name)
     return outlook(chosen, folders, names, study.stages, jobs, machines, others)
 
 
-def _check_that_they_fit(
-    chosen: Sequence[Stage], forced: Sequence[Stage], folders: Mapping[str, StageFolder], machines: Sequence[Machine]
-) -> None:
-    for stage in chosen:
-        if stage in forced or not folders[stage.name].finished():
-            check_that_it_fits(stage.name, stage.resources, machines)
-
-
-def _check_options(
+def _check(
     chosen: Sequence[Stage], forced: Sequence[Stage], folders: Mapping[str, StageFolder], executor: Executor
 ) -> None:
+    """Whether the stages that would run fit a machine, and have options that their commands take."""
     to_run = [stage for stage in chosen if stage in forced or not folders[stage.name].finished()]
+    machines = executor.machines()
+    for stage in to_run:
+        check_that_it_fits(stage.name, stage.resources, machines)
     check_options(to_run, {name: folder.path for name, folder in folders.items()}, executor)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cjepa.arguments import at_least
+from cjepa.draws import generator_of
 from cjepa.errors import UserError
 from cjepa.optim import adamw_with_warmup_cosine, check_schedule, muon_with_warmup_cosine
 
@@ -95,10 +96,7 @@ class EpisodeTraining(L.LightningModule, ABC):
         # From (seed, rank, step): ranks differ, and a resumed run draws what an uninterrupted one would. Batches whose
         # gradients make one step differ by their place in it.
         batches = 1 if self._trainer is None else self.trainer.accumulate_grad_batches
-        seed = 0
-        for part in (batch_idx % batches, self.step_seed, self.global_rank, self.global_step):
-            seed = seed * 1_000_003 + part
-        return torch.Generator().manual_seed(seed % 2**63)
+        return generator_of(batch_idx % batches, self.step_seed, self.global_rank, self.global_step)
 
 
 class TokenizerMemory(EpisodeTraining):

@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 
 import torch
 from einops import repeat
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
+from cjepa.draws import rank
 from cjepa.tokenizers.hints import BOX, CENTRE
 
 _EVAL_SEED = 0
@@ -66,8 +67,7 @@ class GaussianSlots(Initialiser):
         """See :class:`Initialiser`."""
         if self.training:
             self.draws += 1
-            rank = distributed.get_rank() if distributed.is_initialized() else 0
-            noise = self._noise(batch, seed=int(self.draws) + rank * _RANKS_APART)
+            noise = self._noise(batch, seed=int(self.draws) + rank() * _RANKS_APART)
         else:
             noise = self._noise(1, seed=_EVAL_SEED).expand(batch, -1, -1)
         return self.mean_D + noise * self.log_std_D.exp()

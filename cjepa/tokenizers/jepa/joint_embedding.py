@@ -7,10 +7,11 @@ from abc import abstractmethod
 
 import torch
 from einops import rearrange
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from cjepa.arguments import share
+from cjepa.draws import generator_of, rank
 from cjepa.moving_average import frozen_copy, move_towards
 from cjepa.tokenizers.base import TokenizerInfo, TrainableTokenizer
 from cjepa.tokenizers.baselines.patches import grid_tokens
@@ -19,8 +20,6 @@ from cjepa.tokenizers.jepa.masks import View
 from cjepa.tokenizers.jepa.patch_encoder import PatchEncoder
 from cjepa.tokenizers.jepa.patch_predictor import PatchPredictor
 from cjepa.types import Tokens
-
-_RANKS = 1_000_003  # more than there are processes
 
 
 class JointEmbedding(TrainableTokenizer):
@@ -142,11 +141,7 @@ class JointEmbedding(TrainableTokenizer):
         """
         if not self.training:
             return torch.Generator().manual_seed(0)
-        rank = distributed.get_rank() if distributed.is_initialized() else 0
-        seed = 0
-        for part in (self._batches_done, torch.initial_seed(), rank, self._steps_done):
-            seed = seed * _RANKS + part
-        return torch.Generator().manual_seed(seed % 2**63)
+        return generator_of(self._batches_done, torch.initial_seed(), rank(), self._steps_done)
 
 
 def _count_on(model: JointEmbedding, _: object) -> None:
